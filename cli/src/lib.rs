@@ -1,0 +1,1 @@
+//! The tintype program: up, generate, doctor.

@@ -1,0 +1,21 @@
+//! The words that cross a wire: ids, the generation request, the worker protocol, progress, error bodies.
+//!
+//! Every program reads this crate, so it must not know a runtime, a transport, a database or a cluster.
+
+pub mod error;
+pub mod id;
+pub mod job;
+pub mod limits;
+pub mod model;
+pub mod progress;
+pub mod request;
+pub mod time;
+pub mod worker;
+
+pub use error::{ErrorBody, ErrorCode, ErrorDetail};
+pub use id::{Attempt, BootId, JobId, PoolName, QueueKey, WorkerId};
+pub use job::{FailureReason, JobState, Output};
+pub use model::{ModelCard, ModelDefaults, ModelFamily};
+pub use progress::JobEvent;
+pub use request::{GenerationRequest, RequestError, ResolvedRequest, Sampler};
+pub use time::Timestamp;

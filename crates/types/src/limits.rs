@@ -1,0 +1,28 @@
+//! Limits that several programs must agree on. A limit of one program stays in that program.
+
+/// Most characters (not bytes) in a prompt or a negative prompt.
+pub const PROMPT_CHARS_MAX: u32 = 4_000;
+/// Widest and highest picture. Above it the VAE alone wants more memory than a 24 GiB card has.
+pub const SIDE_PX_MAX: u32 = 2_048;
+/// Smallest side; every model here works on latents an eighth of this, and 8 by 8 is the least that makes sense.
+pub const SIDE_PX_MIN: u32 = 64;
+/// Sides are whole multiples of this: the VAE's factor of 8 times the UNet's three halvings.
+pub const SIDE_PX_MULTIPLE: u32 = 64;
+/// Most denoising steps a picture may take.
+pub const STEPS_MAX: u32 = 150;
+/// Most pictures one request may ask for (OpenAI's own limit for `n`).
+pub const IMAGES_MAX: u32 = 10;
+/// Highest guidance scale accepted; beyond it pictures only burn.
+pub const GUIDANCE_MAX: f64 = 30.0;
+/// Largest seed: what every JSON reader can hold exactly (2^53 - 1).
+pub const SEED_MAX: u64 = 9_007_199_254_740_991;
+/// Attempts that may fail before a job does. Attempts lost to a drain or a preemption do not count.
+pub const FAILED_ATTEMPTS_MAX: u32 = 3;
+/// Highest and lowest priority of a job.
+pub const PRIORITY_MAX: i32 = 1_000;
+/// See [`PRIORITY_MAX`].
+pub const PRIORITY_MIN: i32 = -1_000;
+/// Longest a claim may be held open, in milliseconds. Stays under common proxies' idle limits.
+pub const CLAIM_WAIT_MS_MAX: u64 = 55_000;
+/// Largest picture a worker may upload, in bytes.
+pub const IMAGE_BYTES_MAX: u64 = 64 << 20;

@@ -1,0 +1,270 @@
+//! The generation request: the same struct is the core of the REST body, `spec.request` of a `GenerationJob` and,
+//! with its gaps filled, the worker's assignment.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::limits::{
+    GUIDANCE_MAX, IMAGES_MAX, PROMPT_CHARS_MAX, SEED_MAX, SIDE_PX_MAX, SIDE_PX_MIN, SIDE_PX_MULTIPLE, STEPS_MAX,
+};
+use crate::model::ModelDefaults;
+
+/// The method that turns noise into a latent (diffusers calls it a scheduler; here that word is taken).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sampler {
+    /// Denoising diffusion implicit models, eta 0 (Song et al., 2020).
+    Ddim,
+    /// Euler in sigma space (Karras et al., 2022, algorithm 2 without churn).
+    Euler,
+    /// DPM-Solver++ 2M, multistep (Lu et al., 2022), with the model's own noise levels.
+    #[serde(rename = "dpmpp-2m")]
+    Dpmpp2m,
+    /// DPM-Solver++ 2M with Karras noise levels.
+    #[serde(rename = "dpmpp-2m-karras")]
+    Dpmpp2mKarras,
+}
+
+impl Sampler {
+    /// Every sampler.
+    pub const ALL: [Self; 4] = [Self::Ddim, Self::Euler, Self::Dpmpp2m, Self::Dpmpp2mKarras];
+
+    /// The word used on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ddim => "ddim",
+            Self::Euler => "euler",
+            Self::Dpmpp2m => "dpmpp-2m",
+            Self::Dpmpp2mKarras => "dpmpp-2m-karras",
+        }
+    }
+}
+
+/// What to make. Fields left out take the model's defaults.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GenerationRequest {
+    /// Name of a model, such as `tintype/shapes`.
+    #[schemars(length(min = 1, max = 253))]
+    pub model: String,
+    /// What the picture shows.
+    #[schemars(length(min = 1, max = 4000))]
+    pub prompt: String,
+    /// What the picture should keep away from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 4000))]
+    pub negative_prompt: Option<String>,
+    /// Width in pixels, a multiple of 64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 64, max = 2048), extend("multipleOf" = 64))]
+    pub width: Option<u32>,
+    /// Height in pixels, a multiple of 64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 64, max = 2048), extend("multipleOf" = 64))]
+    pub height: Option<u32>,
+    /// Denoising steps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 150))]
+    pub steps: Option<u32>,
+    /// How strongly the prompt pulls; 1 and below switch classifier-free guidance off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 30.0))]
+    pub guidance_scale: Option<f64>,
+    /// The method of denoising.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sampler: Option<Sampler>,
+    /// Seed of the first picture; the next ones take the seeds that follow. Left out, one is chosen and reported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 9_007_199_254_740_991_u64))]
+    pub seed: Option<u64>,
+    /// How many pictures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10))]
+    pub images: Option<u32>,
+    /// Whether the file carries the prompt and settings (A1111's `parameters` text). On unless switched off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embed_parameters: Option<bool>,
+}
+
+/// A request with nothing left to choose.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ResolvedRequest {
+    /// See [`GenerationRequest::model`].
+    pub model: String,
+    /// See [`GenerationRequest::prompt`].
+    pub prompt: String,
+    /// Empty when none was given.
+    pub negative_prompt: String,
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+    /// Denoising steps.
+    pub steps: u32,
+    /// Guidance scale.
+    pub guidance_scale: f64,
+    /// Sampler.
+    pub sampler: Sampler,
+    /// Seed of the first picture.
+    pub seed: u64,
+    /// How many pictures.
+    pub images: u32,
+    /// Whether the file carries the prompt and settings.
+    pub embed_parameters: bool,
+}
+
+/// Why a request is refused before anything is spent on it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct RequestError {
+    /// The field at fault, as it is named on the wire.
+    pub param: &'static str,
+    /// What is wrong and what would be right.
+    pub message: String,
+}
+
+impl GenerationRequest {
+    /// A request with a model and a prompt and nothing else said.
+    pub fn new(model: impl Into<String>, prompt: impl Into<String>) -> Self {
+        Self {
+            model: model.into(),
+            prompt: prompt.into(),
+            negative_prompt: None,
+            width: None,
+            height: None,
+            steps: None,
+            guidance_scale: None,
+            sampler: None,
+            seed: None,
+            images: None,
+            embed_parameters: None,
+        }
+    }
+
+    /// Checks every limit. The same limits stand in the schema, so a cluster refuses at the edge too.
+    ///
+    /// # Errors
+    /// The first field that is out of bounds.
+    pub fn validate(&self) -> Result<(), RequestError> {
+        let prompt_chars = self.prompt.chars().count();
+        if self.prompt.trim().is_empty() {
+            return refuse("prompt", "the prompt is empty; say what the picture should show".to_owned());
+        }
+        check_prompt("prompt", prompt_chars)?;
+        check_prompt("negativePrompt", self.negative_prompt.as_ref().map_or(0, |text| text.chars().count()))?;
+        if self.model.is_empty() || self.model.len() > 253 {
+            return refuse("model", "the model name must have 1 to 253 characters".to_owned());
+        }
+        check_side("width", self.width)?;
+        check_side("height", self.height)?;
+        check_range("steps", self.steps.map(u64::from), 1, u64::from(STEPS_MAX))?;
+        check_range("images", self.images.map(u64::from), 1, u64::from(IMAGES_MAX))?;
+        check_range("seed", self.seed, 0, SEED_MAX)?;
+        match self.guidance_scale {
+            Some(scale) if !(0.0..=GUIDANCE_MAX).contains(&scale) => {
+                refuse("guidanceScale", format!("the guidance scale must lie between 0 and {GUIDANCE_MAX}"))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Fills the gaps from the model's defaults; `seed` is used when the request names none.
+    pub fn resolve(&self, defaults: &ModelDefaults, seed: u64) -> ResolvedRequest {
+        ResolvedRequest {
+            model: self.model.clone(),
+            prompt: self.prompt.clone(),
+            negative_prompt: self.negative_prompt.clone().unwrap_or_default(),
+            width: self.width.unwrap_or(defaults.width),
+            height: self.height.unwrap_or(defaults.height),
+            steps: self.steps.unwrap_or(defaults.steps),
+            guidance_scale: self.guidance_scale.unwrap_or(defaults.guidance_scale),
+            sampler: self.sampler.unwrap_or(defaults.sampler),
+            seed: self.seed.unwrap_or(seed) & SEED_MAX,
+            images: self.images.unwrap_or(1),
+            embed_parameters: self.embed_parameters.unwrap_or(true),
+        }
+    }
+}
+
+fn refuse(param: &'static str, message: String) -> Result<(), RequestError> {
+    Err(RequestError { param, message })
+}
+
+fn check_prompt(param: &'static str, chars: usize) -> Result<(), RequestError> {
+    if chars > PROMPT_CHARS_MAX as usize {
+        return refuse(param, format!("the text has {chars} characters; at most {PROMPT_CHARS_MAX} are read"));
+    }
+    Ok(())
+}
+
+fn check_side(param: &'static str, side: Option<u32>) -> Result<(), RequestError> {
+    let Some(side) = side else { return Ok(()) };
+    if !(SIDE_PX_MIN..=SIDE_PX_MAX).contains(&side) || !side.is_multiple_of(SIDE_PX_MULTIPLE) {
+        return refuse(
+            param,
+            format!("{side} is not a side this can draw: take a multiple of {SIDE_PX_MULTIPLE} from {SIDE_PX_MIN} to {SIDE_PX_MAX}"),
+        );
+    }
+    Ok(())
+}
+
+fn check_range(param: &'static str, value: Option<u64>, min: u64, max: u64) -> Result<(), RequestError> {
+    match value {
+        Some(value) if !(min..=max).contains(&value) => {
+            refuse(param, format!("{value} is out of bounds: take {min} to {max}"))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_request_is_valid_and_takes_the_models_defaults() {
+        let request = GenerationRequest::new("tintype/shapes", "a red circle on a blue background");
+        request.validate().unwrap();
+        let resolved = request.resolve(&defaults(), 7);
+        assert_eq!((resolved.width, resolved.steps, resolved.seed, resolved.images), (64, 20, 7, 1));
+        assert!(resolved.embed_parameters);
+    }
+
+    #[test]
+    fn each_field_out_of_bounds_is_named() {
+        let cases: [(&str, fn(&mut GenerationRequest)); 9] = [
+            ("prompt", |r| r.prompt = "  ".to_owned()),
+            ("prompt", |r| r.prompt = "é".repeat(4_001)),
+            ("negativePrompt", |r| r.negative_prompt = Some("x".repeat(4_001))),
+            ("width", |r| r.width = Some(7)),
+            ("height", |r| r.height = Some(100)),
+            ("steps", |r| r.steps = Some(0)),
+            ("images", |r| r.images = Some(11)),
+            ("guidanceScale", |r| r.guidance_scale = Some(f64::NAN)),
+            ("seed", |r| r.seed = Some(SEED_MAX + 1)),
+        ];
+        for (param, spoil) in cases {
+            let mut request = GenerationRequest::new("tintype/shapes", "a red circle");
+            spoil(&mut request);
+            assert_eq!(request.validate().unwrap_err().param, param);
+        }
+    }
+
+    #[test]
+    fn a_field_nobody_knows_is_refused() {
+        let json = r#"{"model":"m","prompt":"p","stepz":3}"#;
+        assert!(serde_json::from_str::<GenerationRequest>(json).is_err());
+    }
+
+    #[test]
+    fn samplers_are_spelled_the_same_by_serde_and_by_hand() {
+        for sampler in Sampler::ALL {
+            assert_eq!(serde_json::to_value(sampler).unwrap(), sampler.as_str());
+        }
+    }
+
+    fn defaults() -> ModelDefaults {
+        ModelDefaults { width: 64, height: 64, steps: 20, guidance_scale: 3.0, sampler: Sampler::Dpmpp2mKarras }
+    }
+}

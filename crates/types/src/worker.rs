@@ -1,0 +1,182 @@
+//! The worker protocol: what goes over `/worker/v1/...`. The server half is `dispatch`, the client half `gpu-worker`.
+//!
+//! A worker pulls. `claim` reports what the worker is and asks for work; `renew` reports a step and asks whether to go
+//! on; `finish` ends the attempt. Claim and renew are the heartbeat, there is nothing else.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::id::{Attempt, BootId, JobId, PoolName, WorkerId};
+use crate::job::{FailureReason, Output};
+use crate::request::ResolvedRequest;
+use crate::time::Timestamp;
+
+/// Path of the claim call.
+pub const CLAIM_PATH: &str = "/worker/v1/claim";
+/// Path pattern of the renew call (axum's spelling).
+pub const RENEW_PATH: &str = "/worker/v1/jobs/{job}/attempts/{attempt}/renew";
+/// Path pattern of the finish call (axum's spelling).
+pub const FINISH_PATH: &str = "/worker/v1/jobs/{job}/attempts/{attempt}/finish";
+
+/// One GPU (or the CPU standing in for one) as the worker's probe reads it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Gpu {
+    /// NVML's UUID; `cpu-0` when there is no GPU.
+    pub uuid: String,
+    /// Product name, such as `NVIDIA L40S`, or `CPU`.
+    pub name: String,
+    /// Memory in bytes; the host's memory for a CPU.
+    pub vram_total_bytes: u64,
+    /// Memory nobody uses, in bytes.
+    pub vram_free_bytes: u64,
+    /// Utilisation in percent, where it can be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub utilisation_percent: Option<u32>,
+    /// Temperature in degrees Celsius, where it can be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temperature_celsius: Option<u32>,
+    /// Power draw in milliwatts, where it can be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub power_milliwatts: Option<u32>,
+    /// XID faults seen since the worker started.
+    #[serde(default)]
+    pub xid_count: u32,
+}
+
+/// A request for work.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Claim {
+    /// Who asks.
+    pub worker: WorkerId,
+    /// Which start of it.
+    pub boot_id: BootId,
+    /// The pool it belongs to.
+    pub pool: PoolName,
+    /// Its GPUs.
+    pub gpus: Vec<Gpu>,
+    /// Models whose weights are in memory now, most recently used first.
+    pub resident_models: Vec<String>,
+    /// Models this worker can load; empty means any.
+    #[serde(default)]
+    pub loadable_models: Vec<String>,
+    /// Jobs it could take beside those it runs.
+    pub free_slots: u32,
+    /// How long the answer may be held back, in milliseconds.
+    pub wait_ms: u64,
+}
+
+/// Everything a worker needs to run one attempt; nothing is left to look up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Assignment {
+    /// The job.
+    pub job: JobId,
+    /// The attempt: the fencing token of every later call.
+    pub attempt: Attempt,
+    /// What to make.
+    pub request: ResolvedRequest,
+    /// By when the next renew must have been heard.
+    pub lease_end: Timestamp,
+    /// How long a lease lasts, in milliseconds; renew at a third of it.
+    pub lease_ms: u64,
+    /// Where to put each picture: one signed PUT for each, in order.
+    pub outputs: Vec<UploadTarget>,
+}
+
+/// Where one picture goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UploadTarget {
+    /// Key in the store.
+    pub key: String,
+    /// Signed URL for one PUT.
+    pub put_url: String,
+}
+
+/// Body of the empty (204-like) answer to a claim, sent as 200 with `assignment` absent.
+///
+/// HTTP's 204 has no body, so the counts travel in this wrapper instead.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ClaimAnswer {
+    /// The work, if there is any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assignment: Option<Assignment>,
+    /// Why waiting jobs were not given to this worker: reason to count.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub skipped: BTreeMap<String, u32>,
+}
+
+/// A sign of life of one attempt.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Renew {
+    /// Who runs it.
+    pub worker: WorkerId,
+    /// Which start of it.
+    pub boot_id: BootId,
+    /// Steps done, over all pictures.
+    pub step: u32,
+    /// Steps in all, over all pictures.
+    pub steps: u32,
+    /// The GPUs now.
+    #[serde(default)]
+    pub gpus: Vec<Gpu>,
+}
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "verdict", rename_all = "camelCase")]
+pub enum RenewAnswer {
+    /// Go on; the lease now ends here.
+    #[serde(rename_all = "camelCase")]
+    Continue {
+        /// By when the next renew must have been heard.
+        lease_end: Timestamp,
+    },
+    /// Stop at the next step, keep a checkpoint.
+    Preempt,
+    /// Stop at the next step, throw the work away.
+    Cancel {
+        /// Why, for the log.
+        reason: FailureReason,
+    },
+}
+
+/// The end of an attempt.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Finish {
+    /// Who ran it.
+    pub worker: WorkerId,
+    /// Which start of it.
+    pub boot_id: BootId,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Time the GPU was held, in milliseconds.
+    pub gpu_ms: u64,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "camelCase")]
+pub enum Outcome {
+    /// Pictures are uploaded.
+    Done {
+        /// What is in the store.
+        outputs: Vec<Output>,
+    },
+    /// No picture.
+    Failed {
+        /// Why.
+        reason: FailureReason,
+        /// A sentence for people: what happened, why, what to do next. Holds no prompt.
+        message: String,
+        /// Whether another attempt could end otherwise.
+        retryable: bool,
+    },
+}
