@@ -1,0 +1,121 @@
+//! Keys: the names of objects. Only keys that are harmless as a path and in a URL exist past [`Key::parse`].
+//!
+//! It must not touch the file system.
+
+use std::fmt;
+
+use tintype_types::{Attempt, JobId};
+
+use crate::error::StoreError;
+
+/// Longest key, in bytes. Far below what paths and URLs can carry.
+const KEY_BYTES_MAX: usize = 512;
+/// Longest segment, in bytes: file systems stop at 255.
+const SEGMENT_BYTES_MAX: usize = 200;
+/// How much of a bad key an error repeats.
+const SHOWN_CHARS_MAX: usize = 80;
+
+/// The key of one picture of one attempt: `jobs/<job>/<attempt>/<n>.png`, `n` from 0.
+pub fn image_key(job: &JobId, attempt: Attempt, n: u32) -> String {
+    format!("jobs/{job}/{attempt}/{n}.png")
+}
+
+/// A key that was checked: segments of `[A-Za-z0-9._-]` between slashes, none empty, none starting with a dot
+/// (which keeps out `.`, `..` and the store's own folder).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Key(String);
+
+impl Key {
+    pub(crate) fn parse(text: &str) -> Result<Self, StoreError> {
+        match fault(text) {
+            None => Ok(Self(text.to_owned())),
+            Some(why) => Err(StoreError::InvalidKey { key: text.chars().take(SHOWN_CHARS_MAX).collect(), why }),
+        }
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// What comes after the last dot of the last segment; empty when there is none.
+    pub(crate) fn extension(&self) -> &str {
+        let name = self.0.rsplit('/').next().unwrap_or_default();
+        name.rsplit_once('.').map_or("", |(_, extension)| extension)
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+fn fault(text: &str) -> Option<&'static str> {
+    if text.is_empty() {
+        return Some("it is empty");
+    }
+    if text.len() > KEY_BYTES_MAX {
+        return Some("it has more than 512 bytes");
+    }
+    text.split('/').find_map(segment_fault)
+}
+
+fn segment_fault(segment: &str) -> Option<&'static str> {
+    if segment.is_empty() {
+        return Some("a part between slashes is empty");
+    }
+    if segment.len() > SEGMENT_BYTES_MAX {
+        return Some("a part between slashes has more than 200 bytes");
+    }
+    if segment.starts_with('.') {
+        return Some("a part between slashes starts with a dot");
+    }
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    (!segment.bytes().all(allowed)).then_some("it has characters other than letters, digits, '.', '_', '-' and '/'")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ordinary_keys_pass_and_keep_their_text() {
+        for text in ["jobs/0b7e/1/0.png", "a", "a.b-c_D/9"] {
+            assert_eq!(Key::parse(text).unwrap().as_str(), text);
+        }
+        assert_eq!(image_key(&JobId::from("j-1"), Attempt(2), 3), "jobs/j-1/2/3.png");
+        assert_eq!(Key::parse("jobs/j.x/1/0.png").unwrap().extension(), "png");
+        assert_eq!(Key::parse("jobs.png/0").unwrap().extension(), "");
+    }
+
+    #[test]
+    fn keys_that_could_leave_the_folder_or_the_url_are_refused() {
+        let long = format!("jobs/{}", "x".repeat(201));
+        let very_long = "ab/".repeat(200) + "c";
+        for text in [
+            "",
+            "/",
+            "/etc/passwd",
+            "a//b",
+            "a/",
+            "..",
+            "../x",
+            "a/../b",
+            "a/./b",
+            ".tmp/x",
+            "a/.hidden",
+            "a\\b",
+            "a b",
+            "a\0b",
+            "a\nb",
+            "ä",
+            "a?b",
+            "a%2e",
+            "a#b",
+            &long,
+            &very_long,
+        ] {
+            assert!(Key::parse(text).is_err(), "{text:?} passed");
+        }
+    }
+}
