@@ -1,0 +1,51 @@
+# The commands a newcomer needs. Everything built or fetched is kept in one cache folder outside the checkout, so a
+# second checkout starts warm; `make help` lists the targets.
+
+TINTYPE_CACHE ?= $(HOME)/.cache/tintype
+export TINTYPE_CACHE
+CARGO_TARGET_DIR ?= $(TINTYPE_CACHE)/target
+export CARGO_TARGET_DIR
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+.PHONY: build
+build: ## Build every program; bin/tintype is the one for people
+	cargo build --workspace --bins
+	@mkdir -p bin && for program in tintype api operator gpu-worker; do ln -sf "$(CARGO_TARGET_DIR)/debug/$$program" bin/$$program; done
+
+.PHONY: up
+up: build ## Run everything on this machine; Ctrl-C stops it
+	@exec bin/tintype up
+
+.PHONY: doctor
+doctor: build ## Check what breaks newcomers
+	@bin/tintype doctor
+
+.PHONY: setup
+setup: ## Install what the tests need, into the cache; says what was reused
+	@scripts/setup.sh
+
+.PHONY: lint
+lint: ## Formatting and lints
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+.PHONY: test
+test: ## Install what tests need and run everything
+	@scripts/test.sh
+
+.PHONY: deny
+deny: ## Licences, sources and duplicate versions of every dependency
+	@scripts/deny.sh
+
+.PHONY: soak
+soak: ## Long campaigns: many more simulation seeds
+	SIM_SEEDS=$${SIM_SEEDS:-200000} cargo test -p tintype-scheduler --release --test sim -- --nocapture
+
+.PHONY: generated
+generated: ## Rewrite generated files (CRDs, reasons, golden transcripts)
+	UPDATE=1 cargo test -p tintype-crds -p tintype-scheduler

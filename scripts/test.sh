@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# `make test`: installs what tests need, then formatting, lints and every test. Ends with one line of totals.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export TINTYPE_CACHE=${TINTYPE_CACHE:-$HOME/.cache/tintype}
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$TINTYPE_CACHE/target}
+mkdir -p "$TINTYPE_CACHE"
+# A test that reads KUBECONFIG could write to somebody's cluster.
+unset KUBECONFIG
+
+step() { printf '\n== %s (%ss)\n' "$1" "$SECONDS"; }
+if [ -d "$CARGO_TARGET_DIR/debug/deps" ]; then echo "cache: build folder reused"; else echo "cache: build folder is new"; fi
+
+step "setup"
+scripts/setup.sh
+
+step "formatting"
+cargo fmt --all --check
+
+step "lints"
+cargo clippy --workspace --all-targets -- -D warnings
+
+step "build"
+cargo build --workspace --bins
+cargo test --workspace --no-run
+
+step "tests"
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+cargo test --workspace --no-fail-fast 2>&1 | tee "$log" || status=$?
+step "done"
+grep '^test result:' "$log" | awk '{p += $4; f += $6} END {printf "%d passed, %d failed\n", p, f}'
+exit "${status:-0}"
