@@ -68,6 +68,7 @@ pub struct Attempt(pub u32);
 
 impl Attempt {
     /// The attempt after this one.
+    #[must_use]
     pub fn next(self) -> Self {
         Self(self.0.saturating_add(1))
     }

@@ -12,6 +12,7 @@ pub struct Timestamp(pub u64);
 
 impl Timestamp {
     /// The moment `after` this one; saturates instead of overflowing.
+    #[must_use]
     pub fn plus(self, after: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(after.as_millis()).unwrap_or(u64::MAX)))
     }

@@ -1,0 +1,83 @@
+//! Renders a job's conditions. Pure: the time comes in, and a condition that says what it said keeps its time.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use tintype_types::FailureReason;
+
+use crate::reasons::{ASSIGNED, COMPLETE, ENDED, FAILED, GIVEN_TO_WORKER, PICTURES_STORED};
+
+/// What the conditions of a job have to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JobConditions<'a> {
+    /// A worker has it.
+    Assigned,
+    /// It waits again after an attempt that ended like this.
+    Requeued(FailureReason, &'a str),
+    /// Its pictures are stored.
+    Complete,
+    /// It will make none.
+    Failed(FailureReason, &'a str),
+}
+
+/// Every condition the job should have now. Times of transition are kept from `before` where nothing changed.
+pub fn conditions_of(
+    job: JobConditions<'_>,
+    before: &[Condition],
+    generation: Option<i64>,
+    now: &Time,
+) -> Vec<Condition> {
+    let said: Vec<(&str, bool, &str, &str)> = match job {
+        JobConditions::Assigned => vec![(ASSIGNED, true, GIVEN_TO_WORKER, "a worker has the job")],
+        JobConditions::Requeued(reason, message) => vec![(ASSIGNED, false, reason.as_str(), message)],
+        JobConditions::Complete => vec![
+            (ASSIGNED, false, ENDED, "the job is over"),
+            (COMPLETE, true, PICTURES_STORED, "the pictures are stored"),
+        ],
+        JobConditions::Failed(reason, message) => {
+            vec![(ASSIGNED, false, ENDED, "the job is over"), (FAILED, true, reason.as_str(), message)]
+        }
+    };
+    said.into_iter()
+        .map(|(kind, holds, reason, message)| {
+            let status = if holds { "True" } else { "False" };
+            let since = before
+                .iter()
+                .find(|old| old.type_ == kind && old.status == status)
+                .map_or_else(|| now.clone(), |old| old.last_transition_time.clone());
+            Condition {
+                type_: kind.to_owned(),
+                status: status.to_owned(),
+                reason: reason.to_owned(),
+                message: message.to_owned(),
+                observed_generation: generation,
+                last_transition_time: since,
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Time {
+        Time(k8s_openapi::jiff::Timestamp::from_second(second).unwrap())
+    }
+
+    #[test]
+    fn a_condition_that_says_the_same_keeps_its_time() {
+        let first = conditions_of(JobConditions::Assigned, &[], Some(1), &at(10));
+        let again = conditions_of(JobConditions::Assigned, &first, Some(1), &at(20));
+        assert_eq!(first, again);
+        let over = conditions_of(JobConditions::Complete, &again, Some(1), &at(30));
+        assert_eq!(over.iter().map(|c| c.last_transition_time.clone()).collect::<Vec<_>>(), [at(30), at(30)]);
+    }
+
+    #[test]
+    fn a_failed_job_says_why() {
+        let said =
+            conditions_of(JobConditions::Failed(FailureReason::UnknownModel, "no such model"), &[], None, &at(1));
+        let failed = said.iter().find(|c| c.type_ == FAILED).unwrap();
+        assert_eq!((failed.status.as_str(), failed.reason.as_str()), ("True", "UnknownModel"));
+        assert!(said.iter().all(|c| c.type_ != COMPLETE));
+    }
+}

@@ -1,0 +1,14 @@
+//! Names other programs look for on our objects: labels, finalizers, field managers.
+
+/// Label of a job made by the API: the id of its row there.
+pub const GENERATION: &str = "tintype.dev/generation";
+/// Finalizer the API puts on a job it has held credits for; it comes off once the hold is captured or voided.
+pub const SETTLEMENT: &str = "tintype.dev/settlement";
+/// Label by which the Service finds the one operator that leads.
+pub const LEADER: &str = "tintype.dev/leader";
+/// Field manager of a job's whole status.
+pub const MANAGER_SCHEDULER: &str = "scheduler";
+/// Field manager of a job's spec and finalizer when the API made it.
+pub const MANAGER_API: &str = "api";
+/// Field manager of reports: `GpuWorker` objects and the status of pools.
+pub const MANAGER_REPORTER: &str = "reporter";

@@ -1,0 +1,77 @@
+//! `DiffusionModel`: a model requests may name, and what a request gets when it does not say.
+
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tintype_types::{ModelDefaults, ModelFamily};
+
+/// A model. Workers find its files by the same name in their model folder.
+#[expect(clippy::duplicated_attributes, reason = "each printer column names the same parts")]
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "tintype.dev",
+    version = "v1alpha1",
+    kind = "DiffusionModel",
+    doc = "A model requests may name.",
+    derive = "PartialEq",
+    shortname = "dm",
+    category = "tintype",
+    selectable = ".spec.family",
+    printcolumn(name = "Name-In-Requests", type_ = "string", json_path = ".spec.modelName"),
+    printcolumn(name = "Kind", type_ = "string", json_path = ".spec.kind"),
+    printcolumn(name = "Family", type_ = "string", json_path = ".spec.family"),
+    printcolumn(name = "Licence", type_ = "string", json_path = ".spec.licence"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Source", type_ = "string", json_path = ".spec.source", priority = 1)
+)]
+#[serde(rename_all = "camelCase")]
+pub struct DiffusionModelSpec {
+    /// The name requests use, such as `tintype/shapes`. Left out, it is the name of this object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub model_name: Option<String>,
+    /// What the files are.
+    #[serde(default)]
+    pub kind: ModelKind,
+    /// Architecture.
+    pub family: ModelFamily,
+    /// What a request gets when it does not say.
+    pub defaults: ModelDefaults,
+    /// SPDX licence of the weights, or the name of their own licence.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 253))]
+    pub licence: String,
+    /// One sentence for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 1024))]
+    pub description: String,
+    /// Where the files came from, for people and for whatever fills the workers' model folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub source: Option<String>,
+    /// Memory the loaded model takes, in bytes; 0 when nobody has measured it.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 9_007_199_254_740_991_u64))]
+    pub vram_bytes: u64,
+}
+
+/// What the files of a model are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ModelKind {
+    /// A whole pipeline: text encoder, denoiser, VAE.
+    #[default]
+    Checkpoint,
+    /// A low-rank change to a checkpoint of its family.
+    Lora,
+    /// A conditioning network beside a checkpoint of its family.
+    Controlnet,
+}
+
+impl DiffusionModel {
+    /// The name requests use.
+    pub fn request_name(&self) -> &str {
+        let own = self.metadata.name.as_deref().unwrap_or_default();
+        self.spec.model_name.as_deref().unwrap_or(own)
+    }
+}

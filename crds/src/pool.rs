@@ -1,0 +1,46 @@
+//! `GpuPool`: workers on like GPUs.
+
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What a pool should be.
+#[expect(clippy::duplicated_attributes, reason = "each printer column names the same parts")]
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "tintype.dev",
+    version = "v1alpha1",
+    kind = "GpuPool",
+    doc = "Workers on like GPUs. A worker belongs to the pool whose name it claims with.",
+    status = "GpuPoolStatus",
+    derive = "PartialEq",
+    derive = "Default",
+    shortname = "gpool",
+    category = "tintype",
+    printcolumn(name = "Workers", type_ = "integer", json_path = ".status.workers"),
+    printcolumn(name = "GPUs", type_ = "integer", json_path = ".status.gpus"),
+    printcolumn(name = "Warm-Models", type_ = "string", json_path = ".spec.warmModels"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct GpuPoolSpec {
+    /// Models that should be in memory before anybody asks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 253)), extend("x-kubernetes-list-type" = "set"))]
+    pub warm_models: Vec<String>,
+}
+
+/// What is seen of a pool.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GpuPoolStatus {
+    /// The generation of the spec this speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Workers heard of lately.
+    #[serde(default)]
+    pub workers: u32,
+    /// GPUs they have.
+    #[serde(default)]
+    pub gpus: u32,
+}

@@ -1,0 +1,123 @@
+//! Every reason our conditions can have, with when it is set. `REASONS.md` beside this crate is printed from here.
+
+use std::fmt::Write as _;
+
+use tintype_types::FailureReason;
+
+/// The condition that says whether a worker has the job now.
+pub const ASSIGNED: &str = "Assigned";
+/// The terminal condition of a job that made its pictures. `kubectl wait --for=condition=Complete` waits for it.
+pub const COMPLETE: &str = "Complete";
+/// The terminal condition of a job that will not. `kubectl wait --for=condition=Failed` waits for it.
+pub const FAILED: &str = "Failed";
+
+/// `Assigned=True`: a worker has the job.
+pub const GIVEN_TO_WORKER: &str = "GivenToWorker";
+/// `Assigned=False`: the job is over.
+pub const ENDED: &str = "Ended";
+/// `Complete=True`: the pictures are stored.
+pub const PICTURES_STORED: &str = "PicturesStored";
+
+/// One line of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Reason {
+    /// The reason.
+    pub name: &'static str,
+    /// Conditions that carry it, with their status.
+    pub on: &'static str,
+    /// When it is set.
+    pub when: &'static str,
+    /// What to do about it.
+    pub next: &'static str,
+}
+
+/// Every reason, in the order of documentation.
+pub fn all() -> Vec<Reason> {
+    let ours = [
+        Reason {
+            name: GIVEN_TO_WORKER,
+            on: "Assigned=True",
+            when: "a worker's claim was answered with the job",
+            next: "nothing; status.assignment says who has it",
+        },
+        Reason {
+            name: ENDED,
+            on: "Assigned=False",
+            when: "the job became Complete or Failed",
+            next: "nothing; status.assignment says who had it last",
+        },
+        Reason {
+            name: PICTURES_STORED,
+            on: "Complete=True",
+            when: "the worker uploaded every picture and its finish was accepted",
+            next: "fetch them; status.outputs lists their keys",
+        },
+    ];
+    ours.into_iter().chain(FailureReason::ALL.map(of_failure)).collect()
+}
+
+fn of_failure(reason: FailureReason) -> Reason {
+    let (when, next) = match reason {
+        FailureReason::InvalidRequest => (
+            "the request asks for something the model cannot do, such as a size it has no memory for",
+            "make another job with the field the message names put right",
+        ),
+        FailureReason::UnknownModel => (
+            "no DiffusionModel of the requested name was there, nor came within the grace time",
+            "check the name with `kubectl get diffusionmodels`, or apply the model",
+        ),
+        FailureReason::ModelUnreadable => (
+            "the model's files are missing on the worker, damaged, or of a kind it does not read",
+            "check the worker's model folder and its log",
+        ),
+        FailureReason::OutOfMemory => (
+            "the GPU or the host ran out of memory during the attempt",
+            "ask for smaller or fewer pictures, or name a pool with larger GPUs",
+        ),
+        FailureReason::GpuFault => (
+            "the GPU reported a fault: XID, ECC, or lost from the bus",
+            "look at the node's kernel log; drain the node",
+        ),
+        FailureReason::UploadFailed => {
+            ("a picture was made and could not be stored", "check the image store and the way from the worker to it")
+        }
+        FailureReason::WorkerLost => (
+            "the worker was not heard from within its lease",
+            "nothing if it happens once; look for evicted pods if not",
+        ),
+        FailureReason::WorkerDrained => {
+            ("the worker was shutting down and gave the job back", "nothing; such an attempt does not count as failed")
+        }
+        FailureReason::Internal => {
+            ("the pipeline broke in a way it should not have", "the worker's log around that time says more; report it")
+        }
+        FailureReason::TooManyAttempts => {
+            ("as many attempts failed as may", "the message has the last attempt's reason; put that right first")
+        }
+        FailureReason::Cancelled => ("the job was deleted before it ended", "nothing"),
+        FailureReason::DeadlineExceeded => {
+            ("the deadline passed before a worker was free", "more GPUs, a higher priority or a later deadline")
+        }
+    };
+    Reason {
+        name: reason.as_str(),
+        on: "Failed=True; Assigned=False while the job waits for another attempt",
+        when,
+        next,
+    }
+}
+
+/// The table as Markdown: the text of `REASONS.md`.
+pub fn markdown() -> String {
+    let mut text = String::from(
+        "# Reasons\n\n\
+         Printed from `src/reasons.rs`; `UPDATE=1 cargo test -p tintype-crds` writes it anew. A reason is part of the\n\
+         API: programs may match on it. A message is for people and may change.\n\n\
+         | reason | on | set when | what to do |\n|---|---|---|---|\n",
+    );
+    for reason in all() {
+        writeln!(text, "| `{}` | {} | {} | {} |", reason.name, reason.on, reason.when, reason.next)
+            .expect("a string takes every write");
+    }
+    text
+}
