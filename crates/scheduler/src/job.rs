@@ -1,0 +1,277 @@
+//! One job and its only transitions. What the record was seen to hold and what we assume we wrote are kept apart, so
+//! that forgetting an assumption is dropping one field.
+
+use serde::{Deserialize, Serialize};
+use tintype_types::{Attempt, BootId, FailureReason, Timestamp, WorkerId};
+
+use crate::config::Config;
+use crate::observation::{JobSeen, Place};
+
+/// A job: the newest record seen, at most one unconfirmed write on top of it, and what memory alone knows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Job {
+    /// The record as last seen. Its version only grows (but for a Reset).
+    pub(crate) seen: JobSeen,
+    /// A decision whose write has not been seen to come back.
+    pub(crate) assumed: Option<Assumed>,
+    /// The attempt that is out, or whose end is assumed.
+    pub(crate) run: Option<Run>,
+    /// How the last attempt ended, where its worker reported that to this scheduler.
+    pub(crate) closed: Option<Closed>,
+    /// Its end was written by another scheduler: nobody here knows whether the worker reported it.
+    pub(crate) forgot_how_it_ended: bool,
+    /// Not to be decided about before this: a write was refused a moment ago.
+    pub(crate) held_until: Option<Timestamp>,
+    /// Since when its model is not known.
+    pub(crate) model_unknown_since: Option<Timestamp>,
+    /// When it was seen to have ended.
+    pub(crate) ended_at: Timestamp,
+}
+
+/// A decision that was made and not seen written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Assumed {
+    /// The attempt the decision is about.
+    pub(crate) attempt: Attempt,
+    /// What it makes of the job.
+    pub(crate) change: Change,
+    /// When to stop believing in it.
+    pub(crate) until: Timestamp,
+}
+
+/// What an assumed decision makes of a job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Change {
+    /// Given to a worker.
+    Assigned,
+    /// Waiting again.
+    Requeued {
+        /// Whether the worker said so itself.
+        reported: bool,
+    },
+    /// Over.
+    Ended {
+        /// With pictures.
+        complete: bool,
+        /// Whether the worker said so itself.
+        reported: bool,
+    },
+}
+
+/// An attempt that is out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Run {
+    pub(crate) attempt: Attempt,
+    pub(crate) worker: WorkerId,
+    /// Which start of the worker; the record does not hold it, so after a Reset it is learnt from the worker.
+    pub(crate) boot_id: Option<BootId>,
+    pub(crate) assigned_at: Timestamp,
+    pub(crate) lease_end: Timestamp,
+    /// Whether the worker spoke of it.
+    pub(crate) heard: bool,
+    /// How often the assignment was sent.
+    pub(crate) tellings: u32,
+    pub(crate) step: u32,
+    pub(crate) steps: u32,
+    /// When progress was last written.
+    pub(crate) progress_at: Timestamp,
+    /// The worker restarted: the attempt is lost.
+    pub(crate) doomed: bool,
+    /// What the worker is to be told at its next renew.
+    pub(crate) stop: Option<Stop>,
+    /// Work charged to the queue for it, to be given back if it was never written.
+    pub(crate) charge: u64,
+}
+
+/// Why a running attempt is to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Stop {
+    /// For good.
+    Cancel(FailureReason),
+    /// With a checkpoint. Nothing decides this yet.
+    Preempt,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Closed {
+    pub(crate) attempt: Attempt,
+    pub(crate) worker: WorkerId,
+    pub(crate) boot_id: Option<BootId>,
+    pub(crate) complete: bool,
+}
+
+/// Where a job stands, assumptions included.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Stand<'a> {
+    Waiting,
+    Out(&'a Run),
+    Ended,
+}
+
+impl Run {
+    /// A run just decided.
+    pub(crate) fn assigned(
+        attempt: Attempt,
+        worker: WorkerId,
+        boot_id: BootId,
+        now: Timestamp,
+        config: &Config,
+    ) -> Self {
+        Self { boot_id: Some(boot_id), tellings: 1, ..Self::found(attempt, worker, now, config) }
+    }
+
+    /// A run the record speaks of: nobody knows how long it has gone unheard, so it gets a whole lease.
+    fn found(attempt: Attempt, worker: WorkerId, now: Timestamp, config: &Config) -> Self {
+        Self {
+            attempt,
+            worker,
+            boot_id: None,
+            assigned_at: now,
+            lease_end: now.plus(config.lease),
+            heard: false,
+            tellings: 0,
+            step: 0,
+            steps: 0,
+            progress_at: now,
+            doomed: false,
+            stop: None,
+            charge: 0,
+        }
+    }
+
+    /// Whether this start of this worker runs it. A boot id nobody knows yet is taken on trust.
+    pub(crate) fn is_by(&self, worker: &WorkerId, boot_id: &BootId) -> bool {
+        self.worker == *worker && self.boot_id.as_ref().is_none_or(|known| known == boot_id)
+    }
+}
+
+impl Job {
+    /// A job seen for the first time.
+    pub(crate) fn new(seen: JobSeen, now: Timestamp, config: &Config) -> Self {
+        let mut job = Self {
+            seen,
+            assumed: None,
+            run: None,
+            closed: None,
+            forgot_how_it_ended: false,
+            held_until: None,
+            model_unknown_since: None,
+            ended_at: now,
+        };
+        job.follow_record(now, config);
+        job
+    }
+
+    /// Where the job stands, assumptions included.
+    pub(crate) fn stand(&self) -> Stand<'_> {
+        match (self.assumed.as_ref().map(|assumed| &assumed.change), &self.seen.place, &self.run) {
+            (Some(Change::Ended { .. }), _, _) | (None, Place::Ended, _) => Stand::Ended,
+            (Some(Change::Assigned), _, Some(run)) | (None, Place::Assigned(_), Some(run)) => Stand::Out(run),
+            (Some(Change::Requeued { .. } | Change::Assigned) | None, _, _) => Stand::Waiting,
+        }
+    }
+
+    /// The last attempt given out, assumptions included.
+    pub(crate) fn attempt(&self) -> Attempt {
+        self.assumed.as_ref().map_or(self.seen.attempt, |assumed| assumed.attempt)
+    }
+
+    /// Takes in what the record is said to hold. What is older than what was seen before changes nothing, save that a
+    /// cancellation is never unlearnt.
+    pub(crate) fn observe(&mut self, seen: JobSeen, now: Timestamp, config: &Config) {
+        let cancelled = self.seen.cancelled || seen.cancelled;
+        let (old, new) = (version(&self.seen), version(&seen));
+        if new >= old {
+            self.seen = seen;
+            self.held_until = None;
+        }
+        self.seen.cancelled = cancelled;
+        if new > old {
+            self.follow_record(now, config);
+        }
+    }
+
+    /// The worker spoke of its attempt. It is told only after the write, so the write is done.
+    pub(crate) fn confirm_assigned(&mut self) {
+        let assumed_assigned = self.assumed.as_ref().is_some_and(|assumed| assumed.change == Change::Assigned);
+        if let (true, Some(run)) = (assumed_assigned, &self.run) {
+            self.assumed = None;
+            self.seen.attempt = run.attempt;
+            self.seen.place = Place::Assigned(run.worker.clone());
+        }
+    }
+
+    /// Forgets the unconfirmed write and leaves the job alone for a moment. Answers the charge to give back.
+    pub(crate) fn forget_assumed(&mut self, held_until: Timestamp) -> u64 {
+        let Some(assumed) = self.assumed.take() else { return 0 };
+        self.held_until = Some(held_until);
+        match assumed.change {
+            Change::Assigned => self.run.take().map_or(0, |run| run.charge),
+            Change::Requeued { .. } | Change::Ended { .. } => 0,
+        }
+    }
+
+    /// Why the clock must come back to this job, and when. `now` only tells what is already past.
+    pub(crate) fn timer(&self, now: Timestamp, config: &Config) -> Option<(Timestamp, &'static str)> {
+        if let Some(assumed) = &self.assumed {
+            return Some((assumed.until, "unconfirmed write"));
+        }
+        let held = self.held_until.unwrap_or_default();
+        let (at, why) = match self.stand() {
+            Stand::Ended => return None,
+            Stand::Out(run) if self.seen.cancelled && run.stop.is_none() => return Some((Timestamp(0), "cancel")),
+            Stand::Out(run) if run.doomed => (Timestamp(0), "worker restarted"),
+            Stand::Out(run) => (run.lease_end, "lease"),
+            Stand::Waiting if self.seen.cancelled => (Timestamp(0), "cancel"),
+            Stand::Waiting => match (self.model_unknown_since, self.seen.not_before) {
+                (Some(since), _) => (since.plus(config.model_grace), "model grace"),
+                (None, Some(until)) if until > now => (until, "backoff"),
+                (None, _) if self.held_until.is_some() => (Timestamp(0), "write retry"),
+                (None, _) => return None,
+            },
+        };
+        Some((at.max(held), why))
+    }
+
+    /// Makes memory agree with a record that moved on.
+    fn follow_record(&mut self, now: Timestamp, config: &Config) {
+        let assumed = self.assumed.take();
+        match &self.seen.place {
+            Place::Assigned(worker) => {
+                let same = |run: &Run| run.attempt == self.seen.attempt && run.worker == *worker;
+                if !self.run.as_ref().is_some_and(same) {
+                    self.run = Some(Run::found(self.seen.attempt, worker.clone(), now, config));
+                }
+            }
+            Place::Queued | Place::Ended => {
+                let run = self.run.take();
+                let ours = assumed.as_ref().is_some_and(|assumed| matches!(assumed.change, Change::Ended { .. }));
+                self.forgot_how_it_ended = self.seen.place == Place::Ended && !ours;
+                self.closed = close(assumed, run, self.seen.attempt);
+                self.ended_at = now;
+            }
+        }
+    }
+}
+
+/// Orders what one job's record can hold: attempt n is assigned, then perhaps queued again, and an end is final.
+/// Every transition we write goes up, so an observation with a lower version is a late one.
+fn version(seen: &JobSeen) -> (bool, Attempt, bool) {
+    match seen.place {
+        Place::Assigned(_) => (false, seen.attempt, false),
+        Place::Queued => (false, seen.attempt, true),
+        Place::Ended => (true, seen.attempt, true),
+    }
+}
+
+/// Remembers an end the worker itself reported, so that its repeated finish is answered alike.
+fn close(assumed: Option<Assumed>, run: Option<Run>, attempt: Attempt) -> Option<Closed> {
+    let complete = match assumed?.change {
+        Change::Requeued { reported: true } => false,
+        Change::Ended { complete, reported: true } => complete,
+        Change::Assigned | Change::Requeued { reported: false } | Change::Ended { reported: false, .. } => return None,
+    };
+    let run = run.filter(|run| run.attempt == attempt)?;
+    Some(Closed { attempt, worker: run.worker, boot_id: run.boot_id, complete })
+}

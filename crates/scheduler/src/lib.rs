@@ -1,0 +1,136 @@
+//! The brain: [`Scheduler::step`] is told what was observed and answers with what should be.
+//!
+//! It never waits, never reads a clock, never draws a random number and knows nothing of Kubernetes, HTTP, Postgres or
+//! money. The same observations give the same decisions, byte for byte.
+//!
+//! What its shell has to do:
+//! - tell it every fact once it is seen, and [`Observation::Tick`] no later than [`Scheduler::next_deadline`];
+//! - carry decisions out in order, those about one job one after the other: *write first, tell second*. A write that
+//!   was refused or whose answer was lost is told as [`Observation::WriteFailed`]; the shell never retries by itself.
+//!   A written record may be told back at once as [`Observation::Job`]; it need not wait for the watch;
+//! - answer a claim only with an `Assign` that is written. If the write fails, end the claim empty. An `Assign` of an
+//!   attempt the record already shows for that worker is the same assignment told again: written, so tell it;
+//! - answer renew and finish from [`Scheduler::attempt`] after telling it of them.
+
+mod check;
+mod config;
+mod cycle;
+mod decision;
+mod index;
+mod job;
+mod line;
+mod observation;
+mod observe;
+mod state;
+mod verdict;
+mod worker;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use tintype_types::{Attempt, BootId, JobId, Timestamp, WorkerId};
+
+pub use check::Violation;
+pub use config::Config;
+pub use decision::Decision;
+pub use observation::{
+    ClaimSeen, FinishedSeen, JobSeen, ModelSeen, Observation, Place, PoolSeen, QueueSeen, RenewedSeen, WorldSeen,
+};
+pub use verdict::{AttemptStanding, Verdict};
+
+use state::{Core, State};
+
+/// Under debug assertions the invariants are checked after each step while no more jobs than this are known: the check
+/// looks at everything.
+const DEBUG_CHECK_JOBS_MAX: usize = 100;
+
+/// Decides which job runs where. One writer, the whole state in memory.
+#[derive(Clone, Debug)]
+pub struct Scheduler {
+    core: Core,
+    /// The last step was full: more may be decided at once.
+    more: bool,
+}
+
+/// The whole state of a scheduler, to be kept, shown or replayed. Its inside is not a contract.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Snapshot(State);
+
+impl Scheduler {
+    /// A scheduler that knows nothing yet. Tell it the record with [`Observation::Reset`].
+    pub fn new(config: Config) -> Self {
+        Self { core: Core::new(config, State::default()), more: false }
+    }
+
+    /// Takes in one fact and answers with all that follows from it, in the order to carry out. A `now` before the last
+    /// one counts as the last one.
+    pub fn step(&mut self, now: Timestamp, seen: Observation) -> Vec<Decision> {
+        let before = self.core.state.now;
+        self.core.state.now = before.max(now);
+        let mut out = Vec::new();
+        self.core.observe(seen, &mut out);
+        self.core.expire(&mut out);
+        self.core.match_jobs(&mut out);
+        self.core.forget(before);
+        self.more = out.len() >= self.core.config.decisions_max;
+        debug_assert_eq!(self.debug_check(), Ok(()), "an invariant broke in this step");
+        out
+    }
+
+    /// When [`Observation::Tick`] is due if nothing else happens, and why.
+    pub fn next_deadline(&self) -> Option<(Timestamp, &'static str)> {
+        if self.more {
+            return Some((self.core.state.now, "decisions left over"));
+        }
+        self.core.index.next_timer()
+    }
+
+    /// Why a job is not running; `None` if it is not known.
+    pub fn verdict(&self, job: &JobId) -> Option<Verdict> {
+        self.core.verdict(job)
+    }
+
+    /// What an attempt may go on doing. Ask after telling of the renew or finish that is to be answered.
+    pub fn attempt(&self, job: &JobId, attempt: Attempt, worker: &WorkerId, boot_id: &BootId) -> AttemptStanding {
+        self.core.attempt(job, attempt, worker, boot_id)
+    }
+
+    /// The attempt that is out, the steps it has done and the steps it takes (0 while unknown).
+    pub fn progress(&self, job: &JobId) -> Option<(Attempt, u32, u32)> {
+        let run = self.core.state.jobs.get(job)?.run.as_ref()?;
+        Some((run.attempt, run.step, run.steps))
+    }
+
+    /// Why waiting jobs were not given to this worker: reason to number of jobs.
+    pub fn skipped(&self, worker: &WorkerId) -> BTreeMap<String, u32> {
+        self.core.skipped(worker)
+    }
+
+    /// Jobs not taken in because [`Config::jobs_max`] were known. Not zero: tell everything again once there is room.
+    pub fn jobs_dropped(&self) -> u64 {
+        self.core.state.jobs_dropped
+    }
+
+    /// The whole state.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot(self.core.state.clone())
+    }
+
+    /// A scheduler that goes on where the snapshot was taken, given the same configuration.
+    pub fn restore(config: Config, snapshot: Snapshot) -> Self {
+        Self { core: Core::new(config, snapshot.0), more: true }
+    }
+
+    /// Checks the invariants. Looks at everything.
+    pub fn check(&self) -> Result<(), Violation> {
+        self.core.check()
+    }
+
+    fn debug_check(&self) -> Result<(), Violation> {
+        if self.core.state.jobs.len() > DEBUG_CHECK_JOBS_MAX {
+            return Ok(());
+        }
+        self.check()
+    }
+}

@@ -1,0 +1,260 @@
+//! Taking in one fact. Facts change the state; what follows from the new state is decided in `cycle`.
+
+use tintype_types::worker::Outcome;
+use tintype_types::{Attempt, BootId, FailureReason, JobId, WorkerId};
+
+use crate::decision::Decision;
+use crate::job::{Assumed, Change, Job, Stand};
+use crate::observation::{ClaimSeen, FinishedSeen, JobSeen, Observation, Place, QueueSeen, RenewedSeen, WorldSeen};
+use crate::state::{Core, Queue};
+use crate::worker::Worker;
+
+/// How often one assignment is sent to a worker that claims as if it had not got it. Beyond it the lease decides.
+const TELLINGS_MAX: u32 = 3;
+
+impl Core {
+    /// Takes in one fact.
+    pub(crate) fn observe(&mut self, seen: Observation, out: &mut Vec<Decision>) {
+        match seen {
+            Observation::Job(seen) => self.observe_job(*seen),
+            Observation::JobGone(id) => {
+                self.state.jobs.remove(&id);
+                self.refile(&id);
+            }
+            Observation::Queue(seen) => self.observe_queue(seen),
+            Observation::QueueGone(key) => self.declare_queue(&key, 1, None, false),
+            Observation::Pool(seen) => {
+                self.state.pools.insert(seen.name.clone(), seen);
+            }
+            Observation::PoolGone(name) => {
+                self.state.pools.remove(&name);
+            }
+            Observation::Model(seen) => {
+                let name = seen.name.clone();
+                self.state.models.insert(name.clone(), seen);
+                self.refile_model(&name);
+            }
+            Observation::ModelGone(name) => {
+                self.state.models.remove(&name);
+                self.refile_model(&name);
+            }
+            Observation::Claim(claim) => self.observe_claim(claim, out),
+            Observation::ClaimEnded(worker, boot_id) => self.end_claim(&worker, Some(&boot_id)),
+            Observation::Renewed(seen) => self.observe_renewed(&seen, out),
+            Observation::Finished(seen) => self.observe_finished(seen, out),
+            Observation::WriteFailed { job, attempt } => self.forget_write(&job, attempt),
+            Observation::Tick => {}
+            Observation::Reset(world) => self.reset(*world),
+        }
+    }
+
+    fn observe_job(&mut self, seen: JobSeen) {
+        let id = seen.id.clone();
+        if let Some(job) = self.state.jobs.get_mut(&id) {
+            job.observe(seen, self.state.now, &self.config);
+        } else if seen.place == Place::Ended || self.index.live() < self.config.jobs_max {
+            self.state.jobs.insert(id.clone(), Job::new(seen, self.state.now, &self.config));
+        } else {
+            self.state.jobs_dropped += 1;
+        }
+        self.refile(&id);
+    }
+
+    fn observe_queue(&mut self, seen: QueueSeen) {
+        self.declare_queue(&seen.key, seen.weight.max(1), seen.running_max, true);
+    }
+
+    fn declare_queue(&mut self, key: &tintype_types::QueueKey, weight: u32, running_max: Option<u32>, declared: bool) {
+        let served = self.state.queues.get(key).map_or(0, |queue| queue.served);
+        self.state.queues.insert(key.clone(), Queue { weight, running_max, declared, served });
+        self.index.tune(key, served, running_max);
+    }
+
+    fn refile_model(&mut self, name: &str) {
+        for id in self.index.by_model.get(name).cloned().unwrap_or_default() {
+            self.refile(&id);
+        }
+    }
+
+    /// A claim is parked; one of a new start of the worker ends what the old one ran; one of a worker that cannot have
+    /// got its assignment gets the same assignment again (the record has it already, so writing it again changes
+    /// nothing).
+    fn observe_claim(&mut self, claim: ClaimSeen, out: &mut Vec<Decision>) {
+        let (id, now) = (claim.worker.clone(), self.state.now);
+        let known = self.state.workers.get(&id);
+        if known.is_some_and(|worker| worker.old_boots.contains(&claim.boot_id)) {
+            return;
+        }
+        if known.is_none() && self.state.workers.len() >= self.config.workers_max {
+            return;
+        }
+        self.end_claim(&id, None);
+        let worker = self.state.workers.entry(id.clone()).or_insert_with(|| Worker::new(claim.clone(), now));
+        worker.update(claim.clone(), now);
+        let (mut heard, mut untold) = (0_u32, Vec::new());
+        for job_id in self.index.runs.get(&id).cloned().unwrap_or_default() {
+            let Some(job) = self.state.jobs.get_mut(&job_id) else { continue };
+            let Some(run) = &mut job.run else { continue };
+            if !run.is_by(&id, &claim.boot_id) {
+                run.doomed = true;
+                self.refile(&job_id);
+            } else if run.heard || run.tellings >= TELLINGS_MAX || job.seen.cancelled {
+                heard += 1;
+            } else {
+                untold.push(job_id);
+            }
+        }
+        let Some(worker) = self.state.workers.get_mut(&id) else { return };
+        worker.slots = worker.slots.max(claim.free_slots.saturating_add(heard));
+        let promised = claim.free_slots.saturating_add(heard).saturating_add(untold.len() as u32);
+        match untold.first() {
+            Some(job_id) if claim.free_slots > 0 && promised > worker.slots => {
+                out.extend(self.tell_again(job_id, &claim));
+            }
+            _ => {
+                worker.parked = true;
+                self.index.parked.add(&claim);
+            }
+        }
+    }
+
+    fn tell_again(&mut self, id: &JobId, claim: &ClaimSeen) -> Option<Decision> {
+        let lease_end = self.state.now.plus(self.config.lease);
+        let job = self.state.jobs.get_mut(id)?;
+        let run = job.run.as_mut()?;
+        run.boot_id = Some(claim.boot_id.clone());
+        run.tellings += 1;
+        run.lease_end = lease_end;
+        let attempt = run.attempt;
+        self.refile(id);
+        Some(Decision::Assign {
+            job: id.clone(),
+            attempt,
+            worker: claim.worker.clone(),
+            boot_id: claim.boot_id.clone(),
+            pool: claim.pool.clone(),
+            lease_end,
+        })
+    }
+
+    /// Unparks a worker's claim, if it is of that start of it.
+    pub(crate) fn end_claim(&mut self, worker: &WorkerId, boot_id: Option<&BootId>) {
+        if let Some(worker) = self.state.workers.get_mut(worker)
+            && worker.parked
+            && boot_id.is_none_or(|boot_id| *boot_id == worker.claim.boot_id)
+        {
+            worker.parked = false;
+            self.index.parked.remove(&worker.claim);
+        }
+    }
+
+    fn observe_renewed(&mut self, seen: &RenewedSeen, out: &mut Vec<Decision>) {
+        let (now, lease, interval) = (self.state.now, self.config.lease, self.config.progress_interval);
+        let Some(job) = self.current(&seen.job, seen.attempt, &seen.worker, &seen.boot_id) else { return };
+        let Some(run) = &mut job.run else { return };
+        run.lease_end = now.plus(lease);
+        let moved = (run.step, run.steps) != (seen.step, seen.steps);
+        (run.step, run.steps) = (seen.step, seen.steps);
+        if moved && run.stop.is_none() && now.since(run.progress_at) >= interval {
+            run.progress_at = now;
+            out.push(Decision::Progress {
+                job: seen.job.clone(),
+                attempt: seen.attempt,
+                step: seen.step,
+                steps: seen.steps,
+            });
+        }
+        if let Some(worker) = self.state.workers.get_mut(&seen.worker) {
+            worker.seen_at = now;
+        }
+        self.refile(&seen.job);
+    }
+
+    fn observe_finished(&mut self, seen: FinishedSeen, out: &mut Vec<Decision>) {
+        let Some(job) = self.current(&seen.job, seen.attempt, &seen.worker, &seen.boot_id) else { return };
+        let cancelled = job.seen.cancelled;
+        match seen.outcome {
+            Outcome::Done { outputs } if !cancelled => {
+                self.assume(&seen.job, seen.attempt, Change::Ended { complete: true, reported: true });
+                out.push(Decision::Complete {
+                    job: seen.job,
+                    attempt: seen.attempt,
+                    worker: seen.worker,
+                    outputs,
+                    gpu_ms: seen.gpu_ms,
+                });
+            }
+            Outcome::Failed { reason, message, retryable: false } if !cancelled => {
+                out.extend(self.fail(&seen.job, reason, message, true));
+            }
+            Outcome::Failed { reason, message, retryable: true } => {
+                out.extend(self.end_attempt(&seen.job, reason, message, true));
+            }
+            Outcome::Done { .. } | Outcome::Failed { retryable: false, .. } => {
+                out.extend(self.end_attempt(&seen.job, FailureReason::Cancelled, String::new(), true));
+            }
+        }
+    }
+
+    /// The job, if this attempt of this start of this worker is the current one. Hearing of it proves the assignment
+    /// was written, as workers are told only after.
+    fn current(&mut self, id: &JobId, attempt: Attempt, worker: &WorkerId, boot_id: &BootId) -> Option<&mut Job> {
+        let job = self.state.jobs.get_mut(id)?;
+        match job.stand() {
+            Stand::Out(run) if run.attempt == attempt && run.is_by(worker, boot_id) => {}
+            Stand::Out(_) | Stand::Waiting | Stand::Ended => return None,
+        }
+        job.confirm_assigned();
+        if let Some(run) = &mut job.run {
+            run.heard = true;
+            run.boot_id = Some(boot_id.clone());
+        }
+        Some(job)
+    }
+
+    /// Believes in a decision until its write is seen, refused, or not heard of for a whole lease.
+    pub(crate) fn assume(&mut self, id: &JobId, attempt: Attempt, change: Change) {
+        let until = self.state.now.plus(self.config.lease);
+        if let Some(job) = self.state.jobs.get_mut(id) {
+            job.assumed = Some(Assumed { attempt, change, until });
+        }
+        self.refile(id);
+    }
+
+    fn forget_write(&mut self, id: &JobId, attempt: Attempt) {
+        let about = |job: &Job| job.assumed.as_ref().is_some_and(|assumed| assumed.attempt == attempt);
+        if self.state.jobs.get(id).is_some_and(about) {
+            self.forget_assumed(id);
+        }
+    }
+
+    /// Drops a job's assumption and gives back what was charged for it.
+    pub(crate) fn forget_assumed(&mut self, id: &JobId) {
+        let held_until = self.state.now.plus(self.config.write_retry);
+        let Some(job) = self.state.jobs.get_mut(id) else { return };
+        let charge = job.forget_assumed(held_until);
+        let queue = job.seen.queue.clone();
+        self.unserve(&queue, charge);
+        self.refile(id);
+    }
+
+    /// Replaces all that the record holds. Parked claims and what queues were served are ours, and stay.
+    fn reset(&mut self, world: WorldSeen) {
+        let WorldSeen { jobs, queues, pools, models } = world;
+        for id in std::mem::take(&mut self.state.jobs).keys() {
+            self.refile(id);
+        }
+        for (key, queue) in std::mem::take(&mut self.state.queues) {
+            self.state.queues.insert(key.clone(), Queue { served: queue.served, ..Queue::default() });
+            self.index.tune(&key, queue.served, None);
+        }
+        self.state.pools = pools.into_iter().map(|pool| (pool.name.clone(), pool)).collect();
+        self.state.models = models.into_iter().map(|model| (model.name.clone(), model)).collect();
+        for seen in queues {
+            self.observe_queue(seen);
+        }
+        for seen in jobs {
+            self.observe_job(seen);
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! The whole state, how jobs and queues get into the indexes, and saving it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use tintype_types::{JobId, PoolName, QueueKey, Timestamp, WorkerId};
+
+use crate::config::Config;
+use crate::index::{Delay, Filed, Filing, Index};
+use crate::job::{Job, Stand};
+use crate::line::{Class, Turn};
+use crate::observation::{ModelSeen, PoolSeen};
+use crate::worker::Worker;
+
+/// Work divided by weight is counted in parts of a step, so that weights up to this differ.
+const SERVED_SCALE: u64 = 1 << 16;
+/// Queues nobody declared that are remembered while idle; what they were served is forgotten beyond it.
+const IDLE_QUEUES_MAX: usize = 10_000;
+
+/// All that is saved. The indexes are derived from it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct State {
+    /// The newest moment heard of.
+    pub(crate) now: Timestamp,
+    pub(crate) jobs: BTreeMap<JobId, Job>,
+    pub(crate) queues: BTreeMap<QueueKey, Queue>,
+    pub(crate) pools: BTreeMap<PoolName, PoolSeen>,
+    pub(crate) models: BTreeMap<String, ModelSeen>,
+    pub(crate) workers: BTreeMap<WorkerId, Worker>,
+    /// Served work of the queue served last: what a queue starts at when no other waits.
+    pub(crate) served_floor: u64,
+    /// Jobs not taken in because there were too many.
+    pub(crate) jobs_dropped: u64,
+}
+
+/// What is known of a queue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Queue {
+    pub(crate) weight: u32,
+    pub(crate) running_max: Option<u32>,
+    /// Whether the record has it; jobs may name a queue it has not.
+    pub(crate) declared: bool,
+    /// Work served, divided by weight.
+    pub(crate) served: u64,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self { weight: 1, running_max: None, declared: false, served: 0 }
+    }
+}
+
+impl Queue {
+    /// What `work_steps` of work cost this queue.
+    pub(crate) fn charge(&self, work_steps: u32) -> u64 {
+        u64::from(work_steps.max(1)) * SERVED_SCALE / u64::from(self.weight.max(1))
+    }
+}
+
+/// The state with its indexes.
+#[derive(Clone, Debug)]
+pub(crate) struct Core {
+    pub(crate) config: Config,
+    pub(crate) state: State,
+    pub(crate) index: Index,
+}
+
+impl Core {
+    /// Takes over a state and files everything in it.
+    pub(crate) fn new(config: Config, state: State) -> Self {
+        let mut core = Self { config, state, index: Index::default() };
+        for (key, queue) in &core.state.queues {
+            core.index.tune(key, queue.served, queue.running_max);
+        }
+        for (id, job) in &core.state.jobs {
+            core.index.refile(id, Some(core.filing(job)));
+        }
+        for worker in core.state.workers.values().filter(|worker| worker.parked) {
+            core.index.parked.add(&worker.claim);
+        }
+        core
+    }
+
+    /// Makes the indexes agree with a job that may have changed or gone.
+    pub(crate) fn refile(&mut self, id: &JobId) {
+        let known = |job: &Job, models: &BTreeMap<_, _>| models.contains_key(&job.seen.model);
+        if let Some(job) = self.state.jobs.get_mut(id) {
+            let unknown = matches!(job.stand(), Stand::Waiting) && !known(job, &self.state.models);
+            job.model_unknown_since = unknown.then(|| job.model_unknown_since.unwrap_or(self.state.now));
+        }
+        let filing = self.state.jobs.get(id).map(|job| self.filing(job));
+        if let Some(new) = &filing
+            && matches!(new.place, Filed::Ready(..) | Filed::Delayed(_))
+            && !self.index.waits(id)
+        {
+            self.lift(&new.queue.clone());
+        }
+        self.index.refile(id, filing);
+    }
+
+    /// Adds to what a queue was served.
+    pub(crate) fn serve(&mut self, key: &QueueKey, charge: impl FnOnce(&Queue) -> u64) -> u64 {
+        let queue = self.state.queues.entry(key.clone()).or_default();
+        let charge = charge(queue);
+        self.state.served_floor = self.state.served_floor.max(queue.served);
+        queue.served = queue.served.saturating_add(charge);
+        self.index.tune(key, queue.served, queue.running_max);
+        charge
+    }
+
+    /// Gives back what was charged for an attempt that never was.
+    pub(crate) fn unserve(&mut self, key: &QueueKey, charge: u64) {
+        if let Some(queue) = self.state.queues.get_mut(key) {
+            queue.served = queue.served.saturating_sub(charge);
+            self.index.tune(key, queue.served, queue.running_max);
+        }
+    }
+
+    /// A queue that had nothing waiting gets no credit for the time it was idle (as in VTC, OSDI 2024).
+    fn lift(&mut self, key: &QueueKey) {
+        if self.index.crowd(key).1 > 0 {
+            return;
+        }
+        if self.state.queues.len() >= IDLE_QUEUES_MAX && !self.state.queues.contains_key(key) {
+            let index = &self.index;
+            self.state.queues.retain(|key, queue| queue.declared || index.crowd(key) != (0, 0));
+        }
+        let floor = self.index.least_served().unwrap_or(self.state.served_floor);
+        let queue = self.state.queues.entry(key.clone()).or_default();
+        queue.served = queue.served.max(floor);
+        self.index.tune(key, queue.served, queue.running_max);
+    }
+
+    /// Where a job belongs in the indexes. A function of the state alone.
+    fn filing(&self, job: &Job) -> Filing {
+        let now = self.state.now;
+        let timer = job.timer(now, &self.config);
+        let place = match job.stand() {
+            Stand::Ended => Filed::Ended(job.ended_at),
+            Stand::Out(run) => Filed::Out(run.worker.clone()),
+            Stand::Waiting if job.assumed.is_some() || job.held_until.is_some() || job.seen.cancelled => {
+                Filed::Delayed(Delay::Unsettled)
+            }
+            Stand::Waiting if job.model_unknown_since.is_some() => Filed::Delayed(Delay::UnknownModel),
+            Stand::Waiting if job.seen.not_before.is_some_and(|until| until > now) => Filed::Delayed(Delay::BackingOff),
+            Stand::Waiting => Filed::Ready(Class::of(&job.seen), Turn::of(&job.seen)),
+        };
+        Filing { queue: job.seen.queue.clone(), model: job.seen.model.clone(), place, timer }
+    }
+}
