@@ -146,10 +146,17 @@ enum Kept {
 fn place_draft(root: &Path, draft: &Draft, place: &Path) -> io::Result<Kept> {
     let parent = place.parent().unwrap_or(root);
     for _ in 0..LINK_TRIES_MAX {
-        match fs::create_dir_all(parent).and_then(|()| fs::hard_link(&draft.0, place)) {
+        match fs::create_dir_all(parent) {
+            Ok(()) => {}
+            // A part of the key is an object itself.
+            Err(e) if matches!(e.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory) => {
+                return Ok(Kept::OtherBytesThere);
+            }
+            Err(e) => return Err(e),
+        }
+        match fs::hard_link(&draft.0, place) {
             Ok(()) => return sync_folders(root, parent).map(|()| Kept::Yes),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {} // a deletion took the folder away: make it again
-            Err(e) if e.kind() == io::ErrorKind::NotADirectory => return Ok(Kept::OtherBytesThere),
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => match same_bytes(&draft.0, place) {
                 Ok(true) => return sync_folders(root, parent).map(|()| Kept::Yes),
                 Ok(false) => return Ok(Kept::OtherBytesThere),

@@ -204,6 +204,8 @@ impl Served {
         let store = Store::folder(config).unwrap();
         let router = store.router();
         let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        // The client wants a TLS provider even for plain HTTP; a second install is refused, which is fine.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).no_proxy().build().unwrap();
         Self { store, address, http, folder, server }
     }
