@@ -1,0 +1,6 @@
+//! Operations that candle's own CPU code is too slow at, as candle custom operations. On other devices candle's are
+//! used.
+
+mod conv;
+
+pub use conv::conv2d;

@@ -1,0 +1,2 @@
+//! The gpu-worker program.
+fn main() {}

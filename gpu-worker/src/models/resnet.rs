@@ -1,0 +1,77 @@
+//! The residual block of UNet and VAE, and the two ways of changing size.
+
+use candle_core::{Result, Tensor};
+
+use super::BuildError;
+use super::layers::{Conv, ConvShape, GroupNorm, Linear};
+use crate::weights::Weights;
+
+/// Sizes of one residual block.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ResnetShape {
+    pub(crate) inner: usize,
+    pub(crate) outer: usize,
+    /// Channels of the time embedding; none in the VAE.
+    pub(crate) time: Option<usize>,
+    pub(crate) groups: usize,
+    pub(crate) eps: f64,
+}
+
+/// Two convolutions with a way round them.
+#[derive(Clone, Debug)]
+pub(crate) struct Resnet {
+    norm1: GroupNorm,
+    conv1: Conv,
+    time: Option<Linear>,
+    norm2: GroupNorm,
+    conv2: Conv,
+    shortcut: Option<Conv>,
+}
+
+impl Resnet {
+    pub(crate) fn read(w: &Weights, shape: ResnetShape) -> std::result::Result<Self, BuildError> {
+        let ResnetShape { inner, outer, time, groups, eps } = shape;
+        Ok(Self {
+            norm1: GroupNorm::read(&w.at("norm1"), groups, inner, eps)?,
+            conv1: Conv::read(&w.at("conv1"), ConvShape::three(inner, outer))?,
+            time: time.map(|time| Linear::read(&w.at("time_emb_proj"), time, outer)).transpose()?,
+            norm2: GroupNorm::read(&w.at("norm2"), groups, outer, eps)?,
+            conv2: Conv::read(&w.at("conv2"), ConvShape::three(outer, outer))?,
+            shortcut: match inner == outer {
+                true => None,
+                false => Some(Conv::read(&w.at("conv_shortcut"), ConvShape::one(inner, outer))?),
+            },
+        })
+    }
+
+    /// `time` is the time embedding, already through its activation.
+    pub(crate) fn forward(&self, x: &Tensor, time: Option<&Tensor>) -> Result<Tensor> {
+        let mut h = self.conv1.forward(&self.norm1.forward(x)?.silu()?)?;
+        if let (Some(layer), Some(time)) = (&self.time, time) {
+            let shift = layer.forward(time)?;
+            h = h.broadcast_add(&shift.unsqueeze(2)?.unsqueeze(3)?)?;
+        }
+        let h = self.conv2.forward(&self.norm2.forward(&h)?.silu()?)?;
+        match &self.shortcut {
+            Some(shortcut) => h + shortcut.forward(x)?,
+            None => h + x,
+        }
+    }
+}
+
+/// Doubles the size (or reaches a given one) by repeating pixels, then convolves.
+#[derive(Clone, Debug)]
+pub(crate) struct Upsample(Conv);
+
+impl Upsample {
+    pub(crate) fn read(w: &Weights, channels: usize) -> std::result::Result<Self, BuildError> {
+        Ok(Self(Conv::read(&w.at("conv"), ConvShape::three(channels, channels))?))
+    }
+
+    /// `size` is (height, width); none is twice what it was.
+    pub(crate) fn forward(&self, x: &Tensor, size: Option<(usize, usize)>) -> Result<Tensor> {
+        let (_, _, height, width) = x.dims4()?;
+        let (height, width) = size.unwrap_or((height * 2, width * 2));
+        self.0.forward(&x.upsample_nearest2d(height, width)?)
+    }
+}

@@ -1,0 +1,101 @@
+//! The denoiser of Stable Diffusion 1.x (diffusers' `UNet2DConditionModel`), with a timestep for each sample.
+
+use candle_core::{Result, Tensor};
+
+use super::BuildError;
+use super::layers::{Conv, ConvShape, GroupNorm, Linear};
+use super::unet_blocks::{DownBlock, MidBlock, UpBlock};
+pub use super::unet_config::UNetConfig;
+use crate::weights::Weights;
+
+/// Longest period of the time embedding's sines.
+const PERIOD_MAX: f32 = 10_000.0;
+
+/// The denoiser.
+#[derive(Clone, Debug)]
+pub struct UNet {
+    config: UNetConfig,
+    time1: Linear,
+    time2: Linear,
+    conv_in: Conv,
+    down: Vec<DownBlock>,
+    mid: MidBlock,
+    up: Vec<UpBlock>,
+    norm_out: GroupNorm,
+    conv_out: Conv,
+}
+
+impl UNet {
+    /// Reads the weights.
+    ///
+    /// # Errors
+    /// A tensor that is missing or of another shape than the config asks for.
+    pub fn read(config: &UNetConfig, w: &Weights) -> std::result::Result<Self, BuildError> {
+        let first = config.blocks[0].channels;
+        let mut down = Vec::with_capacity(config.blocks.len());
+        let mut inner = first;
+        for (index, block) in config.blocks.iter().enumerate() {
+            down.push(DownBlock::read(config, index, inner, &w.at("down_blocks").at(index))?);
+            inner = block.channels;
+        }
+        let up = (0..config.blocks.len())
+            .map(|index| UpBlock::read(config, index, &w.at("up_blocks").at(index)))
+            .collect::<std::result::Result<_, _>>()?;
+        Ok(Self {
+            time1: Linear::read(&w.at("time_embedding.linear_1"), first, config.time_channels)?,
+            time2: Linear::read(&w.at("time_embedding.linear_2"), config.time_channels, config.time_channels)?,
+            conv_in: Conv::read(&w.at("conv_in"), ConvShape::three(config.in_channels, first))?,
+            down,
+            mid: MidBlock::read(config, &w.at("mid_block"))?,
+            up,
+            norm_out: GroupNorm::read(&w.at("conv_norm_out"), config.groups, first, config.eps)?,
+            conv_out: Conv::read(&w.at("conv_out"), ConvShape::three(first, config.out_channels))?,
+            config: config.clone(),
+        })
+    }
+
+    /// Latents (batch, channels, height, width), one timestep for each of them, prompts (batch, tokens, channels); the
+    /// answer has the shape of the latents.
+    ///
+    /// # Errors
+    /// Shapes that do not fit, or a device's failure.
+    pub fn forward(&self, latents: &Tensor, timesteps: &[f32], context: &Tensor) -> Result<Tensor> {
+        let time = self.embed(timesteps, latents)?;
+        let latents = if self.config.center_input { ((latents * 2.0)? - 1.0)? } else { latents.clone() };
+        let mut x = self.conv_in.forward(&latents)?;
+        let mut skips = vec![x.clone()];
+        for block in &self.down {
+            x = block.forward(x, &time, context, &mut skips)?;
+        }
+        x = self.mid.forward(&x, &time, context)?;
+        for block in &self.up {
+            x = block.forward(x, &time, context, &mut skips)?;
+        }
+        self.conv_out.forward(&self.norm_out.forward(&x)?.silu()?)
+    }
+
+    /// The time embedding, through the activation that every residual layer would apply to it anyway.
+    fn embed(&self, timesteps: &[f32], like: &Tensor) -> Result<Tensor> {
+        let width = self.config.blocks[0].channels;
+        let sines = timestep_sines(timesteps, width, self.config.cosine_first, self.config.freq_shift as f32);
+        let sines = Tensor::from_vec(sines, (timesteps.len(), width), like.device())?;
+        self.time2.forward(&self.time1.forward(&sines)?.silu()?)?.silu()
+    }
+}
+
+/// Sines and cosines of falling frequency, a row for each timestep, as diffusers' `get_timestep_embedding` makes them.
+fn timestep_sines(timesteps: &[f32], width: usize, cosine_first: bool, shift: f32) -> Vec<f32> {
+    let half = width / 2;
+    let mut rows = Vec::with_capacity(timesteps.len() * width);
+    for timestep in timesteps {
+        let angle = |index: usize| timestep * (-PERIOD_MAX.ln() * index as f32 / (half as f32 - shift)).exp();
+        let (sines, cosines) = ((0..half).map(|i| angle(i).sin()), (0..half).map(|i| angle(i).cos()));
+        if cosine_first {
+            rows.extend(cosines.chain(sines));
+        } else {
+            rows.extend(sines.chain(cosines));
+        }
+        rows.extend(std::iter::repeat_n(0.0, width % 2));
+    }
+    rows
+}

@@ -1,0 +1,55 @@
+//! A place in a weight file's tree of names, so that a layer asks for `weight` and need not know where it stands.
+
+use std::fmt::Display;
+use std::sync::Arc;
+
+use candle_core::{Device, Tensor};
+
+use super::{UnreadableFile, WeightFile};
+
+/// A file, a prefix within it, and the device its tensors go to. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Weights {
+    file: Arc<WeightFile>,
+    prefix: String,
+    device: Device,
+}
+
+impl Weights {
+    /// The root of a file.
+    pub fn new(file: Arc<WeightFile>, device: Device) -> Self {
+        Self { file, prefix: String::new(), device }
+    }
+
+    /// A place below this one.
+    pub fn at(&self, name: impl Display) -> Self {
+        Self { file: Arc::clone(&self.file), prefix: self.name(name), device: self.device.clone() }
+    }
+
+    /// Whether a tensor of this name is here.
+    pub fn has(&self, name: &str) -> bool {
+        self.file.has(&self.name(name))
+    }
+
+    /// Reads a tensor that must have this shape; see [`WeightFile::tensor`].
+    ///
+    /// # Errors
+    /// See [`WeightFile::tensor`].
+    pub fn get(&self, name: &str, shape: &[usize]) -> Result<Tensor, UnreadableFile> {
+        self.file.tensor(&self.name(name), shape, &self.device)
+    }
+
+    /// The device tensors go to.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Says that the file as a whole does not fit.
+    pub fn unreadable(&self, what: impl Into<String>) -> UnreadableFile {
+        UnreadableFile::new(self.file.path(), what)
+    }
+
+    fn name(&self, name: impl Display) -> String {
+        if self.prefix.is_empty() { name.to_string() } else { format!("{}.{name}", self.prefix) }
+    }
+}
