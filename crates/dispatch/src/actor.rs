@@ -1,0 +1,280 @@
+//! The one task that owns the scheduler: takes in observations, worker calls and time, and carries decisions out.
+//! Nothing in it waits but the loop itself.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tintype_scheduler::{Decision, JobSeen, Observation, Place, Scheduler, Verdict, WorldSeen};
+use tintype_store::Store;
+use tintype_types::worker::{Claim, ClaimAnswer, Finish, Renew, RenewAnswer};
+use tintype_types::{Attempt, BootId, JobId, JobState, Timestamp, WorkerId};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use crate::answer::Refusal;
+use crate::bounded::Bounded;
+use crate::calls::{self, FinishStanding};
+use crate::claims::{ClaimReply, Claims, Gone};
+use crate::clock::Clock;
+use crate::events::Events;
+use crate::finishes::{FinishReply, Finishes, Key};
+use crate::metrics::Metrics;
+use crate::told;
+use crate::workers::{WorkerSeen, Workers};
+use crate::writes::Writes;
+
+/// Attempts whose number of pictures is remembered; as many as may be out at a time.
+pub(crate) const ASKED_KEPT_MAX: usize = 200_000;
+/// Least time between two ticks, so that a deadline that stays in the past cannot keep the loop busy.
+const TICK_INTERVAL_MIN: Duration = Duration::from_millis(1);
+
+/// What the actor can be told and asked.
+pub(crate) enum Message {
+    Observe(Box<Observation>),
+    Lead(Box<WorldSeen>, oneshot::Sender<()>),
+    StepDown(oneshot::Sender<()>),
+    Shutdown(oneshot::Sender<()>),
+    Claim { claim: Box<Claim>, serial: u64, reply: ClaimReply },
+    Renew { key: Key, renew: Box<Renew>, reply: oneshot::Sender<Result<RenewAnswer, Refusal>> },
+    FinishStanding { key: Key, by: (WorkerId, BootId), reply: oneshot::Sender<FinishStanding> },
+    Finish { key: Key, finish: Box<Finish>, reply: FinishReply },
+    Verdict(JobId, oneshot::Sender<Option<Verdict>>),
+    Workers(oneshot::Sender<Vec<WorkerSeen>>),
+}
+
+/// Everything the actor owns, and what it shares with the routes.
+pub(crate) struct Actor {
+    pub(crate) brain: Scheduler,
+    pub(crate) clock: Clock,
+    pub(crate) store: Store,
+    pub(crate) lease: Duration,
+    pub(crate) output_ttl: Duration,
+    pub(crate) leading: Arc<AtomicBool>,
+    pub(crate) gone: Arc<Gone>,
+    pub(crate) events: Events,
+    pub(crate) metrics: Metrics,
+    pub(crate) writes: Writes,
+    pub(crate) claims: Claims,
+    pub(crate) finishes: Finishes,
+    pub(crate) workers: Workers,
+    /// How many pictures an attempt that is out was asked for.
+    pub(crate) asked: Bounded<JobId, (Attempt, u32)>,
+    pub(crate) last_tick: Timestamp,
+}
+
+impl Actor {
+    /// Runs until it is told to shut down or nobody is left to tell it anything.
+    pub(crate) async fn run(mut self, mut inbox: mpsc::Receiver<Message>) {
+        let gone = Arc::clone(&self.gone);
+        loop {
+            self.count(&inbox);
+            let wake = self.wake();
+            tokio::select! {
+                message = inbox.recv() => match message {
+                    Some(Message::Shutdown(reply)) => {
+                        self.shut_down();
+                        let _ = reply.send(());
+                        return;
+                    }
+                    Some(message) => self.take(message),
+                    None => return self.shut_down(),
+                },
+                done = self.writes.next() => told::written(&mut self, done),
+                () = gone.rung() => self.collect_gone(),
+                () = sleep_until(wake) => self.tick(),
+            }
+        }
+    }
+
+    fn take(&mut self, message: Message) {
+        // An asker that went away is no concern of ours: unsent answers are dropped here and in `calls`.
+        match message {
+            Message::Observe(seen) => self.observe(*seen),
+            Message::Lead(world, reply) => {
+                self.observe_all(world);
+                self.leading.store(true, Ordering::Release);
+                let _ = reply.send(());
+            }
+            Message::StepDown(reply) | Message::Shutdown(reply) => {
+                self.step_down();
+                let _ = reply.send(());
+            }
+            Message::Claim { claim, serial, reply } => calls::claim(self, *claim, serial, reply),
+            Message::Renew { key, renew, reply } => {
+                let answer = calls::renew(self, key, *renew);
+                let _ = reply.send(answer);
+            }
+            Message::FinishStanding { key, by, reply } => {
+                let _ = reply.send(calls::finish_standing(self, &key, &by));
+            }
+            Message::Finish { key, finish, reply } => calls::finish(self, key, *finish, reply),
+            Message::Verdict(job, reply) => {
+                let _ = reply.send(self.brain.verdict(&job));
+            }
+            Message::Workers(reply) => {
+                let _ = reply.send(self.workers.list(self.clock.now()));
+            }
+        }
+    }
+
+    pub(crate) fn is_leading(&self) -> bool {
+        self.leading.load(Ordering::Acquire)
+    }
+
+    /// Tells the scheduler and carries out what it answers.
+    pub(crate) fn step(&mut self, seen: Observation) {
+        let decisions = self.brain.step(self.clock.now(), seen);
+        self.carry_out(decisions);
+    }
+
+    pub(crate) fn carry_out(&mut self, decisions: Vec<Decision>) {
+        for decision in decisions {
+            match &decision {
+                // The scheduler keeps these two and answers the next renew with them.
+                Decision::Cancel { .. } | Decision::Preempt { .. } => {}
+                Decision::Assign { worker, boot_id, .. } => {
+                    self.claims.set_promised(worker, boot_id, true);
+                    self.writes.push(decision);
+                }
+                Decision::Progress { .. }
+                | Decision::Requeue { .. }
+                | Decision::Fail { .. }
+                | Decision::Complete { .. } => self.writes.push(decision),
+            }
+        }
+    }
+
+    /// Facts from the shell. Who does not lead drops them: it is told everything when it begins to lead.
+    fn observe(&mut self, seen: Observation) {
+        if !self.is_leading() {
+            return;
+        }
+        match seen {
+            Observation::Reset(world) => self.observe_all(world),
+            Observation::Job(seen) => {
+                self.tell_of(&seen);
+                let placed = match &seen.place {
+                    Place::Assigned(worker) => Some(worker.clone()),
+                    Place::Queued | Place::Ended => None,
+                };
+                self.step(Observation::Job(seen));
+                // If the answer to the write that put it there was lost, this worker waits for it in vain.
+                if let Some(claim) = placed.and_then(|worker| self.claims.unpromised(&worker)) {
+                    self.step(Observation::Claim(calls::claim_seen(claim)));
+                }
+            }
+            Observation::JobGone(job) => {
+                self.events.forget(&job);
+                self.asked.remove(&job);
+                self.step(Observation::JobGone(job));
+            }
+            seen @ (Observation::Queue(_)
+            | Observation::QueueGone(_)
+            | Observation::Pool(_)
+            | Observation::PoolGone(_)
+            | Observation::Model(_)
+            | Observation::ModelGone(_)
+            | Observation::Claim(_)
+            | Observation::ClaimEnded(..)
+            | Observation::Renewed(_)
+            | Observation::Finished(_)
+            | Observation::WriteFailed { .. }
+            | Observation::Tick) => self.step(seen),
+        }
+    }
+
+    fn observe_all(&mut self, world: Box<WorldSeen>) {
+        for job in &world.jobs {
+            self.tell_of(job);
+        }
+        self.step(Observation::Reset(world));
+        let claims: Vec<_> = self.claims.all_unpromised().map(calls::claim_seen).collect();
+        for claim in claims {
+            self.step(Observation::Claim(claim));
+        }
+    }
+
+    /// Tells the watchers what the record says of a job.
+    fn tell_of(&mut self, seen: &JobSeen) {
+        let state = match &seen.place {
+            Place::Queued => JobState::Queued,
+            Place::Assigned(_) => JobState::Assigned,
+            Place::Ended => {
+                self.asked.remove(&seen.id);
+                return match self.finishes.dispel(&(seen.id.clone(), seen.attempt)) {
+                    Some(event) => self.events.publish(event),
+                    None => self.events.end_unknown(&seen.id),
+                };
+            }
+        };
+        self.events.publish(told::bare_event(seen.id.clone(), state, seen.attempt));
+    }
+
+    fn tick(&mut self) {
+        let now = self.clock.now();
+        self.last_tick = now;
+        if self.is_leading() {
+            self.step(Observation::Tick);
+        }
+        while let Some(parked) = self.claims.take_due(now) {
+            let Claim { worker, boot_id, .. } = parked.claim;
+            let skipped = self.brain.skipped(&worker);
+            self.metrics.claims.with_label_values(&["empty"]).inc();
+            let _ = parked.reply.send(Ok(ClaimAnswer { assignment: None, skipped }));
+            self.step(Observation::ClaimEnded(worker, boot_id));
+        }
+    }
+
+    fn collect_gone(&mut self) {
+        for (worker, serial) in self.gone.collect() {
+            if let Some(parked) = self.claims.take_serial(&worker, serial) {
+                self.metrics.claims.with_label_values(&["gone"]).inc();
+                self.step(Observation::ClaimEnded(worker, parked.claim.boot_id));
+            }
+        }
+    }
+
+    /// Answers everybody that waits, and neither decides nor writes from now on.
+    fn step_down(&mut self) {
+        self.leading.store(false, Ordering::Release);
+        for parked in self.claims.drain() {
+            self.metrics.claims.with_label_values(&["empty"]).inc();
+            let _ = parked.reply.send(Ok(ClaimAnswer::default()));
+            let ended = Observation::ClaimEnded(parked.claim.worker, parked.claim.boot_id);
+            // What is decided from here on is dropped: whoever leads next decides anew.
+            drop(self.brain.step(self.clock.now(), ended));
+        }
+        self.finishes.abandon();
+        self.writes.abandon();
+        self.asked.clear();
+        self.events.reset();
+    }
+
+    fn shut_down(&mut self) {
+        self.step_down();
+        self.events.close();
+    }
+
+    /// When the loop must wake up by itself.
+    fn wake(&self) -> Option<Instant> {
+        let brain = self.brain.next_deadline().filter(|_| self.is_leading());
+        let brain = brain.map(|(at, _)| at.max(self.last_tick.plus(TICK_INTERVAL_MIN)));
+        let wake = brain.into_iter().chain(self.claims.next_deadline()).min();
+        wake.map(|at| self.clock.instant(at))
+    }
+
+    fn count(&self, inbox: &mpsc::Receiver<Message>) {
+        self.metrics.queue_depth.set(inbox.len() as i64);
+        self.metrics.parked_claims.set(self.claims.len() as i64);
+        self.metrics.queued_writes.set(self.writes.len() as i64);
+        self.metrics.running_attempts.set(self.events.running());
+    }
+}
+
+async fn sleep_until(wake: Option<Instant>) {
+    match wake {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,29 @@
+//! The server half of the worker protocol: parked claims, leases, fencing, progress streams.
+//!
+//! It carries what the scheduler decides between workers and the record. It must not know whether the record is a
+//! cluster or a database, and it decides nothing itself.
+
+mod actor;
+mod answer;
+mod auth;
+mod bounded;
+mod calls;
+mod check;
+mod claims;
+mod clock;
+mod dispatch;
+mod events;
+mod finishes;
+mod metrics;
+mod reads;
+mod record;
+mod routes;
+mod told;
+mod workers;
+mod writes;
+
+pub use auth::{TokenError, TokenSource};
+pub use dispatch::{Dispatch, DispatchClosed, DispatchConfig, StartError};
+pub use events::{JobWatch, TooManyWatchers};
+pub use record::{Record, WriteError, WriteFuture, Written};
+pub use workers::WorkerSeen;

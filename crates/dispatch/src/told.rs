@@ -1,0 +1,143 @@
+//! Write first, tell second: what happens once the record has answered.
+
+use tintype_scheduler::{Decision, Observation};
+use tintype_store::{StoreError, image_key};
+use tintype_types::worker::{Assignment, ClaimAnswer, UploadTarget};
+use tintype_types::{Attempt, JobEvent, JobId, JobState, ResolvedRequest};
+
+use crate::actor::Actor;
+use crate::answer::Refusal;
+use crate::record::{WriteError, Written};
+use crate::writes::{Done, name, subject};
+
+/// A decision is written, or is not: tells the worker that waits for it, the watchers, and the scheduler if it is not.
+pub(crate) fn written(actor: &mut Actor, done: Done) {
+    let Done { decision, result, took } = done;
+    let outcome = match &result {
+        Ok(_) => "written",
+        Err(WriteError::Refused(_)) => "refused",
+        Err(WriteError::Unavailable(_)) => "unavailable",
+    };
+    actor.metrics.writes.with_label_values(&[name(&decision), outcome]).observe(took.as_secs_f64());
+    log(&decision, &result);
+    match result {
+        Ok(Written::Assigned(request)) => assigned(actor, decision, *request),
+        Ok(Written::Recorded) => recorded(actor, decision),
+        Err(error) => failed(actor, decision, &error),
+    }
+}
+
+fn log(decision: &Decision, result: &Result<Written, WriteError>) {
+    let (job, attempt) = subject(decision);
+    match result {
+        Ok(_) => tracing::debug!(job.id = %job, attempt = attempt.0, decision = name(decision), "decision written"),
+        Err(error) => {
+            let error = error as &dyn std::error::Error;
+            tracing::warn!(job.id = %job, attempt = attempt.0, decision = name(decision), error, "decision not written");
+        }
+    }
+}
+
+fn assigned(actor: &mut Actor, decision: Decision, request: ResolvedRequest) {
+    let Decision::Assign { job, attempt, worker, boot_id, pool: _, lease_end } = decision else {
+        tracing::error!(decision = name(&decision), "the record answered a decision as if it were an assignment");
+        return recorded(actor, decision);
+    };
+    actor.asked.insert(job.clone(), (attempt, request.images));
+    let steps = request.steps.saturating_mul(request.images);
+    let event = JobEvent { steps, ..bare_event(job.clone(), JobState::Assigned, attempt) };
+    actor.events.publish(event);
+    let outputs = upload_targets(actor, &job, attempt, request.images);
+    let Some(parked) = actor.claims.take(&worker, &boot_id) else { return };
+    let outputs = match outputs {
+        Ok(outputs) => outputs,
+        Err(error) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(job.id = %job, error, "no upload URLs for this job; its lease will run out");
+            let _ = parked.reply.send(Ok(ClaimAnswer::default()));
+            return;
+        }
+    };
+    let lease_ms = u64::try_from(actor.lease.as_millis()).unwrap_or(u64::MAX);
+    let assignment = Assignment { job, attempt, request, lease_end, lease_ms, outputs };
+    let answer = ClaimAnswer { assignment: Some(assignment), ..ClaimAnswer::default() };
+    // If the caller is gone, its next claim is answered with the same assignment.
+    let heard = parked.reply.send(Ok(answer)).is_ok();
+    actor.metrics.claims.with_label_values(&[if heard { "assigned" } else { "gone" }]).inc();
+}
+
+fn upload_targets(actor: &Actor, job: &JobId, attempt: Attempt, images: u32) -> Result<Vec<UploadTarget>, StoreError> {
+    let now = actor.clock.signing_now();
+    let target = |n| {
+        let key = image_key(job, attempt, n);
+        let put_url = actor.store.sign_put(&key, now, actor.output_ttl)?;
+        Ok(UploadTarget { key, put_url })
+    };
+    (0..images).map(target).collect()
+}
+
+fn recorded(actor: &mut Actor, decision: Decision) {
+    let (job, attempt) = subject(&decision);
+    let key = (job.clone(), attempt);
+    if let Some(event) = end_event(&decision) {
+        actor.asked.remove(job);
+        actor.events.publish(event);
+        actor.finishes.settle(&key, &Ok(()));
+    }
+}
+
+fn failed(actor: &mut Actor, decision: Decision, error: &WriteError) {
+    let (job, attempt) = subject(&decision);
+    let key = (job.clone(), attempt);
+    let (refused, refusal) = match error {
+        WriteError::Refused(_) => (true, Refusal::stale()),
+        WriteError::Unavailable(_) => (false, Refusal::unwritten()),
+    };
+    match &decision {
+        // Nothing was assumed, and the next renewal brings a newer one.
+        Decision::Progress { .. } => return,
+        Decision::Assign { .. } => {}
+        Decision::Requeue { .. }
+        | Decision::Fail { .. }
+        | Decision::Complete { .. }
+        | Decision::Cancel { .. }
+        | Decision::Preempt { .. } => {
+            if let Some(event) = end_event(&decision).filter(|event| !refused && event.state.is_terminal()) {
+                actor.finishes.doubt(event);
+            }
+            actor.finishes.settle(&key, &Err(refusal));
+        }
+    }
+    actor.step(Observation::WriteFailed { job: key.0, attempt });
+    if let Decision::Assign { worker, boot_id, .. } = decision
+        && let Some(parked) = actor.claims.take(&worker, &boot_id)
+    {
+        // The scheduler has taken the claim off its list with the assignment: the worker must ask anew.
+        let skipped = actor.brain.skipped(&worker);
+        actor.metrics.claims.with_label_values(&["empty"]).inc();
+        let _ = parked.reply.send(Ok(ClaimAnswer { assignment: None, skipped }));
+        actor.step(Observation::ClaimEnded(worker, boot_id));
+    }
+}
+
+/// What watchers are told once this is written, if it ends an attempt.
+fn end_event(decision: &Decision) -> Option<JobEvent> {
+    match decision {
+        Decision::Requeue { job, attempt, .. } => Some(bare_event(job.clone(), JobState::Queued, *attempt)),
+        Decision::Fail { job, attempt, reason, message } => Some(JobEvent {
+            failure: Some(*reason),
+            message: Some(message.clone()),
+            ..bare_event(job.clone(), JobState::Failed, *attempt)
+        }),
+        Decision::Complete { job, attempt, worker: _, outputs, gpu_ms: _ } => {
+            Some(JobEvent { outputs: outputs.clone(), ..bare_event(job.clone(), JobState::Complete, *attempt) })
+        }
+        Decision::Assign { .. } | Decision::Progress { .. } | Decision::Cancel { .. } | Decision::Preempt { .. } => {
+            None
+        }
+    }
+}
+
+pub(crate) fn bare_event(job: JobId, state: JobState, attempt: Attempt) -> JobEvent {
+    JobEvent { job, state, attempt, step: 0, steps: 0, failure: None, message: None, outputs: Vec::new() }
+}

@@ -1,0 +1,107 @@
+//! Workers as they were last heard of, for people and reports. Nothing is decided by this.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tintype_types::worker::{Claim, Gpu, Renew};
+use tintype_types::{BootId, PoolName, Timestamp, WorkerId};
+
+/// Workers remembered; more are not shown.
+const WORKERS_MAX: usize = 10_000;
+/// How long a silent worker is shown.
+const SILENCE_MAX: Duration = Duration::from_mins(10);
+
+/// A worker as it was last heard of.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkerSeen {
+    /// Its name.
+    pub worker: WorkerId,
+    /// Which start of it.
+    pub boot_id: BootId,
+    /// Its pool.
+    pub pool: PoolName,
+    /// Its GPUs, as its probe last read them.
+    pub gpus: Vec<Gpu>,
+    /// Models in memory at its last claim, most recently used first.
+    pub resident_models: Vec<String>,
+    /// Jobs it could take at its last claim.
+    pub free_slots: u32,
+    /// When it last claimed or renewed.
+    pub last_heard: Timestamp,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Workers {
+    seen: BTreeMap<WorkerId, WorkerSeen>,
+}
+
+impl Workers {
+    pub(crate) fn claimed(&mut self, claim: &Claim, now: Timestamp) {
+        if self.seen.len() >= WORKERS_MAX && !self.seen.contains_key(&claim.worker) {
+            self.forget_silent(now);
+            if self.seen.len() >= WORKERS_MAX {
+                return;
+            }
+        }
+        let seen = WorkerSeen {
+            worker: claim.worker.clone(),
+            boot_id: claim.boot_id.clone(),
+            pool: claim.pool.clone(),
+            gpus: claim.gpus.clone(),
+            resident_models: claim.resident_models.clone(),
+            free_slots: claim.free_slots,
+            last_heard: now,
+        };
+        self.seen.insert(claim.worker.clone(), seen);
+    }
+
+    /// A renewal counts only where the claim is known: it does not say which pool the worker is in.
+    pub(crate) fn renewed(&mut self, renew: &Renew, now: Timestamp) {
+        if let Some(seen) = self.seen.get_mut(&renew.worker).filter(|seen| seen.boot_id == renew.boot_id) {
+            seen.last_heard = now;
+            if !renew.gpus.is_empty() {
+                seen.gpus.clone_from(&renew.gpus);
+            }
+        }
+    }
+
+    pub(crate) fn list(&mut self, now: Timestamp) -> Vec<WorkerSeen> {
+        self.forget_silent(now);
+        self.seen.values().cloned().collect()
+    }
+
+    fn forget_silent(&mut self, now: Timestamp) {
+        self.seen.retain(|_, seen| now.since(seen.last_heard) <= SILENCE_MAX);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_is_shown_while_it_is_heard_of() {
+        let mut workers = Workers::default();
+        let claim = Claim {
+            worker: "w".into(),
+            boot_id: "b".into(),
+            pool: "p".into(),
+            gpus: Vec::new(),
+            resident_models: vec!["m".to_owned()],
+            loadable_models: Vec::new(),
+            free_slots: 1,
+            wait_ms: 0,
+        };
+        workers.claimed(&claim, Timestamp(0));
+        let minute = |n: u64| Timestamp(n * 60_000);
+        let gpus = vec![Gpu { uuid: "g".to_owned(), ..Gpu::default() }];
+        let renew = Renew { worker: "w".into(), boot_id: "b".into(), step: 1, steps: 2, gpus };
+        workers.renewed(&renew, minute(5));
+        workers.renewed(&Renew { boot_id: "other".into(), ..renew }, minute(6));
+        let list = workers.list(minute(15));
+        assert_eq!((list.len(), list[0].last_heard, list[0].gpus.len()), (1, minute(5), 1));
+        assert!(workers.list(minute(16)).is_empty());
+    }
+}
