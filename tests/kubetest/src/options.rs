@@ -13,11 +13,18 @@ pub struct Options {
     pub(crate) scheduler: bool,
     pub(crate) apiserver_flags: Vec<String>,
     pub(crate) ready_within: Duration,
+    pub(crate) of_our_own: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { controller_manager: false, scheduler: false, apiserver_flags: Vec::new(), ready_within: READY_WITHIN }
+        Self {
+            controller_manager: false,
+            scheduler: false,
+            apiserver_flags: Vec::new(),
+            ready_within: READY_WITHIN,
+            of_our_own: false,
+        }
     }
 }
 
@@ -53,6 +60,14 @@ impl Options {
     #[must_use]
     pub fn ready_within(mut self, limit: Duration) -> Self {
         self.ready_within = limit;
+        self
+    }
+
+    /// Start one also where `TINTYPE_TEST_KUBECONFIG` names a cluster: for tests that kill its programs or read its audit
+    /// log, which no other cluster lets them do.
+    #[must_use]
+    pub fn of_our_own(mut self) -> Self {
+        self.of_our_own = true;
         self
     }
 }

@@ -55,7 +55,8 @@ impl ControlPlane {
 
     /// [`Self::start`] for code that is not async.
     pub fn start_blocking(options: Options) -> Result<Self> {
-        let (kind, kubectl) = if let Some(kubeconfig) = std::env::var_os(GIVEN).filter(|path| !path.is_empty()) {
+        let given = std::env::var_os(GIVEN).filter(|path| !path.is_empty() && !options.of_our_own);
+        let (kind, kubectl) = if let Some(kubeconfig) = given {
             let kind = Kind::Given { kubeconfig: kubeconfig.into(), directory: Directory::new()? };
             (kind, assets::any_kubectl()?)
         } else {

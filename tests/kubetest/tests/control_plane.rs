@@ -1,8 +1,9 @@
 //! The control plane is real: kubectl and a client use it, RBAC refuses, the audit log tells, and it survives what the
-//! fault tests will do to it. These tests are about one of our own, so they mean nothing with TINTYPE_TEST_KUBECONFIG.
+//! fault tests will do to it. These tests are about one of our own, whatever TINTYPE_TEST_KUBECONFIG says.
 
 use std::{
     process::Output,
+    sync::OnceLock,
     time::{Duration, Instant},
 };
 
@@ -18,6 +19,15 @@ use tintype_kubetest::{AuditEvent, ControlPlane, Error, Options, Program};
 
 const GREETING: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: greeting}\ndata: {text: hello}\n";
 
+fn own() -> Options {
+    Options::new().of_our_own()
+}
+
+fn shared() -> &'static ControlPlane {
+    static SHARED: OnceLock<ControlPlane> = OnceLock::new();
+    SHARED.get_or_init(|| ControlPlane::start_blocking(own()).expect("a control plane starts"))
+}
+
 fn text(output: &Output) -> String {
     assert!(output.status.success(), "kubectl failed: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -29,7 +39,7 @@ fn of_greeting(namespace: &str, verb: &str) -> impl Fn(&AuditEvent) -> bool {
 
 #[test]
 fn kubectl_and_server_are_of_one_version() {
-    let plane = ControlPlane::shared_blocking().unwrap();
+    let plane = shared();
     let said = text(&plane.kubectl(&["version", "--output=json"]).unwrap());
     let said: serde_json::Value = serde_json::from_str(&said).unwrap();
     assert_eq!(said["clientVersion"]["gitVersion"], said["serverVersion"]["gitVersion"]);
@@ -38,7 +48,7 @@ fn kubectl_and_server_are_of_one_version() {
 
 #[tokio::test]
 async fn what_kubectl_applies_a_client_reads_and_the_audit_log_tells() {
-    let plane = ControlPlane::shared().await.unwrap();
+    let plane = shared();
     let namespace = plane.unique_namespace().await.unwrap();
     let applied = plane.kubectl_with_input(&["apply", "--namespace", &namespace, "--filename", "-"], GREETING);
     assert_eq!(text(&applied.unwrap()), "configmap/greeting created\n");
@@ -57,7 +67,7 @@ async fn what_kubectl_applies_a_client_reads_and_the_audit_log_tells() {
 
 #[tokio::test]
 async fn the_audit_log_has_no_bodies() {
-    let plane = ControlPlane::shared().await.unwrap();
+    let plane = shared();
     let namespace = plane.unique_namespace().await.unwrap();
     let secret = GREETING.replace("hello", "must-not-be-logged");
     text(&plane.kubectl_with_input(&["create", "--namespace", &namespace, "--filename", "-"], &secret).unwrap());
@@ -68,7 +78,7 @@ async fn the_audit_log_has_no_bodies() {
 
 #[tokio::test]
 async fn a_user_may_do_what_rbac_says_and_no_more() {
-    let plane = ControlPlane::shared().await.unwrap();
+    let plane = shared();
     let namespace = plane.unique_namespace().await.unwrap();
     let kubeconfig = plane.user_kubeconfig("alice", &["artists", "testers", "third"]).unwrap();
     let maps = Api::<ConfigMap>::namespaced(plane.client_of(&kubeconfig).await.unwrap(), &namespace);
@@ -99,7 +109,7 @@ async fn a_user_may_do_what_rbac_says_and_no_more() {
 
 #[tokio::test]
 async fn a_service_account_comes_with_a_token() {
-    let plane = ControlPlane::shared().await.unwrap();
+    let plane = shared();
     let namespace = plane.unique_namespace().await.unwrap();
     text(&plane.kubectl(&["create", "serviceaccount", "worker", "--namespace", &namespace]).unwrap());
     let kubeconfig = plane.service_account_kubeconfig(&namespace, "worker").await.unwrap();
@@ -109,7 +119,7 @@ async fn a_service_account_comes_with_a_token() {
 
 #[tokio::test]
 async fn two_start_side_by_side_and_know_nothing_of_each_other() {
-    let (first, second) = tokio::join!(ControlPlane::start(Options::new()), ControlPlane::start(Options::new()));
+    let (first, second) = tokio::join!(ControlPlane::start(own()), ControlPlane::start(own()));
     let (first, second) = (first.unwrap(), second.unwrap());
     assert_ne!(first.url().unwrap(), second.url().unwrap());
     text(&first.kubectl(&["create", "namespace", "only-here"]).unwrap());
@@ -122,7 +132,7 @@ async fn two_start_side_by_side_and_know_nothing_of_each_other() {
 
 #[test]
 fn dropping_it_ends_its_processes_and_removes_its_files() {
-    let plane = ControlPlane::start_blocking(Options::new()).unwrap();
+    let plane = ControlPlane::start_blocking(own()).unwrap();
     let ids = [Program::Etcd, Program::ApiServer].map(|program| plane.process_id(program).unwrap());
     let directory = plane.kubeconfig_path().parent().unwrap().to_owned();
     drop(plane);
@@ -134,7 +144,7 @@ fn dropping_it_ends_its_processes_and_removes_its_files() {
 
 #[test]
 fn killed_programs_come_back_with_what_was_stored() {
-    let plane = ControlPlane::start_blocking(Options::new()).unwrap();
+    let plane = ControlPlane::start_blocking(own()).unwrap();
     text(&plane.kubectl(&["create", "namespace", "kept"]).unwrap());
     let before = plane.process_id(Program::ApiServer).unwrap();
     plane.kill(Program::ApiServer).unwrap();
@@ -148,7 +158,7 @@ fn killed_programs_come_back_with_what_was_stored() {
 
 #[tokio::test]
 async fn with_controllers_a_deployment_has_pods_and_a_namespace_goes_away() {
-    let plane = ControlPlane::shared_with_controllers().await.unwrap();
+    let plane = ControlPlane::start(own().controller_manager().scheduler()).await.unwrap();
     let namespace = plane.unique_namespace().await.unwrap();
     let in_namespace = ["--namespace", &namespace];
     let create = ["create", "deployment", "web", "--image=none.invalid/web", "--replicas=2"];
@@ -170,7 +180,7 @@ async fn with_controllers_a_deployment_has_pods_and_a_namespace_goes_away() {
 
 #[test]
 fn a_refused_flag_is_an_error_with_the_programs_own_words() {
-    let error = ControlPlane::start_blocking(Options::new().apiserver_flag("--no-such-flag")).err().unwrap();
+    let error = ControlPlane::start_blocking(own().apiserver_flag("--no-such-flag")).err().unwrap();
     assert!(matches!(error, Error::Exited { program: Program::ApiServer, .. }), "{error:?}");
     assert!(error.to_string().contains("unknown flag: --no-such-flag"), "{error}");
 }

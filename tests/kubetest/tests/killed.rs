@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tintype_kubetest::{ControlPlane, Program};
+use tintype_kubetest::{ControlPlane, Options, Program};
 
 const ROLE: &str = "KUBETEST_TO_BE_KILLED";
 
@@ -51,7 +51,7 @@ fn is_there(path: &str) -> bool {
 /// Starts from a thread that ends at once, as test threads do: the programs must not end with it.
 #[expect(clippy::unwrap_used, clippy::print_stdout, reason = "half of a test, and how it talks to the other half")]
 fn wait_to_be_killed() {
-    let plane = thread::spawn(|| ControlPlane::shared_blocking().unwrap()).join().unwrap();
+    let plane = thread::spawn(|| ControlPlane::start_blocking(Options::new().of_our_own()).unwrap()).join().unwrap();
     for program in [Program::Etcd, Program::ApiServer] {
         println!("left: /proc/{}", plane.process_id(program).unwrap());
     }
