@@ -56,7 +56,11 @@ fn finish(definition: &mut Value, plural: &str) {
             *rules = json!([]);
         }
         let all = rules.as_array_mut().expect("it was made an array above");
-        all.push(json!({ "rule": rule.cel, "message": rule.message }));
+        let mut said = json!({ "rule": rule.cel, "message": rule.message });
+        if !rule.field.is_empty() {
+            said["fieldPath"] = json!(rule.field);
+        }
+        all.push(said);
     }
 }
 

@@ -10,6 +10,8 @@ pub(crate) struct Rule {
     pub(crate) plural: &'static str,
     /// JSON pointer into the schema of the version.
     pub(crate) at: &'static str,
+    /// The field an error names, as a JSON path from there; empty is the place itself.
+    pub(crate) field: &'static str,
     /// CEL.
     pub(crate) cel: &'static str,
     /// For people: what happened and what to do next.
@@ -24,18 +26,21 @@ pub(crate) const RULES: &[Rule] = &[
     Rule {
         plural: "generationjobs",
         at: ROOT,
+        field: ".spec",
         cel: "self.spec == oldSelf.spec",
         message: "the spec of a job cannot be changed: make another job and delete this one",
     },
     Rule {
         plural: "generationjobs",
         at: ROOT,
+        field: ".status",
         cel: "!has(oldSelf.status) || has(self.status)",
         message: "the status of a job cannot be removed",
     },
     Rule {
         plural: "generationjobs",
         at: ROOT,
+        field: ".status.attempt",
         cel: "!has(oldSelf.status) || !has(oldSelf.status.attempt) || \
                has(self.status) && has(self.status.attempt) && self.status.attempt >= oldSelf.status.attempt",
         message: "status.attempt only grows",
@@ -43,6 +48,7 @@ pub(crate) const RULES: &[Rule] = &[
     Rule {
         plural: "generationjobs",
         at: ROOT,
+        field: ".status.leaderEpoch",
         cel: "!has(oldSelf.status) || !has(oldSelf.status.leaderEpoch) || \
                has(self.status) && has(self.status.leaderEpoch) && \
                self.status.leaderEpoch >= oldSelf.status.leaderEpoch",
@@ -51,6 +57,7 @@ pub(crate) const RULES: &[Rule] = &[
     Rule {
         plural: "generationjobs",
         at: ROOT,
+        field: ".status.assignment",
         cel: "!has(self.status) || !has(self.status.assignment) || \
                has(self.status.leaderEpoch) && has(self.status.attempt) && \
                self.status.assignment.leaderEpoch <= self.status.leaderEpoch && \
@@ -60,6 +67,7 @@ pub(crate) const RULES: &[Rule] = &[
     Rule {
         plural: "generationjobs",
         at: ROOT,
+        field: ".status.state",
         cel: "!has(oldSelf.status) || !(oldSelf.status.state in ['Complete', 'Failed']) || \
                has(self.status) && self.status.state == oldSelf.status.state",
         message: "a job that is Complete or Failed stays so",
@@ -67,6 +75,7 @@ pub(crate) const RULES: &[Rule] = &[
     Rule {
         plural: "generationjobs",
         at: ROOT,
+        field: ".status.outputs",
         cel: "!has(oldSelf.status) || oldSelf.status.state != 'Complete' || !has(oldSelf.status.outputs) || \
                has(self.status) && has(self.status.outputs) && self.status.outputs == oldSelf.status.outputs",
         message: "the outputs of a Complete job cannot be changed",
@@ -74,6 +83,7 @@ pub(crate) const RULES: &[Rule] = &[
     Rule {
         plural: "generationjobs",
         at: ROOT,
+        field: ".status.failure",
         cel: "!has(oldSelf.status) || oldSelf.status.state != 'Failed' || !has(oldSelf.status.failure) || \
                has(self.status) && has(self.status.failure) && self.status.failure == oldSelf.status.failure",
         message: "the failure of a Failed job cannot be changed",
@@ -81,12 +91,14 @@ pub(crate) const RULES: &[Rule] = &[
     Rule {
         plural: "generationjobs",
         at: REQUEST,
+        field: ".prompt",
         cel: r"self.prompt.matches('\\S')",
         message: "the prompt is empty; say what the picture should show",
     },
     Rule {
         plural: "diffusionmodels",
         at: "/properties/spec/properties/defaults",
+        field: "",
         cel: "self.width % 64 == 0 && self.height % 64 == 0",
         message: "the default width and height must be multiples of 64",
     },
