@@ -179,7 +179,10 @@ mod tests {
         let found = Catalogue::scan(&[root.path().to_owned(), root.path().join("nowhere")]);
         assert_eq!(found.names(), ["good"]);
         let said: Vec<String> = found.refused.iter().map(ToString::to_string).collect();
-        assert!(said[0].contains("FluxPipeline") && said[1].contains("torn") && said[2].contains("nowhere"), "{said:?}");
+        assert!(
+            said[0].contains("FluxPipeline") && said[1].contains("torn") && said[2].contains("nowhere"),
+            "{said:?}"
+        );
     }
 
     fn folder(root: &Path, name: &str, index: &str) {

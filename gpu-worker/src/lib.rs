@@ -1,11 +1,33 @@
-//! Claims an attempt, runs the diffusion pipeline, uploads, reports.
+//! The worker: claims an attempt, runs the diffusion pipeline, uploads, reports.
+//!
+//! It must not know a cluster, a database, users or money. All it is given is in the assignment.
+//!
+//! `run` is the program; `pipeline` the seam to whatever draws; the rest, from the outside in: `models` (networks),
+//! `samplers`, `rng`, `prompt`, `weights`, `kernels`, `output`, and `probe` for the hardware.
+//!
+//! A build with the feature `cuda` draws on the first CUDA device by the same code. It is written to be generic over
+//! the device and has not been run on one yet.
+
+mod args;
+mod attempt;
 pub mod cache;
 pub mod catalogue;
+mod client;
 pub mod kernels;
+mod listen;
+mod log;
+mod metrics;
 pub mod models;
 pub mod output;
 pub mod pipeline;
+pub mod probe;
 pub mod prompt;
 pub mod rng;
+mod run;
 pub mod samplers;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod weights;
+
+pub use args::{Args, LogFormat};
+pub use run::{run, run_with};

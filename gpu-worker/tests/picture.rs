@@ -1,26 +1,108 @@
-//! The model that ships with the project draws what the prompt says, the same for the same seed.
+//! The model that ships with the project draws what the prompt says, and the same file for the same seed.
 
-use std::path::Path;
-use std::time::Instant;
+use std::path::{Path, PathBuf};
 
-use tintype_types::{GenerationRequest, ModelDefaults, Sampler};
-use tintype_worker::output::encode_png;
-use tintype_worker::pipeline::{CandlePipeline, Flow, Pipeline, ResidentLimits};
+use tintype_types::{FailureReason, GenerationRequest, ModelDefaults, ResolvedRequest, Sampler};
+use tintype_worker::output::{RgbImage, encode_png};
+use tintype_worker::pipeline::{CandlePipeline, Flow, Pipeline, PipelineError, ResidentLimits};
+use tintype_worker::testing::shapes::{Expected, check, decode_png};
+
+const MODEL: &str = "tintype/shapes";
 
 #[test]
-fn first() {
-    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models");
-    let t = Instant::now();
-    let mut pipeline = CandlePipeline::new(vec![models], ResidentLimits { count: 1, bytes: 0 }).unwrap();
-    pipeline.load("tintype/shapes").unwrap();
-    println!("load {:?}", t.elapsed());
+fn prompts_are_followed_with_every_sampler() {
+    let mut pipeline = pipeline();
+    let cases = [("red", "circle", "blue"), ("white", "square", "green"), ("black", "star", "white")];
+    for sampler in Sampler::ALL {
+        for (seed, (colour, shape, ground)) in cases.into_iter().enumerate() {
+            let mut request = request(&format!("a {colour} {shape} on a {ground} background"));
+            (request.sampler, request.seed) = (sampler, seed as u64 + 1);
+            let image = draw(&mut pipeline, &request);
+            let matches = check(&image, Expected { colour, shape, ground });
+            assert!(matches.all(), "{sampler:?}, {colour} {shape} on {ground}: {matches:?}");
+        }
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes_and_another_does_not() {
+    let request = request("a yellow ring on a black background");
+    let file = |request: &ResolvedRequest, index| {
+        let image = pipeline().generate(request, index, &mut |_, _| Flow::Continue).unwrap();
+        encode_png(&image, request, request.seed + u64::from(index)).unwrap()
+    };
+    let first = file(&request, 0);
+    assert_eq!(first, file(&request, 0));
+    assert_ne!(decode_png(&first), decode_png(&file(&request, 1)));
+    let next = ResolvedRequest { seed: request.seed + 1, ..request.clone() };
+    assert_eq!(file(&request, 1), file(&next, 0), "picture i has the seed that many later");
+}
+
+#[test]
+fn other_sizes_and_no_guidance_run() {
+    let mut pipeline = pipeline();
+    let wide = ResolvedRequest { width: 128, guidance_scale: 1.0, steps: 3, ..request("a red circle on white") };
+    let image = draw(&mut pipeline, &wide);
+    assert_eq!((image.width, image.height, image.pixels.len()), (128, 64, 128 * 64 * 3));
+}
+
+#[test]
+fn a_stop_lands_before_the_next_step() {
+    let mut pipeline = pipeline();
+    let mut heard = Vec::new();
+    let stopped = pipeline.generate(&request("a red circle"), 0, &mut |step, steps| {
+        heard.push((step, steps));
+        if step == 3 { Flow::Stop } else { Flow::Continue }
+    });
+    assert!(matches!(stopped, Err(PipelineError::Stopped)));
+    assert_eq!(heard, [(0, 20), (1, 20), (2, 20), (3, 20)]);
+}
+
+#[test]
+fn what_the_model_cannot_do_is_said_before_a_step_is_taken() {
+    let mut pipeline = pipeline();
+    let cases: [(FailureReason, &str, fn(&mut ResolvedRequest)); 5] = [
+        (FailureReason::InvalidRequest, "width", |r| r.width = 72),
+        (FailureReason::InvalidRequest, "height", |r| r.height = 0),
+        (FailureReason::InvalidRequest, "steps", |r| r.steps = 0),
+        (FailureReason::InvalidRequest, "guidance", |r| r.guidance_scale = f64::NAN),
+        (FailureReason::UnknownModel, "no model named", |r| r.model = "nobody/nothing".to_owned()),
+    ];
+    for (reason, said, spoil) in cases {
+        let mut request = request("a red circle");
+        spoil(&mut request);
+        let error = pipeline.generate(&request, 0, &mut |step, _| {
+            assert_eq!(step, 0, "no step was to be taken");
+            Flow::Continue
+        });
+        let error = error.unwrap_err();
+        assert_eq!(error.reason(), (reason, false));
+        assert!(error.to_string().contains(said), "{error}");
+    }
+}
+
+#[test]
+fn a_model_too_large_for_the_worker_is_given_back() {
+    let mut pipeline = CandlePipeline::new(vec![models()], ResidentLimits { count: 1, bytes: 1_000 }).unwrap();
+    let error = pipeline.load(MODEL).unwrap_err();
+    assert_eq!(error.reason(), (FailureReason::OutOfMemory, true));
+    assert_eq!(pipeline.resident(), Vec::<String>::new());
+}
+
+fn draw(pipeline: &mut CandlePipeline, request: &ResolvedRequest) -> RgbImage {
+    pipeline.generate(request, 0, &mut |_, _| Flow::Continue).unwrap()
+}
+
+fn pipeline() -> CandlePipeline {
+    CandlePipeline::new(vec![models()], ResidentLimits { count: 1, bytes: 0 }).unwrap()
+}
+
+fn models() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../models")
+}
+
+fn request(prompt: &str) -> ResolvedRequest {
     let defaults =
         ModelDefaults { width: 64, height: 64, steps: 20, guidance_scale: 3.0, sampler: Sampler::Dpmpp2mKarras };
-    let request = GenerationRequest::new("tintype/shapes", "a red circle on a blue background").resolve(&defaults, 0);
-    for _ in 0..3 {
-        let t = Instant::now();
-        let image = pipeline.generate(&request, 0, &mut |_, _| Flow::Continue).unwrap();
-        println!("picture {:?}", t.elapsed());
-        std::fs::write("/tmp/ours.png", encode_png(&image, &request, 0).unwrap()).unwrap();
-    }
+    GenerationRequest::new(MODEL, prompt).resolve(&defaults, 5)
 }

@@ -68,7 +68,7 @@ impl Im2col {
         let (batch, channels, height, width) = input.shape().dims4()?;
         let (out_channels, kernel_channels, kernel_height, kernel_width) = kernel.shape().dims4()?;
         let (stride, padding) = (self.stride, self.padding);
-        if channels != kernel_channels || stride == 0 {
+        if channels != kernel_channels || stride == 0 || [channels, out_channels, height, width].contains(&0) {
             bail!("conv2d of {channels} channels with a kernel for {kernel_channels}, stride {stride}");
         }
         if height + 2 * padding < kernel_height || width + 2 * padding < kernel_width {
@@ -102,7 +102,7 @@ fn convolve(plan: &Plan, input: &[f32], kernel: &[f32]) -> Vec<f32> {
     let in_sizes = plan.channels * in_pixels;
     for (sample, out) in input.chunks_exact(in_sizes).zip(out.chunks_exact_mut(plan.out_channels * out_pixels)) {
         if pointwise {
-            product(kernel, taps, sample, out_pixels, out, out_pixels);
+            product((kernel, taps), (sample, out_pixels), (out, out_pixels));
             continue;
         }
         for first_row in (0..plan.out_height).step_by(rows_at_once) {
@@ -110,7 +110,7 @@ fn convolve(plan: &Plan, input: &[f32], kernel: &[f32]) -> Vec<f32> {
             let pixels = rows.len() * plan.out_width;
             let columns = &mut columns[..taps * pixels];
             fill_columns(plan, sample, rows, columns);
-            product(kernel, taps, columns, pixels, &mut out[first_row * plan.out_width..], out_pixels);
+            product((kernel, taps), (columns, pixels), (&mut out[first_row * plan.out_width..], out_pixels));
         }
     }
     out
@@ -151,7 +151,11 @@ fn copy_line(source: &[f32], kx: usize, plan: &Plan, line: &mut [f32]) {
 
 /// `out[o][p] = sum over k of kernel[o][k] * columns[k][p]`; lines of `out` lie `out_stride` apart, its last may be
 /// shorter.
-fn product(kernel: &[f32], taps: usize, columns: &[f32], pixels: usize, out: &mut [f32], out_stride: usize) {
+fn product(
+    (kernel, taps): (&[f32], usize),
+    (columns, pixels): (&[f32], usize),
+    (out, out_stride): (&mut [f32], usize),
+) {
     let out_channels = kernel.len() / taps;
     assert!(columns.len() >= taps * pixels, "columns hold a value for each tap and pixel");
     assert!(out.len() >= (out_channels - 1) * out_stride + pixels, "out holds a line for each output channel");

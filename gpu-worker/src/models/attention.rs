@@ -38,9 +38,12 @@ impl Attention {
     pub(crate) fn read(w: &Weights, shape: AttentionShape) -> std::result::Result<Self, BuildError> {
         let AttentionShape { channels, context, heads, biased, names: [q, k, v, out] } = shape;
         check_heads(w, channels, heads)?;
-        let read = |name: &str, inner| match biased {
-            true => Linear::read(&w.at(name), inner, channels),
-            false => Linear::read_unbiased(&w.at(name), inner, channels),
+        let read = |name: &str, inner| {
+            if biased {
+                Linear::read(&w.at(name), inner, channels)
+            } else {
+                Linear::read_unbiased(&w.at(name), inner, channels)
+            }
         };
         Ok(Self {
             to_q: read(q, channels)?,

@@ -5,8 +5,8 @@ use std::path::Path;
 use candle_core::{DType, Result, Tensor};
 use serde::Deserialize;
 
-pub use super::activation::Activation;
 use super::BuildError;
+pub use super::activation::Activation;
 use super::attention::{Attention, AttentionShape};
 use super::layers::{LayerNorm, Linear};
 use crate::weights::{UnreadableFile, Weights};
@@ -41,7 +41,12 @@ impl ClipConfig {
     /// # Errors
     /// A file that is missing, is not JSON or lacks a field.
     pub fn read(path: &Path) -> std::result::Result<Self, UnreadableFile> {
-        crate::weights::read_json(path)
+        let config: Self = crate::weights::read_json(path)?;
+        let sizes = [config.vocab_size, config.hidden_size, config.intermediate_size, config.max_position_embeddings];
+        if sizes.contains(&0) {
+            return Err(UnreadableFile::new(path, "has a size of 0"));
+        }
+        Ok(config)
     }
 
     fn default_positions() -> usize {

@@ -37,9 +37,10 @@ impl Resnet {
             time: time.map(|time| Linear::read(&w.at("time_emb_proj"), time, outer)).transpose()?,
             norm2: GroupNorm::read(&w.at("norm2"), groups, outer, eps)?,
             conv2: Conv::read(&w.at("conv2"), ConvShape::three(outer, outer))?,
-            shortcut: match inner == outer {
-                true => None,
-                false => Some(Conv::read(&w.at("conv_shortcut"), ConvShape::one(inner, outer))?),
+            shortcut: if inner == outer {
+                None
+            } else {
+                Some(Conv::read(&w.at("conv_shortcut"), ConvShape::one(inner, outer))?)
             },
         })
     }

@@ -49,9 +49,10 @@ impl DownBlock {
             })
             .collect::<std::result::Result<_, _>>()?;
         let halving = ConvShape { stride: 2, ..ConvShape::three(block.channels, block.channels) };
-        let downsample = match index + 1 == config.blocks.len() {
-            true => None,
-            false => Some(Conv::read(&w.at("downsamplers.0.conv"), halving)?),
+        let downsample = if index + 1 == config.blocks.len() {
+            None
+        } else {
+            Some(Conv::read(&w.at("downsamplers.0.conv"), halving)?)
         };
         Ok(Self { stages, downsample })
     }
@@ -117,10 +118,7 @@ impl UpBlock {
                 stage(config, block, config.up_attends[index], from_below + from_skip, (w, layer))
             })
             .collect::<std::result::Result<_, _>>()?;
-        let upsample = match index == last {
-            true => None,
-            false => Some(Upsample::read(&w.at("upsamplers.0"), block.channels)?),
-        };
+        let upsample = if index == last { None } else { Some(Upsample::read(&w.at("upsamplers.0"), block.channels)?) };
         Ok(Self { stages, upsample })
     }
 
@@ -162,10 +160,7 @@ fn stage(
         groups: config.groups,
         linear: config.linear_projection,
     };
-    let transformer = match attends {
-        true => Some(Transformer::read(&w.at("attentions").at(layer), shape)?),
-        false => None,
-    };
+    let transformer = if attends { Some(Transformer::read(&w.at("attentions").at(layer), shape)?) } else { None };
     Ok(Stage { resnet, transformer })
 }
 

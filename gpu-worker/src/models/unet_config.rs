@@ -194,7 +194,8 @@ fn check(raw: &Raw) -> Result<(), String> {
         return Err(format!("has a {name} this worker does not do"));
     }
     let blocks = raw.block_out_channels.len();
-    if blocks == 0 || blocks > BLOCKS_MAX || raw.down_block_types.len() != blocks || raw.up_block_types.len() != blocks {
+    if blocks == 0 || blocks > BLOCKS_MAX || raw.down_block_types.len() != blocks || raw.up_block_types.len() != blocks
+    {
         return Err("does not have as many block types, down and up, as block_out_channels".to_owned());
     }
     let sizes = [raw.in_channels, raw.out_channels, raw.time_embedding_dim.unwrap_or(1)];

@@ -124,9 +124,10 @@ impl VaeDecoder {
         Ok(Self {
             scale: 1.0 / config.scaling_factor,
             shift: config.shift_factor.unwrap_or(0.0),
-            post_quant: match config.use_post_quant_conv {
-                true => Some(Conv::read(&w.at("post_quant_conv"), ConvShape::one(latent, latent))?),
-                false => None,
+            post_quant: if config.use_post_quant_conv {
+                Some(Conv::read(&w.at("post_quant_conv"), ConvShape::one(latent, latent))?)
+            } else {
+                None
             },
             conv_in: Conv::read(&decoder.at("conv_in"), ConvShape::three(latent, narrow))?,
             mid: Mid::read(config, narrow, &decoder.at("mid_block"))?,
@@ -165,9 +166,10 @@ impl Mid {
         let shape = resnet_shape(config, channels, channels);
         let place = w.at("attentions.0");
         let attention = if config.mid_block_add_attention {
-            let names = match place.has("to_q.weight") {
-                true => ["to_q", "to_k", "to_v", "to_out.0"],
-                false => ["query", "key", "value", "proj_attn"],
+            let names = if place.has("to_q.weight") {
+                ["to_q", "to_k", "to_v", "to_out.0"]
+            } else {
+                ["query", "key", "value", "proj_attn"]
             };
             let shape = AttentionShape { channels, context: channels, heads: 1, biased: true, names };
             let norm = GroupNorm::read(&place.at("group_norm"), config.norm_num_groups, channels, EPS)?;

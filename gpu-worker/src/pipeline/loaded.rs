@@ -96,7 +96,9 @@ impl LoadedModel {
         let (height, width) = (request.height as usize / self.vae_factor, request.width as usize / self.vae_factor);
         let shape = (1, self.latent_channels, height, width);
         let mut latent = Mt19937::new(seed).randn(self.latent_channels * height * width);
-        latent.iter_mut().for_each(|value| *value *= run.init_noise());
+        for value in &mut latent {
+            *value *= run.init_noise();
+        }
         while let Some(timestep) = run.timestep() {
             let input = Tensor::from_vec(run.model_input(&latent), shape, &self.device)?;
             let output = if guided {
@@ -117,10 +119,7 @@ impl LoadedModel {
 
     /// The negative prompt's vectors before the prompt's, when there is guidance.
     fn encode_prompts(&self, request: &ResolvedRequest, guided: bool) -> Result<Tensor, PipelineError> {
-        let texts: &[&str] = match guided {
-            true => &[&request.negative_prompt, &request.prompt],
-            false => &[&request.prompt],
-        };
+        let texts: &[&str] = if guided { &[&request.negative_prompt, &request.prompt] } else { &[&request.prompt] };
         let ids = texts
             .iter()
             // The error would quote the prompt, so it is dropped.
@@ -181,9 +180,10 @@ fn open(folder: &Path, part: &str, stem: &str) -> Result<WeightFile, UnreadableF
             return WeightFile::open(&path);
         }
     }
-    let what = match folder.join(format!("{stem}.bin")).exists() || folder.join("pytorch_model.bin").exists() {
-        true => "holds pickled weights alone, which can run code; convert them to safetensors",
-        false => "has no weights; fetch the model again",
+    let what = if folder.join(format!("{stem}.bin")).exists() || folder.join("pytorch_model.bin").exists() {
+        "holds pickled weights alone, which can run code; convert them to safetensors"
+    } else {
+        "has no weights; fetch the model again"
     };
     Err(UnreadableFile::new(folder, what))
 }

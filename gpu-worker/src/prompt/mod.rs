@@ -9,8 +9,7 @@ use tokenizers::Tokenizer;
 use crate::weights::{UnreadableFile, read_bytes, read_json};
 
 /// CLIP's splitting of text into words, numbers one digit at a time, and the rest.
-const WORDS: &str =
-    r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
+const WORDS: &str = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
 /// Most tokens a prompt may have, whatever a config says.
 const LENGTH_MAX: usize = 4_096;
 

@@ -179,9 +179,7 @@ impl NoiseSchedule {
     pub(super) fn timesteps_multistep(&self, steps: usize) -> Vec<f64> {
         let trained = self.alphas_cumprod.len();
         match self.config.timestep_spacing.unwrap_or(Spacing::Linspace) {
-            Spacing::Linspace => {
-                linspace(0.0, (trained - 1) as f64, steps + 1).map(round_even).skip(1).rev().collect()
-            }
+            Spacing::Linspace => linspace(0.0, (trained - 1) as f64, steps + 1).map(round_even).skip(1).rev().collect(),
             Spacing::Leading => {
                 let stride = trained / (steps + 1);
                 let offset = self.config.steps_offset;

@@ -20,9 +20,7 @@ pub(super) fn ddim((now, next): (f32, f32), prediction: Prediction, output: &[f3
     // The next latent is alpha_next * picture + sigma_next * noise; both are sums of latent and output.
     let (of_latent, of_output) = match prediction {
         Prediction::Epsilon => (alpha_next / alpha, sigma_next - alpha_next * sigma / alpha),
-        Prediction::VPrediction => {
-            (alpha_next * alpha + sigma_next * sigma, sigma_next * alpha - alpha_next * sigma)
-        }
+        Prediction::VPrediction => (alpha_next * alpha + sigma_next * sigma, sigma_next * alpha - alpha_next * sigma),
     };
     mix_into(latent, of_latent, output, of_output);
 }
@@ -44,13 +42,7 @@ pub(super) fn euler((sigma, next): (f32, f32), prediction: Prediction, output: &
 
 /// DPM-Solver++ 2M, midpoint form (Lu et al., 2022, algorithm 2): first order on the first step and on the last, where
 /// the noise ends at 0.
-pub(super) fn dpmpp_2m(
-    sigmas: &[f32],
-    index: usize,
-    picture: &[f32],
-    previous: Option<&[f32]>,
-    latent: &mut [f32],
-) {
+pub(super) fn dpmpp_2m(sigmas: &[f32], index: usize, picture: &[f32], previous: Option<&[f32]>, latent: &mut [f32]) {
     let (alpha_next, sigma_next) = alpha_sigma(sigmas[index + 1]);
     let (alpha, sigma) = alpha_sigma(sigmas[index]);
     let (lambda_next, lambda) = (log_ratio(alpha_next, sigma_next), log_ratio(alpha, sigma));

@@ -22,6 +22,7 @@ impl Weights {
     }
 
     /// A place below this one.
+    #[must_use]
     pub fn at(&self, name: impl Display) -> Self {
         Self { file: Arc::clone(&self.file), prefix: self.name(name), device: self.device.clone() }
     }

@@ -1,0 +1,125 @@
+//! The command line and the environment variables behind it, checked once at the start.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use clap::{Parser, ValueEnum};
+use reqwest::Url;
+use tintype_types::{PoolName, WorkerId};
+
+/// Claims jobs from a dispatcher, draws them and uploads the pictures.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "gpu-worker", version)]
+pub struct Args {
+    /// Name of this worker, stable over restarts [default: the host's name].
+    #[arg(long, env = "TINTYPE_WORKER_ID")]
+    pub worker_id: Option<String>,
+    /// Pool of like workers this one belongs to.
+    #[arg(long, env = "TINTYPE_POOL", default_value = "default")]
+    pub pool: String,
+    /// Where to claim work, such as http://127.0.0.1:8089.
+    #[arg(long, env = "TINTYPE_DISPATCH_URL")]
+    pub dispatch_url: String,
+    /// File with the secret shared with the dispatcher; read again for each call, so it may be rotated.
+    #[arg(long, env = "TINTYPE_WORKER_TOKEN_FILE")]
+    pub token_file: PathBuf,
+    /// Folder that holds models in diffusers layout; may be given several times.
+    #[arg(long, env = "TINTYPE_MODELS_DIR", value_delimiter = ':', required = true)]
+    pub models_dir: Vec<PathBuf>,
+    /// Most models kept in memory.
+    #[arg(long, env = "TINTYPE_RESIDENT_MODELS_MAX", default_value_t = 4)]
+    pub resident_models_max: usize,
+    /// Most bytes of models kept in memory [default: three quarters of the first GPU's memory, or of the host's].
+    #[arg(long, env = "TINTYPE_RESIDENT_BYTES_MAX")]
+    pub resident_bytes_max: Option<u64>,
+    /// Address for /healthz, /readyz and /metrics; left out, there are none. Port 0 takes a free one.
+    #[arg(long, env = "TINTYPE_WORKER_LISTEN")]
+    pub listen: Option<SocketAddr>,
+    /// The NVML library to load instead of the driver's.
+    #[arg(long, env = "TINTYPE_NVML_LIB")]
+    pub nvml_lib: Option<PathBuf>,
+    /// How the log is written.
+    #[arg(long, env = "TINTYPE_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+/// Who this worker is and whom it calls: the checked part of [`Args`].
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) worker: WorkerId,
+    pub(crate) pool: PoolName,
+    pub(crate) dispatch: Url,
+    pub(crate) token_file: PathBuf,
+    pub(crate) listen: Option<SocketAddr>,
+}
+
+impl Config {
+    /// # Errors
+    /// An address that is none, or a token file that cannot be read: better now than at the first claim.
+    pub(crate) fn new(args: &Args) -> Result<Self> {
+        let dispatch = Url::parse(&args.dispatch_url).with_context(|| {
+            format!("`{}` is not an address; give --dispatch-url like http://127.0.0.1:8089", args.dispatch_url)
+        })?;
+        if !matches!(dispatch.scheme(), "http" | "https") || dispatch.host().is_none() {
+            bail!("--dispatch-url must start with http:// or https:// and name a host");
+        }
+        let worker = match &args.worker_id {
+            Some(id) if !id.trim().is_empty() => id.trim().to_owned(),
+            Some(_) | None => host_name()?,
+        };
+        std::fs::read(&args.token_file).with_context(|| {
+            format!("cannot read the token file {}; it holds the dispatcher's secret", args.token_file.display())
+        })?;
+        Ok(Self {
+            worker: WorkerId(worker),
+            pool: PoolName(args.pool.clone()),
+            dispatch,
+            token_file: args.token_file.clone(),
+            listen: args.listen,
+        })
+    }
+}
+
+fn host_name() -> Result<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match name.trim() {
+        "" => bail!("this host has no name; name the worker with --worker-id"),
+        name => Ok(name.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent_and_takes_several_folders() {
+        use clap::CommandFactory as _;
+        Args::command().debug_assert();
+        let args = parse("http://127.0.0.1:8089", "/a:/b");
+        assert_eq!(args.models_dir, [PathBuf::from("/a"), PathBuf::from("/b")]);
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_at_the_start() {
+        for (url, said) in [("localhost", "--dispatch-url"), ("ftp://host", "http://"), ("http://host", "token file")] {
+            let error = Config::new(&parse(url, "/a")).unwrap_err();
+            assert!(format!("{error:#}").contains(said), "{error:#}");
+        }
+    }
+
+    fn parse(url: &str, models: &str) -> Args {
+        let words = ["gpu-worker", "--dispatch-url", url, "--token-file", "/nonexistent", "--models-dir", models];
+        Args::try_parse_from(words).unwrap()
+    }
+}

@@ -1,0 +1,161 @@
+//! The worker's life: start, claim, run what was claimed, and again, until told to stop.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tintype_types::worker::{Assignment, Claim};
+use tintype_types::{BootId, PoolName, WorkerId};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::args::{Args, Config};
+use crate::client::{Backoff, Client};
+use crate::listen::{self, Readiness};
+use crate::log;
+use crate::metrics::Metrics;
+use crate::pipeline::{CandlePipeline, Pipeline, ResidentLimits};
+use crate::probe::{self, GpuProbe};
+
+/// How long the dispatcher is asked to hold a claim open.
+const CLAIM_WAIT: Duration = Duration::from_secs(25);
+/// Least time between two claims, should a dispatcher not hold them.
+const CLAIM_PERIOD_MIN: Duration = Duration::from_millis(200);
+/// How often the models directories are looked at while they hold no model.
+const RESCAN_PERIOD: Duration = Duration::from_secs(5);
+
+/// One worker: who it is and what it works with.
+pub(crate) struct Worker {
+    pub(crate) id: WorkerId,
+    pub(crate) boot_id: BootId,
+    pub(crate) client: Client,
+    pub(crate) metrics: Metrics,
+    pub(crate) probe: Box<dyn GpuProbe>,
+    pub(crate) pipeline: Arc<Mutex<Box<dyn Pipeline>>>,
+    pool: PoolName,
+    ready: Readiness,
+}
+
+/// Runs a worker until `shutdown`; then gives back what it runs, within a step, and returns.
+///
+/// # Errors
+/// Settings that cannot work. Once it claims, it goes on whatever the dispatcher does.
+pub async fn run(args: Args, shutdown: CancellationToken) -> Result<()> {
+    log::start(args.log_format);
+    let nvml_lib = args.nvml_lib.clone();
+    let probe =
+        tokio::task::spawn_blocking(move || probe::find(nvml_lib.as_deref())).await.context("the probe broke")??;
+    let memory = probe.read().first().map_or(0, |gpu| gpu.vram_total_bytes);
+    let limits =
+        ResidentLimits { count: args.resident_models_max, bytes: args.resident_bytes_max.unwrap_or(memory / 4 * 3) };
+    let pipeline = CandlePipeline::new(args.models_dir.clone(), limits).context("cannot start the pipeline")?;
+    run_with(args, Box::new(pipeline), probe, shutdown).await
+}
+
+/// As [`run`], with another pipeline or probe.
+///
+/// # Errors
+/// See [`run`].
+pub async fn run_with(
+    args: Args,
+    pipeline: Box<dyn Pipeline>,
+    probe: Box<dyn GpuProbe>,
+    shutdown: CancellationToken,
+) -> Result<()> {
+    let config = Config::new(&args)?;
+    // reqwest brings no TLS provider of its own; an error means that the program around us has chosen one.
+    let _chosen = rustls::crypto::ring::default_provider().install_default();
+    let metrics = Metrics::new().context("cannot set up metrics")?;
+    let client =
+        Client::new(config.dispatch, config.token_file, metrics.clone()).context("cannot set up the HTTP client")?;
+    let ready = Readiness::default();
+    let listening = match config.listen {
+        Some(address) => Some(listen::serve(address, metrics.clone(), ready.clone(), shutdown.child_token()).await?),
+        None => None,
+    };
+    let worker = Worker {
+        id: config.worker,
+        boot_id: BootId(uuid::Uuid::new_v4().to_string()),
+        client,
+        metrics,
+        probe,
+        pipeline: Arc::new(Mutex::new(pipeline)),
+        pool: config.pool,
+        ready,
+    };
+    tracing::info!(worker.id = %worker.id, pool = %worker.pool, "the worker starts");
+    worker.live(&shutdown).await?;
+    tracing::info!(worker.id = %worker.id, "the worker ends");
+    if let Some(listening) = listening {
+        listening.await.context("the probe listener broke")?;
+    }
+    Ok(())
+}
+
+impl Worker {
+    async fn live(&self, shutdown: &CancellationToken) -> Result<()> {
+        let mut backoff = Backoff::new();
+        while !shutdown.is_cancelled() {
+            let claimed = tokio::select! {
+                claimed = self.claim(&mut backoff) => claimed?,
+                () = shutdown.cancelled() => break,
+            };
+            if let Some(assignment) = claimed {
+                self.metrics.busy.set(1);
+                self.run_attempt(&assignment, shutdown).await;
+                self.metrics.busy.set(0);
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks once for work, and pauses where that is right.
+    async fn claim(&self, backoff: &mut Backoff) -> Result<Option<Assignment>> {
+        let (resident_models, loadable_models) = self.models().await?;
+        self.ready.models(!loadable_models.is_empty());
+        // An empty list would mean "any model" to the dispatcher.
+        if loadable_models.is_empty() {
+            tracing::warn!("no model was found; put a diffusers folder into a models directory");
+            tokio::time::sleep(RESCAN_PERIOD).await;
+            return Ok(None);
+        }
+        let claim = Claim {
+            worker: self.id.clone(),
+            boot_id: self.boot_id.clone(),
+            pool: self.pool.clone(),
+            gpus: self.probe.read(),
+            resident_models,
+            loadable_models,
+            free_slots: 1,
+            wait_ms: CLAIM_WAIT.as_millis() as u64,
+        };
+        let asked = Instant::now();
+        match self.client.claim(&claim).await {
+            Ok(answer) => {
+                *backoff = Backoff::new();
+                self.ready.heard(true);
+                if answer.assignment.is_none() {
+                    tokio::time::sleep_until(asked + CLAIM_PERIOD_MIN).await;
+                }
+                Ok(answer.assignment)
+            }
+            Err(error) => {
+                self.ready.heard(false);
+                let pause = backoff.pause();
+                tracing::warn!(%error, pause_ms = pause.as_millis() as u64, "the dispatcher gave no answer to a claim");
+                tokio::time::sleep(pause).await;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Resident and loadable models. The directories are looked at on a thread: they may lie on a slow disk.
+    async fn models(&self) -> Result<(Vec<String>, Vec<String>)> {
+        let pipeline = Arc::clone(&self.pipeline);
+        let looked = tokio::task::spawn_blocking(move || {
+            let mut pipeline = pipeline.lock().unwrap_or_else(PoisonError::into_inner);
+            (pipeline.resident(), pipeline.loadable())
+        });
+        looked.await.context("looking for models broke")
+    }
+}

@@ -1,0 +1,3 @@
+//! What tests here and elsewhere need to judge pictures. Built with the feature `testing` alone.
+
+pub mod shapes;
