@@ -1,4 +1,5 @@
 //! The model that ships with the project draws what the prompt says, and the same file for the same seed.
+#![expect(clippy::unwrap_used, reason = "a test says what broke by panicking")]
 
 use std::path::{Path, PathBuf};
 
@@ -8,6 +9,9 @@ use tintype_worker::pipeline::{CandlePipeline, Flow, Pipeline, PipelineError, Re
 use tintype_worker::testing::shapes::{Expected, check, decode_png};
 
 const MODEL: &str = "tintype/shapes";
+
+/// The reason, a word of the message, and what spoils the request.
+type Case = (FailureReason, &'static str, fn(&mut ResolvedRequest));
 
 #[test]
 fn prompts_are_followed_with_every_sampler() {
@@ -61,7 +65,7 @@ fn a_stop_lands_before_the_next_step() {
 #[test]
 fn what_the_model_cannot_do_is_said_before_a_step_is_taken() {
     let mut pipeline = pipeline();
-    let cases: [(FailureReason, &str, fn(&mut ResolvedRequest)); 5] = [
+    let cases: [Case; 5] = [
         (FailureReason::InvalidRequest, "width", |r| r.width = 72),
         (FailureReason::InvalidRequest, "height", |r| r.height = 0),
         (FailureReason::InvalidRequest, "steps", |r| r.steps = 0),

@@ -1,0 +1,386 @@
+//! A dispatcher and a store in one small server, and a worker that runs against it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::{Path as UrlPath, State};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{post, put};
+use axum::{Json, Router};
+use clap::Parser as _;
+use sha2::{Digest as _, Sha256};
+use tintype_types::worker::{Assignment, Claim, ClaimAnswer, Finish, Renew, RenewAnswer, UploadTarget};
+use tintype_types::{Attempt, ErrorCode, GenerationRequest, JobId, ModelDefaults, Sampler, Timestamp};
+use tintype_worker::Args;
+use tintype_worker::pipeline::Pipeline;
+use tintype_worker::probe::CpuProbe;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// The secret the worker starts with.
+pub(crate) const TOKEN: &str = "a-secret-shared-by-both";
+/// What is waited for comes before this or the test fails.
+const PATIENCE: Duration = Duration::from_secs(40);
+/// A lease short enough that a test sees many renewals.
+const LEASE_MS: u64 = 600;
+
+/// What one PUT brought.
+#[derive(Clone)]
+pub(crate) struct Stored {
+    pub(crate) bytes: Bytes,
+    pub(crate) content_type: Option<String>,
+    pub(crate) authorization: Option<String>,
+}
+
+#[derive(Default)]
+struct Seen {
+    token: String,
+    waiting: VecDeque<Assignment>,
+    claims: Vec<Claim>,
+    /// How many claims had come when a job was given.
+    given_at: BTreeMap<String, usize>,
+    renewals: Vec<Renew>,
+    renew_answer: Option<RenewAnswer>,
+    renew_refused: bool,
+    finishes: Vec<(String, Finish)>,
+    finished: BTreeMap<String, Finish>,
+    stored: BTreeMap<String, Stored>,
+    puts: usize,
+}
+
+/// What handlers and test share.
+#[derive(Default)]
+pub(crate) struct Shared {
+    seen: Mutex<Seen>,
+    changed: Notify,
+    pub(crate) put_failures: AtomicU32,
+    pub(crate) finish_failures: AtomicU32,
+    pub(crate) claim_failures: AtomicU32,
+}
+
+/// The server.
+pub(crate) struct Contract {
+    pub(crate) shared: Arc<Shared>,
+    address: SocketAddr,
+    server: JoinHandle<()>,
+}
+
+impl Drop for Contract {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+impl Contract {
+    pub(crate) async fn start() -> Self {
+        let shared = Arc::new(Shared::default());
+        shared.seen.lock().unwrap().token = TOKEN.to_owned();
+        let routes = Router::new()
+            .route(tintype_types::worker::CLAIM_PATH, post(claim))
+            .route(tintype_types::worker::RENEW_PATH, post(renew))
+            .route(tintype_types::worker::FINISH_PATH, post(finish))
+            .route("/store/{*key}", put(store))
+            .with_state(Arc::clone(&shared));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
+        Self { shared, address, server }
+    }
+
+    pub(crate) fn give(&self, assignment: Assignment) {
+        self.shared.seen.lock().unwrap().waiting.push_back(assignment);
+        self.shared.changed.notify_waiters();
+    }
+
+    pub(crate) fn answer_renewals(&self, answer: Option<RenewAnswer>) {
+        self.shared.seen.lock().unwrap().renew_answer = answer;
+    }
+
+    pub(crate) fn refuse_renewals(&self) {
+        self.shared.seen.lock().unwrap().renew_refused = true;
+    }
+
+    pub(crate) fn set_token(&self, token: &str) {
+        token.clone_into(&mut self.shared.seen.lock().unwrap().token);
+        // Claims held open were let in with the old one; they end now.
+        self.shared.changed.notify_waiters();
+    }
+
+    pub(crate) async fn finished(&self, job: &str) -> Finish {
+        self.until(job, |seen| seen.finished.get(job).cloned()).await
+    }
+
+    pub(crate) async fn renewed(&self, wanted: impl Fn(&Renew) -> bool) -> Renew {
+        self.until("a renewal", |seen| seen.renewals.iter().find(|renew| wanted(renew)).cloned()).await
+    }
+
+    pub(crate) async fn claimed(&self, times: usize) {
+        self.until("claims", |seen| (seen.claims.len() >= times).then_some(())).await;
+    }
+
+    /// The claim a job was given to, and the one after it.
+    pub(crate) async fn claims_around(&self, job: &str) -> (Claim, Claim) {
+        self.until("the claim after a job", |seen| {
+            let given = *seen.given_at.get(job)?;
+            Some((seen.claims[given - 1].clone(), seen.claims.get(given)?.clone()))
+        })
+        .await
+    }
+
+    pub(crate) fn stored(&self, url: &str) -> Stored {
+        self.shared.seen.lock().unwrap().stored[url].clone()
+    }
+
+    pub(crate) fn puts(&self) -> usize {
+        self.shared.seen.lock().unwrap().puts
+    }
+
+    pub(crate) fn claims(&self) -> usize {
+        self.shared.seen.lock().unwrap().claims.len()
+    }
+
+    pub(crate) fn finishes(&self, job: &str) -> usize {
+        self.shared.seen.lock().unwrap().finishes.iter().filter(|(name, _)| name == job).count()
+    }
+
+    async fn until<T>(&self, what: &str, wanted: impl Fn(&Seen) -> Option<T>) -> T {
+        let waiting = async {
+            loop {
+                let changed = self.shared.changed.notified();
+                tokio::pin!(changed);
+                changed.as_mut().enable();
+                if let Some(found) = wanted(&self.shared.seen.lock().unwrap()) {
+                    return found;
+                }
+                changed.await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("{what} did not come"))
+    }
+}
+
+async fn claim(State(shared): State<Arc<Shared>>, headers: HeaderMap, Json(claim): Json<Claim>) -> Response {
+    if !admitted(&shared, &headers) {
+        return refuse(ErrorCode::InvalidApiKey);
+    }
+    if stumble(&shared.claim_failures) {
+        return refuse(ErrorCode::Unavailable);
+    }
+    let token = {
+        let mut seen = shared.seen.lock().unwrap();
+        seen.claims.push(claim);
+        seen.token.clone()
+    };
+    shared.changed.notify_waiters();
+    loop {
+        let changed = shared.changed.notified();
+        tokio::pin!(changed);
+        changed.as_mut().enable();
+        {
+            let mut seen = shared.seen.lock().unwrap();
+            if seen.token != token {
+                return Json(ClaimAnswer::default()).into_response();
+            }
+            if let Some(assignment) = seen.waiting.pop_front() {
+                let claims = seen.claims.len();
+                seen.given_at.insert(assignment.job.0.clone(), claims);
+                return Json(ClaimAnswer { assignment: Some(assignment), ..ClaimAnswer::default() }).into_response();
+            }
+        }
+        changed.await;
+    }
+}
+
+async fn renew(State(shared): State<Arc<Shared>>, headers: HeaderMap, Json(renew): Json<Renew>) -> Response {
+    if !admitted(&shared, &headers) {
+        return refuse(ErrorCode::InvalidApiKey);
+    }
+    let answer = {
+        let mut seen = shared.seen.lock().unwrap();
+        seen.renewals.push(renew);
+        if seen.renew_refused {
+            return refuse(ErrorCode::StaleAttempt);
+        }
+        seen.renew_answer.clone().unwrap_or(RenewAnswer::Continue { lease_end: Timestamp(0) })
+    };
+    shared.changed.notify_waiters();
+    Json(answer).into_response()
+}
+
+async fn finish(
+    State(shared): State<Arc<Shared>>,
+    UrlPath((job, _attempt)): UrlPath<(String, u32)>,
+    headers: HeaderMap,
+    Json(finish): Json<Finish>,
+) -> Response {
+    if !admitted(&shared, &headers) {
+        return refuse(ErrorCode::InvalidApiKey);
+    }
+    let mut seen = shared.seen.lock().unwrap();
+    seen.finishes.push((job.clone(), finish.clone()));
+    if stumble(&shared.finish_failures) {
+        return refuse(ErrorCode::Unavailable);
+    }
+    if job == "stale" {
+        return refuse(ErrorCode::StaleAttempt);
+    }
+    seen.finished.insert(job, finish);
+    drop(seen);
+    shared.changed.notify_waiters();
+    Json(serde_json::json!({})).into_response()
+}
+
+async fn store(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap, bytes: Bytes) -> Response {
+    let mut seen = shared.seen.lock().unwrap();
+    seen.puts += 1;
+    if stumble(&shared.put_failures) {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
+    if uri.path().contains("forbidden") {
+        return refuse(ErrorCode::InvalidSignature);
+    }
+    let text = |name| headers.get(name).map(|value| value.to_str().unwrap().to_owned());
+    let (content_type, authorization) = (text(header::CONTENT_TYPE), text(header::AUTHORIZATION));
+    seen.stored.insert(uri.to_string(), Stored { bytes, content_type, authorization });
+    StatusCode::CREATED.into_response()
+}
+
+fn admitted(shared: &Shared, headers: &HeaderMap) -> bool {
+    let expected = format!("Bearer {}", shared.seen.lock().unwrap().token);
+    headers.get(header::AUTHORIZATION).is_some_and(|value| value.as_bytes() == expected.as_bytes())
+}
+
+fn stumble(left: &AtomicU32) -> bool {
+    left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
+}
+
+fn refuse(code: ErrorCode) -> Response {
+    (StatusCode::from_u16(code.status()).unwrap(), Json(code.body("no"))).into_response()
+}
+
+/// A job of some pictures, with a place for each.
+pub(crate) fn assignment(job: &str, images: u32) -> Assignment {
+    let defaults =
+        ModelDefaults { width: 64, height: 64, steps: 20, guidance_scale: 3.0, sampler: Sampler::Dpmpp2mKarras };
+    let mut request = GenerationRequest::new("tintype/shapes", "a red circle").resolve(&defaults, 7);
+    request.images = images;
+    let target = |index| UploadTarget {
+        key: format!("jobs/{job}/1/{index}.png"),
+        put_url: format!("/store/v1/jobs/{job}/1/{index}.png?expires=1&sig=abc"),
+    };
+    Assignment {
+        job: JobId::from(job),
+        attempt: Attempt(1),
+        request,
+        lease_end: Timestamp(0),
+        lease_ms: LEASE_MS,
+        outputs: (0..images).map(target).collect(),
+    }
+}
+
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))
+}
+
+/// The models directory of the project.
+pub(crate) fn shapes_models() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../models")
+}
+
+pub(crate) fn copy_dir(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_dir(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// A worker under test.
+pub(crate) struct Running {
+    shutdown: CancellationToken,
+    task: JoinHandle<anyhow::Result<()>>,
+    folder: tempfile::TempDir,
+    listen: Option<SocketAddr>,
+}
+
+impl Running {
+    pub(crate) fn with(contract: &Contract, pipeline: impl Pipeline + 'static) -> Self {
+        let (args, folder) = args(contract, &shapes_models(), None);
+        let shutdown = CancellationToken::new();
+        let probe = Box::new(CpuProbe::default());
+        let task = tokio::spawn(tintype_worker::run_with(args, Box::new(pipeline), probe, shutdown.clone()));
+        Self { shutdown, task, folder, listen: None }
+    }
+
+    pub(crate) fn with_shapes(contract: &Contract) -> Self {
+        Self::with_models(contract, &shapes_models())
+    }
+
+    pub(crate) fn with_models(contract: &Contract, models: &Path) -> Self {
+        Self::with_real(contract, models, None)
+    }
+
+    /// Also serves its probes, and waits until it does.
+    pub(crate) async fn with_models_listening(contract: &Contract, models: &Path) -> Self {
+        // A port that was free a moment ago: the worker prints its own, but to a log this test does not read.
+        let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = free.local_addr().unwrap();
+        drop(free);
+        let running = Self::with_real(contract, models, Some(address));
+        let up = async {
+            while tokio::net::TcpStream::connect(address).await.is_err() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, up).await.unwrap();
+        running
+    }
+
+    fn with_real(contract: &Contract, models: &Path, listen: Option<SocketAddr>) -> Self {
+        let (args, folder) = args(contract, models, listen);
+        let shutdown = CancellationToken::new();
+        let task = tokio::spawn(tintype_worker::run(args, shutdown.clone()));
+        Self { shutdown, task, folder, listen }
+    }
+
+    pub(crate) fn token_file(&self) -> PathBuf {
+        self.folder.path().join("token")
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> (u16, String) {
+        let client = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
+        let answer = client.get(format!("http://{}{path}", self.listen.unwrap())).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+
+    /// Stops the worker and waits for its end, which must be a good one.
+    pub(crate) async fn drain(self) {
+        self.shutdown.cancel();
+        tokio::time::timeout(PATIENCE, self.task).await.unwrap().unwrap().unwrap();
+    }
+}
+
+fn args(contract: &Contract, models: &Path, listen: Option<SocketAddr>) -> (Args, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let token = folder.path().join("token");
+    std::fs::write(&token, format!("{TOKEN}\n")).unwrap();
+    let url = format!("http://{}", contract.address);
+    let mut words = vec!["gpu-worker".to_owned(), "--dispatch-url".to_owned(), url];
+    words.extend(["--worker-id", "worker-0", "--token-file"].map(str::to_owned));
+    words.push(token.display().to_string());
+    words.extend(["--models-dir".to_owned(), models.display().to_string()]);
+    words.extend(listen.into_iter().flat_map(|address| ["--listen".to_owned(), address.to_string()]));
+    (Args::try_parse_from(words).unwrap(), folder)
+}
