@@ -1,0 +1,92 @@
+//! A transaction and its entries, and the hash that chains one to the last.
+
+use sha2::{Digest, Sha256};
+use tintype_types::Timestamp;
+use uuid::Uuid;
+
+use super::account::{Bucket, Hash};
+
+/// What a transaction is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TxnKind {
+    /// Credits given for nothing.
+    Grant,
+    /// Credits set aside.
+    Hold,
+    /// Credits taken.
+    Capture,
+    /// Credits given back because the job failed.
+    Void,
+    /// Credits given back because the job is gone.
+    Expire,
+}
+
+impl TxnKind {
+    /// Its name in the database and in the hash.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Grant => "grant",
+            Self::Hold => "hold",
+            Self::Capture => "capture",
+            Self::Void => "void",
+            Self::Expire => "expire",
+        }
+    }
+}
+
+/// One line: a column changes by an amount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Which column.
+    pub bucket: Bucket,
+    /// By how much; never zero.
+    pub amount: i64,
+    /// What is in the column afterwards.
+    pub balance_after: i64,
+}
+
+/// Lines that belong together and sum to zero.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Txn {
+    /// Its own id.
+    pub id: Uuid,
+    /// On whose book.
+    pub account: Uuid,
+    /// Its number on that book, from 1.
+    pub seq: i64,
+    /// What it is for.
+    pub kind: TxnKind,
+    /// What makes doing it twice doing it once; unique over all books.
+    pub key: String,
+    /// When.
+    pub at: Timestamp,
+    /// Hash of the one before it on that book.
+    pub prev_hash: Hash,
+    /// Hash of this one.
+    pub hash: Hash,
+    /// The lines.
+    pub entries: Vec<Entry>,
+}
+
+impl Txn {
+    /// The hash over everything else in it. `tests/ledger_sql.rs` computes the same in SQL: change both or neither.
+    pub fn compute_hash(&self) -> Hash {
+        let lines: Vec<String> = self
+            .entries
+            .iter()
+            .map(|line| format!("{}:{}:{}", line.bucket.as_str(), line.amount, line.balance_after))
+            .collect();
+        let text = format!(
+            "{}|{}|{}|{}|{}|{}|{}|{}",
+            hex::encode(self.prev_hash),
+            self.id,
+            self.account,
+            self.seq,
+            self.kind.as_str(),
+            self.key,
+            self.at.0,
+            lines.join(","),
+        );
+        Sha256::digest(text.as_bytes()).into()
+    }
+}

@@ -1,0 +1,245 @@
+//! The ledger in real PostgreSQL: many tasks at once, the invariants as SQL, and the database's own refusals.
+
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{Rng as _, RngExt as _, SeedableRng as _};
+use sqlx::PgPool;
+use tintype_api::ledger::post::{End, Stamp};
+use tintype_api::ledger::sql::{self, LedgerSqlError, NewHold};
+use tintype_api::ledger::{HoldState, LedgerError};
+use tintype_types::Timestamp;
+use uuid::Uuid;
+
+use crate::support::{account, database, ledger_faults, now};
+
+const TASKS: u64 = 12;
+const OPS: usize = 40;
+const BURSTS: u64 = 3;
+
+fn stamp() -> Stamp {
+    Stamp { txn: Uuid::now_v7(), at: now() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_tasks_at_once_keep_every_invariant() {
+    let seed: u64 = std::env::var("TINTYPE_TEST_SEED").map_or_else(|_| rand::rng().next_u64(), |s| s.parse().unwrap());
+    println!("TINTYPE_TEST_SEED={seed}");
+    let (pool, _) = database().await;
+    let mut accounts = Vec::new();
+    for _ in 0..3 {
+        accounts.push(account(&pool).await);
+    }
+    // Few job ids, shared by all tasks: two tasks holding or ending the same one is the point.
+    let jobs: Vec<Uuid> = (0..60).map(|_| Uuid::now_v7()).collect();
+    let mut ended = 0;
+    for burst in 0..BURSTS {
+        let tasks: Vec<_> = (0..TASKS)
+            .map(|task| {
+                let rng = StdRng::seed_from_u64(seed ^ (burst << 32) ^ task);
+                tokio::spawn(work(pool.clone(), accounts.clone(), jobs.clone(), rng))
+            })
+            .collect();
+        for task in tasks {
+            ended += task.await.unwrap();
+        }
+        assert_eq!(ledger_faults(&pool).await, Vec::<String>::new(), "seed {seed}");
+    }
+    let in_database: i64 =
+        sqlx::query_scalar("select count(*) from hold where state <> 'held'").fetch_one(&pool).await.unwrap();
+    assert_eq!(ended, in_database, "each end was told to exactly one task; seed {seed}");
+    assert!(ended > 20, "the burst did something; seed {seed}");
+}
+
+/// Random operations; answers how many holds this task was told it ended.
+async fn work(pool: PgPool, accounts: Vec<Uuid>, jobs: Vec<Uuid>, mut rng: StdRng) -> i64 {
+    let mut ended = 0;
+    for _ in 0..OPS {
+        let which = rng.random_range(0..jobs.len());
+        // A job belongs to one account; now and then a task asks for it on another's book and must be refused.
+        let stranger = rng.random_ratio(1, 20);
+        let account = accounts[(which + usize::from(stranger)) % accounts.len()];
+        let amount = rng.random_range(1..40);
+        let mut tx = pool.begin().await.unwrap();
+        let result = match rng.random_range(0..10) {
+            0..2 => sql::grant(&mut tx, account, amount, format!("grant:{}", rng.random_range(0..400)), stamp())
+                .await
+                .map(drop),
+            2..6 => {
+                let new = NewHold { account, id: jobs[which], amount, expires: now() };
+                sql::hold(&mut tx, new, stamp()).await.map(drop)
+            }
+            kind => {
+                let how = match kind {
+                    6..8 => End::Capture(rng.random_range(0..40)),
+                    8 => End::Void,
+                    _ => End::Expire,
+                };
+                sql::end(&mut tx, account, jobs[which], how, stamp()).await.map(|before| {
+                    ended += i64::from(before.is_none());
+                })
+            }
+        };
+        match result {
+            Ok(()) => tx.commit().await.unwrap(),
+            Err(LedgerSqlError::Refused(_) | LedgerSqlError::NoHold(_)) => tx.rollback().await.unwrap(),
+            // Two tasks on two books took the same job or grant key at once: the unique key lets one through.
+            Err(LedgerSqlError::Database(error)) if is_unique_violation(&error) => tx.rollback().await.unwrap(),
+            Err(error) => panic!("{error}: {error:?}"),
+        }
+    }
+    ended
+}
+
+fn is_unique_violation(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation)
+}
+
+#[tokio::test]
+async fn each_step_moves_what_it_says_and_twice_is_once() {
+    let (pool, _) = database().await;
+    let account = account(&pool).await;
+    let job = Uuid::now_v7();
+    let conn = &mut *pool.acquire().await.unwrap();
+    let new = NewHold { account, id: job, amount: 70, expires: now() };
+
+    assert!(matches!(
+        sql::hold(conn, new, stamp()).await,
+        Err(LedgerSqlError::Refused(LedgerError::Insufficient { available: 0, needed: 70 }))
+    ));
+    assert!(sql::grant(conn, account, 100, "grant:signup".to_owned(), stamp()).await.unwrap());
+    assert!(!sql::grant(conn, account, 100, "grant:signup".to_owned(), stamp()).await.unwrap());
+    assert!(sql::hold(conn, new, stamp()).await.unwrap());
+    assert!(!sql::hold(conn, new, stamp()).await.unwrap());
+    let book = sql::balance(conn, account).await.unwrap();
+    assert_eq!((book.available, book.held, book.spent), (30, 70, 0));
+
+    assert_eq!(sql::end(conn, account, job, End::Capture(50), stamp()).await.unwrap(), None);
+    assert_eq!(sql::end(conn, account, job, End::Void, stamp()).await.unwrap(), Some(HoldState::Captured));
+    assert_eq!(sql::end(conn, account, job, End::Expire, stamp()).await.unwrap(), Some(HoldState::Captured));
+    let book = sql::balance(conn, account).await.unwrap();
+    assert_eq!((book.granted, book.available, book.held, book.spent), (-100, 50, 0, 50));
+    assert_eq!(ledger_faults(&pool).await, Vec::<String>::new());
+}
+
+/// Code that goes round the ledger meets the database.
+#[tokio::test]
+async fn the_database_refuses_what_the_code_would_never_do() {
+    let (pool, _) = database().await;
+    let account = account(&pool).await;
+    let job = Uuid::now_v7();
+    let mut conn = pool.acquire().await.unwrap();
+    sql::grant(&mut conn, account, 100, "grant:signup".to_owned(), stamp()).await.unwrap();
+    let new = NewHold { account, id: job, amount: 70, expires: now() };
+    sql::hold(&mut conn, new, stamp()).await.unwrap();
+    sql::end(&mut conn, account, job, End::Void, stamp()).await.unwrap();
+    drop(conn);
+
+    for refused in [
+        "update ledger_entry set amount = amount + 1",
+        "delete from ledger_entry",
+        "truncate ledger_entry",
+        "update ledger_txn set at_ms = 0",
+        "delete from ledger_txn",
+        "truncate ledger_txn cascade",
+        "delete from hold",
+        "delete from ledger_account",
+        "update hold set state = 'held', ended_ms = null",
+        "update hold set state = 'captured', captured = 70",
+        "update ledger_account set available = available + 1",
+        "update ledger_account set available = -1, spent = 101",
+        "update ledger_account set held = -1, spent = 1",
+        "insert into hold (id, account, amount, state, created_ms, expires_ms, ended_ms)
+            select gen_random_uuid(), account, 5, 'voided', 0, 0, 0 from ledger_account",
+        "insert into ledger_entry (txn, line, account, bucket, amount, balance_after)
+            select id, 9, account, 'available', 5, 105 from ledger_txn limit 1",
+        "insert into ledger_txn (id, account, seq, kind, key, at_ms, prev_hash, hash)
+            select gen_random_uuid(), account, 99, 'void', key, 0, prev_hash, hash from ledger_txn where kind = 'void'",
+    ] {
+        assert!(sqlx::query(refused).execute(&pool).await.is_err(), "not refused: {refused}");
+    }
+    assert_eq!(ledger_faults(&pool).await, Vec::<String>::new());
+}
+
+/// The checks above can fail: with the guards taken away, each kind of damage is seen.
+#[tokio::test]
+async fn damage_is_seen_by_the_invariants() {
+    let (pool, _) = database().await;
+    let account = account(&pool).await;
+    let mut conn = pool.acquire().await.unwrap();
+    sql::grant(&mut conn, account, 100, "grant:signup".to_owned(), stamp()).await.unwrap();
+    let new = NewHold { account, id: Uuid::now_v7(), amount: 70, expires: Timestamp(0) };
+    sql::hold(&mut conn, new, stamp()).await.unwrap();
+    drop(conn);
+    assert_eq!(ledger_faults(&pool).await, Vec::<String>::new());
+    for damage in [
+        "update ledger_entry set amount = amount + 1 where bucket = 'held'",
+        "update ledger_txn set at_ms = at_ms + 1 where kind = 'grant'",
+        "update ledger_account set available = available + 1, spent = spent - 1",
+        "update hold set state = 'voided', ended_ms = 1",
+        "update ledger_account set seq = seq + 1",
+    ] {
+        let mut tx = pool.begin().await.unwrap();
+        for guard in [
+            "set local session_replication_role = replica",
+            "alter table ledger_account drop constraint ledger_account_spent_check",
+        ] {
+            sqlx::query(guard).execute(&mut *tx).await.unwrap();
+        }
+        sqlx::query(damage).execute(&mut *tx).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_ne!(ledger_faults(&pool).await, Vec::<String>::new(), "not seen: {damage}");
+        // Undo by the opposite, again without guards, so that the next damage stands alone.
+        restore(&pool, damage).await;
+        assert_eq!(ledger_faults(&pool).await, Vec::<String>::new(), "not undone: {damage}");
+    }
+}
+
+async fn restore(pool: &PgPool, damage: &str) {
+    let undo = match damage.split(" where").next().unwrap() {
+        "update ledger_entry set amount = amount + 1" => {
+            "update ledger_entry set amount = amount - 1 where bucket = 'held'"
+        }
+        "update ledger_txn set at_ms = at_ms + 1" => "update ledger_txn set at_ms = at_ms - 1 where kind = 'grant'",
+        "update hold set state = 'voided', ended_ms = 1" => "update hold set state = 'held', ended_ms = null",
+        "update ledger_account set seq = seq + 1" => "update ledger_account set seq = seq - 1",
+        _ => "update ledger_account set available = available - 1, spent = spent + 1",
+    };
+    let mut tx = pool.begin().await.unwrap();
+    sqlx::query("set local session_replication_role = replica").execute(&mut *tx).await.unwrap();
+    sqlx::query(undo).execute(&mut *tx).await.unwrap();
+    sqlx::query("alter table ledger_account add constraint ledger_account_spent_check check (spent >= 0)")
+        .execute(&mut *tx)
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+}
+
+/// The lock on a book is what makes tasks wait for one another instead of failing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_hold_waits_for_the_first_and_sees_its_balance() {
+    let (pool, _) = database().await;
+    let account = account(&pool).await;
+    let mut first = pool.begin().await.unwrap();
+    sql::grant(&mut first, account, 100, "g".to_owned(), stamp()).await.unwrap();
+    let second = tokio::spawn({
+        let pool = pool.clone();
+        async move {
+            let mut tx = pool.begin().await.unwrap();
+            let new = NewHold { account, id: Uuid::now_v7(), amount: 100, expires: Timestamp(0) };
+            sql::hold(&mut tx, new, stamp()).await.unwrap();
+            tx.commit().await.unwrap();
+        }
+    });
+    let waits = async {
+        const SQL: &str =
+            "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()";
+        while sqlx::query_scalar::<_, i64>(SQL).fetch_one(&pool).await.unwrap() == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), waits).await.unwrap();
+    first.commit().await.unwrap();
+    second.await.unwrap();
+    assert_eq!(ledger_faults(&pool).await, Vec::<String>::new());
+}

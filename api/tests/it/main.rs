@@ -1,0 +1,7 @@
+//! The API against real PostgreSQL: the ledger, then the whole front door with a worker that speaks the protocol.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test's helpers stop the test like the test itself does")]
+
+mod ledger_model;
+mod ledger_sql;
+mod support;
