@@ -1,1 +1,87 @@
+//! What parity with diffusers (`tests/parity.rs`) does not show: refusals, and laws that hold for every sampler.
 
+use tintype_types::Sampler;
+
+use super::*;
+
+#[test]
+fn a_model_that_knows_the_answer_is_walked_to_it() {
+    // With the true noise told at every step, each sampler must end at the picture itself.
+    let picture = [0.5_f32, -1.0, 2.0, 0.0];
+    for prediction_type in [Prediction::Epsilon, Prediction::VPrediction] {
+        let config = ScheduleConfig { prediction_type, steps_offset: 1, ..ScheduleConfig::default() };
+        let schedule = NoiseSchedule::new(config).unwrap();
+        for sampler in Sampler::ALL {
+            for steps in [1, 2, 5, 50] {
+                let mut run = SamplerRun::new(sampler, &schedule, steps).unwrap();
+                let mut latent = vec![run.init_noise(); 4];
+                while let Some(timestep) = run.timestep() {
+                    let output = truth(&run, &schedule, timestep, &latent, &picture);
+                    run.step(&output, &mut latent);
+                }
+                assert_eq!(run.done(), steps as usize);
+                for (got, wanted) in latent.iter().zip(&picture) {
+                    assert!((got - wanted).abs() < 2e-3, "{sampler:?}, {prediction_type:?}, {steps}: {latent:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_number_of_steps_the_model_has_no_levels_for_is_refused() {
+    let schedule = NoiseSchedule::new(ScheduleConfig { num_train_timesteps: 10, ..ScheduleConfig::default() }).unwrap();
+    for steps in [0, 10, 151, u32::MAX] {
+        let error = SamplerRun::new(Sampler::Euler, &schedule, steps).unwrap_err();
+        assert_eq!(error, ScheduleError::Steps { steps, max: 9 });
+    }
+    assert!(SamplerRun::new(Sampler::Dpmpp2m, &schedule, 9).is_ok());
+}
+
+#[test]
+fn a_schedule_that_makes_no_sense_is_refused() {
+    let spoilt: [fn(&mut ScheduleConfig); 7] = [
+        |c| c.num_train_timesteps = 0,
+        |c| c.num_train_timesteps = usize::MAX,
+        |c| c.beta_start = -1.0,
+        |c| c.beta_end = 2.0,
+        |c| c.beta_end = f64::NAN,
+        |c| c.trained_betas = Some(vec![0.1]),
+        |c| c.rescale_betas_zero_snr = true,
+    ];
+    for spoil in spoilt {
+        let mut config = ScheduleConfig::default();
+        spoil(&mut config);
+        assert!(matches!(NoiseSchedule::new(config), Err(ScheduleError::Config(_))));
+    }
+}
+
+#[test]
+fn a_published_scheduler_config_is_read() {
+    let text = r#"{"_class_name": "PNDMScheduler", "beta_end": 0.012, "beta_schedule": "scaled_linear",
+        "beta_start": 0.00085, "clip_sample": false, "num_train_timesteps": 1000, "set_alpha_to_one": false,
+        "skip_prk_steps": true, "steps_offset": 1, "trained_betas": null}"#;
+    let config: ScheduleConfig = serde_json::from_str(text).unwrap();
+    assert_eq!((config.steps_offset, config.set_alpha_to_one, config.timestep_spacing), (1, false, None));
+}
+
+/// What a perfect model says of this latent.
+fn truth(run: &SamplerRun, schedule: &NoiseSchedule, timestep: f32, latent: &[f32], picture: &[f32]) -> Vec<f32> {
+    // Share of picture and noise in the latent as the model sees it.
+    let sigma = match run.sigmas() {
+        Some(sigmas) => f64::from(sigmas[run.done()]),
+        None => schedule.train_sigmas()[timestep as usize],
+    };
+    let alpha = 1.0 / (sigma * sigma + 1.0).sqrt();
+    run.model_input(latent)
+        .iter()
+        .zip(picture)
+        .map(|(seen, picture)| {
+            let noise = (f64::from(*seen) - alpha * f64::from(*picture)) / (sigma * alpha);
+            match schedule.config.prediction_type {
+                Prediction::Epsilon => noise as f32,
+                Prediction::VPrediction => (alpha * noise - sigma * alpha * f64::from(*picture)) as f32,
+            }
+        })
+        .collect()
+}

@@ -80,8 +80,8 @@ impl Drop for Contract {
 
 impl Contract {
     pub(crate) async fn start() -> Self {
-        let shared = Arc::new(Shared::default());
-        shared.seen.lock().unwrap().token = TOKEN.to_owned();
+        let seen = Mutex::new(Seen { token: TOKEN.to_owned(), ..Seen::default() });
+        let shared = Arc::new(Shared { seen, ..Shared::default() });
         let routes = Router::new()
             .route(tintype_types::worker::CLAIM_PATH, post(claim))
             .route(tintype_types::worker::RENEW_PATH, post(renew))
@@ -162,7 +162,9 @@ impl Contract {
                 changed.await;
             }
         };
-        tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("{what} did not come"))
+        let came = tokio::time::timeout(PATIENCE, waiting).await;
+        assert!(came.is_ok(), "{what} did not come");
+        came.unwrap()
     }
 }
 

@@ -299,6 +299,6 @@ async fn a_dispatcher_that_is_away_is_waited_for() {
 fn reason(outcome: &Outcome) -> (FailureReason, bool) {
     match outcome {
         Outcome::Failed { reason, retryable, .. } => (*reason, *retryable),
-        Outcome::Done { outputs } => panic!("{} pictures came out", outputs.len()),
+        Outcome::Done { outputs } => unreachable!("{} pictures came out", outputs.len()),
     }
 }

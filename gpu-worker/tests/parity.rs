@@ -1,0 +1,213 @@
+//! The worker's networks, samplers, noise and prompts against what diffusers, transformers and torch compute. The
+//! numbers were written by `tools/parity/make_fixtures.py`; nothing of Python is needed here.
+#![expect(clippy::unwrap_used, reason = "a test says what broke by panicking")]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use candle_core::{Device, Tensor};
+use safetensors::SafeTensors;
+use serde::Deserialize;
+use tintype_types::Sampler;
+use tintype_worker::models::clip::{ClipConfig, ClipTextModel};
+use tintype_worker::models::unet::{UNet, UNetConfig};
+use tintype_worker::models::vae::{VaeConfig, VaeDecoder};
+use tintype_worker::prompt::PromptEncoder;
+use tintype_worker::rng::Mt19937;
+use tintype_worker::samplers::{NoiseSchedule, SamplerRun, ScheduleConfig};
+use tintype_worker::weights::{WeightFile, Weights};
+
+/// One forward pass in fp32; outputs have a standard deviation near 1.
+const FORWARD: f32 = 1e-5;
+/// Twenty steps of a sampler, relative to the largest value.
+const TRAJECTORY: f32 = 1e-4;
+/// Torch's vector logarithm and cosine against the standard library's.
+const NOISE: f32 = 2e-6;
+
+#[test]
+fn unets_answer_as_diffusers_does() {
+    for (name, context, channels) in [("unet_conv", 6, 4), ("unet_linear", 8, 5)] {
+        let case = Case::open(name);
+        let unet = UNet::read(&case.config(UNetConfig::read), &case.weights()).unwrap();
+        let (x, context) = (case.tensor("x", &[2, channels, 8, 16]), case.tensor("context", &[2, 7, context]));
+        let timesteps: Vec<f32> = case.tensor("t", &[2]).to_vec1().unwrap();
+        let both = unet.forward(&x, &timesteps, &context).unwrap();
+        close(name, &both, &case.tensor("y", &[2, 4, 8, 16]), FORWARD);
+        let alone = unet.forward(&x.narrow(0, 1, 1).unwrap(), &timesteps[1..], &context.narrow(0, 1, 1).unwrap());
+        close("a sample alone", &alone.unwrap(), &both.narrow(0, 1, 1).unwrap(), FORWARD);
+    }
+}
+
+#[test]
+fn vaes_decode_as_diffusers_does() {
+    for (name, channels, factor) in [("vae_new", 4, 2), ("vae_old", 3, 4)] {
+        let case = Case::open(name);
+        let config = case.config(VaeConfig::read);
+        assert_eq!(config.factor(), factor);
+        let vae = VaeDecoder::read(&config, &case.weights()).unwrap();
+        let decoded = vae.decode(&case.tensor("z", &[2, channels, 4, 6])).unwrap();
+        close(name, &decoded, &case.tensor("y", &[2, 3, 4 * factor, 6 * factor]), FORWARD);
+    }
+}
+
+#[test]
+fn text_encoders_answer_as_transformers_does() {
+    for (name, width) in [("clip_quick_gelu", 12), ("clip_gelu", 8)] {
+        let case = Case::open(name);
+        let clip = ClipTextModel::read(&case.config(ClipConfig::read), &case.weights()).unwrap();
+        let ids: Vec<Vec<f32>> = case.tensor("ids", &[2, 8]).to_vec2().unwrap();
+        let ids: Vec<Vec<u32>> = ids.iter().map(|row| row.iter().map(|id| *id as u32).collect()).collect();
+        close(name, &clip.forward(&ids).unwrap(), &case.tensor("y", &[2, 8, width]), FORWARD);
+        assert!(clip.forward(&[vec![99]]).is_err(), "an id outside the vocabulary is an error");
+    }
+}
+
+#[derive(Deserialize)]
+struct SamplerCases {
+    start: Vec<f32>,
+    cases: Vec<SamplerCase>,
+}
+
+#[derive(Deserialize)]
+struct SamplerCase {
+    sampler: Sampler,
+    steps: u32,
+    config: ScheduleConfig,
+    init_noise: f32,
+    timesteps: Vec<f32>,
+    sigmas: Option<Vec<f32>>,
+    end: Vec<f32>,
+}
+
+#[test]
+fn samplers_walk_as_diffusers_does() {
+    let SamplerCases { start, cases } = read("samplers.json");
+    assert_eq!(cases.len(), 48);
+    for case in cases {
+        let name = format!("{:?} in {} steps, {:?}", case.sampler, case.steps, case.config);
+        let schedule = NoiseSchedule::new(case.config.clone()).unwrap();
+        let mut run = SamplerRun::new(case.sampler, &schedule, case.steps).unwrap();
+        near(&format!("timesteps of {name}"), run.timesteps(), &case.timesteps, 1e-6);
+        near(&format!("first noise of {name}"), &[run.init_noise()], &[case.init_noise], 1e-6);
+        if let Some(sigmas) = &case.sigmas {
+            near(&format!("noise levels of {name}"), run.sigmas().unwrap(), sigmas, 2e-6);
+        }
+        let mut latent: Vec<f32> = start.iter().map(|value| value * run.init_noise()).collect();
+        while let Some(timestep) = run.timestep() {
+            let output: Vec<f32> = run
+                .model_input(&latent)
+                .iter()
+                .map(|seen| (3.0 * seen + timestep / 500.0).sin() * 0.7 + seen / 4.0)
+                .collect();
+            // Stopped and resumed at every step: the state is whole.
+            run = serde_json::from_str(&serde_json::to_string(&run).unwrap()).unwrap();
+            run.step(&output, &mut latent);
+        }
+        near(&format!("end of {name}"), &latent, &case.end, TRAJECTORY);
+        run.step(&latent.clone(), &mut latent);
+        near("a step past the end", &latent, &case.end, TRAJECTORY);
+    }
+}
+
+#[derive(Deserialize)]
+struct NoiseCases {
+    cases: Vec<NoiseCase>,
+    mixed: Vec<Vec<f32>>,
+}
+
+#[derive(Deserialize)]
+struct NoiseCase {
+    seed: u64,
+    count: usize,
+    first: Vec<f32>,
+    last: Vec<f32>,
+}
+
+#[test]
+fn seeds_draw_torchs_noise() {
+    let NoiseCases { cases, mixed } = read("noise.json");
+    for NoiseCase { seed, count, first, last } in cases {
+        let name = format!("{count} numbers of seed {seed}");
+        let values = Mt19937::new(seed).randn(count);
+        assert_eq!(values.len(), count);
+        near(&name, &values[..first.len()], &first, NOISE);
+        near(&name, &values[count - last.len()..], &last, NOISE);
+    }
+    let mut generator = Mt19937::new(3);
+    for (count, expected) in [3, 20, 1, 16, 2].into_iter().zip(mixed) {
+        near("mixed lengths", &generator.randn(count)[..expected.len()], &expected, NOISE);
+    }
+}
+
+#[derive(Deserialize)]
+struct PromptCase {
+    text: String,
+    ids: Vec<u32>,
+}
+
+#[test]
+fn prompts_become_transformers_ids() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/shapes/tokenizer");
+    let encoder = PromptEncoder::read(&folder, 77).unwrap();
+    let cases: Vec<PromptCase> = read("prompts.json");
+    for PromptCase { text, ids } in cases {
+        assert_eq!(encoder.encode(&text).unwrap(), ids, "{text}");
+    }
+}
+
+/// A fixture file of one network.
+struct Case {
+    path: PathBuf,
+    file: Arc<WeightFile>,
+}
+
+impl Case {
+    fn open(name: &str) -> Self {
+        let path = fixtures().join(format!("{name}.safetensors"));
+        let file = Arc::new(WeightFile::open(&path).unwrap());
+        Self { path, file }
+    }
+
+    /// The config in the metadata, by way of a file as a model folder has it.
+    fn config<T, E: std::fmt::Debug>(&self, read: fn(&Path) -> Result<T, E>) -> T {
+        let bytes = std::fs::read(&self.path).unwrap();
+        let (_, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.json");
+        std::fs::write(&path, &metadata.metadata().as_ref().unwrap()["config"]).unwrap();
+        read(&path).unwrap()
+    }
+
+    fn weights(&self) -> Weights {
+        Weights::new(Arc::clone(&self.file), Device::Cpu).at("weights")
+    }
+
+    fn tensor(&self, name: &str, shape: &[usize]) -> Tensor {
+        self.file.tensor(name, shape, &Device::Cpu).unwrap()
+    }
+}
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
+}
+
+fn read<T: serde::de::DeserializeOwned>(name: &str) -> T {
+    serde_json::from_slice(&std::fs::read(fixtures().join(name)).unwrap()).unwrap()
+}
+
+fn close(name: &str, got: &Tensor, expected: &Tensor, tolerance: f32) {
+    assert_eq!(got.dims(), expected.dims(), "{name}");
+    let flat = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    near(name, &flat(got), &flat(expected), tolerance);
+}
+
+/// Off by no more than this part of the largest value expected, or of 1.
+fn near(name: &str, got: &[f32], expected: &[f32], tolerance: f32) {
+    assert_eq!(got.len(), expected.len(), "{name}");
+    let largest = expected.iter().fold(1.0_f32, |largest, value| largest.max(value.abs()));
+    let off = got.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, |most: f32, off| {
+        // NaN must not pass for nothing.
+        if off.is_nan() { f32::INFINITY } else { most.max(off) }
+    });
+    assert!(off <= tolerance * largest, "{name}: off by {off:e} of {largest}\n got {got:?}\nwant {expected:?}");
+}
