@@ -200,13 +200,7 @@ impl Actor {
         let state = match &seen.place {
             Place::Queued => JobState::Queued,
             Place::Assigned(_) => JobState::Assigned,
-            Place::Ended => {
-                self.asked.remove(&seen.id);
-                return match self.finishes.dispel(&(seen.id.clone(), seen.attempt)) {
-                    Some(event) => self.events.publish(event),
-                    None => self.events.end_unknown(&seen.id),
-                };
-            }
+            Place::Ended => return told::ended(self, &(seen.id.clone(), seen.attempt)),
         };
         self.events.publish(told::bare_event(seen.id.clone(), state, seen.attempt));
     }

@@ -15,6 +15,9 @@ const WRITTEN_KEPT_MAX: usize = 10_000;
 /// Ends remembered whose write got no answer.
 const UNKNOWN_KEPT_MAX: usize = 1_000;
 
+/// Ends remembered that the record showed while they were being written; no more than there are writes under way.
+const EARLY_KEPT_MAX: usize = 1_000;
+
 /// Where a finish's answer goes.
 pub(crate) type FinishReply = oneshot::Sender<Result<(), Refusal>>;
 
@@ -45,12 +48,14 @@ pub(crate) struct Finishes {
     waiting: BTreeMap<Key, Waiting>,
     written: Bounded<Key, Runner>,
     unknown: Bounded<Key, Doubt>,
+    /// Ends seen in the record before the write that made them was answered: the watch may be faster.
+    early: Bounded<Key, ()>,
 }
 
 impl Finishes {
     pub(crate) fn new() -> Self {
         let (written, unknown) = (Bounded::new(WRITTEN_KEPT_MAX), Bounded::new(UNKNOWN_KEPT_MAX));
-        Self { waiting: BTreeMap::new(), written, unknown }
+        Self { waiting: BTreeMap::new(), written, unknown, early: Bounded::new(EARLY_KEPT_MAX) }
     }
 
     /// Whether a finish of this attempt by this runner is written.
@@ -105,6 +110,16 @@ impl Finishes {
         Some(event)
     }
 
+    /// The record shows the job ended with this attempt, while an end of it is being written.
+    pub(crate) fn seen_early(&mut self, key: Key) {
+        self.early.insert(key, ());
+    }
+
+    /// Whether the record showed the end before its write was answered. Asked once.
+    pub(crate) fn was_seen_early(&mut self, key: &Key) -> bool {
+        self.early.remove(key).is_some()
+    }
+
     /// Answers all that wait that nothing could be recorded, and forgets everything.
     pub(crate) fn abandon(&mut self) {
         for key in self.waiting.keys().cloned().collect::<Vec<_>>() {
@@ -112,5 +127,6 @@ impl Finishes {
         }
         self.written.clear();
         self.unknown.clear();
+        self.early.clear();
     }
 }

@@ -7,6 +7,7 @@ use tintype_types::{Attempt, JobEvent, JobId, JobState, ResolvedRequest};
 
 use crate::actor::Actor;
 use crate::answer::Refusal;
+use crate::finishes::Key;
 use crate::record::{WriteError, Written};
 use crate::writes::{Done, name, subject};
 
@@ -24,6 +25,20 @@ pub(crate) fn written(actor: &mut Actor, done: Done) {
         Ok(Written::Assigned(request)) => assigned(actor, decision, *request),
         Ok(Written::Recorded) => recorded(actor, decision),
         Err(error) => failed(actor, decision, &error),
+    }
+}
+
+/// The record shows that the job ended with this attempt: tells the watchers how, if it was ended here.
+pub(crate) fn ended(actor: &mut Actor, key: &Key) {
+    let (job, attempt) = key;
+    if actor.writes.is_ending(job, *attempt) {
+        // The watch was faster than the write's own answer, which will say how it ended.
+        return actor.finishes.seen_early(key.clone());
+    }
+    actor.asked.remove(job);
+    match actor.finishes.dispel(key) {
+        Some(event) => actor.events.publish(event),
+        None => actor.events.end_unknown(job),
     }
 }
 
@@ -82,6 +97,7 @@ fn recorded(actor: &mut Actor, decision: Decision) {
     if let Some(event) = end_event(&decision) {
         actor.asked.remove(job);
         actor.events.publish(event);
+        actor.finishes.was_seen_early(&key);
         actor.finishes.settle(&key, &Ok(()));
     }
 }
@@ -106,6 +122,9 @@ fn failed(actor: &mut Actor, decision: Decision, error: &WriteError) {
                 actor.finishes.doubt(event);
             }
             actor.finishes.settle(&key, &Err(refusal));
+            if actor.finishes.was_seen_early(&key) {
+                ended(actor, &key);
+            }
         }
     }
     actor.step(Observation::WriteFailed { job: key.0, attempt });

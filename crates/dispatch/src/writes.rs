@@ -70,6 +70,12 @@ impl Writes {
         self.tasks.len() + self.behind.values().map(VecDeque::len).sum::<usize>()
     }
 
+    /// Whether an end of this attempt is being written.
+    pub(crate) fn is_ending(&self, job: &JobId, attempt: Attempt) -> bool {
+        let behind = self.behind.get(job).into_iter().flatten();
+        self.busy.contains(job) && self.tasks.values().chain(behind).any(|d| ends(d) == Some((job, attempt)))
+    }
+
     /// The next write to end; waits for ever when none is under way. Dropping this loses nothing.
     pub(crate) async fn next(&mut self) -> Done {
         loop {

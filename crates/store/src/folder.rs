@@ -19,7 +19,7 @@ use crate::key::Key;
 /// Where drafts lie; no key can name it, as no part of a key starts with a dot.
 const DRAFTS: &str = ".drafts";
 /// Drafts older than this belong to nobody: no upload may take this long (`serve::UPLOAD_TIME_MAX` is far below).
-const DRAFT_AGE_MAX: Duration = Duration::from_secs(3_600);
+const DRAFT_AGE_MAX: Duration = Duration::from_hours(1);
 /// How often a link is tried again when a deletion took its folder away in between.
 const LINK_TRIES_MAX: u32 = 4;
 /// How much of two files is compared at a time.

@@ -25,7 +25,7 @@ use crate::{Kind, Store};
 /// Uploads under way at a time; each holds an open file.
 const UPLOADS_MAX: usize = 256;
 /// Longest one upload may take: the largest picture over a slow line (64 MiB at 2 Mbit/s).
-const UPLOAD_TIME_MAX: Duration = Duration::from_secs(300);
+const UPLOAD_TIME_MAX: Duration = Duration::from_mins(5);
 /// How much of a file is read at a time.
 const CHUNK_BYTES: usize = 64 << 10;
 
@@ -167,7 +167,7 @@ mod tests {
         let folder = Folder::open(root.path().to_owned(), 10).unwrap();
         let secret = Secret::from_bytes(vec![3; 32]).unwrap();
         let store = Store::with_folder(folder, secret, "http://store.test").unwrap();
-        let url = store.sign_put("a", now(), Duration::from_secs(60)).unwrap();
+        let url = store.sign_put("a", now(), Duration::from_mins(1)).unwrap();
         let path = url.strip_prefix("http://store.test").unwrap();
         for (announced, pieces, status) in [(true, 1, 413), (false, 3, 413), (false, 2, 200)] {
             let body = Body::from_stream(futures::stream::iter((0..pieces).map(|_| Ok::<_, StoreError>("12345"))));

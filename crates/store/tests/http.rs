@@ -10,7 +10,7 @@ use tintype_types::{Attempt, ErrorBody, ErrorCode, JobId, Timestamp};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 
 #[tokio::test]
 async fn a_picture_goes_in_and_comes_out_with_safe_headers() {

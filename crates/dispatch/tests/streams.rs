@@ -1,0 +1,229 @@
+//! Event streams and the other reads as a client meets them, and many workers at once, over real HTTP.
+
+mod rig;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::body::Body;
+use futures::StreamExt as _;
+use rig::{Ended, READER_TOKEN, Rig, Runner, WORKER_TOKEN, failed, path, until};
+use serde_json::json;
+use tintype_scheduler::Decision;
+use tintype_types::worker::{ClaimAnswer, Finish, Outcome, Renew};
+use tintype_types::{FailureReason, JobEvent, JobState};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+/// Workers and jobs of the crowd test.
+const WORKERS: usize = 32;
+const JOBS: usize = 200;
+
+#[tokio::test]
+async fn a_stream_tells_every_stage_in_order_and_ends_with_the_job() {
+    let rig = Rig::leading().await;
+    let served = Served::start(&rig).await;
+    let worker = Runner::new("w1", "b1");
+    let job = rig.record.add("j1", 1);
+    let response = served.events("j1").await;
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    let mut events = Events::of(response);
+    assert_eq!(events.next().await.unwrap().1.state, JobState::Queued);
+    let first = rig.assigned(&worker).await;
+    assert_eq!(events.next().await.unwrap().1.state, JobState::Assigned);
+    rig.renew(&worker, &first, 5).await.unwrap();
+    let (_, running) = events.next().await.unwrap();
+    assert_eq!((running.state, running.step, running.steps), (JobState::Running, 5, 20));
+    rig.renew(&worker, &first, 4).await.unwrap();
+    assert_eq!(rig.finish(&worker, &first, failed(FailureReason::OutOfMemory, true)).await, 200);
+    let (_, queued) = events.next().await.unwrap();
+    assert_eq!((queued.state, queued.attempt.0), (JobState::Queued, 1));
+    let second = rig.assigned(&worker).await;
+    assert_eq!(events.next().await.unwrap().1.attempt.0, 2);
+    let outcome = rig.draw(&second).await;
+    assert_eq!(rig.finish(&worker, &second, outcome).await, 200);
+    let (last_id, complete) = events.next().await.unwrap();
+    assert_eq!((complete.state, complete.outputs.len()), (JobState::Complete, 1));
+    assert!(events.next().await.is_none(), "the stream must end");
+    assert!(events.ids.windows(2).all(|pair| pair[0] < pair[1]), "{:?}", events.ids);
+
+    // Who comes late gets the end alone.
+    let mut late = Events::of(served.events("j1").await);
+    assert_eq!(late.next().await.unwrap(), (last_id, complete));
+    assert!(late.next().await.is_none());
+    assert_eq!(served.events("unheard-of").await.status(), 404);
+    assert!(matches!(rig.record.ended(&job), Some(Ended::Complete(_))));
+}
+
+#[tokio::test]
+async fn a_stream_ends_at_shutdown() {
+    let rig = Rig::leading().await;
+    let served = Served::start(&rig).await;
+    rig.record.add("j1", 1);
+    let mut events = Events::of(served.events("j1").await);
+    assert_eq!(events.next().await.unwrap().1.state, JobState::Queued);
+    assert_eq!(rig.metric("tintype_dispatch_event_watchers", &[]), 1);
+    rig.dispatch.shutdown().await;
+    assert!(events.next().await.is_none());
+    until("the stream is let go", || rig.metric("tintype_dispatch_event_watchers", &[]) == 0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_stream_says_that_it_is_alive() {
+    let rig = Rig::leading().await;
+    let job = rig.record.add("j1", 1);
+    while rig.dispatch.verdict(&job).await.is_none() {}
+    let mut frames = rig.read("/dispatch/v1/jobs/j1/events").await.into_body().into_data_stream();
+    let first = frames.next().await.unwrap().unwrap();
+    assert!(first.starts_with(b"id: 1\ndata: {") || first.starts_with(b"data: {"), "{first:?}");
+    let started = tokio::time::Instant::now();
+    let heartbeat = frames.next().await.unwrap().unwrap();
+    assert!(heartbeat.starts_with(b":"), "{heartbeat:?}");
+    assert_eq!(started.elapsed().as_secs(), 15);
+}
+
+#[tokio::test]
+async fn a_picture_is_reached_by_its_job_and_number() {
+    let rig = Rig::leading().await;
+    let worker = Runner::new("w1", "b1");
+    rig.record.add("j1", 1);
+    let assignment = rig.assigned(&worker).await;
+    assert_eq!(rig.read("/dispatch/v1/jobs/j1/image/0").await.status(), 404);
+    let outcome = rig.draw(&assignment).await;
+    assert_eq!(rig.finish(&worker, &assignment, outcome).await, 200);
+    for query in ["", "?attempt=1"] {
+        let response = rig.read(&format!("/dispatch/v1/jobs/j1/image/0{query}")).await;
+        assert_eq!(response.status(), 302);
+        let url = response.headers()["location"].to_str().unwrap().to_owned();
+        let path = url.strip_prefix("http://store.test").unwrap();
+        let get = axum::http::Request::get(path).body(Body::empty()).unwrap();
+        let response = tower::ServiceExt::oneshot(rig.store.router(), get).await.unwrap();
+        let picture = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        assert_eq!(picture, "picture 0 of j1");
+    }
+    for missing in ["1", "0?attempt=2"] {
+        assert_eq!(rig.read(&format!("/dispatch/v1/jobs/j1/image/{missing}")).await.status(), 404);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_workers_at_once_do_each_job_once() {
+    let rig = Rig::leading().await;
+    let served = Served::start(&rig).await;
+    let jobs: BTreeSet<_> = (0..JOBS).map(|n| rig.record.add(&format!("j{n}"), 1)).collect();
+    let started = std::time::Instant::now();
+    let workers: Vec<_> = (0..WORKERS).map(|n| tokio::spawn(served.client(&format!("w{n}")).work())).collect();
+    let mut done = BTreeMap::new();
+    for worker in workers {
+        for (job, attempt) in worker.await.unwrap() {
+            assert!(done.insert(job, attempt).is_none(), "a job was done twice");
+        }
+    }
+    println!("{JOBS} jobs by {WORKERS} workers in {} ms", started.elapsed().as_millis());
+    assert_eq!(done.keys().cloned().collect::<BTreeSet<_>>(), jobs);
+    assert!(done.values().all(|attempt| *attempt == 1), "an attempt was lost: {done:?}");
+    let assigns = rig.record.done().iter().filter(|done| matches!(done, Decision::Assign { .. })).count();
+    assert_eq!(assigns, JOBS);
+    assert!(jobs.iter().all(|job| matches!(rig.record.ended(job), Some(Ended::Failed(_)))));
+}
+
+/// The dispatcher's routers on a loopback port.
+struct Served {
+    address: SocketAddr,
+    http: reqwest::Client,
+    server: JoinHandle<()>,
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+impl Served {
+    async fn start(rig: &Rig) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = rig.dispatch.worker_router().merge(rig.dispatch.read_router());
+        let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        // The client wants a TLS provider even for plain HTTP; a second install is refused, which is fine.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = reqwest::Client::builder().timeout(Duration::from_mins(1)).no_proxy().build().unwrap();
+        Self { address, http, server }
+    }
+
+    async fn events(&self, job: &str) -> reqwest::Response {
+        let url = format!("http://{}/dispatch/v1/jobs/{job}/events", self.address);
+        self.http.get(url).bearer_auth(READER_TOKEN).send().await.unwrap()
+    }
+
+    fn client(&self, worker: &str) -> Client {
+        Client { base: format!("http://{}", self.address), http: self.http.clone(), runner: Runner::new(worker, "b1") }
+    }
+}
+
+/// A worker that speaks the protocol and draws nothing.
+struct Client {
+    base: String,
+    http: reqwest::Client,
+    runner: Runner,
+}
+
+impl Client {
+    /// Works until there is nothing to do for a second. Answers the jobs it ended, with their attempts.
+    async fn work(self) -> Vec<(tintype_types::JobId, u32)> {
+        let mut done = Vec::new();
+        let mut claim = self.runner.claim();
+        claim.wait_ms = 1_000;
+        loop {
+            let answer = self.call("/worker/v1/claim", json!(claim)).await;
+            assert_eq!(answer.status(), 200);
+            let Some(assignment) = answer.json::<ClaimAnswer>().await.unwrap().assignment else { return done };
+            let Runner { worker, boot_id } = self.runner.clone();
+            let renew = Renew { worker: worker.clone(), boot_id: boot_id.clone(), step: 1, steps: 20, gpus: vec![] };
+            assert_eq!(self.call(&path(&assignment, "renew"), json!(renew)).await.status(), 200);
+            let outcome: Outcome = failed(FailureReason::InvalidRequest, false);
+            let finish = Finish { worker, boot_id, outcome, gpu_ms: 1 };
+            assert_eq!(self.call(&path(&assignment, "finish"), json!(finish)).await.status(), 200);
+            done.push((assignment.job, assignment.attempt.0));
+        }
+    }
+
+    async fn call(&self, path: &str, body: serde_json::Value) -> reqwest::Response {
+        let url = format!("{}{path}", self.base);
+        self.http.post(url).bearer_auth(WORKER_TOKEN).body(body.to_string()).send().await.unwrap()
+    }
+}
+
+/// Server-sent events, read one at a time.
+struct Events {
+    chunks: futures::stream::BoxStream<'static, reqwest::Result<bytes::Bytes>>,
+    buffer: String,
+    ids: Vec<u64>,
+}
+
+impl Events {
+    fn of(response: reqwest::Response) -> Self {
+        Self { chunks: response.bytes_stream().boxed(), buffer: String::new(), ids: Vec::new() }
+    }
+
+    async fn next(&mut self) -> Option<(u64, JobEvent)> {
+        let frame = loop {
+            if let Some((frame, rest)) = self.buffer.split_once("\n\n") {
+                let (frame, rest) = (frame.to_owned(), rest.to_owned());
+                self.buffer = rest;
+                if !frame.starts_with(':') {
+                    break frame;
+                }
+            } else {
+                self.buffer.push_str(std::str::from_utf8(&self.chunks.next().await?.unwrap()).unwrap());
+            }
+        };
+        let field = |name: &str| frame.lines().find_map(|line| line.strip_prefix(name)).unwrap().to_owned();
+        let id = field("id: ").parse().unwrap();
+        self.ids.push(id);
+        Some((id, serde_json::from_str(&field("data: ")).unwrap()))
+    }
+}
