@@ -1,0 +1,35 @@
+{{/* What the schema cannot say: values that are each right and do not go together. Each message says what to do. */}}
+{{- define "tintype.checks" -}}
+{{- $v := .Values }}
+{{- if and $v.api.enabled (not $v.api.database.existingSecret) }}
+{{- fail "api.database.existingSecret is empty. The API keeps users, credits and jobs in PostgreSQL, which this chart does not run. Make a Secret with the URL of your database (kubectl create secret generic tintype-database --from-literal=url=postgres://USER:PASSWORD@HOST:5432/DATABASE) and set api.database.existingSecret=tintype-database; or leave api.enabled=false and send jobs with kubectl." }}
+{{- end }}
+{{- if and $v.api.enabled $v.api.ingress.enabled (not $v.api.ingress.host) }}
+{{- fail "api.ingress.enabled is true and api.ingress.host is empty: name the host the Ingress answers to." }}
+{{- end }}
+{{- if and $v.operator.enabled (gt (int $v.operator.replicas) 1) (not $v.operator.store.existingClaim) (not (has "ReadWriteMany" $v.operator.store.accessModes)) }}
+{{- fail "operator.replicas is more than 1 and the store's volume can be mounted on one node only. Set operator.store.accessModes={ReadWriteMany} with a storage class that can do it, name such a claim in operator.store.existingClaim, or leave operator.replicas=1." }}
+{{- end }}
+{{- if not $v.operator.enabled }}
+{{- if and (or $v.worker.enabled $v.api.enabled) (not $v.dispatch.url) }}
+{{- fail "operator.enabled is false and dispatch.url is empty: name the operator to work with, such as http://tintype-dispatch.tintype.svc:8080." }}
+{{- end }}
+{{- if and $v.worker.enabled (not $v.secrets.workerToken.existingSecret) }}
+{{- fail "operator.enabled is false and secrets.workerToken.existingSecret is empty: name the Secret with the token the operator in dispatch.url knows." }}
+{{- end }}
+{{- if and $v.api.enabled (not $v.secrets.dispatchToken.existingSecret) }}
+{{- fail "operator.enabled is false and secrets.dispatchToken.existingSecret is empty: name the Secret with the token the operator in dispatch.url knows." }}
+{{- end }}
+{{- end }}
+{{- if and $v.worker.enabled (not $v.worker.models.bundledDir) (not $v.worker.models.existingClaim) }}
+{{- fail "worker.models.bundledDir and worker.models.existingClaim are both empty: a worker without models can make no picture. Name a folder in the image or a claim with models." }}
+{{- end }}
+{{- if $v.serviceMonitor.enabled }}
+{{- if not (.Capabilities.APIVersions.Has "monitoring.coreos.com/v1") }}
+{{- fail "serviceMonitor.enabled is true and this cluster does not know monitoring.coreos.com/v1 ServiceMonitor. Install the Prometheus operator first, or leave it off. (`helm template` asks no cluster: pass --api-versions monitoring.coreos.com/v1.)" }}
+{{- end }}
+{{- if and $v.networkPolicy.enabled (not $v.networkPolicy.metricsFrom) }}
+{{- fail "serviceMonitor.enabled and networkPolicy.enabled are true and networkPolicy.metricsFrom is empty: Prometheus could not reach operator and workers. Name its pods, such as networkPolicy.metricsFrom[0].namespaceSelector.matchLabels.kubernetes\\.io/metadata\\.name=monitoring." }}
+{{- end }}
+{{- end }}
+{{- end }}

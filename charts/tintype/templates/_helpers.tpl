@@ -1,0 +1,139 @@
+{{/* Names, labels, images and the parts every pod has. Nothing here makes an object. */}}
+
+{{- define "tintype.fullname" -}}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" }}
+{{- else }}
+{{- $name := default .Chart.Name .Values.nameOverride }}
+{{- if contains $name .Release.Name }}
+{{- .Release.Name | trunc 40 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name $name | trunc 40 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Roles of the whole cluster need a name no other namespace's release has. */}}
+{{- define "tintype.clusterName" -}}
+{{- printf "%s-%s" .Release.Namespace (include "tintype.fullname" .) }}
+{{- end }}
+
+{{/* Takes a dict with `root` and `component`. */}}
+{{- define "tintype.selectorLabels" -}}
+app.kubernetes.io/name: {{ default .root.Chart.Name .root.Values.nameOverride }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- end }}
+
+{{/* Takes a dict with `root` and `component`. */}}
+{{- define "tintype.labels" -}}
+{{ include "tintype.selectorLabels" . }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: tintype
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
+{{- with .root.Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* Takes a dict with `root` and `of`, the values of a component. */}}
+{{- define "tintype.image" -}}
+{{- $name := printf "%s/%s" .root.Values.image.registry .of.image.repository }}
+{{- if .of.image.digest }}
+{{- printf "%s@%s" $name .of.image.digest }}
+{{- else }}
+{{- printf "%s:%s" $name (coalesce .of.image.tag .root.Values.image.tag .root.Chart.AppVersion) }}
+{{- end }}
+{{- end }}
+
+{{/* Takes a dict with `root`, `component` and `of`. */}}
+{{- define "tintype.serviceAccountName" -}}
+{{- if .of.serviceAccount.create }}
+{{- default (printf "%s-%s" (include "tintype.fullname" .root) .component) .of.serviceAccount.name }}
+{{- else }}
+{{- required (printf "%s.serviceAccount.name is empty and %s.serviceAccount.create is false: name an account that exists" .component .component) .of.serviceAccount.name }}
+{{- end }}
+{{- end }}
+
+{{/* Takes a dict with `root`, `of` (values of the secret) and `suffix`. */}}
+{{- define "tintype.secretName" -}}
+{{- default (printf "%s-%s" (include "tintype.fullname" .root) .suffix) .of.existingSecret }}
+{{- end }}
+
+{{- define "tintype.dispatchUrl" -}}
+{{- default (printf "http://%s-dispatch.%s.svc:8080" (include "tintype.fullname" .) .Release.Namespace) .Values.dispatch.url }}
+{{- end }}
+
+{{/* What stands in each pod's `spec`, whoever runs in it. Takes a dict with `root`, `component` and `of`. */}}
+{{- define "tintype.podSpec" -}}
+serviceAccountName: {{ include "tintype.serviceAccountName" . }}
+{{- /* Workers hold model code; they get no token of the cluster. */}}
+automountServiceAccountToken: {{ ne .component "worker" }}
+enableServiceLinks: false
+{{- with .root.Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+securityContext:
+  {{- toYaml .root.Values.podSecurityContext | nindent 2 }}
+{{- with .of.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .of.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .of.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- if and (gt (int .of.replicas) 1) (ne .component "worker") }}
+topologySpreadConstraints:
+  - maxSkew: 1
+    topologyKey: kubernetes.io/hostname
+    whenUnsatisfiable: ScheduleAnyway
+    labelSelector:
+      matchLabels:
+        {{- include "tintype.selectorLabels" . | nindent 8 }}
+{{- end }}
+{{- end }}
+
+{{/* What stands in each container. Takes a dict with `root` and `of`. */}}
+{{- define "tintype.container" -}}
+image: {{ include "tintype.image" . | quote }}
+imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+securityContext:
+  {{- toYaml .root.Values.containerSecurityContext | nindent 2 }}
+{{- end }}
+
+{{/* Labels and annotations of a pod. Takes a dict with `root`, `component` and `of`. */}}
+{{- define "tintype.podMetadata" -}}
+labels:
+  {{- include "tintype.selectorLabels" . | nindent 2 }}
+  {{- with .root.Values.commonLabels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+  {{- with .of.podLabels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with .of.podAnnotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- define "tintype.leaseName" -}}
+{{- include "tintype.fullname" . }}-operator
+{{- end }}
+
+{{/* One secret as a folder with the file `token`, whatever its key is called. Takes `root`, `of` and `suffix`. */}}
+{{- define "tintype.secretVolume" -}}
+- name: {{ .suffix }}
+  secret:
+    secretName: {{ include "tintype.secretName" . }}
+    # 0440 in decimal, which every YAML reader reads alike: for the group the pod's files belong to, for nobody else.
+    defaultMode: 288
+    items:
+      - { key: {{ .of.key }}, path: token }
+{{- end }}

@@ -1,0 +1,165 @@
+//! Rendering without a cluster: what is refused and how, and what must hold in every rendering.
+
+use serde_json::{Value, json};
+
+use crate::helm::{chart, crds_chart, examples, helm, render, template};
+use crate::manifest::{name, objects, of_kind, one, pods, text};
+
+#[test]
+fn lint_has_nothing_to_say() {
+    let (chart, crds) = (chart().display().to_string(), crds_chart().display().to_string());
+    for (example, values) in examples() {
+        let mut arguments = vec!["lint".to_owned(), "--strict".to_owned(), "--quiet".to_owned(), chart.clone()];
+        arguments.extend(values);
+        let output = helm(&arguments);
+        assert!(output.status.success(), "{example}: {}", String::from_utf8_lossy(&output.stdout));
+    }
+    assert!(helm(&["lint", "--strict", "--quiet", &crds]).status.success());
+}
+
+/// A wrong value is named in the message; nothing is installed with a misspelt key left out in silence.
+#[test]
+fn wrong_values_are_refused_by_name() {
+    for (wrong, said) in [
+        ("worker.replicaz=2", "additional properties 'replicaz' not allowed"),
+        ("operatr.replicas=2", "additional properties 'operatr' not allowed"),
+        ("operator.image.sha=1", "additional properties 'sha' not allowed"),
+        ("worker.replicas=two", "/worker/replicas"),
+        ("operator.replicas=0", "/operator/replicas"),
+        ("worker.gpu.count=0", "/worker/gpu/count"),
+        ("image.pullPolicy=Sometimes", "/image/pullPolicy"),
+        ("operator.image.digest=latest", "/operator/image/digest"),
+        ("worker.tolerations[0].efect=NoSchedule", "additional properties 'efect' not allowed"),
+        ("worker.resources.limit.cpu=1", "additional properties 'limit' not allowed"),
+        ("dispatch.url=tintype:8080", "/dispatch/url"),
+        ("dispatch.url=http://tintype:8080/", "/dispatch/url"),
+    ] {
+        let refused = template(&["--set", wrong]).expect_err(wrong);
+        assert!(refused.contains(said), "{wrong}: {refused}");
+    }
+}
+
+/// Values that do not go together are refused with what to do about it.
+#[test]
+fn values_that_do_not_go_together_are_refused() {
+    for (values, said) in [
+        ("api.enabled=true", "kubectl create secret generic tintype-database"),
+        ("operator.replicas=2", "operator.store.accessModes={ReadWriteMany}"),
+        ("operator.enabled=false", "dispatch.url is empty"),
+        ("operator.enabled=false,dispatch.url=http://tintype:8080", "secrets.workerToken.existingSecret is empty"),
+        ("worker.models.bundledDir=", "worker.models.existingClaim"),
+        ("worker.serviceAccount.create=false", "worker.serviceAccount.name is empty"),
+        ("api.enabled=true,api.database.existingSecret=x,api.ingress.enabled=true", "api.ingress.host is empty"),
+        ("serviceMonitor.enabled=true", "Install the Prometheus operator first"),
+    ] {
+        let refused = template(&["--set", values]).expect_err(values);
+        assert!(refused.contains(said), "{values}: {refused}");
+    }
+    let blind = template(&["--set", "serviceMonitor.enabled=true", "--api-versions", "monitoring.coreos.com/v1"]);
+    assert!(blind.unwrap_err().contains("networkPolicy.metricsFrom"));
+}
+
+#[test]
+fn only_whom_the_cluster_must_know_gets_a_token() {
+    for (example, values) in examples() {
+        for pod in pods(&render(&values)) {
+            let component = text(&pod, "/metadata/labels/app.kubernetes.io~1component");
+            let wanted = matches!(component, "operator" | "api");
+            assert_eq!(pod["spec"]["automountServiceAccountToken"], wanted, "{example}: {}", name(&pod));
+        }
+        for account in of_kind(&render(&values), "ServiceAccount") {
+            assert_eq!(account["automountServiceAccountToken"], false, "{example}: {}", name(&account));
+        }
+    }
+}
+
+#[test]
+fn each_pod_has_only_the_secrets_it_needs() {
+    let values = ["--values".to_owned(), chart().join("ci/api-values.yaml").display().to_string()];
+    let rendered = render(&values);
+    for (kind, component, wanted) in [
+        ("Deployment", "operator", vec!["dispatch-token", "store-secret", "worker-token"]),
+        ("Deployment", "api", vec!["admin-token", "dispatch-token"]),
+        ("StatefulSet", "worker", vec!["worker-token"]),
+    ] {
+        let workload = one(&rendered, kind, component);
+        let volumes = workload.pointer("/spec/template/spec/volumes").and_then(Value::as_array).unwrap();
+        let mut mounted: Vec<_> =
+            volumes.iter().filter(|v| v["secret"].is_object()).map(|v| text(v, "/name")).collect();
+        mounted.sort_unstable();
+        assert_eq!(mounted, wanted, "{component}");
+    }
+}
+
+#[test]
+fn gpus_are_asked_for_when_switched_on_and_not_otherwise() {
+    let limits = |values: &[&str]| {
+        let values: Vec<_> = values.iter().map(|value| (*value).to_owned()).collect();
+        let worker = one(&render(&values), "StatefulSet", "worker");
+        worker.pointer("/spec/template/spec/containers/0/resources/limits").unwrap().clone()
+    };
+    assert_eq!(limits(&[]), json!({ "memory": "4Gi" }));
+    let two = ["--set", "worker.gpu.enabled=true", "--set", "worker.gpu.count=2"];
+    assert_eq!(limits(&two), json!({ "memory": "4Gi", "nvidia.com/gpu": 2 }));
+}
+
+/// With one replica nothing is labelled and no right to do so is given; with more, the Service follows the label.
+#[test]
+fn the_dispatch_service_follows_the_leader_when_there_may_be_two() {
+    let values = ["--set", "operator.replicas=2", "--set", "operator.store.accessModes={ReadWriteMany}"];
+    for (values, follows) in [(Vec::new(), false), (values.map(str::to_owned).to_vec(), true)] {
+        let rendered = render(&values);
+        let service = one(&rendered, "Service", "-dispatch");
+        assert_eq!(text(&service, "/spec/selector/tintype.dev~1leader") == "true", follows);
+        let operator = one(&rendered, "Deployment", "-operator");
+        let variables = operator.pointer("/spec/template/spec/containers/0/env").and_then(Value::as_array).unwrap();
+        assert_eq!(variables.iter().any(|variable| variable["name"] == "POD_NAME"), follows);
+        let budgets = of_kind(&rendered, "PodDisruptionBudget");
+        assert_eq!(budgets.len(), usize::from(follows));
+        assert_eq!(tintype_crds::labels::LEADER, "tintype.dev/leader", "the label written in the chart");
+    }
+}
+
+/// A Service that selects nothing, a mount without a volume, a probe without a port: helm lets all of them pass.
+#[test]
+fn what_refers_to_something_in_the_release_finds_it() {
+    for (example, values) in examples() {
+        let rendered = render(&values);
+        let pods = pods(&rendered);
+        for service in of_kind(&rendered, "Service") {
+            let mut selector = service["spec"]["selector"].as_object().unwrap().clone();
+            selector.remove(tintype_crds::labels::LEADER);
+            let found =
+                pods.iter().filter(|pod| selector.iter().all(|(k, v)| &pod["metadata"]["labels"][k] == v)).count();
+            assert_eq!(found, 1, "{example}: {} selects {found} workloads", name(&service));
+        }
+        for pod in &pods {
+            let container = &pod["spec"]["containers"][0];
+            let names = |list: &Value| -> Vec<String> {
+                list.as_array().into_iter().flatten().map(|item| text(item, "/name").to_owned()).collect()
+            };
+            let (mut mounts, mut volumes) = (names(&container["volumeMounts"]), names(&pod["spec"]["volumes"]));
+            mounts.sort();
+            volumes.sort();
+            assert_eq!(mounts, volumes, "{example}: {}", name(pod));
+            for probe in ["livenessProbe", "readinessProbe"] {
+                let port = text(container, &format!("/{probe}/httpGet/port"));
+                assert!(names(&container["ports"]).iter().any(|name| name == port), "{example}: {} {probe}", name(pod));
+            }
+        }
+    }
+}
+
+/// Everything but the kinds, the cluster's roles and the objects of our own cluster-wide kinds is in the namespace.
+#[test]
+fn every_object_says_where_it_belongs() {
+    for (example, values) in examples() {
+        for object in objects(&render(&values)) {
+            let kind = text(&object, "/kind");
+            let of_the_cluster = kind.starts_with("ClusterRole")
+                || ["CustomResourceDefinition", "DiffusionModel", "GpuPool"].contains(&kind);
+            let wanted = if of_the_cluster { "" } else { "pictures" };
+            assert_eq!(text(&object, "/metadata/namespace"), wanted, "{example}: {}", name(&object));
+        }
+    }
+}
