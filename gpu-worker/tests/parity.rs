@@ -8,13 +8,15 @@ use std::sync::Arc;
 use candle_core::{Device, Tensor};
 use safetensors::SafeTensors;
 use serde::Deserialize;
-use tintype_types::Sampler;
+use tintype_types::{GenerationRequest, ModelDefaults, Sampler};
 use tintype_worker::models::clip::{ClipConfig, ClipTextModel};
 use tintype_worker::models::unet::{UNet, UNetConfig};
 use tintype_worker::models::vae::{VaeConfig, VaeDecoder};
+use tintype_worker::pipeline::{CandlePipeline, Flow, Pipeline, ResidentLimits};
 use tintype_worker::prompt::PromptEncoder;
 use tintype_worker::rng::Mt19937;
 use tintype_worker::samplers::{NoiseSchedule, SamplerRun, ScheduleConfig};
+use tintype_worker::testing::shapes::decode_png;
 use tintype_worker::weights::{WeightFile, Weights};
 
 /// One forward pass in fp32; outputs have a standard deviation near 1.
@@ -153,6 +155,21 @@ fn prompts_become_transformers_ids() {
     for PromptCase { text, ids } in cases {
         assert_eq!(encoder.encode(&text).unwrap(), ids, "{text}");
     }
+}
+
+#[test]
+fn a_whole_picture_is_diffusers_picture() {
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models");
+    let mut pipeline = CandlePipeline::new(vec![models], ResidentLimits { count: 1, bytes: 0 }).unwrap();
+    let defaults =
+        ModelDefaults { width: 64, height: 64, steps: 20, guidance_scale: 3.0, sampler: Sampler::Dpmpp2mKarras };
+    let mut request = GenerationRequest::new("tintype/shapes", "a red circle on a blue background");
+    request.negative_prompt = Some("green".to_owned());
+    let image = pipeline.generate(&request.resolve(&defaults, 0), 0, &mut |_, _| Flow::Continue).unwrap();
+    let expected = decode_png(&std::fs::read(fixtures().join("picture.png")).unwrap()).unwrap();
+    let off: Vec<u8> = image.pixels.iter().zip(&expected.pixels).map(|(a, b)| a.abs_diff(*b)).collect();
+    let differ = off.iter().filter(|off| **off > 0).count();
+    assert!(off.iter().all(|off| *off <= 1) && differ * 1_000 <= off.len(), "{differ} of {} differ", off.len());
 }
 
 /// A fixture file of one network.

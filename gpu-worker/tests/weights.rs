@@ -10,7 +10,7 @@ use tintype_worker::weights::{UnreadableFile, WeightFile};
 /// A header, the bytes after it, and what the error must say.
 const DAMAGED: [(&str, usize, &str); 11] = [
     (r#"{"w":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]}"#, 16, "not a safetensors file"),
-    (r#"[1, 2]"#, 0, "not a safetensors file"),
+    ("[1, 2]", 0, "not a safetensors file"),
     (r#"{"w":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]}}"#, 15, "damaged"),
     (r#"{"w":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]}}"#, 17, "damaged"),
     (r#"{"w":{"dtype":"F32","shape":[2,2],"data_offsets":[16,0]}}"#, 16, "not a safetensors file"),

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import diffusers, transformers
 from diffusers import (AutoencoderKL, DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler,
-                       UNet2DConditionModel)
+                       StableDiffusionPipeline, UNet2DConditionModel)
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
@@ -29,6 +29,11 @@ def write(name, tensors, config=None):
     back = load_file(path)
     assert all(torch.equal(back[k], v) for k, v in tensors.items()), name
     print(f"{name}: {path.stat().st_size} bytes")
+
+
+def plain(config):
+    """Without diffusers' own notes, whose order changes from run to run."""
+    return {k: v for k, v in config.items() if not k.startswith("_")}
 
 
 def shaken(model, seed):
@@ -49,7 +54,7 @@ def unet(name, seed, **config):
     context = torch.randn(2, 7, config["cross_attention_dim"], generator=g)
     with torch.no_grad():
         y = model(x, t, context).sample
-    write(name, {**{f"weights.{k}": v for k, v in model.state_dict().items()}, "x": x, "t": t, "context": context, "y": y}, dict(model.config))
+    write(name, {**{f"weights.{k}": v for k, v in model.state_dict().items()}, "x": x, "t": t, "context": context, "y": y}, plain(model.config))
 
 
 def vae(name, seed, old_names, **config):
@@ -61,7 +66,7 @@ def vae(name, seed, old_names, **config):
     if old_names:
         for new, old in (("to_q", "query"), ("to_k", "key"), ("to_v", "value"), ("to_out.0", "proj_attn")):
             weights = {k.replace(f".{new}.", f".{old}."): v for k, v in weights.items()}
-    write(name, {**{f"weights.{k}": v for k, v in weights.items()}, "z": z, "y": y}, dict(model.config))
+    write(name, {**{f"weights.{k}": v for k, v in weights.items()}, "z": z, "y": y}, plain(model.config))
 
 
 def clip(name, seed, prefix, **config):
@@ -127,6 +132,14 @@ def prompts():
     (OUT / "prompts.json").write_text(json.dumps(cases) + "\n")
 
 
+def picture():
+    pipe = StableDiffusionPipeline.from_pretrained(str(SHAPES), torch_dtype=torch.float32)
+    pipe.set_progress_bar_config(disable=True)
+    image = pipe("a red circle on a blue background", negative_prompt="green", num_inference_steps=20, guidance_scale=3.0,
+                 height=64, width=64, generator=torch.Generator().manual_seed(0)).images[0]
+    image.save(OUT / "picture.png")
+
+
 if __name__ == "__main__":
     OUT.mkdir(parents=True, exist_ok=True)
     # Conv projections, one layer a block, groups 4, as Stable Diffusion 1.5 but small.
@@ -149,6 +162,6 @@ if __name__ == "__main__":
     text = dict(vocab_size=99, intermediate_size=24, num_hidden_layers=2, max_position_embeddings=9, bos_token_id=97, eos_token_id=98, pad_token_id=98)
     clip("clip_quick_gelu", 5, "text_model.", hidden_size=12, num_attention_heads=3, hidden_act="quick_gelu", **text)
     clip("clip_gelu", 6, "", hidden_size=8, num_attention_heads=2, hidden_act="gelu", **text)
-    samplers(); noise(); prompts()
+    samplers(); noise(); prompts(); picture()
     (OUT / "versions.json").write_text(json.dumps(dict(torch=torch.__version__.split("+")[0], diffusers=diffusers.__version__,
                                                        transformers=transformers.__version__, numpy=np.__version__)) + "\n")

@@ -5,12 +5,9 @@
 //! depend on its neighbours.
 
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
-use gemm::Parallelism;
 
 /// Columns are built for as many output rows at a time as fit here: about half of a core's second-level cache.
 const COLUMN_BYTES: usize = 1 << 20;
-/// Multiply-adds below which a second thread costs more than it brings.
-const PARALLEL_FROM: usize = 1 << 23;
 
 /// Convolves `input` (batch, channels, height, width) with `kernel` (out, channels, side, side). No bias.
 ///
@@ -159,8 +156,7 @@ fn product(
     let out_channels = kernel.len() / taps;
     assert!(columns.len() >= taps * pixels, "columns hold a value for each tap and pixel");
     assert!(out.len() >= (out_channels - 1) * out_stride + pixels, "out holds a line for each output channel");
-    let parallelism =
-        if out_channels * taps * pixels < PARALLEL_FROM { Parallelism::None } else { Parallelism::Rayon(0) };
+    let parallelism = super::matmul::threads(out_channels * taps * pixels);
     #[expect(unsafe_code, reason = "gemm's only entry takes raw pointers; both lengths are asserted above")]
     // SAFETY: the three slices cover every element the strides reach, and `out` overlaps neither input.
     unsafe {

@@ -2,5 +2,7 @@
 //! used.
 
 mod conv;
+mod matmul;
 
 pub use conv::conv2d;
+pub use matmul::{matmul, matmul_t};

@@ -4,6 +4,7 @@ use candle_core::{Result, Tensor};
 
 use super::BuildError;
 use super::layers::{Linear, softmax};
+use crate::kernels;
 use crate::weights::{UnreadableFile, Weights};
 
 /// Scores held at a time, in numbers: 64 MiB of fp32.
@@ -60,18 +61,18 @@ impl Attention {
         let width = channels / self.heads;
         let scale = 1.0 / (width as f64).sqrt();
         let q = (self.split(&self.to_q.forward(x)?, width)? * scale)?;
-        let k = self.split(&self.to_k.forward(context)?, width)?.t()?;
+        let k = self.split(&self.to_k.forward(context)?, width)?;
         let v = self.split(&self.to_v.forward(context)?, width)?;
-        let per_query = batch * self.heads * k.dim(3)?;
+        let per_query = batch * self.heads * k.dim(2)?;
         let slice = (SCORES_MAX / per_query.max(1)).clamp(1, count);
         let mut parts = Vec::with_capacity(count.div_ceil(slice));
         for start in (0..count).step_by(slice) {
             let len = slice.min(count - start);
-            let mut scores = q.narrow(2, start, len)?.contiguous()?.matmul(&k)?;
+            let mut scores = kernels::matmul_t(&q.narrow(2, start, len)?, &k)?;
             if let Some(mask) = mask {
                 scores = scores.broadcast_add(&mask.narrow(0, start, len)?)?;
             }
-            parts.push(softmax(&scores)?.matmul(&v)?);
+            parts.push(kernels::matmul(&softmax(&scores)?, &v)?);
         }
         let joined = Tensor::cat(&parts, 2)?.transpose(1, 2)?.reshape((batch, count, channels))?;
         self.to_out.forward(&joined)

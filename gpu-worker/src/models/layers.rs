@@ -9,7 +9,7 @@ use crate::weights::Weights;
 /// `x W^T + b` over the last dimension.
 #[derive(Clone, Debug)]
 pub(crate) struct Linear {
-    /// Transposed on reading: (in, out).
+    /// (out, in), as stored.
     weight: Tensor,
     bias: Option<Tensor>,
 }
@@ -24,21 +24,15 @@ impl Linear {
 
     /// Reads a layer that has no bias.
     pub(crate) fn read_unbiased(w: &Weights, inner: usize, outer: usize) -> std::result::Result<Self, BuildError> {
-        let weight = w.get("weight", &[outer, inner])?.t()?.contiguous()?;
-        Ok(Self { weight, bias: None })
+        Ok(Self { weight: w.get("weight", &[outer, inner])?, bias: None })
     }
 
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let mut dims = x.dims().to_vec();
-        let inner = dims.pop().unwrap_or(1);
-        let rows = dims.iter().product::<usize>();
-        dims.push(self.weight.dim(1)?);
-        let y = x.reshape((rows, inner))?.matmul(&self.weight)?;
-        let y = match &self.bias {
-            Some(bias) => y.broadcast_add(bias)?,
-            None => y,
-        };
-        y.reshape(dims)
+        let y = kernels::matmul_t(x, &self.weight)?;
+        match &self.bias {
+            Some(bias) => y.broadcast_add(bias),
+            None => Ok(y),
+        }
     }
 }
 
