@@ -1,6 +1,7 @@
 //! `values.yaml`, `values.schema.json` and the table in the README say the same. `UPDATE=1` writes descriptions and table.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 
 use serde_json::Value;
@@ -78,7 +79,8 @@ fn table() -> String {
     let mut table = "| value | default | |\n|---|---|---|\n".to_owned();
     for Documented { path, comment } in documented() {
         let default = path.iter().fold(&values, |value, key| &value[key]);
-        table += &format!("| `{}` | `{default}` | {} |\n", path.join("."), comment.replace('|', "\\|"));
+        let comment = comment.replace('|', "\\|");
+        writeln!(table, "| `{}` | `{default}` | {comment} |", path.join(".")).unwrap();
     }
     table
 }

@@ -62,7 +62,7 @@ pub(crate) fn template<S: AsRef<str>>(arguments: &[S]) -> Result<String, String>
     all.extend(arguments.iter().map(AsRef::as_ref));
     let output = helm(&all);
     if output.status.success() {
-        Ok(String::from_utf8(output.stdout).unwrap())
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     } else {
         Err(String::from_utf8_lossy(&output.stderr).into_owned())
     }

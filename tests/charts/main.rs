@@ -2,9 +2,12 @@
 //!
 //! Nothing here knows what a program does with its flags; that the flags exist is all that is checked.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test's helpers stop the test like the test itself does")]
+
 mod cluster;
 mod crds;
 mod documented;
+mod flags;
 mod helm;
 mod manifest;
 mod render;

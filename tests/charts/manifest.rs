@@ -51,5 +51,5 @@ pub(crate) fn pods(rendered: &str) -> Vec<Value> {
 
 /// Objects as a stream kubectl reads.
 pub(crate) fn stream(objects: &[Value]) -> String {
-    objects.iter().map(|object| format!("---\n{object}\n")).collect()
+    objects.iter().map(Value::to_string).collect::<Vec<_>>().join("\n---\n")
 }

@@ -44,8 +44,7 @@ fn roles_speak_of_our_kinds_and_of_little_else() {
         for role in of_kind(&rendered, "Role") {
             for rule in rules(&role) {
                 let allowed = match (words(rule, "apiGroups").as_slice(), words(rule, "resources").as_slice()) {
-                    (["tintype.dev"], _) => true,
-                    (["coordination.k8s.io"], ["leases"]) => true,
+                    (["tintype.dev"], _) | (["coordination.k8s.io"], ["leases"]) => true,
                     // The leader's label, only where there are two operators.
                     ([""], ["pods"]) => words(rule, "verbs") == ["patch"] && example == "production-values",
                     _ => false,
