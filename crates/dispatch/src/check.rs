@@ -176,9 +176,11 @@ mod tests {
 
     use super::*;
 
+    type Spoil = fn(&mut Claim);
+
     #[test]
     fn claims_out_of_bounds_are_refused_and_the_field_is_named() {
-        let cases: [(&str, fn(&mut Claim)); 9] = [
+        let cases: [(&str, Spoil); 9] = [
             ("worker", |c| c.worker = "".into()),
             ("worker", |c| c.worker = "a\nb".into()),
             ("bootId", |c| c.boot_id = "x".repeat(254).into()),

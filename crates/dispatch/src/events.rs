@@ -75,8 +75,7 @@ impl Events {
     /// The job's last event.
     pub(crate) fn last(&self, job: &JobId) -> Option<JobEvent> {
         let inner = self.lock();
-        let last = inner.slots.get(job)?.as_ref()?.borrow().as_ref().map(|last| last.event.clone());
-        last
+        inner.slots.get(job)?.as_ref()?.borrow().as_ref().map(|last| last.event.clone())
     }
 
     /// Attempts that are out, as far as the events say.
@@ -132,7 +131,7 @@ impl Inner {
     }
 
     fn end_unknown(&mut self, job: &JobId) {
-        let ended = |slot: &Slot| slot.as_ref().is_none_or(|sender| ended(&sender.borrow()));
+        let ended = |slot: &Slot| slot.as_ref().is_none_or(|sender| ended(sender.borrow().as_ref()));
         if self.closed || self.slots.get(job).is_some_and(ended) {
             return;
         }
@@ -248,8 +247,8 @@ fn is_out(event: &JobEvent) -> bool {
     matches!(event.state, JobState::Assigned | JobState::Running)
 }
 
-fn ended(last: &Option<Numbered>) -> bool {
-    last.as_ref().is_some_and(|last| last.event.state.is_terminal())
+fn ended(last: Option<&Numbered>) -> bool {
+    last.is_some_and(|last| last.event.state.is_terminal())
 }
 
 /// Orders what can be told of one job: an attempt is assigned, runs, perhaps waits again; an end is final.

@@ -17,6 +17,9 @@ const WRITES_MAX: usize = 64;
 /// job for ever.
 const WRITE_TIME_MAX: Duration = Duration::from_secs(30);
 
+/// What a write's task answers: the record's answer and how long it took.
+type Timed = (Result<Written, WriteError>, Duration);
+
 /// A write that ended.
 #[derive(Debug)]
 pub(crate) struct Done {
@@ -34,7 +37,7 @@ pub(crate) struct Writes {
     /// Jobs that could be written about at once but for [`WRITES_MAX`].
     ready: VecDeque<JobId>,
     busy: BTreeSet<JobId>,
-    running: JoinSet<(Result<Written, WriteError>, Duration)>,
+    running: JoinSet<Timed>,
     /// What each task writes, to be known even of one that panicked.
     tasks: HashMap<Id, Decision>,
 }
@@ -90,7 +93,7 @@ impl Writes {
         }
     }
 
-    fn ended(&mut self, ended: Result<(Id, (Result<Written, WriteError>, Duration)), JoinError>) -> Option<Done> {
+    fn ended(&mut self, ended: Result<(Id, Timed), JoinError>) -> Option<Done> {
         let (id, result, took) = match ended {
             Ok((id, (result, took))) => (id, result, took),
             Err(e) => (e.id(), Err(WriteError::Unavailable("the write broke off".to_owned())), Duration::ZERO),
@@ -128,7 +131,7 @@ impl Writes {
     }
 }
 
-async fn write(record: Arc<dyn Record>, decision: Decision) -> (Result<Written, WriteError>, Duration) {
+async fn write(record: Arc<dyn Record>, decision: Decision) -> Timed {
     let started = Instant::now();
     let result = match tokio::time::timeout(WRITE_TIME_MAX, record.write(decision)).await {
         Ok(result) => result,

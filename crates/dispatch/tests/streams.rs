@@ -1,4 +1,5 @@
 //! Event streams and the other reads as a client meets them, and many workers at once, over real HTTP.
+#![expect(clippy::unwrap_used, reason = "what fails in a test fails the test")]
 
 mod rig;
 

@@ -1,4 +1,5 @@
 //! The store over real HTTP on a loopback port: what a worker, a browser and an attacker meet.
+#![expect(clippy::unwrap_used, reason = "what fails in a test fails the test")]
 
 use std::net::SocketAddr;
 use std::path::Path;

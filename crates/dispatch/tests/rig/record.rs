@@ -245,7 +245,7 @@ impl Row {
                     self.end(end);
                 }
             }
-            Decision::Cancel { .. } | Decision::Preempt { .. } => panic!("{decision:?} is told, not written"),
+            Decision::Cancel { .. } | Decision::Preempt { .. } => unreachable!("{decision:?} is told, not written"),
         }
         Ok(Written::Recorded)
     }
