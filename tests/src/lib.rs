@@ -1,1 +1,1 @@
-//! Helpers the whole-system tests share. No test lives here and no program may depend on it.
+//! Nothing: this package holds whole-system tests, which are in `e2e/` and `tidy/`. No program may depend on it.

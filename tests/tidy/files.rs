@@ -22,7 +22,11 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
 fn every_file_says_what_it_is_for() {
     for file in sources() {
         let text = fs::read_to_string(&file).unwrap();
-        assert!(text.starts_with("//!"), "{} has no `//!` head: say what it is for and what it must not know", show(&file));
+        assert!(
+            text.starts_with("//!"),
+            "{} has no `//!` head: say what it is for and what it must not know",
+            show(&file)
+        );
     }
 }
 
