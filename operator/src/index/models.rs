@@ -1,0 +1,96 @@
+//! Models: which names requests may use, and what a request gets when it does not say.
+
+use std::collections::BTreeMap;
+
+use tintype_crds::{DiffusionModel, ModelKind};
+use tintype_scheduler::{ModelSeen, Observation};
+use tintype_types::ModelDefaults;
+
+use super::{Event, Plain, difference};
+
+/// Every model object, and the names they come to.
+#[derive(Debug, Default)]
+pub(super) struct Models {
+    objects: Plain<DiffusionModel>,
+    by_name: BTreeMap<String, (ModelSeen, ModelDefaults)>,
+}
+
+impl Models {
+    pub(super) fn change(&mut self, event: Event<DiffusionModel>) -> Vec<Observation> {
+        self.objects.change(event);
+        let mut after = BTreeMap::new();
+        for model in self.objects.0.values().filter(|model| model.spec.kind == ModelKind::Checkpoint) {
+            let name = model.request_name().to_owned();
+            // Two objects of one name: the first by object name counts, whichever came first.
+            after
+                .entry(name.clone())
+                .or_insert_with(|| (ModelSeen { name, vram_bytes: model.spec.vram_bytes }, model.spec.defaults));
+        }
+        let (changed, gone) = difference(&self.by_name, &after);
+        self.by_name = after;
+        let changed = changed.into_iter().map(|(seen, _)| Observation::Model(seen));
+        changed.chain(gone.into_iter().map(Observation::ModelGone)).collect()
+    }
+
+    pub(super) fn defaults(&self, name: &str) -> Option<ModelDefaults> {
+        self.by_name.get(name).map(|(_, defaults)| *defaults)
+    }
+
+    pub(super) fn seen(&self) -> Vec<ModelSeen> {
+        self.by_name.values().map(|(seen, _)| seen.clone()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tintype_crds::DiffusionModelSpec;
+    use tintype_types::{ModelFamily, Sampler};
+
+    use super::*;
+
+    fn model(object: &str, name: Option<&str>, kind: ModelKind) -> DiffusionModel {
+        DiffusionModel::new(
+            object,
+            DiffusionModelSpec {
+                model_name: name.map(str::to_owned),
+                kind,
+                family: ModelFamily::Sd15,
+                defaults: ModelDefaults {
+                    width: 512,
+                    height: 512,
+                    steps: 25,
+                    guidance_scale: 7.5,
+                    sampler: Sampler::Euler,
+                },
+                licence: String::new(),
+                description: String::new(),
+                source: None,
+                vram_bytes: 0,
+            },
+        )
+    }
+
+    #[test]
+    fn a_model_is_known_by_the_name_requests_use() {
+        let mut models = Models::default();
+        models.change(Event::Replace(vec![
+            model("shapes", Some("tintype/shapes"), ModelKind::Checkpoint),
+            model("plain", None, ModelKind::Checkpoint),
+            model("style", None, ModelKind::Lora),
+        ]));
+        assert_eq!(models.seen().iter().map(|m| m.name.as_str()).collect::<Vec<_>>(), ["plain", "tintype/shapes"]);
+        assert!(models.defaults("shapes").is_none());
+    }
+
+    #[test]
+    fn a_renamed_model_leaves_its_old_name() {
+        let mut models = Models::default();
+        models.change(Event::Apply(Box::new(model("a", Some("old"), ModelKind::Checkpoint))));
+        let told = models.change(Event::Apply(Box::new(model("a", Some("new"), ModelKind::Checkpoint))));
+        let seen = ModelSeen { name: "new".to_owned(), vram_bytes: 0 };
+        assert_eq!(told, [Observation::Model(seen), Observation::ModelGone("old".to_owned())]);
+        // A second object of the same name takes over when the first goes, without the name being gone in between.
+        assert_eq!(models.change(Event::Apply(Box::new(model("b", Some("new"), ModelKind::Checkpoint)))), []);
+        assert_eq!(models.change(Event::Delete(Box::new(model("a", None, ModelKind::Checkpoint)))), []);
+    }
+}

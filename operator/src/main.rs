@@ -1,0 +1,69 @@
+//! The `operator` program: logging, signals and the exit code.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use tintype_operator::args::{Chore, Cli};
+use tintype_operator::run;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+/// What is logged unless `RUST_LOG` says otherwise. The client library prints whole objects, prompts and all, when it
+/// warns of one it cannot read.
+const LOG_DEFAULT: &str = "info,kube_client=error,kube_runtime=error";
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.chore {
+        Some(Chore::Crds) => return print_crds(),
+        None => log_to_stderr(),
+    }
+    let Some(args) = cli.run else { return ExitCode::from(2) };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(error = %error, "the runtime did not start");
+            return ExitCode::FAILURE;
+        }
+    };
+    let outcome = runtime.block_on(async {
+        let shutdown = CancellationToken::new();
+        let mut terminate = signal(SignalKind::terminate())?;
+        let stop = shutdown.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = tokio::signal::ctrl_c() => {}
+            }
+            stop.cancel();
+        });
+        run(args, shutdown).await
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "the operator ends");
+            // At once: nothing that still runs may outlive the term it began in.
+            std::process::exit(1)
+        }
+    }
+}
+
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG_DEFAULT));
+    let logger = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if std::io::stderr().is_terminal() { logger.init() } else { logger.json().init() }
+}
+
+fn print_crds() -> ExitCode {
+    let mut out = std::io::stdout().lock();
+    for (_, yaml) in tintype_crds::YAML {
+        // A closed pipe is the reader's business.
+        if out.write_all(b"---\n").and_then(|()| out.write_all(yaml.as_bytes())).is_err() {
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
+}

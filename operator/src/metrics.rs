@@ -1,0 +1,116 @@
+//! What this program counts. Labels come from closed sets only, never an id or a name somebody chose.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use prometheus::{
+    Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, register_histogram_with_registry,
+    register_int_counter_vec_with_registry, register_int_gauge_vec_with_registry, register_int_gauge_with_registry,
+};
+use tintype_types::JobState;
+
+/// Bounds of the time a write to the API server takes, in seconds. The last but one is near our own timeout.
+const WRITE_SECONDS: [f64; 10] = [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 5.0];
+
+/// The words for states in metrics.
+const STATES: [(JobState, &str); 6] = [
+    (JobState::Queued, "queued"),
+    (JobState::Assigned, "assigned"),
+    (JobState::Running, "running"),
+    (JobState::Preempted, "preempted"),
+    (JobState::Complete, "complete"),
+    (JobState::Failed, "failed"),
+];
+
+/// Handles to every counter; cheap to clone.
+#[derive(Clone)]
+pub struct Metrics(Arc<Inner>);
+
+/// The counters.
+pub struct Inner {
+    /// 1 while this replica leads.
+    pub leading: IntGauge,
+    /// Writes of a job's status: decision, outcome.
+    pub writes: IntCounterVec,
+    /// Seconds a write took.
+    pub write_seconds: Histogram,
+    /// Watches that broke off and began again: kind.
+    pub watch_errors: IntCounterVec,
+    /// Objects that could not be read: kind.
+    pub invalid_objects: IntCounterVec,
+    /// Reads and writes of the leader lease: outcome.
+    pub lease_writes: IntCounterVec,
+    /// Ended jobs deleted: outcome.
+    pub deletions: IntCounterVec,
+    /// Jobs in the cluster: state.
+    pub jobs: IntGaugeVec,
+}
+
+impl std::ops::Deref for Metrics {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+impl Metrics {
+    /// Registers every counter.
+    ///
+    /// # Errors
+    /// When one of the names is taken.
+    pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let counters = |name: &str, help: &str, labels: &[&str]| {
+            register_int_counter_vec_with_registry!(Opts::new(name, help), labels, registry)
+        };
+        Ok(Self(Arc::new(Inner {
+            leading: register_int_gauge_with_registry!(
+                Opts::new("tintype_operator_leading", "1 while this replica leads"),
+                registry
+            )?,
+            writes: counters(
+                "tintype_operator_status_writes_total",
+                "Writes of a job's status, by decision and outcome",
+                &["decision", "outcome"],
+            )?,
+            write_seconds: register_histogram_with_registry!(
+                HistogramOpts::new("tintype_operator_status_write_seconds", "Time a status write took")
+                    .buckets(WRITE_SECONDS.to_vec()),
+                registry
+            )?,
+            watch_errors: counters(
+                "tintype_operator_watch_errors_total",
+                "Watches that broke off and began again",
+                &["kind"],
+            )?,
+            invalid_objects: counters(
+                "tintype_operator_invalid_objects_total",
+                "Objects left out because they could not be read",
+                &["kind"],
+            )?,
+            lease_writes: counters(
+                "tintype_operator_lease_calls_total",
+                "Renewals of the leader lease, by outcome",
+                &["outcome"],
+            )?,
+            deletions: counters(
+                "tintype_operator_ttl_deletions_total",
+                "Ended jobs deleted after their time, by outcome",
+                &["outcome"],
+            )?,
+            jobs: register_int_gauge_vec_with_registry!(
+                Opts::new("tintype_operator_jobs", "Jobs in the cluster, by state"),
+                &["state"],
+                registry
+            )?,
+        })))
+    }
+
+    /// Shows how many jobs are in each state; none is 0.
+    pub fn show_jobs(&self, counts: &BTreeMap<JobState, u64>) {
+        for (state, word) in STATES {
+            let count = counts.get(&state).copied().unwrap_or(0);
+            self.jobs.with_label_values(&[word]).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+}

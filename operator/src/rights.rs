@@ -1,0 +1,64 @@
+//! Every right this program needs in a cluster, and why. The chart grants these and no others, and a test compares.
+
+/// Where a right holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// In every namespace (or in the one that is watched), and for kinds without one.
+    Watched,
+    /// In the namespace this program runs in.
+    Own,
+}
+
+/// One right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Right {
+    /// Where.
+    pub scope: Scope,
+    /// The API group; empty is the core group.
+    pub group: &'static str,
+    /// The resources.
+    pub resources: &'static [&'static str],
+    /// The verbs.
+    pub verbs: &'static [&'static str],
+    /// What for.
+    pub why: &'static str,
+}
+
+/// All of them.
+pub const RIGHTS: &[Right] = &[
+    Right {
+        scope: Scope::Watched,
+        group: "tintype.dev",
+        resources: &["generationjobs"],
+        verbs: &["get", "list", "watch", "delete"],
+        why: "to see jobs, to read one again after a conflict, and to delete ended ones after their time",
+    },
+    Right {
+        scope: Scope::Watched,
+        group: "tintype.dev",
+        resources: &["generationjobs/status"],
+        verbs: &["patch"],
+        why: "to write what was decided",
+    },
+    Right {
+        scope: Scope::Watched,
+        group: "tintype.dev",
+        resources: &["diffusionmodels", "generationqueues", "gpupools"],
+        verbs: &["list", "watch"],
+        why: "to decide by them",
+    },
+    Right {
+        scope: Scope::Own,
+        group: "coordination.k8s.io",
+        resources: &["leases"],
+        verbs: &["create", "get", "update"],
+        why: "to be elected leader",
+    },
+    Right {
+        scope: Scope::Own,
+        group: "",
+        resources: &["pods"],
+        verbs: &["patch"],
+        why: "to label its own pod while it leads, so that a Service finds it",
+    },
+];

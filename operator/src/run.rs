@@ -1,0 +1,190 @@
+//! Puts the parts together, and takes them apart in the right order.
+
+use std::future::IntoFuture as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use kube::Client;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use prometheus::Registry;
+use tintype_dispatch::{Dispatch, DispatchConfig, TokenSource};
+use tintype_store::{FolderConfig, Secret, Store};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::admin::{self, Admin};
+use crate::args::Args;
+use crate::index::Index;
+use crate::lease::{Campaign, Leadership};
+use crate::metrics::Metrics;
+use crate::pod::OwnPod;
+use crate::shell::Shell;
+use crate::term::Term;
+use crate::ttl;
+use crate::watches::{self, Watched};
+use crate::writer::Writer;
+
+/// Changes seen and not yet taken in; above it the watches wait.
+const CHANGES_MAX: usize = 1_024;
+/// Longest connecting to the API server may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest each step of going away may take. Kubernetes gives a pod 30 s in all.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+/// Runs until `shutdown`, or until this replica must end: it lost the leader lease, or a part of it broke.
+///
+/// # Errors
+/// Why it could not start or had to end. The process must then exit: a term that is over is over for good.
+pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> {
+    // An error means one is there already, which is as good.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let parts = Parts::start(&args).await?;
+    let Parts { client, namespace, index, term, metrics, registry, dispatch, store, dispatcher, listener } = parts;
+    let identity = format!("{}_{}", args.pod_name.as_deref().unwrap_or("operator"), uuid::Uuid::new_v4());
+    let pod = OwnPod::new(client.clone(), &namespace, args.pod_name.clone());
+    pod.unmark().await;
+
+    let (leadership, leads) = watch::channel(Leadership::default());
+    let (synced, is_synced) = watch::channel(false);
+    let (changes, changed) = mpsc::channel(CHANGES_MAX);
+    let mut tasks = JoinSet::new();
+    let watched = Watched { client: client.clone(), namespace: args.watch_namespace.clone(), metrics: metrics.clone() };
+    watches::start(&watched, &mut tasks, &changes);
+    drop(changes);
+    tasks.spawn(ttl::run(client.clone(), Arc::clone(&index), args.finished_ttl.0, leads.clone(), metrics.clone()));
+
+    let campaign = Campaign {
+        api: Campaign::api(client.clone(), &namespace),
+        name: args.lease_name.clone(),
+        identity,
+        timings: args.timings()?,
+        index: Arc::clone(&index),
+        term,
+        metrics: metrics.clone(),
+    };
+    let stop_campaign = CancellationToken::new();
+    let mut synced_first = is_synced.clone();
+    let stop = stop_campaign.clone();
+    let campaign = AbortOnDropHandle::new(tokio::spawn(async move {
+        tokio::select! {
+            // A term must be above those the jobs carry, so they are read first.
+            seen = synced_first.wait_for(|synced| *synced) => if seen.is_err() { return },
+            () = stop.cancelled() => return,
+        }
+        campaign.run(leadership, stop).await;
+    }));
+
+    let admin = Admin {
+        registry,
+        metrics: metrics.clone(),
+        index: Arc::clone(&index),
+        synced: is_synced,
+        leadership: leads.clone(),
+    };
+    let routes =
+        dispatch.worker_router().merge(dispatch.read_router()).merge(store.router()).merge(admin::router(admin));
+    let close = CancellationToken::new();
+    let server = axum::serve(listener, routes).with_graceful_shutdown(close.clone().cancelled_owned()).into_future();
+    let server = AbortOnDropHandle::new(tokio::spawn(server));
+
+    let shell = Shell { watched, index, dispatch: dispatch.clone(), pod: pod.clone() };
+    let outcome = tokio::select! {
+        () = shutdown.cancelled() => Ok(()),
+        ended = shell.run(changed, leads, synced) => ended.and_then(|()| anyhow::bail!("leader election has ended")),
+        _ = dispatcher => Err(anyhow::anyhow!("the dispatcher has ended")),
+    };
+    tracing::info!("going away");
+    // No decision may be written once the lease is given back, so deciding stops first.
+    within("stepping down", dispatch.step_down()).await;
+    within("ending the dispatcher", dispatch.shutdown()).await;
+    pod.unmark().await;
+    stop_campaign.cancel();
+    within("giving the lease back", campaign).await;
+    close.cancel();
+    within("closing connections", server).await;
+    outcome
+}
+
+async fn within<T>(what: &'static str, step: impl Future<Output = T>) {
+    if timeout(GOODBYE, step).await.is_err() {
+        tracing::warn!("{what} took too long and was given up");
+    }
+}
+
+/// What everything else is built on.
+struct Parts {
+    client: Client,
+    namespace: String,
+    index: Arc<Index>,
+    term: Arc<Term>,
+    metrics: Metrics,
+    registry: Registry,
+    dispatch: Dispatch,
+    store: Store,
+    dispatcher: AbortOnDropHandle<()>,
+    listener: TcpListener,
+}
+
+impl Parts {
+    async fn start(args: &Args) -> anyhow::Result<Self> {
+        let config = kube_config(args).await?;
+        let namespace = args.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+        let client = Client::try_from(config).context("making a client for the API server")?;
+        let registry = Registry::new();
+        let metrics = Metrics::new(&registry).context("registering the metrics")?;
+
+        let listener = TcpListener::bind(args.listen).await.with_context(|| format!("listening on {}", args.listen))?;
+        let address = listener.local_addr().context("reading the address listened on")?;
+        let store = Store::folder(FolderConfig {
+            root: args.store_dir.clone(),
+            secret: Secret::from_file_or_create(&args.store_secret_file).context("reading the store secret")?,
+            public_url: args.public_url.clone().unwrap_or_else(|| format!("http://{address}")),
+        })
+        .context("opening the image store")?;
+
+        let index = Arc::new(Index::default());
+        let term = Arc::new(Term::default());
+        let writer = Writer::new(client.clone(), Arc::clone(&index), Arc::clone(&term), metrics.clone());
+        let worker_token = TokenSource::file(&args.worker_token_file).context("the workers' token")?;
+        let reader_token =
+            args.dispatch_token_file.as_ref().map(TokenSource::file).transpose().context("the readers' token")?;
+        let config = DispatchConfig {
+            scheduler: tintype_scheduler::Config { lease: args.attempt_lease, ..tintype_scheduler::Config::default() },
+            worker_token,
+            reader_token,
+            output_ttl: args.output_ttl,
+        };
+        let (dispatch, dispatcher) =
+            Dispatch::start(config, Arc::new(writer), store.clone(), &registry).context("starting the dispatcher")?;
+        if let Some(path) = &args.port_file {
+            tokio::fs::write(path, address.to_string()).await.context("writing the port file")?;
+        }
+        tracing::info!(%address, namespace, "listening");
+        let dispatcher = AbortOnDropHandle::new(dispatcher);
+        Ok(Self { client, namespace, index, term, metrics, registry, dispatch, store, dispatcher, listener })
+    }
+}
+
+async fn kube_config(args: &Args) -> anyhow::Result<kube::Config> {
+    let mut config = match &args.kubeconfig {
+        Some(path) => {
+            let file = Kubeconfig::read_from(path).with_context(|| format!("reading {}", path.display()))?;
+            kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
+                .await
+                .context("reading the kubeconfig")?
+        }
+        None => kube::Config::infer()
+            .await
+            .context("finding a cluster: give --kubeconfig, or run in a pod with a service account")?,
+    };
+    // The library would send a write again on 429, 503 and 504, some of which may have been carried out; here each
+    // caller decides for itself.
+    config.default_retry = false;
+    config.connect_timeout = Some(CONNECT_TIMEOUT);
+    Ok(config)
+}
