@@ -56,6 +56,8 @@ pub(crate) enum Filed {
     Ready(Class, Turn),
     Delayed(Delay),
     Out(WorkerId),
+    /// Its end is decided and not seen written; it must not be forgotten.
+    Ending,
     Ended(Timestamp),
 }
 
@@ -155,6 +157,7 @@ impl Index {
                 self.update_crowd(queue, |crowd| crowd.running += 1);
                 self.runs.entry(worker.clone()).or_default().insert(id.clone());
             }
+            Filed::Ending => {}
             Filed::Ended(at) => {
                 self.ended.insert((*at, id.clone()));
             }
@@ -186,6 +189,7 @@ impl Index {
                 self.update_crowd(queue, |crowd| crowd.running -= 1);
                 remove_from(&mut self.runs, worker, id);
             }
+            Filed::Ending => {}
             Filed::Ended(at) => {
                 self.ended.remove(&(*at, id.clone()));
             }

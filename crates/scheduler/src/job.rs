@@ -140,9 +140,10 @@ impl Run {
         }
     }
 
-    /// Whether this start of this worker runs it. A boot id nobody knows yet is taken on trust.
+    /// Whether this start of this worker runs it. A boot id nobody knows yet is taken on trust; what a newer start
+    /// ended is nobody's, even while that cannot be written.
     pub(crate) fn is_by(&self, worker: &WorkerId, boot_id: &BootId) -> bool {
-        self.worker == *worker && self.boot_id.as_ref().is_none_or(|known| known == boot_id)
+        !self.doomed && self.worker == *worker && self.boot_id.as_ref().is_none_or(|known| known == boot_id)
     }
 }
 

@@ -16,7 +16,7 @@ impl Core {
     /// Takes in one fact.
     pub(crate) fn observe(&mut self, seen: Observation, out: &mut Vec<Decision>) {
         match seen {
-            Observation::Job(seen) => self.observe_job(*seen),
+            Observation::Job(seen) => self.observe_job(*seen, out),
             Observation::JobGone(id) => {
                 self.state.jobs.remove(&id);
                 self.refile(&id);
@@ -44,11 +44,11 @@ impl Core {
             Observation::Finished(seen) => self.observe_finished(seen, out),
             Observation::WriteFailed { job, attempt } => self.forget_write(&job, attempt),
             Observation::Tick => {}
-            Observation::Reset(world) => self.reset(*world),
+            Observation::Reset(world) => self.reset(*world, out),
         }
     }
 
-    fn observe_job(&mut self, seen: JobSeen) {
+    fn observe_job(&mut self, seen: JobSeen, out: &mut Vec<Decision>) {
         let id = seen.id.clone();
         if let Some(job) = self.state.jobs.get_mut(&id) {
             job.observe(seen, self.state.now, &self.config);
@@ -58,6 +58,18 @@ impl Core {
             self.state.jobs_dropped += 1;
         }
         self.refile(&id);
+        self.tell_if_parked(&id, out);
+    }
+
+    /// The record has an assignment we thought was never written (a lost answer, an earlier leader), and its worker
+    /// waits for one: it need not wait for its next claim.
+    fn tell_if_parked(&mut self, id: &JobId, out: &mut Vec<Decision>) {
+        let run = self.state.jobs.get(id).and_then(|job| job.run.as_ref());
+        let Some(run) = run.filter(|run| run.tellings == 0 && !run.heard) else { return };
+        let worker = self.state.workers.get(&run.worker).filter(|worker| worker.parked);
+        if let Some(claim) = worker.map(|worker| worker.claim.clone()) {
+            self.observe_claim(claim, out);
+        }
     }
 
     fn observe_queue(&mut self, seen: QueueSeen) {
@@ -149,10 +161,9 @@ impl Core {
     }
 
     fn observe_renewed(&mut self, seen: &RenewedSeen, out: &mut Vec<Decision>) {
-        let (now, lease, interval) = (self.state.now, self.config.lease, self.config.progress_interval);
+        let (now, interval) = (self.state.now, self.config.progress_interval);
         let Some(job) = self.current(&seen.job, seen.attempt, &seen.worker, &seen.boot_id) else { return };
         let Some(run) = &mut job.run else { return };
-        run.lease_end = now.plus(lease);
         let moved = (run.step, run.steps) != (seen.step, seen.steps);
         (run.step, run.steps) = (seen.step, seen.steps);
         if moved && run.stop.is_none() && now.since(run.progress_at) >= interval {
@@ -200,16 +211,16 @@ impl Core {
     /// was written, as workers are told only after.
     fn current(&mut self, id: &JobId, attempt: Attempt, worker: &WorkerId, boot_id: &BootId) -> Option<&mut Job> {
         let job = self.state.jobs.get_mut(id)?;
-        match job.stand() {
-            Stand::Out(run) if run.attempt == attempt && run.is_by(worker, boot_id) => {}
-            Stand::Out(_) | Stand::Waiting | Stand::Ended => return None,
-        }
+        let run = job.run.as_mut().filter(|run| run.attempt == attempt && run.is_by(worker, boot_id))?;
+        // Also while its end is being written: should that fail, the worker is there to repeat it.
+        run.lease_end = self.state.now.plus(self.config.lease);
+        run.heard = true;
+        run.boot_id = Some(boot_id.clone());
         job.confirm_assigned();
-        if let Some(run) = &mut job.run {
-            run.heard = true;
-            run.boot_id = Some(boot_id.clone());
+        match job.stand() {
+            Stand::Out(_) => Some(job),
+            Stand::Waiting | Stand::Ended => None,
         }
-        Some(job)
     }
 
     /// Believes in a decision until its write is seen, refused, or not heard of for a whole lease.
@@ -239,7 +250,7 @@ impl Core {
     }
 
     /// Replaces all that the record holds. Parked claims and what queues were served are ours, and stay.
-    fn reset(&mut self, world: WorldSeen) {
+    fn reset(&mut self, world: WorldSeen, out: &mut Vec<Decision>) {
         let WorldSeen { jobs, queues, pools, models } = world;
         for id in std::mem::take(&mut self.state.jobs).keys() {
             self.refile(id);
@@ -254,7 +265,7 @@ impl Core {
             self.observe_queue(seen);
         }
         for seen in jobs {
-            self.observe_job(seen);
+            self.observe_job(seen, out);
         }
     }
 }

@@ -136,6 +136,7 @@ impl Core {
         let now = self.state.now;
         let timer = job.timer(now, &self.config);
         let place = match job.stand() {
+            Stand::Ended if job.assumed.is_some() => Filed::Ending,
             Stand::Ended => Filed::Ended(job.ended_at),
             Stand::Out(run) => Filed::Out(run.worker.clone()),
             Stand::Waiting if job.assumed.is_some() || job.held_until.is_some() || job.seen.cancelled => {

@@ -104,7 +104,9 @@ impl Core {
                 model: job.seen.model.clone(),
                 fails_at: job.model_unknown_since.unwrap_or_default().plus(self.config.model_grace),
             },
-            (Stand::Waiting, Filed::Delayed(Delay::Unsettled) | Filed::Out(_) | Filed::Ended(_)) => Verdict::Settling,
+            (Stand::Waiting, Filed::Delayed(Delay::Unsettled) | Filed::Out(_) | Filed::Ending | Filed::Ended(_)) => {
+                Verdict::Settling
+            }
         })
     }
 
