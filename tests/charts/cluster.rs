@@ -10,7 +10,7 @@ use crate::helm::{chart, command, examples, render};
 use crate::manifest::{name, objects, pods, stream};
 
 /// Where the release all tests share is installed.
-const NAMESPACE: &str = "tintype";
+pub(crate) const NAMESPACE: &str = "tintype";
 /// What the examples are rendered for; pods in it must satisfy the strictest Pod Security Standard.
 const RESTRICTED: &str = "pictures";
 const RESTRICTED_NAMESPACE: &str = r#"
@@ -35,7 +35,7 @@ const OF_OTHERS: &str = r#"
 "#;
 
 /// A control plane with the chart installed as it comes.
-fn installed() -> &'static ControlPlane {
+pub(crate) fn installed() -> &'static ControlPlane {
     static READY: OnceLock<&'static ControlPlane> = OnceLock::new();
     READY.get_or_init(|| {
         let plane = ControlPlane::shared_blocking().unwrap();

@@ -10,5 +10,6 @@ mod documented;
 mod flags;
 mod helm;
 mod manifest;
+mod operator;
 mod render;
 mod rights;
