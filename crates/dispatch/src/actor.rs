@@ -73,12 +73,13 @@ impl Actor {
             tokio::select! {
                 message = inbox.recv() => match message {
                     Some(Message::Shutdown(reply)) => {
-                        self.shut_down();
+                        self.step_down();
+                        self.events.close();
                         let _ = reply.send(());
                         return;
                     }
                     Some(message) => self.take(message),
-                    None => return self.shut_down(),
+                    None => return,
                 },
                 done = self.writes.next() => told::written(&mut self, done),
                 () = gone.rung() => self.collect_gone(),
@@ -245,11 +246,6 @@ impl Actor {
         self.events.reset();
     }
 
-    fn shut_down(&mut self) {
-        self.step_down();
-        self.events.close();
-    }
-
     /// When the loop must wake up by itself.
     fn wake(&self) -> Option<Instant> {
         let brain = self.brain.next_deadline().filter(|_| self.is_leading());
@@ -263,6 +259,14 @@ impl Actor {
         self.metrics.parked_claims.set(self.claims.len() as i64);
         self.metrics.queued_writes.set(self.writes.len() as i64);
         self.metrics.running_attempts.set(self.events.running());
+    }
+}
+
+impl Drop for Actor {
+    /// However the actor ends, by a panic as well: nobody must believe that it still leads, and no stream waits on.
+    fn drop(&mut self) {
+        self.leading.store(false, Ordering::Release);
+        self.events.close();
     }
 }
 

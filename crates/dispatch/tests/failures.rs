@@ -37,7 +37,7 @@ async fn a_claim_that_is_parked_when_a_lost_assignment_shows_up_gets_it() {
     let worker = Runner::new("w1", "b1");
     rig.record.fail_next([Fault::LoseAck]);
     let job = rig.record.add("j1", 1);
-    while rig.dispatch.verdict(&job).await.is_none() {}
+    rig.knows(&job).await;
     rig.record.set_mute(true);
     assert_eq!(rig.claim(&worker.claim()).await.assignment, None);
     // The watch lags: the next claim is parked before the record is heard of.
@@ -249,6 +249,23 @@ async fn stepping_down_answers_everybody_and_the_next_leader_goes_on() {
     assert!(matches!(rig.renew(&busy, &assignment, 1).await, Ok(RenewAnswer::Continue { .. })), "a whole lease anew");
     assert_eq!(rig.finish(&busy, &assignment, outcome).await, 200);
     assert!(matches!(rig.record.ended(&job), Some(Ended::Complete(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_starts_over_keeps_its_claims_and_its_attempts() {
+    let rig = Rig::leading().await;
+    let (idle, busy) = (Runner::new("w1", "b1"), Runner::new("w2", "b1"));
+    rig.record.add("j1", 1);
+    let assignment = rig.assigned(&busy).await;
+    assert!(rig.renew(&busy, &assignment, 1).await.is_ok());
+    let claim = rig.spawn_claim(&idle.claim());
+    until("the claim is parked", || rig.metric("tintype_dispatch_parked_claims", &[]) == 1).await;
+    rig.lead().await;
+    assert!(matches!(rig.renew(&busy, &assignment, 2).await, Ok(RenewAnswer::Continue { .. })));
+    let second = rig.record.add("j2", 1);
+    assert_eq!(claim.await.unwrap().assignment.unwrap().job, second);
+    let outcome = rig.draw(&assignment).await;
+    assert_eq!(rig.finish(&busy, &assignment, outcome).await, 200);
 }
 
 #[tokio::test(start_paused = true)]

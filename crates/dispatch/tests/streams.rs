@@ -5,15 +5,16 @@ mod rig;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use futures::StreamExt as _;
 use rig::{Ended, READER_TOKEN, Rig, Runner, WORKER_TOKEN, failed, path, until};
 use serde_json::json;
-use tintype_scheduler::Decision;
+use tintype_scheduler::{Decision, JobSeen, Observation, Place};
 use tintype_types::worker::{ClaimAnswer, Finish, Outcome, Renew};
-use tintype_types::{FailureReason, JobEvent, JobState};
+use tintype_types::{Attempt, FailureReason, JobEvent, JobId, JobState};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -75,7 +76,7 @@ async fn a_stream_ends_at_shutdown() {
 async fn a_silent_stream_says_that_it_is_alive() {
     let rig = Rig::leading().await;
     let job = rig.record.add("j1", 1);
-    while rig.dispatch.verdict(&job).await.is_none() {}
+    rig.knows(&job).await;
     let mut frames = rig.read("/dispatch/v1/jobs/j1/events").await.into_body().into_data_stream();
     let first = frames.next().await.unwrap().unwrap();
     assert!(first.starts_with(b"id: 1\ndata: {") || first.starts_with(b"data: {"), "{first:?}");
@@ -109,20 +110,62 @@ async fn a_picture_is_reached_by_its_job_and_number() {
     }
 }
 
+#[tokio::test]
+async fn a_connection_that_drops_ends_its_claim() {
+    let rig = Rig::leading().await;
+    let served = Served::start(&rig).await;
+    let body = json!(Runner::new("w1", "b1").claim()).to_string();
+    let mut stream = tokio::net::TcpStream::connect(served.address).await.unwrap();
+    let head = format!("POST /worker/v1/claim HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {WORKER_TOKEN}\r\n");
+    let request = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
+    stream.write_all(request.as_bytes()).await.unwrap();
+    until("the claim is parked", || rig.metric("tintype_dispatch_parked_claims", &[]) == 1).await;
+    drop(stream);
+    until("the claim has ended", || rig.metric("tintype_dispatch_parked_claims", &[]) == 0).await;
+    assert_eq!(rig.metric("tintype_dispatch_claims_total", &["gone"]), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_shell_alone_knows_is_told_too() {
+    let rig = Rig::leading().await;
+    let (told, untold, deleted) = (rig.record.add("told", 1), rig.record.add("untold", 1), rig.record.add("gone", 1));
+    let mut watches = Vec::new();
+    for job in [&told, &untold, &deleted] {
+        rig.knows(job).await;
+        let mut watch = rig.dispatch.watch_job(job).unwrap();
+        assert_eq!(watch.next().await.unwrap().state, JobState::Queued);
+        watches.push(watch);
+    }
+    // Ended by a leader before this one: the shell reads how from the record, or does not know.
+    let (failure, message) = (Some(FailureReason::GpuFault), Some("lost".to_owned()));
+    let (state, attempt, outputs) = (JobState::Failed, Attempt(1), Vec::new());
+    let end = JobEvent { job: told.clone(), state, attempt, step: 0, steps: 0, failure, message, outputs };
+    rig.dispatch.announce(end.clone());
+    for job in [&told, &untold] {
+        let seen = JobSeen { place: Place::Ended, attempt, ..rig.record.seen(job) };
+        rig.dispatch.observe(Observation::Job(Box::new(seen))).await.unwrap();
+    }
+    rig.dispatch.observe(Observation::JobGone(deleted)).await.unwrap();
+    let lasts = [watches[0].next().await, watches[1].next().await, watches[2].next().await];
+    assert_eq!(lasts, [Some(end), None, None]);
+    assert_eq!(rig.dispatch.watch_job(&untold).unwrap().next().await, None, "who asks late does not wait for ever");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_workers_at_once_do_each_job_once() {
     let rig = Rig::leading().await;
     let served = Served::start(&rig).await;
     let jobs: BTreeSet<_> = (0..JOBS).map(|n| rig.record.add(&format!("j{n}"), 1)).collect();
-    let started = std::time::Instant::now();
+    let started = Instant::now();
     let workers: Vec<_> = (0..WORKERS).map(|n| tokio::spawn(served.client(&format!("w{n}")).work())).collect();
-    let mut done = BTreeMap::new();
+    let (mut done, mut took) = (BTreeMap::new(), Duration::ZERO);
     for worker in workers {
-        for (job, attempt) in worker.await.unwrap() {
+        for (job, attempt, ended) in worker.await.unwrap() {
             assert!(done.insert(job, attempt).is_none(), "a job was done twice");
+            took = took.max(ended - started);
         }
     }
-    println!("{JOBS} jobs by {WORKERS} workers in {} ms", started.elapsed().as_millis());
+    println!("{JOBS} jobs by {WORKERS} workers in {} ms", took.as_millis());
     assert_eq!(done.keys().cloned().collect::<BTreeSet<_>>(), jobs);
     assert!(done.values().all(|attempt| *attempt == 1), "an attempt was lost: {done:?}");
     let assigns = rig.record.done().iter().filter(|done| matches!(done, Decision::Assign { .. })).count();
@@ -173,8 +216,8 @@ struct Client {
 }
 
 impl Client {
-    /// Works until there is nothing to do for a second. Answers the jobs it ended, with their attempts.
-    async fn work(self) -> Vec<(tintype_types::JobId, u32)> {
+    /// Works until there is nothing to do for a second. Answers the jobs it ended, with their attempts, and when.
+    async fn work(self) -> Vec<(JobId, u32, Instant)> {
         let mut done = Vec::new();
         let mut claim = self.runner.claim();
         claim.wait_ms = 1_000;
@@ -188,7 +231,7 @@ impl Client {
             let outcome: Outcome = failed(FailureReason::InvalidRequest, false);
             let finish = Finish { worker, boot_id, outcome, gpu_ms: 1 };
             assert_eq!(self.call(&path(&assignment, "finish"), json!(finish)).await.status(), 200);
-            done.push((assignment.job, assignment.attempt.0));
+            done.push((assignment.job, assignment.attempt.0, Instant::now()));
         }
     }
 

@@ -26,6 +26,11 @@ use crate::{Kind, Store};
 const UPLOADS_MAX: usize = 256;
 /// Longest one upload may take: the largest picture over a slow line (64 MiB at 2 Mbit/s).
 const UPLOAD_TIME_MAX: Duration = Duration::from_mins(5);
+/// How much of a refused upload is read and thrown away, so that its sender gets to read why: a connection closed in the
+/// middle of a body often swallows the answer.
+const DRAIN_BYTES_MAX: u64 = 4 << 20;
+/// How long that may take.
+const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
 /// How much of a file is read at a time.
 const CHUNK_BYTES: usize = 64 << 10;
 
@@ -68,18 +73,46 @@ async fn put_object(
     claimed: UrlQuery,
     headers: HeaderMap,
     body: Body,
-) -> Result<Response, StoreError> {
-    let Some(key) = admit(&shared.store, Method::Put, &key, claimed) else { return Ok(invalid_signature()) };
-    let _permit = shared.uploads.try_acquire().map_err(|_| StoreError::Busy)?;
-    let Kind::Folder(folder) = &shared.store.inner.kind;
+) -> Response {
+    let Some(key) = admit(&shared.store, Method::Put, &key, claimed) else {
+        drain(body).await;
+        return invalid_signature();
+    };
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+    match upload(&shared, &key, announced, body).await {
+        Ok(()) => StatusCode::OK.into_response(),
+        Err(error) => error.into_response(),
+    }
+}
+
+async fn upload(shared: &Shared, key: &Key, announced: Option<u64>, body: Body) -> Result<(), StoreError> {
+    let Kind::Folder(folder) = &shared.store.inner.kind;
+    let Ok(_permit) = shared.uploads.try_acquire() else {
+        drain(body).await;
+        return Err(StoreError::Busy);
+    };
     if announced.is_some_and(|bytes| bytes > folder.bytes_max()) {
         return Err(StoreError::TooLarge { max: folder.bytes_max() });
     }
-    match tokio::time::timeout(UPLOAD_TIME_MAX, receive(folder, &key, body)).await {
-        Ok(received) => received.map(|()| StatusCode::OK.into_response()),
+    match tokio::time::timeout(UPLOAD_TIME_MAX, receive(folder, key, body)).await {
+        Ok(received) => received,
         Err(_) => Err(StoreError::SlowUpload { seconds: UPLOAD_TIME_MAX.as_secs() }),
     }
+}
+
+async fn drain(body: Body) {
+    let mut left = DRAIN_BYTES_MAX;
+    let mut chunks = body.into_data_stream();
+    let draining = async {
+        while let Some(Ok(chunk)) = chunks.next().await {
+            left = left.saturating_sub(chunk.len() as u64);
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    // Running out of time is as good an end as any: the answer is sent either way.
+    let _ = tokio::time::timeout(DRAIN_TIME_MAX, draining).await;
 }
 
 async fn receive(folder: &Folder, key: &Key, body: Body) -> Result<(), StoreError> {

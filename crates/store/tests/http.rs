@@ -74,6 +74,7 @@ async fn only_the_very_url_that_was_signed_opens_anything() {
         let (status, body) = served.put(&url, b"evil").await;
         assert_eq!((status, code(&body)), (403, ErrorCode::InvalidSignature), "{url}");
     }
+    assert_eq!(served.put(&get, &vec![7; 3 << 20]).await.0, 403, "the sender of a large body must get to read why");
     assert_eq!(served.store.stat("a/b.png").await.unwrap(), None);
     assert_eq!(served.put(&put, b"good").await.0, 200);
     assert_eq!(served.http.get(&put).send().await.unwrap().status(), 403, "a PUT URL must not read");

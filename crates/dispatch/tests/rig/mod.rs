@@ -86,6 +86,15 @@ impl Rig {
         self.dispatch.lead(world).await.unwrap();
     }
 
+    /// Waits until the scheduler knows the job.
+    pub(crate) async fn knows(&self, job: &JobId) {
+        let started = std::time::Instant::now();
+        while self.dispatch.verdict(job).await.is_none() {
+            assert!(started.elapsed() < Duration::from_secs(30), "{job} never became known");
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// Calls a worker route.
     pub(crate) async fn worker_call(&self, path: &str, body: &Value) -> (StatusCode, Value) {
         let request = Request::post(path)
