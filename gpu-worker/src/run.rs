@@ -1,5 +1,6 @@
 //! The worker's life: start, claim, run what was claimed, and again, until told to stop.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ pub(crate) struct Worker {
     pub(crate) pipeline: Arc<Mutex<Box<dyn Pipeline>>>,
     pool: PoolName,
     ready: Readiness,
+    /// Whether the log has said that there is no model; it is said once.
+    told_of_no_model: AtomicBool,
 }
 
 /// Runs a worker until `shutdown`; then gives back what it runs, within a step, and returns.
@@ -82,6 +85,7 @@ pub async fn run_with(
         pipeline: Arc::new(Mutex::new(pipeline)),
         pool: config.pool,
         ready,
+        told_of_no_model: AtomicBool::new(false),
     };
     tracing::info!(worker.id = %worker.id, pool = %worker.pool, "the worker starts");
     worker.live(&shutdown).await?;
@@ -115,10 +119,13 @@ impl Worker {
         self.ready.models(!loadable_models.is_empty());
         // An empty list would mean "any model" to the dispatcher.
         if loadable_models.is_empty() {
-            tracing::warn!("no model was found; put a diffusers folder into a models directory");
+            if !self.told_of_no_model.swap(true, Ordering::Relaxed) {
+                tracing::warn!("no model was found; put a diffusers folder into a models directory");
+            }
             tokio::time::sleep(RESCAN_PERIOD).await;
             return Ok(None);
         }
+        self.told_of_no_model.store(false, Ordering::Relaxed);
         let claim = Claim {
             worker: self.id.clone(),
             boot_id: self.boot_id.clone(),

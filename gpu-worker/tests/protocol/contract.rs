@@ -94,6 +94,17 @@ impl Contract {
         Self { shared, address, server }
     }
 
+    /// The program itself, set to call this server. Its token lies in the folder.
+    pub(crate) fn program(&self, models: &Path) -> (tokio::process::Command, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let token = folder.path().join("token");
+        std::fs::write(&token, TOKEN).unwrap();
+        let mut program = tokio::process::Command::new(env!("CARGO_BIN_EXE_gpu-worker"));
+        program.env("TINTYPE_DISPATCH_URL", format!("http://{}", self.address));
+        program.env("TINTYPE_WORKER_TOKEN_FILE", token).env("TINTYPE_MODELS_DIR", models);
+        (program, folder)
+    }
+
     pub(crate) fn give(&self, assignment: Assignment) {
         self.shared.seen.lock().unwrap().waiting.push_back(assignment);
         self.shared.changed.notify_waiters();

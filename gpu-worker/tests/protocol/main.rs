@@ -296,6 +296,24 @@ async fn a_dispatcher_that_is_away_is_waited_for() {
     worker.drain().await;
 }
 
+#[tokio::test]
+async fn the_program_ends_well_on_sigterm_and_says_what_it_lacks() {
+    let contract = Contract::start().await;
+    let (mut program, _folder) = contract.program(&shapes_models());
+    let mut child = program.kill_on_drop(true).spawn().unwrap();
+    contract.give(assignment("job-1", 1));
+    assert!(matches!(contract.finished("job-1").await.outcome, Outcome::Done { .. }));
+    contract.claimed(2).await;
+    let id = child.id().unwrap().to_string();
+    assert!(std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    let ended = tokio::time::timeout(Duration::from_secs(20), child.wait()).await.unwrap().unwrap();
+    assert_eq!(ended.code(), Some(0));
+    let (mut program, _folder) = contract.program(&shapes_models());
+    let refused = program.arg("--dispatch-url=nowhere").output().await.unwrap();
+    assert_ne!(refused.status.code(), Some(0));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("dispatch-url"), "{refused:?}");
+}
+
 fn reason(outcome: &Outcome) -> (FailureReason, bool) {
     match outcome {
         Outcome::Failed { reason, retryable, .. } => (*reason, *retryable),
