@@ -81,6 +81,9 @@ pub struct Args {
     /// How often the leader lease is read or renewed.
     #[arg(long, env = "TINTYPE_LEADER_RETRY", default_value = "2s", value_parser = duration)]
     pub leader_retry: Duration,
+    /// How often workers and pools are reported, if there is news of them.
+    #[arg(long, env = "TINTYPE_REPORT_EVERY", default_value = "30s", value_parser = duration)]
+    pub report_every: Duration,
     /// Write the address listened on to this file once it is.
     #[arg(long)]
     pub port_file: Option<PathBuf>,

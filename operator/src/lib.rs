@@ -10,6 +10,7 @@ pub mod index;
 pub mod lease;
 pub mod metrics;
 pub mod pod;
+pub mod report;
 pub mod resolve;
 pub mod rights;
 mod run;

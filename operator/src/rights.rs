@@ -48,6 +48,27 @@ pub const RIGHTS: &[Right] = &[
         why: "to decide by them",
     },
     Right {
+        scope: Scope::Watched,
+        group: "tintype.dev",
+        resources: &["gpupools/status"],
+        verbs: &["patch"],
+        why: "to count the workers of each pool",
+    },
+    Right {
+        scope: Scope::Own,
+        group: "tintype.dev",
+        resources: &["gpuworkers"],
+        verbs: &["list", "create", "patch", "delete"],
+        why: "to report workers, and to remove the reports of those that are gone",
+    },
+    Right {
+        scope: Scope::Own,
+        group: "tintype.dev",
+        resources: &["gpuworkers/status"],
+        verbs: &["patch"],
+        why: "to report what workers say",
+    },
+    Right {
         scope: Scope::Own,
         group: "coordination.k8s.io",
         resources: &["leases"],

@@ -23,6 +23,7 @@ use crate::index::Index;
 use crate::lease::{Campaign, Leadership};
 use crate::metrics::Metrics;
 use crate::pod::OwnPod;
+use crate::report::Reporter;
 use crate::shell::Shell;
 use crate::term::Term;
 use crate::ttl;
@@ -57,6 +58,9 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> 
     watches::start(&watched, &mut tasks, &changes);
     drop(changes);
     tasks.spawn(ttl::run(client.clone(), Arc::clone(&index), args.finished_ttl.0, leads.clone(), metrics.clone()));
+
+    let reporter = Reporter::new(client.clone(), &namespace, dispatch.clone(), Arc::clone(&index));
+    tasks.spawn(reporter.run(leads.clone(), args.report_every));
 
     let campaign = Campaign {
         api: Campaign::api(client.clone(), &namespace),

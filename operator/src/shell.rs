@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tintype_dispatch::Dispatch;
+use tintype_scheduler::{Observation, Place};
+use tintype_types::JobEvent;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
@@ -58,6 +60,7 @@ impl Shell {
                     let change = change.context("every watch has ended")?;
                     for seen in self.index.change(change) {
                         if leading {
+                            self.announce(&seen);
                             self.dispatch.observe(seen).await.context("the dispatcher has ended")?;
                         }
                     }
@@ -111,5 +114,25 @@ impl Shell {
         self.watched.metrics.leading.set(1);
         self.pod.mark().await;
         Ok(())
+    }
+
+    /// People who wait for a job's end hear of it however it came about; what they know already is dropped.
+    fn announce(&self, seen: &Observation) {
+        let Observation::Job(job) = seen else { return };
+        if job.place != Place::Ended {
+            return;
+        }
+        let Some(status) = self.index.job(&job.id).and_then(|job| job.status.clone()) else { return };
+        let steps = status.progress.map_or(0, |progress| progress.steps);
+        self.dispatch.announce(JobEvent {
+            job: job.id.clone(),
+            state: status.state,
+            attempt: status.attempt,
+            step: steps,
+            steps,
+            failure: status.failure.as_ref().map(|failure| failure.reason),
+            message: status.failure.map(|failure| failure.message),
+            outputs: status.outputs,
+        });
     }
 }

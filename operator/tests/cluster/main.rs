@@ -3,4 +3,5 @@
 mod ends;
 mod happy;
 mod leader;
+mod rights;
 mod support;

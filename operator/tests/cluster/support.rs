@@ -241,6 +241,8 @@ pub(crate) struct Worker {
     pub(crate) url: String,
     pub(crate) id: WorkerId,
     pub(crate) boot: BootId,
+    /// The pool it says it is in.
+    pub(crate) pool: String,
     /// What it says it can load.
     pub(crate) models: Vec<String>,
 }
@@ -252,6 +254,7 @@ impl Worker {
             url: url.to_owned(),
             id: id.into(),
             boot: BootId::from(format!("boot-of-{id}")),
+            pool: "cpu".to_owned(),
             models: vec![MODEL.to_owned()],
         }
     }
@@ -275,7 +278,7 @@ impl Worker {
         let claim = Claim {
             worker: self.id.clone(),
             boot_id: self.boot.clone(),
-            pool: "cpu".into(),
+            pool: self.pool.as_str().into(),
             gpus: vec![Gpu { uuid: "cpu-0".to_owned(), name: "CPU".to_owned(), ..Gpu::default() }],
             resident_models: self.models.clone(),
             loadable_models: self.models.clone(),

@@ -1,0 +1,209 @@
+//! Reports for people: a `GpuWorker` for each worker heard of, and the counts in each pool's status. Nothing is decided
+//! by them, so a failure here is a line in the log and the next round tries again.
+//!
+//! What has not changed is not written: at rest the operator writes nothing but a sign of life every few minutes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::{Api, Client, ResourceExt};
+use serde_json::json;
+use tintype_crds::labels::MANAGER_REPORTER;
+use tintype_crds::{GROUP, GpuPool, GpuPoolStatus, GpuWorker, GpuWorkerStatus, VERSION};
+use tintype_dispatch::{Dispatch, WorkerSeen};
+use tintype_types::Timestamp;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+use crate::convert::{now, to_time};
+use crate::index::Index;
+use crate::lease::Leadership;
+
+/// A worker that says nothing new is written again after this, so that its age can be trusted.
+const SIGN_OF_LIFE: Duration = Duration::from_mins(5);
+/// Longest one round may take.
+const ROUND_TIMEOUT: Duration = Duration::from_mins(1);
+/// Steps in which free memory is told: it moves with every picture.
+const VRAM_STEP_BYTES: u64 = 1 << 30;
+/// A worker counts in its pool's status while it was heard of within this.
+const LATELY: Duration = Duration::from_mins(2);
+/// Longest name of an object that is also a label.
+const NAME_CHARS_MAX: usize = 63;
+
+/// Writes reports while this replica leads.
+pub struct Reporter {
+    workers: Api<GpuWorker>,
+    pools: Api<GpuPool>,
+    namespace: String,
+    dispatch: Dispatch,
+    index: Arc<Index>,
+    /// What was written last of each worker, and when.
+    told: BTreeMap<String, (GpuWorkerStatus, Timestamp)>,
+}
+
+impl Reporter {
+    /// Reports of the workers of this dispatcher, in this namespace.
+    pub fn new(client: Client, namespace: &str, dispatch: Dispatch, index: Arc<Index>) -> Self {
+        let workers = Api::namespaced(client.clone(), namespace);
+        let (pools, told) = (Api::all(client), BTreeMap::new());
+        Self { workers, pools, namespace: namespace.to_owned(), dispatch, index, told }
+    }
+
+    /// Runs for ever, a round every `pause`; does nothing while another replica leads.
+    pub async fn run(mut self, mut leadership: watch::Receiver<Leadership>, pause: Duration) {
+        while leadership.wait_for(|now| matches!(now, Leadership::Leading { .. })).await.is_ok() {
+            match timeout(ROUND_TIMEOUT, self.round()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!(error = format!("{error:#}"), "workers could not be reported"),
+                Err(_) => tracing::warn!("reporting workers took too long and was given up for now"),
+            }
+            sleep(pause).await;
+        }
+    }
+
+    async fn round(&mut self) -> anyhow::Result<()> {
+        let seen = self.dispatch.workers().await;
+        for worker in &seen {
+            self.report(worker).await.context("writing a GpuWorker")?;
+        }
+        self.forget(&seen).await.context("deleting the GpuWorker of a silent worker")?;
+        self.count(&seen).await.context("writing the status of a GpuPool")
+    }
+
+    async fn report(&mut self, worker: &WorkerSeen) -> Result<(), kube::Error> {
+        let name = object_name(worker.worker.as_str());
+        let status = status_of(worker);
+        let at = now();
+        match self.told.get(&name) {
+            Some((before, when)) if same(before, &status) && at.since(*when) < SIGN_OF_LIFE => return Ok(()),
+            Some(_) => {}
+            None => {
+                let spec = json!({ "worker": worker.worker, "pool": worker.pool });
+                let params = PatchParams::apply(MANAGER_REPORTER).force();
+                self.workers.patch(&name, &params, &Patch::Apply(self.body(&name, "spec", &spec))).await?;
+            }
+        }
+        let params = PatchParams::apply(MANAGER_REPORTER).force();
+        let body = self.body(&name, "status", &json!(status));
+        self.workers.patch_status(&name, &params, &Patch::Apply(body)).await?;
+        self.told.insert(name, (status, at));
+        Ok(())
+    }
+
+    fn body(&self, name: &str, part: &str, value: &serde_json::Value) -> serde_json::Value {
+        json!({
+            "apiVersion": format!("{GROUP}/{VERSION}"), "kind": "GpuWorker",
+            "metadata": { "name": name, "namespace": self.namespace }, part: value,
+        })
+    }
+
+    /// Removes the reports of workers nobody has heard of for long, those of earlier leaders included.
+    async fn forget(&mut self, seen: &[WorkerSeen]) -> Result<(), kube::Error> {
+        let known: BTreeSet<_> = seen.iter().map(|worker| object_name(worker.worker.as_str())).collect();
+        for object in self.workers.list(&ListParams::default()).await? {
+            let silent = object.status.as_ref().and_then(|status| status.last_heard.as_ref());
+            let silent = silent.is_none_or(|heard| now().since(crate::convert::from_time(heard)) > SIGN_OF_LIFE * 2);
+            if silent && !known.contains(&object.name_any()) {
+                match self.workers.delete(&object.name_any(), &DeleteParams::default()).await {
+                    Ok(_) => {}
+                    Err(kube::Error::Api(status)) if status.code == 404 => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        self.told.retain(|name, _| known.contains(name));
+        Ok(())
+    }
+
+    async fn count(&self, seen: &[WorkerSeen]) -> Result<(), kube::Error> {
+        let at = now();
+        for (name, generation, before) in self.index.pools() {
+            let here = seen.iter().filter(|w| w.pool.as_str() == name && at.since(w.last_heard) < LATELY);
+            let (mut workers, mut gpus) = (0, 0);
+            for worker in here {
+                workers += 1;
+                gpus += u32::try_from(worker.gpus.len()).unwrap_or(u32::MAX);
+            }
+            let status = GpuPoolStatus { observed_generation: generation, workers, gpus };
+            if status == before {
+                continue;
+            }
+            let params = PatchParams::apply(MANAGER_REPORTER).force();
+            let body = json!({
+                "apiVersion": format!("{GROUP}/{VERSION}"), "kind": "GpuPool",
+                "metadata": { "name": name }, "status": status,
+            });
+            match self.pools.patch_status(&name, &params, &Patch::Apply(body)).await {
+                Ok(_) => {}
+                Err(kube::Error::Api(status)) if status.code == 404 => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn status_of(worker: &WorkerSeen) -> GpuWorkerStatus {
+    GpuWorkerStatus {
+        gpus: worker.gpus.iter().take(64).cloned().collect(),
+        resident_models: worker.resident_models.iter().take(64).cloned().collect(),
+        last_heard: Some(to_time(worker.last_heard)),
+    }
+}
+
+/// Whether a report says what the last one did, but for what moves all the time.
+fn same(before: &GpuWorkerStatus, after: &GpuWorkerStatus) -> bool {
+    let steady = |status: &GpuWorkerStatus| {
+        let gpus = status.gpus.iter();
+        let gpus: Vec<_> = gpus.map(|g| (g.uuid.clone(), g.vram_free_bytes / VRAM_STEP_BYTES, g.xid_count)).collect();
+        (gpus, status.resident_models.clone())
+    };
+    steady(before) == steady(after)
+}
+
+/// The worker's name as an object may be called: what is not allowed becomes `-`, and then a number made from the whole
+/// name keeps two workers apart.
+fn object_name(worker: &str) -> String {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let fits = !worker.is_empty() && worker.len() <= NAME_CHARS_MAX && worker.chars().all(allowed);
+    if fits && !worker.starts_with('-') && !worker.ends_with('-') {
+        return worker.to_owned();
+    }
+    let hash = worker.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    let lower = worker.to_ascii_lowercase();
+    let plain: String = lower.chars().map(|c| if allowed(c) { c } else { '-' }).take(NAME_CHARS_MAX - 11).collect();
+    format!("w-{}-{hash:08x}", plain.trim_matches('-')).replace("--", "-")
+}
+
+#[cfg(test)]
+mod tests {
+    use tintype_types::worker::Gpu;
+
+    use super::*;
+
+    #[test]
+    fn every_worker_has_an_object_name_of_its_own() {
+        assert_eq!(object_name("worker-0"), "worker-0");
+        for worker in ["", "Host_A/0", "-x-", "host.a", &"x".repeat(300), "é"] {
+            let name = object_name(worker);
+            assert!(name.len() <= NAME_CHARS_MAX && name.starts_with('w') && !name.ends_with('-'), "{name}");
+            assert!(name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'), "{name}");
+        }
+        assert_ne!(object_name("Host_A"), object_name("host_a"));
+    }
+
+    #[test]
+    fn what_moves_all_the_time_is_no_news() {
+        let with = |free: u64, model: &str| GpuWorkerStatus {
+            gpus: vec![Gpu { uuid: "g".to_owned(), vram_free_bytes: free, ..Gpu::default() }],
+            resident_models: vec![model.to_owned()],
+            last_heard: Some(to_time(Timestamp(free))),
+        };
+        assert!(same(&with(5_000, "a"), &with(90_000, "a")));
+        assert!(!same(&with(5_000, "a"), &with(9 << 30, "a")));
+        assert!(!same(&with(5_000, "a"), &with(5_000, "b")));
+    }
+}
