@@ -67,7 +67,8 @@ impl Knobs {
             drop,
             refuse,
             lose_ack,
-            stale,
+            // Remembering ended jobs is what tells a late event from news; a scheduler that remembers two needs order.
+            stale: if config.ended_kept_max < 10 { 0 } else { stale },
             fail,
             cancel,
             delete,

@@ -228,6 +228,11 @@ impl Shell {
             Some(Written::Done(row)) => {
                 let version = self.versions.entry(id.clone()).or_default();
                 *version = (*version).max(row.version);
+                for next in self.writes.get_mut(&id).into_iter().flatten() {
+                    if next.version == write.version {
+                        next.version = row.version;
+                    }
+                }
                 if self.echo {
                     self.see_job(now, row.seen);
                 }
@@ -272,7 +277,9 @@ impl Shell {
                 let _ = writeln!(trace, "{now}   {decision:?}");
             }
             self.check_decision(now, &decision);
-            let mut write = Write { decision: decision.clone(), version: 0, claim: None, finish: None };
+            // The version the decision was made from, not the one there is when its turn to be written comes.
+            let version = self.versions.get(about(&decision).0).copied().unwrap_or_default();
+            let mut write = Write { decision: decision.clone(), version, claim: None, finish: None };
             match &mut decision {
                 Decision::Cancel { .. } | Decision::Preempt { .. } => continue,
                 Decision::Assign { job, attempt, worker, .. } => {
@@ -309,9 +316,8 @@ impl Shell {
     }
 
     fn send_first(&mut self, id: &JobId) {
-        let version = self.versions.get(id).copied().unwrap_or_default();
         if let Some(write) = self.writes.get(id).and_then(VecDeque::front) {
-            self.effects.push(Effect::Write(Write { version, ..write.clone() }));
+            self.effects.push(Effect::Write(write.clone()));
         }
     }
 

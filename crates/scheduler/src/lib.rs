@@ -6,7 +6,8 @@
 //! What its shell has to do:
 //! - tell it every fact once it is seen, and [`Observation::Tick`] no later than [`Scheduler::next_deadline`];
 //! - carry decisions out in order, those about one job one after the other: *write first, tell second*. A write that
-//!   was refused or whose answer was lost is told as [`Observation::WriteFailed`]; the shell never retries by itself.
+//!   was refused (compare with the version the decision was made from, carried forward over our own writes) or whose
+//!   answer was lost is told as [`Observation::WriteFailed`]; the shell never retries by itself.
 //!   A written record may be told back at once as [`Observation::Job`]; it need not wait for the watch;
 //! - answer a claim only with an `Assign` that is written. If the write fails, end the claim empty. An `Assign` of an
 //!   attempt the record already shows for that worker is the same assignment told again: written, so tell it;
