@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cluster::{NAMESPACE, installed};
 
 /// Time to take the lease beside other tests.
-const LEADS_WITHIN: Duration = Duration::from_secs(60);
+const LEADS_WITHIN: Duration = Duration::from_mins(1);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 
 #[tokio::test]
