@@ -129,13 +129,16 @@ type Right = (&'static str, bool, &'static str, &'static str, &'static str);
 fn the_api_server_gives_each_program_its_rights_and_no_more() {
     const OPERATOR: &str = "tintype-operator";
     const WORKER: &str = "tintype-worker";
-    const RIGHTS: [Right; 22] = [
+    const RIGHTS: [Right; 25] = [
         (OPERATOR, true, "watch", "generationjobs.tintype.dev", "elsewhere"),
         (OPERATOR, true, "delete", "generationjobs.tintype.dev", "elsewhere"),
         (OPERATOR, true, "patch", "generationjobs.tintype.dev/status", "elsewhere"),
         (OPERATOR, true, "watch", "gpupools.tintype.dev", ""),
         (OPERATOR, true, "list", "diffusionmodels.tintype.dev", ""),
         (OPERATOR, true, "list", "generationqueues.tintype.dev", "elsewhere"),
+        (OPERATOR, true, "patch", "gpupools.tintype.dev/status", ""),
+        (OPERATOR, true, "create", "gpuworkers.tintype.dev", NAMESPACE),
+        (OPERATOR, false, "create", "gpuworkers.tintype.dev", "elsewhere"),
         (OPERATOR, true, "create", "leases.coordination.k8s.io", NAMESPACE),
         (OPERATOR, true, "update", "leases.coordination.k8s.io/tintype-operator", NAMESPACE),
         (OPERATOR, false, "update", "leases.coordination.k8s.io/another", NAMESPACE),
