@@ -150,6 +150,9 @@ impl Shell {
                 self.effects.push(Effect::Reply(line, reply));
             }
             Request::Finish { job, attempt, outcome } => {
+                if let Some((_, ran)) = self.life.get_mut(&(job.clone(), attempt)) {
+                    ran.get_or_insert((id.clone(), line.boot));
+                }
                 let told = if self.bug == Some(Bug::FinishNotFenced) {
                     self.brain.progress(&job).map_or(attempt, |(current, ..)| current)
                 } else {
