@@ -5,3 +5,4 @@ mod happy;
 mod leader;
 mod rights;
 mod support;
+mod writer;
