@@ -29,6 +29,8 @@ create table generation (
     cancelled_ms bigint,
     finished_ms bigint,
     settled_ms bigint,
+    -- When the cluster was told that the money is settled, so that it may let go of the job.
+    released_ms bigint,
     -- When an answer to the request that made it was written; a declared retry joins a job whose answer was not.
     answered_ms bigint,
     constraint generation_failure_when_failed check ((state = 'Failed') = (failure is not null)),
@@ -39,6 +41,9 @@ create index generation_by_account on generation (account, id desc);
 create index generation_open on generation (account) where finished_ms is null;
 create index generation_unsubmitted on generation (id) where submitted_ms is null and finished_ms is null;
 create index generation_unsettled on generation (id) where finished_ms is not null and settled_ms is null;
+create index generation_unreleased on generation (id)
+    where settled_ms is not null and released_ms is null and cluster_uid is not null;
+create index generation_cancelling on generation (id) where cancelled_ms is not null and finished_ms is null;
 create index generation_retry on generation (api_key, body_sha256, id desc) where answered_ms is null;
 
 -- A terminal state never changes; the attempt, the fencing token, never falls.

@@ -1,5 +1,23 @@
 //! The front door: users, keys, credits, image endpoints; submits and settles jobs.
 
 pub mod database;
+pub mod keys;
 pub mod ledger;
 pub mod price;
+pub mod records;
+
+mod args;
+mod board;
+mod clock;
+mod cluster;
+mod error;
+mod http;
+mod jobs;
+mod lock;
+mod metrics;
+mod reconcile;
+mod run;
+mod state;
+
+pub use args::{Args, Chore, Cli, ClusterKind, LocalArgs};
+pub use run::run;

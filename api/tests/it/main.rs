@@ -2,6 +2,11 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test's helpers stop the test like the test itself does")]
 
+mod crash;
+mod front;
 mod ledger_model;
 mod ledger_sql;
+mod lifecycle;
+mod rig;
 mod support;
+mod worker;

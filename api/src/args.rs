@@ -1,0 +1,175 @@
+//! The command line: flags and the environment variables behind them.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args as Flags, Parser, Subcommand, ValueEnum};
+
+/// The API: users, keys, credits, image endpoints.
+#[derive(Debug, Parser)]
+#[command(name = "api", version, about, subcommand_negates_reqs = true, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    /// A chore instead of running.
+    #[command(subcommand)]
+    pub chore: Option<Chore>,
+    /// How to run.
+    #[command(flatten)]
+    pub run: Option<Args>,
+}
+
+/// What it can do beside running.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Chore {
+    /// Bring the database schema up to date, and end.
+    Migrate {
+        /// The database.
+        #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+        database_url: String,
+    },
+}
+
+/// Where jobs run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ClusterKind {
+    /// On this machine: workers claim from this process, Postgres is the record.
+    Local,
+    /// In a Kubernetes cluster: jobs are GenerationJob objects, the operator places them.
+    Kubernetes,
+}
+
+/// How to run.
+#[derive(Clone, Debug, Flags)]
+pub struct Args {
+    /// Where clients reach this program; in local mode workers too.
+    #[arg(long, env = "TINTYPE_LISTEN", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+    /// Write the address listened on to this file once requests are served.
+    #[arg(long)]
+    pub port_file: Option<PathBuf>,
+    /// The PostgreSQL database.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    pub database_url: String,
+    /// Bring the database schema up to date at the start.
+    #[arg(long, env = "TINTYPE_AUTO_MIGRATE", default_value_t = true, action = clap::ArgAction::Set)]
+    pub auto_migrate: bool,
+    /// Where jobs run.
+    #[arg(long, env = "TINTYPE_CLUSTER", value_enum, default_value = "local")]
+    pub cluster: ClusterKind,
+    /// Folder of the image store.
+    #[arg(long, env = "TINTYPE_STORE_DIR")]
+    pub store_dir: PathBuf,
+    /// File with the secret store URLs are signed with, 32 bytes or more; made when absent. The operator has the same.
+    #[arg(long, env = "TINTYPE_STORE_SECRET_FILE")]
+    pub store_secret_file: PathBuf,
+    /// Where workers and browsers reach the image store. Left out: the address listened on.
+    #[arg(long, env = "TINTYPE_PUBLIC_URL")]
+    pub public_url: Option<String>,
+    /// File with the administrator's token. Left out: no users can be made over HTTP.
+    #[arg(long, env = "TINTYPE_ADMIN_TOKEN_FILE")]
+    pub admin_token_file: Option<PathBuf>,
+    /// How long a request for pictures is held open, in seconds; then it is answered 504 and the job goes on.
+    #[arg(long, env = "TINTYPE_WAIT_SECONDS", default_value_t = 55, value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub wait_seconds: u64,
+    /// Another name for a model, as NAME=MODEL, such as gpt-image-1=tintype/shapes; may be given several times.
+    #[arg(long = "model-alias", env = "TINTYPE_MODEL_ALIASES", value_delimiter = ',', value_parser = alias)]
+    pub model_aliases: Vec<(String, String)>,
+    /// Local mode: file with the token workers show.
+    #[arg(long, env = "TINTYPE_WORKER_TOKEN_FILE")]
+    pub worker_token_file: Option<PathBuf>,
+    /// Local mode: folders that hold models in diffusers layout; may be given several times.
+    #[arg(long = "models-dir", env = "TINTYPE_MODELS_DIR", value_delimiter = ':')]
+    pub models_dirs: Vec<PathBuf>,
+    /// Local mode: how long an attempt may go unheard before another worker gets it, in milliseconds.
+    #[arg(long, env = "TINTYPE_LEASE_MS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(100..=600_000))]
+    pub lease_ms: u64,
+    /// Kubernetes mode: a kubeconfig file. Left out: the usual places, then the pod's own account.
+    #[arg(long, env = "TINTYPE_KUBECONFIG")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Kubernetes mode: namespace jobs are made in. Left out: the one the account belongs to.
+    #[arg(long, env = "TINTYPE_NAMESPACE")]
+    pub namespace: Option<String>,
+    /// Kubernetes mode: where the operator serves progress, such as http://tintype-operator:8080.
+    #[arg(long, env = "TINTYPE_DISPATCH_URL")]
+    pub dispatch_url: Option<String>,
+    /// Kubernetes mode: file with the token the operator wants from readers.
+    #[arg(long, env = "TINTYPE_DISPATCH_TOKEN_FILE")]
+    pub dispatch_token_file: Option<PathBuf>,
+}
+
+/// What `tintype up` says about the API it runs.
+#[derive(Clone, Debug)]
+pub struct LocalArgs {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// See [`Args::port_file`].
+    pub port_file: PathBuf,
+    /// See [`Args::database_url`].
+    pub database_url: String,
+    /// See [`Args::store_dir`].
+    pub store_dir: PathBuf,
+    /// See [`Args::store_secret_file`].
+    pub store_secret_file: PathBuf,
+    /// See [`Args::worker_token_file`].
+    pub worker_token_file: PathBuf,
+    /// See [`Args::admin_token_file`].
+    pub admin_token_file: PathBuf,
+    /// See [`Args::models_dirs`].
+    pub models_dirs: Vec<PathBuf>,
+    /// See [`Args::lease_ms`].
+    pub lease: Duration,
+}
+
+impl Args {
+    /// Everything on one machine.
+    pub fn local(local: LocalArgs) -> Self {
+        Self {
+            listen: local.listen,
+            port_file: Some(local.port_file),
+            database_url: local.database_url,
+            auto_migrate: true,
+            cluster: ClusterKind::Local,
+            store_dir: local.store_dir,
+            store_secret_file: local.store_secret_file,
+            public_url: None,
+            admin_token_file: Some(local.admin_token_file),
+            wait_seconds: 55,
+            model_aliases: Vec::new(),
+            worker_token_file: Some(local.worker_token_file),
+            models_dirs: local.models_dirs,
+            lease_ms: u64::try_from(local.lease.as_millis()).unwrap_or(u64::MAX),
+            kubeconfig: None,
+            namespace: None,
+            dispatch_url: None,
+            dispatch_token_file: None,
+        }
+    }
+}
+
+fn alias(text: &str) -> Result<(String, String), String> {
+    let wrong = || format!("`{text}` is not an alias; write NAME=MODEL");
+    let (name, model) = text.split_once('=').ok_or_else(wrong)?;
+    if name.is_empty() || model.is_empty() { Err(wrong()) } else { Ok((name.to_owned(), model.to_owned())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_chore_needs_no_other_flags_and_running_needs_its_own() {
+        assert!(Cli::try_parse_from(["api", "migrate", "--database-url", "postgres://x"]).unwrap().chore.is_some());
+        assert!(Cli::try_parse_from(["api", "--database-url", "postgres://x"]).is_err());
+        let line = "api --database-url u --store-dir d --store-secret-file s --model-alias a=b";
+        let args = Cli::try_parse_from(line.split(' ')).unwrap().run.unwrap();
+        assert_eq!(args.model_aliases, [("a".to_owned(), "b".to_owned())]);
+        assert_eq!(args.cluster, ClusterKind::Local);
+    }
+}

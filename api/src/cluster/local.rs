@@ -1,0 +1,301 @@
+//! One machine: Postgres is the record, the dispatcher runs in this process, workers and pictures are served beside
+//! the API.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use anyhow::Context;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use sqlx::PgPool;
+use tintype_dispatch::{Dispatch, DispatchConfig, Record, WriteError, WriteFuture, Written};
+use tintype_scheduler::{Decision, JobSeen, ModelSeen, Observation, Place, WorldSeen};
+use tintype_store::Store;
+use tintype_types::{Attempt, JobEvent, JobId, JobState, ModelCard, PoolName, QueueKey, Timestamp};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{Cluster, ClusterError, Reply, catalogue};
+use crate::board::Board;
+use crate::clock;
+use crate::reconcile::Bells;
+use crate::records::generation::{self, Generation};
+use crate::records::progress::{self, Fence};
+
+/// How often the models directories are looked through.
+const SCAN_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The cluster that is this process.
+#[derive(Debug)]
+pub(crate) struct Local {
+    dispatch: Dispatch,
+    store: Store,
+    models: Arc<RwLock<BTreeMap<String, ModelCard>>>,
+    changed: Arc<Changed>,
+}
+
+/// What it takes to start one.
+pub(crate) struct LocalConfig {
+    pub(crate) dispatch: DispatchConfig,
+    pub(crate) models_dirs: Vec<PathBuf>,
+    pub(crate) pool: PgPool,
+    pub(crate) store: Store,
+    pub(crate) board: Board,
+    pub(crate) bells: Bells,
+    pub(crate) registry: prometheus::Registry,
+}
+
+impl Local {
+    /// Starts the dispatcher from what Postgres holds. Its tasks end with `stop`.
+    pub(crate) async fn start(config: LocalConfig, stop: &CancellationToken) -> anyhow::Result<Self> {
+        let LocalConfig { dispatch, models_dirs, pool, store, board, bells, registry } = config;
+        let changed = Arc::new(Changed::default());
+        let record = LocalRecord { pool: pool.clone(), changed: Arc::clone(&changed), board, bells };
+        let (dispatch, task) = Dispatch::start(dispatch, Arc::new(record), store.clone(), &registry)
+            .context("cannot start the dispatcher")?;
+        let found = scan(models_dirs.clone()).await;
+        if found.is_empty() {
+            tracing::warn!("no models found; requests will be refused until there are some");
+        }
+        let jobs = generation::open(&pool).await.context("cannot read the jobs that have not ended")?;
+        tracing::info!(jobs = jobs.len(), models = found.len(), "taking up the work");
+        let world = WorldSeen {
+            jobs: jobs.iter().map(job_seen).collect(),
+            models: found.values().map(model_seen).collect(),
+            ..WorldSeen::default()
+        };
+        dispatch.lead(world).await.context("the dispatcher has ended")?;
+        let models = Arc::new(RwLock::new(found));
+        let local =
+            Self { dispatch: dispatch.clone(), store, models: Arc::clone(&models), changed: Arc::clone(&changed) };
+        tokio::spawn(stop.clone().run_until_cancelled_owned(forward(changed, pool, dispatch.clone())));
+        tokio::spawn(stop.clone().run_until_cancelled_owned(rescan(models_dirs, models, dispatch.clone())));
+        let stop = stop.clone();
+        tokio::spawn(async move {
+            stop.cancelled().await;
+            dispatch.shutdown().await;
+            // It has nothing left to say.
+            let _ = task.await;
+        });
+        Ok(local)
+    }
+
+    fn tell(&self, job: &Generation) {
+        self.changed.push(job.id);
+    }
+}
+
+impl Cluster for Local {
+    fn submit<'a>(&'a self, job: &'a Generation) -> Reply<'a, Option<String>> {
+        Box::pin(async move {
+            self.dispatch
+                .observe(Observation::Job(Box::new(job_seen(job))))
+                .await
+                .map_err(|error| ClusterError::Unavailable(error.to_string()))?;
+            Ok(None)
+        })
+    }
+
+    fn cancel<'a>(&'a self, job: &'a Generation) -> Reply<'a, ()> {
+        self.tell(job);
+        Box::pin(async { Ok(()) })
+    }
+
+    fn watch<'a>(&'a self, job: &'a Generation) -> Reply<'a, BoxStream<'static, JobEvent>> {
+        let watch =
+            self.dispatch.watch_job(&job.job_id()).map_err(|error| ClusterError::Unavailable(error.to_string()));
+        Box::pin(async move { Ok(watch?.into_stream().boxed()) })
+    }
+
+    fn release<'a>(&'a self, _job: &'a Generation) -> Reply<'a, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn exists<'a>(&'a self, _job: &'a Generation) -> Reply<'a, bool> {
+        // The row is the job.
+        Box::pin(async { Ok(true) })
+    }
+
+    fn models(&self) -> Vec<ModelCard> {
+        self.models.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    fn is_ready(&self) -> bool {
+        self.dispatch.is_leading()
+    }
+
+    fn routes(&self) -> axum::Router {
+        self.dispatch.worker_router().merge(self.store.router())
+    }
+}
+
+/// Jobs whose row has changed since the scheduler was told. A set: a job that changes twice is told once.
+#[derive(Debug, Default)]
+struct Changed {
+    jobs: Mutex<BTreeSet<Uuid>>,
+    bell: Notify,
+}
+
+impl Changed {
+    fn push(&self, job: Uuid) {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).insert(job);
+        self.bell.notify_one();
+    }
+
+    fn take(&self) -> BTreeSet<Uuid> {
+        std::mem::take(&mut *self.jobs.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Tells the scheduler of changed rows, as a watch would.
+async fn forward(changed: Arc<Changed>, pool: PgPool, dispatch: Dispatch) {
+    /// Pause after the database failed.
+    const PAUSE: Duration = Duration::from_millis(500);
+    loop {
+        changed.bell.notified().await;
+        for id in changed.take() {
+            match generation::find(&pool, id).await {
+                Ok(Some(job)) => {
+                    if job.state.is_terminal() {
+                        // Those who watch hear how it ended before the scheduler forgets the job.
+                        dispatch.announce(job.event());
+                    }
+                    if dispatch.observe(Observation::Job(Box::new(job_seen(&job)))).await.is_err() {
+                        return;
+                    }
+                }
+                Ok(None) => {
+                    if dispatch.observe(Observation::JobGone(JobId(id.to_string()))).await.is_err() {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(job.id = %id, %error, "cannot read a changed job; trying again");
+                    tokio::time::sleep(PAUSE).await;
+                    changed.push(id);
+                }
+            }
+        }
+    }
+}
+
+async fn scan(directories: Vec<PathBuf>) -> BTreeMap<String, ModelCard> {
+    // Only a panic in it could fail this; an empty catalogue is then as good as any.
+    tokio::task::spawn_blocking(move || catalogue::scan(&directories)).await.unwrap_or_default()
+}
+
+async fn rescan(directories: Vec<PathBuf>, models: Arc<RwLock<BTreeMap<String, ModelCard>>>, dispatch: Dispatch) {
+    loop {
+        tokio::time::sleep(SCAN_INTERVAL).await;
+        let found = scan(directories.clone()).await;
+        let before = std::mem::replace(&mut *models.write().unwrap_or_else(PoisonError::into_inner), found.clone());
+        let gone = before.keys().filter(|name| !found.contains_key(*name)).cloned().map(Observation::ModelGone);
+        let new = found.values().filter(|card| before.get(&card.name) != Some(*card));
+        for seen in new.map(|card| Observation::Model(model_seen(card))).chain(gone) {
+            if dispatch.observe(seen).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn model_seen(card: &ModelCard) -> ModelSeen {
+    ModelSeen { name: card.name.clone(), vram_bytes: card.vram_bytes }
+}
+
+fn job_seen(job: &Generation) -> JobSeen {
+    JobSeen {
+        id: job.job_id(),
+        queue: QueueKey(job.account.to_string()),
+        priority: job.priority,
+        model: job.request.model.clone(),
+        pool: job.pool.clone().map(PoolName),
+        work_steps: job.request.steps.saturating_mul(job.request.images),
+        submitted: job.created,
+        place: match (job.state, &job.worker) {
+            (JobState::Complete | JobState::Failed, _) => Place::Ended,
+            (JobState::Assigned | JobState::Running, Some(worker)) => Place::Assigned(worker.clone()),
+            (JobState::Assigned | JobState::Running | JobState::Queued | JobState::Preempted, _) => Place::Queued,
+        },
+        attempt: job.attempt,
+        failed_attempts: job.failed_attempts,
+        not_before: job.not_before,
+        cancelled: job.cancelled.is_some(),
+    }
+}
+
+/// Postgres as the dispatcher's record.
+struct LocalRecord {
+    pool: PgPool,
+    changed: Arc<Changed>,
+    board: Board,
+    bells: Bells,
+}
+
+impl Record for LocalRecord {
+    fn write(&self, decision: Decision) -> WriteFuture<'_> {
+        Box::pin(async move {
+            let (job, attempt) = subject(&decision);
+            let job: Uuid =
+                job.as_str().parse().map_err(|_| WriteError::Refused(format!("{job} is no job of ours")))?;
+            let result = self.carry_out(Fence { job, attempt }, decision, clock::now()).await;
+            if !matches!(result, Err(WriteError::Unavailable(_))) {
+                // Refused: the scheduler is told what the row says instead.
+                self.changed.push(job);
+                self.board.wake(job);
+            }
+            result
+        })
+    }
+}
+
+impl LocalRecord {
+    async fn carry_out(&self, fence: Fence, decision: Decision, now: Timestamp) -> Result<Written, WriteError> {
+        let pool = &self.pool;
+        let written = match decision {
+            Decision::Assign { worker, .. } => {
+                let request = progress::assign(pool, fence, &worker, now).await.map_err(unavailable)?;
+                return match request {
+                    Some(request) => Ok(Written::Assigned(Box::new(request))),
+                    None => Err(refused(fence)),
+                };
+            }
+            Decision::Progress { step, steps, .. } => progress::advance(pool, fence, step, steps).await,
+            Decision::Requeue { not_before, message, failed_attempts, .. } => {
+                let how = progress::Requeue { not_before, message: &message, failed_attempts };
+                progress::requeue(pool, fence, &how).await
+            }
+            Decision::Fail { reason, message, .. } => progress::fail(pool, fence, reason, &message, now).await,
+            Decision::Complete { outputs, gpu_ms, .. } => progress::complete(pool, fence, &outputs, gpu_ms, now).await,
+            Decision::Cancel { .. } | Decision::Preempt { .. } => Ok(true),
+        };
+        if !written.map_err(unavailable)? {
+            return Err(refused(fence));
+        }
+        self.bells.settle.notify_one();
+        Ok(Written::Recorded)
+    }
+}
+
+fn subject(decision: &Decision) -> (JobId, Attempt) {
+    match decision {
+        Decision::Assign { job, attempt, .. }
+        | Decision::Progress { job, attempt, .. }
+        | Decision::Requeue { job, attempt, .. }
+        | Decision::Fail { job, attempt, .. }
+        | Decision::Complete { job, attempt, .. }
+        | Decision::Cancel { job, attempt, .. }
+        | Decision::Preempt { job, attempt } => (job.clone(), *attempt),
+    }
+}
+
+fn unavailable(error: sqlx::Error) -> WriteError {
+    WriteError::Unavailable(error.to_string())
+}
+
+fn refused(fence: Fence) -> WriteError {
+    WriteError::Refused(format!("attempt {} of job {} is not the current one", fence.attempt, fence.job))
+}

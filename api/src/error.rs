@@ -1,0 +1,117 @@
+//! Refusals and faults as HTTP answers: the shared error body, its status, and nothing of our insides.
+
+use axum::Json;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use tintype_types::{ErrorCode, RequestError};
+
+use crate::http::request_id;
+use crate::ledger::sql::LedgerSqlError;
+
+/// Tells OpenAI's clients whether repeating could help.
+pub(crate) const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+
+/// Why a request is not answered with what was asked for.
+#[derive(Debug)]
+pub(crate) struct ApiError {
+    code: ErrorCode,
+    message: String,
+    param: Option<String>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl ApiError {
+    pub(crate) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), param: None, headers: Vec::new() }
+    }
+
+    /// A field is at fault.
+    pub(crate) fn invalid(param: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::new(ErrorCode::InvalidRequest, message).with_param(param)
+    }
+
+    /// Our fault: logged here with its causes, told as an id.
+    pub(crate) fn internal(what: &str, error: impl Into<anyhow::Error>) -> Self {
+        let error = error.into();
+        let id = request_id::current();
+        tracing::error!(request.id = %id, error = format!("{error:#}"), "{what}");
+        Self::new(ErrorCode::Internal, format!("something broke on our side; request {id} finds it in our log"))
+    }
+
+    /// No such thing, or somebody else's.
+    pub(crate) fn not_found(what: &str) -> Self {
+        Self::new(ErrorCode::NotFound, format!("there is no such {what}, or it is not yours"))
+    }
+
+    pub(crate) fn with_param(mut self, param: impl Into<String>) -> Self {
+        self.param = Some(param.into());
+        self
+    }
+
+    pub(crate) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    pub(crate) fn retry_after(self, seconds: u64) -> Self {
+        self.with_header(header::RETRY_AFTER, HeaderValue::from(seconds))
+    }
+
+    /// Names the field as another dialect does.
+    pub(crate) fn rename_param(mut self, rename: impl Fn(&str) -> &str) -> Self {
+        self.param = self.param.map(|param| rename(&param).to_owned());
+        self
+    }
+
+    #[cfg(test)]
+    pub(crate) fn param(&self) -> Option<&str> {
+        self.param.as_deref()
+    }
+
+    /// For errors that a repeat cannot mend.
+    pub(crate) fn final_answer(self) -> Self {
+        self.with_header(SHOULD_RETRY, HeaderValue::from_static("false"))
+    }
+}
+
+impl From<sqlx::Error> for ApiError {
+    fn from(error: sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_) => {
+                tracing::warn!(request.id = %request_id::current(), %error, "the database is out of reach");
+                Self::new(ErrorCode::Unavailable, "the database cannot be reached now; repeat in a moment")
+                    .retry_after(1)
+            }
+            other => Self::internal("a database statement failed", other),
+        }
+    }
+}
+
+impl From<LedgerSqlError> for ApiError {
+    fn from(error: LedgerSqlError) -> Self {
+        match error {
+            LedgerSqlError::Database(error) => error.into(),
+            other => Self::internal("the ledger refused what it never should", other),
+        }
+    }
+}
+
+impl From<RequestError> for ApiError {
+    fn from(error: RequestError) -> Self {
+        Self::invalid(error.param, error.message)
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let Self { code, message, param, headers } = self;
+        let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut body = code.body(message);
+        body.error.param = param;
+        let mut response = (status, Json(body)).into_response();
+        for (name, value) in headers {
+            response.headers_mut().insert(name, value);
+        }
+        response
+    }
+}

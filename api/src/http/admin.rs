@@ -1,0 +1,63 @@
+//! The administrator's token: a file, compared in constant time. Whoever can read the file may make users.
+
+use std::path::Path;
+
+use anyhow::Context;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use tintype_types::ErrorCode;
+
+use super::auth::bearer;
+use crate::error::ApiError;
+use crate::state::App;
+
+/// Shortest token taken, in bytes: less can be guessed.
+const TOKEN_BYTES_MIN: usize = 16;
+
+/// The token, as its hash.
+#[derive(Clone)]
+pub(crate) struct AdminToken([u8; 32]);
+
+impl AdminToken {
+    /// Reads the token from its file.
+    pub(crate) fn from_file(path: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read the admin token from {}", path.display()))?;
+        let token = text.trim();
+        anyhow::ensure!(
+            token.len() >= TOKEN_BYTES_MIN,
+            "the admin token in {} has {} bytes; it must have at least {TOKEN_BYTES_MIN}",
+            path.display(),
+            token.len()
+        );
+        Ok(Self(Sha256::digest(token.as_bytes()).into()))
+    }
+
+    fn admits(&self, offered: &str) -> bool {
+        let offered: [u8; 32] = Sha256::digest(offered.as_bytes()).into();
+        self.0.ct_eq(&offered).into()
+    }
+}
+
+/// A caller with the administrator's token.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Admin(());
+
+impl FromRequestParts<App> for Admin {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        let Some(token) = &app.admin else {
+            return Err(ApiError::new(
+                ErrorCode::PermissionDenied,
+                "this server has no admin token; start it with --admin-token-file to allow this",
+            ));
+        };
+        match bearer(&parts.headers) {
+            Some(offered) if token.admits(offered) => Ok(Self(())),
+            Some(_) | None => Err(ApiError::new(ErrorCode::InvalidApiKey, "this needs the administrator's token")),
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Reading bodies and headers, with refusals that say what is wrong.
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{FromRequest, Request};
+use axum::http::HeaderMap;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tintype_types::ErrorCode;
+
+use super::BODY_BYTES_MAX;
+use crate::error::ApiError;
+use crate::jobs::Repeat;
+use crate::state::App;
+
+/// Longest idempotency key, in characters.
+const IDEMPOTENCY_KEY_MAX: usize = 255;
+
+/// A JSON body, whatever its content type says: clients of ours send it right, `curl -d` does not.
+#[derive(Debug)]
+pub(crate) struct Json(pub(crate) Value);
+
+impl FromRequest<App> for Json {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
+        let bytes = Bytes::from_request(request, app).await.map_err(|rejection| unreadable(&rejection))?;
+        let value = serde_json::from_slice(&bytes)
+            .map_err(|error| ApiError::invalid("body", format!("the body is not JSON: {error}")))?;
+        Ok(Self(value))
+    }
+}
+
+fn unreadable(rejection: &BytesRejection) -> ApiError {
+    if rejection.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE {
+        let message = format!("the body is larger than {BODY_BYTES_MAX} bytes");
+        return ApiError::new(ErrorCode::PayloadTooLarge, message);
+    }
+    ApiError::invalid("body", "the body broke off before its end")
+}
+
+/// The body as one of our types; the field at fault is named where the parser names it.
+pub(crate) fn parse<T: DeserializeOwned>(body: Value) -> Result<T, ApiError> {
+    serde_json::from_value(body).map_err(|error| {
+        let message = error.to_string();
+        let field = message.split('`').nth(1).filter(|name| !name.is_empty()).unwrap_or("body").to_owned();
+        ApiError::invalid(field, message)
+    })
+}
+
+/// What the headers say about repeating.
+pub(crate) fn repeat(headers: &HeaderMap, route: &'static str, body: &Value) -> Result<Repeat, ApiError> {
+    let key = match headers.get("idempotency-key") {
+        None => None,
+        Some(value) => {
+            let key = value.to_str().ok().filter(|key| key.bytes().all(|byte| (0x20..0x7f).contains(&byte)));
+            let key = key.filter(|key| (1..=IDEMPOTENCY_KEY_MAX).contains(&key.len()));
+            Some(key.map(str::to_owned).ok_or_else(|| {
+                ApiError::invalid("Idempotency-Key", "an idempotency key has 1 to 255 printable ASCII characters")
+            })?)
+        }
+    };
+    let retries = headers.get("x-stainless-retry-count").and_then(|count| count.to_str().ok()?.parse::<u32>().ok());
+    Ok(Repeat { route, body_sha256: Repeat::hash(route, body), key, declared: retries.unwrap_or(0) > 0 })
+}
+
+/// Whether the client would rather not wait (RFC 7240).
+pub(crate) fn prefers_async(headers: &HeaderMap) -> bool {
+    let values = headers.get_all("prefer").into_iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|preference| preference.trim().eq_ignore_ascii_case("respond-async"))
+}
+
+#[cfg(test)]
+mod tests {
+    use tintype_types::GenerationRequest;
+
+    use super::*;
+
+    #[test]
+    fn a_field_that_is_wrong_is_named() {
+        for (body, param) in [
+            (serde_json::json!({ "model": "m", "prompt": "p", "stepz": 1 }), "stepz"),
+            (serde_json::json!({ "model": "m" }), "prompt"),
+        ] {
+            assert_eq!(parse::<GenerationRequest>(body).unwrap_err().param(), Some(param));
+        }
+    }
+
+    #[test]
+    fn preferences_are_read_out_of_lists() {
+        let headers = |text: &'static str| HeaderMap::from_iter([("prefer".parse().unwrap(), text.parse().unwrap())]);
+        assert!(prefers_async(&headers("handling=strict, Respond-Async")));
+        assert!(!prefers_async(&headers("wait=10")));
+        assert!(!prefers_async(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn idempotency_keys_have_bounds() {
+        let read = |key: &str| {
+            let headers = HeaderMap::from_iter([("idempotency-key".parse().unwrap(), key.parse().unwrap())]);
+            repeat(&headers, "r", &Value::Null)
+        };
+        assert_eq!(read("k-1").unwrap().key.as_deref(), Some("k-1"));
+        for bad in ["", &"x".repeat(256)] {
+            assert_eq!(read(bad).unwrap_err().param(), Some("Idempotency-Key"));
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! `POST /v1/images/generations`, as OpenAI's clients speak it: asks, waits, answers with the pictures.
+
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde::Serialize;
+use tintype_types::ErrorCode;
+
+use super::auth::Caller;
+use super::body::{self, Json};
+use super::openai::{self, Format, ImagesRequest};
+use super::view::JobView;
+use crate::clock;
+use crate::error::ApiError;
+use crate::http::IMAGE_URL_TTL;
+use crate::jobs::{self, Order, Placed, Waited};
+use crate::records::generation::Generation;
+use crate::state::App;
+
+/// Under which name idempotency keys of this operation are kept, whatever prefix it was called by.
+const ROUTE: &str = "POST /v1/images/generations";
+/// The job behind an answer.
+pub(crate) const JOB: HeaderName = HeaderName::from_static("x-tintype-job");
+/// Fields that were given and not honoured.
+const IGNORED: HeaderName = HeaderName::from_static("x-tintype-ignored");
+/// The answer is that of an earlier request with the same key.
+pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+
+/// Asks for pictures and waits for them.
+pub(crate) async fn generate(
+    State(app): State<App>,
+    caller: Caller,
+    headers: HeaderMap,
+    Json(body): Json,
+) -> Result<Response, ApiError> {
+    let repeat = body::repeat(&headers, ROUTE, &body)?;
+    let read = openai::read(&body)?;
+    let placed = match jobs::earlier(&app, caller.account, &caller.key, &repeat).await? {
+        Some(placed) => placed,
+        None => place(&app, caller, repeat, &read).await?,
+    };
+    let keyed = headers.contains_key("idempotency-key");
+    let response = if body::prefers_async(&headers) {
+        jobs::answered(&app, placed.job.id).await?;
+        accepted(&placed.job)
+    } else {
+        answer(&app, &placed, keyed, read.format).await?
+    };
+    Ok(with_headers(response, &placed, &read.ignored))
+}
+
+async fn place(app: &App, caller: Caller, repeat: jobs::Repeat, read: &ImagesRequest) -> Result<Placed, ApiError> {
+    let mut request = read.request.clone();
+    if request.model.is_empty() {
+        request.model = default_model(app)?;
+    }
+    let order = Order { account: caller.account, api_key: caller.key, request, repeat };
+    jobs::place(app, &order, jobs::draw_seed()).await.map_err(|error| error.rename_param(openai::dialect_name))
+}
+
+fn default_model(app: &App) -> Result<String, ApiError> {
+    let first = app.cluster.models().into_iter().next().map(|card| card.name);
+    first.ok_or_else(|| ApiError::new(ErrorCode::ModelNotFound, "there are no models here yet").with_param("model"))
+}
+
+/// The job, without waiting for it.
+fn accepted(job: &Generation) -> Response {
+    let headers = [
+        (header::LOCATION, format!("/api/v1/jobs/{}", job.id)),
+        (HeaderName::from_static("preference-applied"), "respond-async".to_owned()),
+    ];
+    (StatusCode::ACCEPTED, headers, axum::Json(JobView::from(job))).into_response()
+}
+
+async fn answer(app: &App, placed: &Placed, keyed: bool, format: Format) -> Result<Response, ApiError> {
+    let id = placed.job.id;
+    if placed.replayed && keyed && !placed.job.state.is_terminal() {
+        let message =
+            format!("the first request with this idempotency key is still running, as job {id}; repeat later");
+        return Err(named(ApiError::new(ErrorCode::IdempotencyConflict, message).retry_after(2), id));
+    }
+    let job = match jobs::wait(app, id, app.wait_max).await? {
+        Waited::Ended(job) => job,
+        Waited::StillRunning if app.stop.is_cancelled() => {
+            let message = format!("this server is going away; the job goes on: ask for it at /api/v1/jobs/{id}");
+            return Err(named(ApiError::new(ErrorCode::Unavailable, message).retry_after(1), id));
+        }
+        Waited::StillRunning => {
+            let message = format!(
+                "the pictures take longer than this request may; the job goes on: ask for it at /api/v1/jobs/{id}"
+            );
+            return Err(named(ApiError::new(ErrorCode::Timeout, message), id));
+        }
+    };
+    if !jobs::succeeded(&job) {
+        jobs::answered(app, id).await?;
+        let why = job.message.as_deref().unwrap_or("it gave no reason");
+        let message = format!("the job failed and nothing was charged: {why}");
+        return Err(named(ApiError::new(ErrorCode::GenerationFailed, message).final_answer(), id));
+    }
+    let images = pictures(app, &job, format).await?;
+    jobs::answered(app, id).await?;
+    Ok(axum::Json(images).into_response())
+}
+
+fn named(error: ApiError, job: uuid::Uuid) -> ApiError {
+    match HeaderValue::from_str(&job.to_string()) {
+        Ok(value) => error.with_header(JOB, value),
+        Err(_) => error,
+    }
+}
+
+/// OpenAI's answer.
+#[derive(Debug, Serialize, schemars::JsonSchema)]
+pub(crate) struct Images {
+    /// When, in seconds since 1970.
+    created: u64,
+    /// The pictures.
+    data: Vec<Image>,
+}
+
+/// One picture of it.
+#[derive(Debug, Serialize, schemars::JsonSchema)]
+pub(crate) struct Image {
+    /// A URL that is good for an hour.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<String>,
+    /// The file in base64.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    b64_json: Option<String>,
+    /// The seed this very picture can be made again with (ours, not theirs).
+    seed: u64,
+}
+
+async fn pictures(app: &App, job: &Generation, format: Format) -> Result<Images, ApiError> {
+    let mut data = Vec::with_capacity(job.outputs.len());
+    for output in &job.outputs {
+        let store_failed =
+            |error| ApiError::internal("a stored picture cannot be handed out", anyhow::Error::new(error));
+        let (url, b64_json) = match format {
+            Format::Url => {
+                (Some(app.store.sign_get(&output.key, clock::now(), IMAGE_URL_TTL).map_err(store_failed)?), None)
+            }
+            Format::B64Json => {
+                let bytes = app.store.read(&output.key).await.map_err(store_failed)?;
+                (None, Some(BASE64_STANDARD.encode(&bytes)))
+            }
+        };
+        data.push(Image { url, b64_json, seed: output.seed });
+    }
+    Ok(Images { created: job.created.0 / 1_000, data })
+}
+
+fn with_headers(mut response: Response, placed: &Placed, ignored: &[&str]) -> Response {
+    let headers = response.headers_mut();
+    if let Ok(value) = HeaderValue::from_str(&placed.job.id.to_string()) {
+        headers.insert(JOB, value);
+    }
+    if placed.replayed {
+        headers.insert(REPLAYED, HeaderValue::from_static("true"));
+    }
+    if let (false, Ok(value)) = (ignored.is_empty(), HeaderValue::from_str(&ignored.join(", "))) {
+        headers.insert(IGNORED, value);
+    }
+    response
+}

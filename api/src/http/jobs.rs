@@ -1,0 +1,131 @@
+//! Our own way of asking: make a job, look at it, list, cancel, fetch its pictures.
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use tintype_types::GenerationRequest;
+use uuid::Uuid;
+
+use super::IMAGE_URL_TTL;
+use super::auth::Caller;
+use super::body::{self, Json};
+use super::images::{JOB, REPLAYED};
+use super::view::{JobPage, JobView};
+use crate::clock;
+use crate::error::ApiError;
+use crate::jobs::{self, Order};
+use crate::records::generation::{self, Generation};
+use crate::state::App;
+
+/// Under which name idempotency keys of this operation are kept.
+const ROUTE: &str = "POST /api/v1/jobs";
+/// Jobs on a page, unless the caller says.
+const PAGE: i64 = 20;
+/// Jobs on a page at most.
+const PAGE_MAX: i64 = 100;
+
+/// Makes a job and answers at once.
+pub(crate) async fn create(
+    State(app): State<App>,
+    caller: Caller,
+    headers: HeaderMap,
+    Json(body): Json,
+) -> Result<Response, ApiError> {
+    let repeat = body::repeat(&headers, ROUTE, &body)?;
+    let placed = match jobs::earlier(&app, caller.account, &caller.key, &repeat).await? {
+        Some(placed) => placed,
+        None => {
+            let request: GenerationRequest = body::parse(body)?;
+            let order = Order { account: caller.account, api_key: caller.key, request, repeat };
+            jobs::place(&app, &order, jobs::draw_seed()).await?
+        }
+    };
+    if !placed.replayed {
+        jobs::answered(&app, placed.job.id).await?;
+    }
+    let id = placed.job.id.to_string();
+    let location = format!("/api/v1/jobs/{id}");
+    let mut response =
+        (StatusCode::ACCEPTED, [(header::LOCATION, location)], axum::Json(JobView::from(&placed.job))).into_response();
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(JOB, value);
+    }
+    if placed.replayed {
+        response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+    }
+    Ok(response)
+}
+
+/// A job of the caller's.
+pub(crate) async fn read(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<axum::Json<JobView>, ApiError> {
+    Ok(axum::Json(JobView::from(&own(&app, &caller, &id).await?)))
+}
+
+/// Which page.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PageQuery {
+    limit: Option<i64>,
+    before: Option<Uuid>,
+}
+
+/// The caller's jobs, newest first.
+pub(crate) async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    query: Result<Query<PageQuery>, QueryRejection>,
+) -> Result<axum::Json<JobPage>, ApiError> {
+    let Query(PageQuery { limit, before }) = query.map_err(|_| {
+        ApiError::invalid("query", "the list takes `limit` (a number) and `before` (the `next` of the page before)")
+    })?;
+    let limit = limit.unwrap_or(PAGE);
+    if !(1..=PAGE_MAX).contains(&limit) {
+        return Err(ApiError::invalid("limit", format!("a page has 1 to {PAGE_MAX} jobs")));
+    }
+    // One more than asked for tells whether there is another page.
+    let mut jobs = generation::list(&app.pool, caller.account, before, limit + 1).await?;
+    let more = jobs.len() as i64 > limit;
+    jobs.truncate(limit as usize);
+    let next = if more { jobs.last().map(|job| job.id.to_string()) } else { None };
+    Ok(axum::Json(JobPage { data: jobs.iter().map(JobView::from).collect(), next }))
+}
+
+/// Cancels a job. Cancelling one that has ended, or twice, changes nothing.
+pub(crate) async fn cancel(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
+    let job = jobs::cancel(&app, own(&app, &caller, &id).await?).await?;
+    let status = if job.state.is_terminal() { StatusCode::OK } else { StatusCode::ACCEPTED };
+    Ok((status, axum::Json(JobView::from(&job))).into_response())
+}
+
+/// Sends the caller on to a picture.
+pub(crate) async fn image(
+    State(app): State<App>,
+    caller: Caller,
+    Path((id, n)): Path<(String, String)>,
+) -> Result<Response, ApiError> {
+    let job = own(&app, &caller, &id).await?;
+    let output =
+        n.parse::<usize>().ok().and_then(|n| job.outputs.get(n)).ok_or_else(|| ApiError::not_found("picture"))?;
+    let url = app
+        .store
+        .sign_get(&output.key, clock::now(), IMAGE_URL_TTL)
+        .map_err(|error| ApiError::internal("a picture's URL cannot be signed", error))?;
+    Ok((StatusCode::FOUND, [(header::LOCATION, url), (header::CACHE_CONTROL, "no-store".to_owned())]).into_response())
+}
+
+/// The caller's job of this id. Anybody else's is not there.
+pub(crate) async fn own(app: &App, caller: &Caller, id: &str) -> Result<Generation, ApiError> {
+    let not_found = || ApiError::not_found("job");
+    let id: Uuid = id.parse().map_err(|_| not_found())?;
+    generation::find_own(&app.pool, caller.account, id).await?.ok_or_else(not_found)
+}

@@ -1,0 +1,52 @@
+//! What requests may name: OpenAI's list, and the cards behind it.
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use tintype_types::ModelCard;
+
+use super::auth::Caller;
+use crate::state::App;
+
+/// OpenAI's list of models.
+#[derive(Debug, Serialize, schemars::JsonSchema)]
+pub(crate) struct ModelList {
+    /// Always `list`.
+    object: &'static str,
+    /// The models, in order of name.
+    data: Vec<Model>,
+}
+
+/// A model in it.
+#[derive(Debug, Serialize, schemars::JsonSchema)]
+pub(crate) struct Model {
+    /// What requests call it.
+    id: String,
+    /// Always `model`.
+    object: &'static str,
+    /// Not known here: 0.
+    created: u64,
+    /// What comes before the first `/` of its name.
+    owned_by: String,
+}
+
+/// The models as OpenAI's clients read them.
+pub(crate) async fn list(State(app): State<App>, _caller: Caller) -> Json<ModelList> {
+    let model = |card: ModelCard| {
+        let owned_by = card.name.split_once('/').map_or("local", |(owner, _)| owner).to_owned();
+        Model { id: card.name, object: "model", created: 0, owned_by }
+    };
+    Json(ModelList { object: "list", data: app.cluster.models().into_iter().map(model).collect() })
+}
+
+/// A list of model cards.
+#[derive(Debug, Serialize, schemars::JsonSchema)]
+pub(crate) struct Cards {
+    /// The cards, in order of name.
+    data: Vec<ModelCard>,
+}
+
+/// The models with their defaults and licences.
+pub(crate) async fn cards(State(app): State<App>, _caller: Caller) -> Json<Cards> {
+    Json(Cards { data: app.cluster.models() })
+}

@@ -1,0 +1,221 @@
+//! OpenAI's Images dialect, read: their fields and ours into a [`GenerationRequest`]. Pure.
+//!
+//! A field neither they nor we know is refused by name (a typing error must not cost a picture). A field of theirs that
+//! we cannot honour is reported back, not silently dropped.
+
+use serde_json::{Map, Value};
+use tintype_types::{GenerationRequest, Sampler};
+
+use crate::error::ApiError;
+
+/// Fields of theirs that change nothing here and mean nothing for the picture.
+const NEEDLESS: [&str; 2] = ["user", "safety_identifier"];
+/// Fields of theirs we cannot honour; named in the answer's `x-tintype-ignored`.
+const IGNORED: [&str; 8] = [
+    "quality",
+    "style",
+    "background",
+    "moderation",
+    "output_compression",
+    "output_format",
+    "partial_images",
+    "complexity",
+];
+
+/// How the pictures are to come back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// A signed URL.
+    Url,
+    /// The bytes in the answer.
+    B64Json,
+}
+
+/// A request in their dialect, read.
+#[derive(Debug, PartialEq)]
+pub(crate) struct ImagesRequest {
+    /// What to make. The model is empty when none was named.
+    pub(crate) request: GenerationRequest,
+    /// How to answer.
+    pub(crate) format: Format,
+    /// Fields that were given and not honoured.
+    pub(crate) ignored: Vec<&'static str>,
+}
+
+/// Reads the body's fields. `null` is as good as leaving a field out.
+pub(crate) fn read(body: &Value) -> Result<ImagesRequest, ApiError> {
+    let Value::Object(fields) = body else {
+        return Err(ApiError::invalid("body", "the body must be a JSON object with a `prompt`"));
+    };
+    let mut read = ImagesRequest { request: GenerationRequest::new("", ""), format: Format::Url, ignored: Vec::new() };
+    for (name, value) in fields.iter().filter(|(_, value)| !value.is_null()) {
+        read_field(&mut read, name, value)?;
+    }
+    if !has(fields, "prompt") {
+        return Err(ApiError::invalid("prompt", "the prompt is missing; say what the picture should show"));
+    }
+    Ok(read)
+}
+
+fn has(fields: &Map<String, Value>, name: &str) -> bool {
+    fields.get(name).is_some_and(|value| !value.is_null())
+}
+
+fn read_field(read: &mut ImagesRequest, name: &str, value: &Value) -> Result<(), ApiError> {
+    let request = &mut read.request;
+    match name {
+        "model" => request.model = text(name, value)?,
+        "prompt" => request.prompt = text(name, value)?,
+        "negative_prompt" => request.negative_prompt = Some(text(name, value)?),
+        "n" => request.images = Some(whole(name, value)?),
+        "size" => {
+            if let Some((width, height)) = size(value)? {
+                request.width = Some(width);
+                request.height = Some(height);
+            }
+        }
+        "steps" => request.steps = Some(whole(name, value)?),
+        "seed" => {
+            let seed =
+                value.as_u64().ok_or_else(|| ApiError::invalid(name, "the seed must be a whole number from 0"))?;
+            request.seed = Some(seed);
+        }
+        "guidance_scale" => {
+            let scale = value.as_f64().ok_or_else(|| ApiError::invalid(name, "the guidance scale must be a number"))?;
+            request.guidance_scale = Some(scale);
+        }
+        "sampler" => request.sampler = Some(sampler(name, value)?),
+        "embed_parameters" => request.embed_parameters = Some(flag(name, value)?),
+        "response_format" => read.format = format(name, value)?,
+        "stream" => {
+            if flag(name, value)? {
+                let message = "streaming partial pictures is not done here; leave `stream` out, or ask with \
+                     `Prefer: respond-async` and read /api/v1/jobs/{id}/events";
+                return Err(ApiError::invalid(name, message));
+            }
+        }
+        other => {
+            if let Some(ignored) = IGNORED.into_iter().find(|ignored| *ignored == other) {
+                read.ignored.push(ignored);
+            } else if !NEEDLESS.contains(&other) {
+                return Err(ApiError::invalid(other, "there is no such field; check its spelling or leave it out"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn text(name: &str, value: &Value) -> Result<String, ApiError> {
+    value.as_str().map(str::to_owned).ok_or_else(|| ApiError::invalid(name, "this must be a string"))
+}
+
+fn flag(name: &str, value: &Value) -> Result<bool, ApiError> {
+    value.as_bool().ok_or_else(|| ApiError::invalid(name, "this must be true or false"))
+}
+
+fn whole(name: &str, value: &Value) -> Result<u32, ApiError> {
+    let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
+    number.ok_or_else(|| ApiError::invalid(name, "this must be a whole number of at least 1"))
+}
+
+fn size(value: &Value) -> Result<Option<(u32, u32)>, ApiError> {
+    let wrong = || ApiError::invalid("size", "the size is written WIDTHxHEIGHT in pixels, such as 512x512, or `auto`");
+    let text = value.as_str().ok_or_else(wrong)?;
+    if text == "auto" {
+        return Ok(None);
+    }
+    let (width, height) = text.split_once('x').ok_or_else(wrong)?;
+    let side = |text: &str| text.parse::<u32>().map_err(|_| wrong());
+    Ok(Some((side(width)?, side(height)?)))
+}
+
+fn sampler(name: &str, value: &Value) -> Result<Sampler, ApiError> {
+    let known = |sampler: &Sampler| value.as_str() == Some(sampler.as_str());
+    Sampler::ALL.into_iter().find(known).ok_or_else(|| {
+        let names: Vec<_> = Sampler::ALL.iter().map(|sampler| sampler.as_str()).collect();
+        ApiError::invalid(name, format!("there is no such sampler; there are {}", names.join(", ")))
+    })
+}
+
+fn format(name: &str, value: &Value) -> Result<Format, ApiError> {
+    match value.as_str() {
+        Some("url") => Ok(Format::Url),
+        Some("b64_json") => Ok(Format::B64Json),
+        Some(_) | None => Err(ApiError::invalid(name, "the format is `url` or `b64_json`")),
+    }
+}
+
+/// The name in this dialect of a field the request's own check names.
+pub(crate) fn dialect_name(param: &str) -> &str {
+    match param {
+        "negativePrompt" => "negative_prompt",
+        "guidanceScale" => "guidance_scale",
+        "embedParameters" => "embed_parameters",
+        "images" => "n",
+        "width" | "height" => "size",
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn their_fields_and_ours_are_read() {
+        let read = read(&json!({
+            "model": "m", "prompt": "p", "n": 2, "size": "512x768", "response_format": "b64_json", "user": "u",
+            "quality": "hd", "style": null, "negative_prompt": "q", "steps": 5, "guidance_scale": 3, "seed": 9,
+            "sampler": "euler", "embed_parameters": false, "stream": false
+        }))
+        .unwrap();
+        assert_eq!(read.format, Format::B64Json);
+        assert_eq!(read.ignored, ["quality"]);
+        let mut expected = GenerationRequest::new("m", "p");
+        expected.images = Some(2);
+        (expected.width, expected.height) = (Some(512), Some(768));
+        expected.negative_prompt = Some("q".to_owned());
+        expected.steps = Some(5);
+        expected.guidance_scale = Some(3.0);
+        expected.seed = Some(9);
+        expected.sampler = Some(Sampler::Euler);
+        expected.embed_parameters = Some(false);
+        assert_eq!(read.request, expected);
+    }
+
+    #[test]
+    fn auto_and_null_leave_it_to_the_model() {
+        let read = read(&json!({ "prompt": "p", "size": "auto", "n": null })).unwrap();
+        assert_eq!((read.request.width, read.request.images), (None, None));
+    }
+
+    #[test]
+    fn every_bad_field_is_named() {
+        for (field, value) in [
+            ("stepz", json!(3)),
+            ("size", json!("512")),
+            ("size", json!("axb")),
+            ("size", json!("-1x64")),
+            ("size", json!(512)),
+            ("n", json!("2")),
+            ("n", json!(1.5)),
+            ("steps", json!(-4)),
+            ("seed", json!(-1)),
+            ("seed", json!("x")),
+            ("guidance_scale", json!("7")),
+            ("sampler", json!("plms")),
+            ("embed_parameters", json!("yes")),
+            ("response_format", json!("png")),
+            ("stream", json!(true)),
+            ("model", json!(7)),
+            ("prompt", json!(["p"])),
+        ] {
+            let error = read(&json!({ "prompt": "p", field: value })).unwrap_err();
+            assert_eq!(error.param(), Some(field), "{field}: {value}");
+        }
+        assert_eq!(read(&json!({})).unwrap_err().param(), Some("prompt"));
+        assert_eq!(read(&json!([1])).unwrap_err().param(), Some("body"));
+    }
+}

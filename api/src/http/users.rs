@@ -1,0 +1,44 @@
+//! New users, made by the administrator: an account, ten free credits, a first key.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use uuid::Uuid;
+
+use super::admin::Admin;
+use super::body;
+use super::keys::Named;
+use super::view::{AccountView, Credits, NewUser};
+use crate::clock;
+use crate::error::ApiError;
+use crate::keys::ApiKey;
+use crate::ledger::post::Stamp;
+use crate::ledger::{SIGNUP_GRANT, sql as ledger};
+use crate::records::{account, key};
+use crate::state::App;
+
+/// What the first key is called.
+const FIRST_KEY: &str = "first";
+
+/// Makes a user; the key is shown this once.
+pub(crate) async fn create(
+    State(app): State<App>,
+    _admin: Admin,
+    body::Json(body): body::Json,
+) -> Result<(StatusCode, Json<NewUser>), ApiError> {
+    let name = body::parse::<Named>(body)?.checked()?;
+    let id = Uuid::now_v7();
+    let at = clock::now();
+    let api_key = ApiKey::generate(&mut rand::rng());
+    let mut tx = app.pool.begin().await?;
+    account::create_user(&mut tx, id, &name, at).await?;
+    ledger::open_account(&mut tx, id).await?;
+    let stamp = Stamp { txn: Uuid::now_v7(), at };
+    ledger::grant(&mut tx, id, SIGNUP_GRANT, format!("grant:signup:{id}"), stamp).await?;
+    key::create(&mut tx, &api_key, id, FIRST_KEY, at).await?;
+    let book = ledger::balance(&mut tx, id).await?;
+    tx.commit().await?;
+    let account = AccountView { id: id.to_string(), kind: "user".to_owned(), name };
+    let credits = Credits::from(&book);
+    Ok((StatusCode::CREATED, Json(NewUser { account, credits, api_key: api_key.reveal().to_owned() })))
+}

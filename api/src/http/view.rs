@@ -1,0 +1,198 @@
+//! How our things look on the wire.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use tintype_types::{FailureReason, JobState, ResolvedRequest};
+
+use crate::records::generation::Generation;
+use crate::records::key::KeyRow;
+
+/// A job.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct JobView {
+    /// Its id.
+    pub(crate) id: String,
+    /// Where it stands.
+    pub(crate) state: JobState,
+    /// What it makes, with nothing left to choose.
+    pub(crate) request: ResolvedRequest,
+    /// What it costs in milli-credits: held now, captured if it completes, given back if it fails.
+    pub(crate) price_millis: i64,
+    /// The current attempt; 0 before the first.
+    pub(crate) attempt: u32,
+    /// Attempts that failed so far.
+    pub(crate) failed_attempts: u32,
+    /// Steps done in this attempt, over all pictures, as last written down.
+    pub(crate) step: u32,
+    /// Steps of this attempt, over all pictures; 0 while unknown.
+    pub(crate) steps: u32,
+    /// The pictures, once the job is complete.
+    pub(crate) outputs: Vec<OutputView>,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) failure: Option<FailureReason>,
+    /// The same, or why its last attempt did, for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) message: Option<String>,
+    /// Whether its owner has cancelled it.
+    pub(crate) cancelled: bool,
+    /// When it was made, in milliseconds since 1970.
+    pub(crate) created_ms: u64,
+    /// When its first attempt began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) started_ms: Option<u64>,
+    /// When it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) finished_ms: Option<u64>,
+}
+
+/// One picture.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct OutputView {
+    /// Where to get it, with the same key: answers with a redirect to a signed URL.
+    pub(crate) url: String,
+    /// SHA-256 of the file.
+    pub(crate) sha256: String,
+    /// Length of the file.
+    pub(crate) bytes: u64,
+    /// Width in pixels.
+    pub(crate) width: u32,
+    /// Height in pixels.
+    pub(crate) height: u32,
+    /// The seed this very picture can be made again with.
+    pub(crate) seed: u64,
+}
+
+impl From<&Generation> for JobView {
+    fn from(job: &Generation) -> Self {
+        let id = job.id.to_string();
+        let output = |(n, output): (usize, &tintype_types::Output)| OutputView {
+            url: format!("/api/v1/jobs/{id}/images/{n}"),
+            sha256: output.sha256.clone(),
+            bytes: output.bytes,
+            width: output.width,
+            height: output.height,
+            seed: output.seed,
+        };
+        Self {
+            state: job.state,
+            request: job.request.clone(),
+            price_millis: job.price,
+            attempt: job.attempt.0,
+            failed_attempts: job.failed_attempts,
+            step: job.step,
+            steps: job.steps,
+            outputs: job.outputs.iter().enumerate().map(output).collect(),
+            failure: job.failure,
+            message: job.message.clone(),
+            cancelled: job.cancelled.is_some(),
+            created_ms: job.created.0,
+            started_ms: job.started.map(|at| at.0),
+            finished_ms: job.finished.map(|at| at.0),
+            id,
+        }
+    }
+}
+
+/// A page of jobs, newest first.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct JobPage {
+    /// The jobs.
+    pub(crate) data: Vec<JobView>,
+    /// Pass as `before` for the next page; absent on the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) next: Option<String>,
+}
+
+/// The caller's account.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Me {
+    /// The account.
+    pub(crate) account: AccountView,
+    /// Its credits.
+    pub(crate) credits: Credits,
+}
+
+/// An account.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct AccountView {
+    /// Its id.
+    pub(crate) id: String,
+    /// `user` or `org`.
+    pub(crate) kind: String,
+    /// For people.
+    pub(crate) name: String,
+}
+
+/// Credits in thousandths.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Credits {
+    /// Can be spent.
+    pub(crate) available_millis: i64,
+    /// Set aside for jobs that have not ended.
+    pub(crate) held_millis: i64,
+    /// Captured so far.
+    pub(crate) spent_millis: i64,
+}
+
+/// A key, without its secret.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct KeyView {
+    /// The part of the key that names it.
+    pub(crate) id: String,
+    /// For people.
+    pub(crate) name: String,
+    /// When it was made.
+    pub(crate) created_ms: i64,
+    /// When it was last used, to the minute.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) last_used_ms: Option<i64>,
+    /// When it was revoked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) revoked_ms: Option<i64>,
+}
+
+impl From<KeyRow> for KeyView {
+    fn from(row: KeyRow) -> Self {
+        let KeyRow { id, name, created_ms, last_used_ms, revoked_ms } = row;
+        Self { id, name, created_ms, last_used_ms, revoked_ms }
+    }
+}
+
+/// A list of keys.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(crate) struct KeyList {
+    /// The keys, oldest first.
+    pub(crate) data: Vec<KeyView>,
+}
+
+/// A new key. The secret is shown this once.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct NewKey {
+    /// The part of the key that names it.
+    pub(crate) id: String,
+    /// For people.
+    pub(crate) name: String,
+    /// The whole key.
+    pub(crate) api_key: String,
+}
+
+/// A new user.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct NewUser {
+    /// The account.
+    pub(crate) account: AccountView,
+    /// Its credits.
+    pub(crate) credits: Credits,
+    /// Its first key, shown this once.
+    pub(crate) api_key: String,
+}

@@ -1,0 +1,263 @@
+//! Making a job and waiting for it: what every way of asking for pictures has in common.
+//!
+//! Idempotency key, job and hold are written in one transaction, so either all of it happened or nothing did.
+
+use std::time::Duration;
+
+use rand::RngExt;
+use sha2::{Digest, Sha256};
+use tintype_types::limits::SEED_MAX;
+use tintype_types::{ErrorCode, GenerationRequest, JobState, Timestamp};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::clock;
+use crate::error::ApiError;
+use crate::ledger::post::Stamp;
+use crate::ledger::sql::{LedgerSqlError, NewHold};
+use crate::ledger::{LedgerError, MILLI_PER_CREDIT, sql as ledger};
+use crate::price;
+use crate::records::generation::{self, Generation, Mark, NewGeneration};
+use crate::records::idempotency::{self, Scope};
+use crate::state::App;
+
+/// Jobs of one account that may be unfinished at a time.
+pub(crate) const OPEN_JOBS_MAX: i64 = 1_000;
+/// How long a hold is safe from the sweep, which even then frees it only when its job is gone or over.
+const HOLD_TTL: Duration = Duration::from_hours(24);
+/// How long after a request a declared retry of it may still join its job.
+const RETRY_WINDOW: Duration = Duration::from_mins(10);
+/// How often one who waits looks at the database without being woken: another replica may have settled the job.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// How long an ended job is waited for to be settled before it is answered anyway.
+const SETTLE_GRACE: Duration = Duration::from_secs(5);
+
+/// A request for a job, read and not yet judged.
+#[derive(Debug)]
+pub(crate) struct Order {
+    /// Who asks.
+    pub(crate) account: Uuid,
+    /// With which key.
+    pub(crate) api_key: String,
+    /// What for.
+    pub(crate) request: GenerationRequest,
+    /// How it may be repeated.
+    pub(crate) repeat: Repeat,
+}
+
+/// What a request says about being one of several.
+#[derive(Debug)]
+pub(crate) struct Repeat {
+    /// For which operation.
+    pub(crate) route: &'static str,
+    /// Hash of route and body.
+    pub(crate) body_sha256: [u8; 32],
+    /// The client's idempotency key.
+    pub(crate) key: Option<String>,
+    /// The client says that it has sent this before (`x-stainless-retry-count`).
+    pub(crate) declared: bool,
+}
+
+impl Repeat {
+    /// Hash of the operation and what is asked for.
+    pub(crate) fn hash(route: &str, body: &serde_json::Value) -> [u8; 32] {
+        Sha256::digest(format!("{route}\n{body}").as_bytes()).into()
+    }
+}
+
+/// The job of an order.
+#[derive(Debug)]
+pub(crate) struct Placed {
+    /// The job.
+    pub(crate) job: Generation,
+    /// Whether an earlier request made it.
+    pub(crate) replayed: bool,
+}
+
+/// The seed of a request that names none.
+pub(crate) fn draw_seed() -> u64 {
+    rand::rng().random_range(0..=SEED_MAX)
+}
+
+/// What an earlier request with the same idempotency key, or an unanswered one this is a declared retry of, has made.
+pub(crate) async fn earlier(
+    app: &App,
+    account: Uuid,
+    api_key: &str,
+    repeat: &Repeat,
+) -> Result<Option<Placed>, ApiError> {
+    let job = if let Some(key) = &repeat.key {
+        let scope = Scope { account, route: repeat.route, key: key.clone() };
+        let Some(seen) = idempotency::find(&mut *app.pool.acquire().await?, &scope).await? else { return Ok(None) };
+        if seen.body_sha256 != repeat.body_sha256 {
+            return Err(ApiError::new(
+                ErrorCode::IdempotencyKeyReuse,
+                "this idempotency key came with another body before; take a new key for a new request",
+            )
+            .final_answer());
+        }
+        generation::find(&app.pool, seen.generation).await?
+    } else if repeat.declared {
+        let since = Timestamp(clock::now().0.saturating_sub(RETRY_WINDOW.as_millis() as u64));
+        generation::find_unanswered(&app.pool, api_key, &repeat.body_sha256, since).await?
+    } else {
+        None
+    };
+    Ok(job.map(|job| Placed { job, replayed: true }))
+}
+
+/// Judges the order, prices it and makes the job; or finds the job an earlier, equal request made.
+pub(crate) async fn place(app: &App, order: &Order, seed: u64) -> Result<Placed, ApiError> {
+    let Order { account, api_key, request, repeat } = order;
+    request.validate()?;
+    let Some(card) = app.model(&request.model) else {
+        let message = "there is no such model here; GET /v1/models lists those there are";
+        return Err(ApiError::new(ErrorCode::ModelNotFound, message).with_param("model"));
+    };
+    let mut resolved = request.resolve(&card.defaults, seed);
+    resolved.model = card.name;
+    let price = price::quote(&resolved, &app.tariff);
+    let at = clock::now();
+    let id = Uuid::now_v7();
+
+    let mut tx = app.pool.begin().await?;
+    if generation::count_open(&mut tx, *account).await? >= OPEN_JOBS_MAX {
+        let message = format!("{OPEN_JOBS_MAX} jobs of yours are unfinished, which is all there may be; wait for some");
+        return Err(ApiError::new(ErrorCode::QueueFull, message).retry_after(10));
+    }
+    let body_sha256 = &repeat.body_sha256;
+    let new = NewGeneration { id, account: *account, api_key, request: &resolved, body_sha256, price, at };
+    let job = generation::create(&mut tx, &new).await?;
+    if let Some(key) = &repeat.key {
+        let scope = Scope { account: *account, route: repeat.route, key: key.clone() };
+        if !idempotency::take(&mut tx, &scope, body_sha256, id, at).await? {
+            // Another request with this key was first, just now.
+            tx.rollback().await?;
+            let earlier = earlier(app, *account, api_key, repeat).await?;
+            return earlier.ok_or_else(|| {
+                ApiError::new(ErrorCode::IdempotencyConflict, "this idempotency key is being used just now; repeat")
+                    .retry_after(1)
+            });
+        }
+    }
+    let hold = NewHold { account: *account, id, amount: price, expires: at.plus(HOLD_TTL) };
+    ledger::hold(&mut tx, hold, Stamp { txn: Uuid::now_v7(), at }).await.map_err(hold_error)?;
+    tx.commit().await?;
+    app.bells.submit.notify_one();
+    Ok(Placed { job, replayed: false })
+}
+
+fn hold_error(error: LedgerSqlError) -> ApiError {
+    match error {
+        LedgerSqlError::Refused(LedgerError::Insufficient { available, needed }) => ApiError::new(
+            ErrorCode::InsufficientQuota,
+            format!(
+                "this costs {} credits and {} are available; add credits, or ask for fewer, smaller or faster pictures",
+                credits(needed),
+                credits(available)
+            ),
+        )
+        .final_answer(),
+        other => other.into(),
+    }
+}
+
+/// Milli-credits as people read credits.
+fn credits(milli: i64) -> String {
+    format!("{}.{:03}", milli / MILLI_PER_CREDIT, (milli % MILLI_PER_CREDIT).abs())
+}
+
+/// How waiting for a job ended.
+#[derive(Debug)]
+pub(crate) enum Waited {
+    /// It has ended, and its credits are settled.
+    Ended(Box<Generation>),
+    /// It goes on.
+    StillRunning,
+}
+
+/// Waits until the job has ended, for at most `limit`. Dropping this changes nothing about the job.
+pub(crate) async fn wait(app: &App, id: Uuid, limit: Duration) -> Result<Waited, ApiError> {
+    app.metrics.waiting.inc();
+    let waiting = scopeguard(|| app.metrics.waiting.dec());
+    let deadline = Instant::now() + limit;
+    let mut ended_at = None;
+    let mut changes = app.board.subscribe(id);
+    let waited = loop {
+        let job = generation::find(&app.pool, id).await?.ok_or_else(|| ApiError::not_found("job"))?;
+        if job.state.is_terminal() {
+            let ended_at = *ended_at.get_or_insert_with(Instant::now);
+            if job.settled.is_some() || ended_at.elapsed() > SETTLE_GRACE {
+                break Waited::Ended(Box::new(job));
+            }
+        }
+        if Instant::now() >= deadline || app.stop.is_cancelled() {
+            break Waited::StillRunning;
+        }
+        tokio::select! {
+            () = changes.changed() => {}
+            () = tokio::time::sleep(LOOK_INTERVAL) => {}
+            () = tokio::time::sleep_until(deadline) => {}
+            () = app.stop.cancelled() => {}
+        }
+    };
+    drop(waiting);
+    Ok(waited)
+}
+
+/// The owner wants the job gone. Answers the job as it is now; how it ends is seen later.
+pub(crate) async fn cancel(app: &App, job: Generation) -> Result<Generation, ApiError> {
+    if job.state.is_terminal() {
+        return Ok(job);
+    }
+    let mut conn = app.pool.acquire().await?;
+    generation::mark(&mut conn, job.id, Mark::Cancelled, clock::now()).await?;
+    drop(conn);
+    app.bells.submit.notify_one();
+    app.board.wake(job.id);
+    Ok(generation::find(&app.pool, job.id).await?.unwrap_or(job))
+}
+
+/// The first answer to the request that made the job is on its way.
+pub(crate) async fn answered(app: &App, id: Uuid) -> Result<(), ApiError> {
+    generation::mark(&mut *app.pool.acquire().await?, id, Mark::Answered, clock::now()).await?;
+    Ok(())
+}
+
+/// Whether pictures were made.
+pub(crate) fn succeeded(job: &Generation) -> bool {
+    job.state == JobState::Complete
+}
+
+/// Runs something when dropped, however that comes about.
+struct OnDrop<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+fn scopeguard<F: FnMut()>(run: F) -> OnDrop<F> {
+    OnDrop(run)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credits_are_told_to_the_thousandth() {
+        assert_eq!(credits(10_000), "10.000");
+        assert_eq!(credits(16), "0.016");
+        assert_eq!(credits(1_234), "1.234");
+    }
+
+    #[test]
+    fn equal_bodies_have_one_hash_whatever_their_spacing_and_routes_do_not_mix() {
+        let hash = |route: &str, text: &str| Repeat::hash(route, &serde_json::from_str(text).unwrap());
+        assert_eq!(hash("a", r#"{"x":1,"y":2}"#), hash("a", "{ \"y\": 2, \"x\": 1 }"));
+        assert_ne!(hash("a", r#"{"x":1}"#), hash("b", r#"{"x":1}"#));
+        assert_ne!(hash("a", r#"{"x":1}"#), hash("a", r#"{"x":2}"#));
+    }
+}

@@ -1,0 +1,66 @@
+//! The last net: a job that vanished from its cluster ends, and a hold nobody can end any more is given back. Never by
+//! age alone: only when the job is gone or over. Both counts must stay at zero; a number above it is a bug elsewhere.
+
+use std::time::Duration;
+
+use tintype_types::FailureReason;
+use uuid::Uuid;
+
+use super::{BATCH, Pass, World};
+use crate::clock::{self, to_ms};
+use crate::ledger::post::{End, Stamp};
+use crate::ledger::sql as ledger;
+use crate::records::progress::{self, Fence};
+use crate::records::{generation, idempotency};
+
+/// How long after it was handed over a job may be unseen before it counts as vanished.
+const VANISHED_AFTER: Duration = Duration::from_mins(2);
+
+/// One look at the database and the cluster.
+pub(super) async fn pass(world: &World) -> anyhow::Result<Pass> {
+    end_vanished(world).await?;
+    free_holds(world).await?;
+    let mut conn = world.pool.acquire().await?;
+    idempotency::forget_old(&mut conn, clock::now()).await?;
+    Ok(Pass::Done)
+}
+
+async fn end_vanished(world: &World) -> anyhow::Result<()> {
+    let now = clock::now();
+    let before = tintype_types::Timestamp(now.0.saturating_sub(VANISHED_AFTER.as_millis() as u64));
+    for job in generation::submitted_before(&world.pool, before, BATCH).await? {
+        if world.cluster.exists(&job).await? {
+            continue;
+        }
+        let (reason, message) = if job.cancelled.is_some() {
+            (FailureReason::Cancelled, "the job was cancelled")
+        } else {
+            (FailureReason::Internal, "the job was deleted in the cluster before it ended; nothing was charged")
+        };
+        let fence = Fence { job: job.id, attempt: job.attempt };
+        if progress::fail(&world.pool, fence, reason, message, now).await? {
+            tracing::error!(job.id = %job.id, "a job vanished from the cluster; its credits are given back");
+            world.metrics.vanished.inc();
+            world.bells.settle.notify_one();
+        }
+    }
+    Ok(())
+}
+
+async fn free_holds(world: &World) -> anyhow::Result<()> {
+    const SQL: &str = "select h.id, h.account from hold h left join generation g on g.id = h.id
+        where h.state = 'held' and h.expires_ms < $1 and (g.id is null or g.settled_ms is not null)
+        order by h.expires_ms limit $2";
+    let now = clock::now();
+    let stray: Vec<(Uuid, Uuid)> = sqlx::query_as(SQL).bind(to_ms(now)).bind(BATCH).fetch_all(&world.pool).await?;
+    for (hold, account) in stray {
+        let mut tx = world.pool.begin().await?;
+        let stamp = Stamp { txn: Uuid::now_v7(), at: now };
+        if ledger::end(&mut tx, account, hold, End::Expire, stamp).await?.is_none() {
+            tx.commit().await?;
+            tracing::error!(job.id = %hold, "a hold had no job that could end it; the credits are given back");
+            world.metrics.expired.inc();
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,139 @@
+//! What repairs everything: reconcilers that look at the database and bring the world in line. They take no input, are
+//! rung for speed and periodic for safety, and never retry inside.
+
+mod expire;
+mod settle;
+mod submit;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use sqlx::PgPool;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::board::Board;
+use crate::cluster::Cluster;
+use crate::metrics::Metrics;
+
+/// How often each looks without being rung.
+const PERIOD: Duration = Duration::from_secs(2);
+/// How often holds without a job are looked for.
+const EXPIRE_PERIOD: Duration = Duration::from_mins(1);
+/// Rows taken up in one pass; more are left for the next, which follows at once.
+const BATCH: i64 = 100;
+/// Longest one pass may take.
+const PASS_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// Rung when there is something to do. A bell rung twice is heard once.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Bells {
+    /// A job was made, or its owner wants it gone.
+    pub(crate) submit: Arc<Notify>,
+    /// A job has ended.
+    pub(crate) settle: Arc<Notify>,
+}
+
+/// What the reconcilers work with.
+#[derive(Clone)]
+pub(crate) struct World {
+    pub(crate) pool: PgPool,
+    pub(crate) cluster: Arc<dyn Cluster>,
+    pub(crate) board: Board,
+    pub(crate) bells: Bells,
+    pub(crate) metrics: Metrics,
+}
+
+/// What a pass found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pass {
+    /// There may be more: go on at once.
+    More,
+    /// Everything is in line.
+    Done,
+}
+
+/// One of them.
+#[derive(Clone, Copy, Debug)]
+enum Reconciler {
+    Submit,
+    Settle,
+    Expire,
+}
+
+/// Starts all of them; they end with `stop`.
+pub(crate) fn start(world: &World, stop: &CancellationToken) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    for reconciler in [Reconciler::Submit, Reconciler::Settle, Reconciler::Expire] {
+        tasks.spawn(stop.clone().run_until_cancelled_owned(run(reconciler, world.clone())).map(drop));
+    }
+    tasks
+}
+
+impl Reconciler {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Submit => "submit",
+            Self::Settle => "settle",
+            Self::Expire => "expire",
+        }
+    }
+
+    async fn pass(self, world: &World) -> anyhow::Result<Pass> {
+        match self {
+            Self::Submit => submit::pass(world).await,
+            Self::Settle => settle::pass(world).await,
+            Self::Expire => expire::pass(world).await,
+        }
+    }
+
+    /// Returns when it is time for the next pass.
+    async fn wait(self, world: &World) {
+        let (bell, period) = match self {
+            Self::Submit => (&world.bells.submit, PERIOD),
+            Self::Settle => (&world.bells.settle, PERIOD),
+            Self::Expire => return tokio::time::sleep(EXPIRE_PERIOD).await,
+        };
+        // Rung or not, it is time.
+        let _ = timeout(period, bell.notified()).await;
+    }
+}
+
+async fn run(reconciler: Reconciler, world: World) {
+    let mut failing = false;
+    loop {
+        let pass = match timeout(PASS_TIMEOUT, reconciler.pass(&world)).await {
+            Ok(Ok(pass)) => {
+                failing = false;
+                world.metrics.passes.with_label_values(&[reconciler.name(), "ok"]).inc();
+                pass
+            }
+            Ok(Err(error)) => {
+                world.metrics.passes.with_label_values(&[reconciler.name(), "error"]).inc();
+                // Once when it begins: the next passes would say the same every few seconds.
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::error!(error = format!("{error:#}"), "{} cannot do its work now", reconciler.name());
+                }
+                Pass::Done
+            }
+            Err(_) => {
+                world.metrics.passes.with_label_values(&[reconciler.name(), "timeout"]).inc();
+                tracing::error!("a pass of {} took too long and was given up", reconciler.name());
+                Pass::Done
+            }
+        };
+        match pass {
+            Pass::More => tokio::task::yield_now().await,
+            Pass::Done => reconciler.wait(&world).await,
+        }
+    }
+}
+
+/// Whether a pass that took up this many rows may have left some.
+fn pass_of(rows: usize, failed: usize) -> Pass {
+    // With failures, going on at once would meet the same rows again.
+    if rows as i64 == BATCH && failed == 0 { Pass::More } else { Pass::Done }
+}

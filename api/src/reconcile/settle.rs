@@ -1,0 +1,69 @@
+//! Settles money: captures the hold of a job that is complete, gives back that of one that failed, then lets the
+//! cluster forget the job. Both marks are in the same transaction as the money, so it happens once.
+
+use anyhow::Context;
+use tintype_types::JobState;
+use uuid::Uuid;
+
+use super::{BATCH, Pass, World, pass_of};
+use crate::clock;
+use crate::ledger::post::{End, Stamp};
+use crate::ledger::sql as ledger;
+use crate::records::generation::{self, Generation, Mark};
+
+/// One look at the database.
+pub(super) async fn pass(world: &World) -> anyhow::Result<Pass> {
+    let jobs = generation::unsettled(&world.pool, BATCH).await?;
+    let mut failed = 0;
+    for id in &jobs {
+        match settle(world, *id).await {
+            // Settled by another replica just now: who waits here is told all the same.
+            Ok(()) => world.board.wake(*id),
+            Err(error) => {
+                failed += 1;
+                tracing::error!(job.id = %id, error = format!("{error:#}"), "a job's credits could not be settled yet");
+            }
+        }
+    }
+    for job in generation::unreleased(&world.pool, BATCH).await? {
+        if let Err(error) = release(world, &job).await {
+            failed += 1;
+            tracing::warn!(job.id = %job.id, error = format!("{error:#}"), "a settled job could not be let go yet");
+        }
+    }
+    Ok(pass_of(jobs.len(), failed))
+}
+
+async fn settle(world: &World, id: Uuid) -> anyhow::Result<()> {
+    let now = clock::now();
+    let mut tx = world.pool.begin().await?;
+    let Some(job) = generation::lock_unsettled(&mut tx, id).await? else { return Ok(()) };
+    let (how, outcome) = match job.state {
+        JobState::Complete => (End::Capture(job.price), "captured"),
+        JobState::Failed => (End::Void, "voided"),
+        JobState::Queued | JobState::Assigned | JobState::Running | JobState::Preempted => {
+            anyhow::bail!("the job is {:?} and has an end", job.state)
+        }
+    };
+    let stamp = Stamp { txn: Uuid::now_v7(), at: now };
+    let before = ledger::end(&mut tx, job.account, id, how, stamp).await.context("ending the hold")?;
+    generation::mark(&mut tx, id, Mark::Settled, now).await?;
+    tx.commit().await?;
+    if let Some(state) = before {
+        tracing::error!(job.id = %id, hold = state.as_str(), "the hold had ended before its job was settled");
+        world.metrics.settled.with_label_values(&["ended-before"]).inc();
+    } else {
+        tracing::info!(job.id = %id, price_milli = job.price, "credits {outcome}");
+        world.metrics.settled.with_label_values(&[outcome]).inc();
+        let seconds = now.since(job.created).as_secs_f64();
+        world.metrics.job_seconds.with_label_values(&[outcome]).observe(seconds);
+    }
+    Ok(())
+}
+
+async fn release(world: &World, job: &Generation) -> anyhow::Result<()> {
+    world.cluster.release(job).await?;
+    let mut conn = world.pool.acquire().await?;
+    generation::mark(&mut conn, job.id, Mark::Released, clock::now()).await?;
+    Ok(())
+}

@@ -1,0 +1,67 @@
+//! Idempotency keys: one key, one job. The answer follows from the job, so it is not kept twice.
+
+use sqlx::PgConnection;
+use tintype_types::Timestamp;
+use uuid::Uuid;
+
+use crate::clock::to_ms;
+
+/// How long a key is remembered, in milliseconds.
+pub const KEPT_MS: i64 = 24 * 60 * 60 * 1_000;
+/// Keys forgotten in one go.
+const FORGET_BATCH: i64 = 1_000;
+
+/// Where a key is valid.
+#[derive(Clone, Debug)]
+pub struct Scope {
+    /// Whose key.
+    pub account: Uuid,
+    /// For which operation.
+    pub route: &'static str,
+    /// What the client sent.
+    pub key: String,
+}
+
+/// What is known of a key.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct Seen {
+    /// Hash of the body it came with first.
+    pub body_sha256: Vec<u8>,
+    /// The job it made.
+    pub generation: Uuid,
+}
+
+/// What the key did before, if it was used.
+pub async fn find(conn: &mut PgConnection, scope: &Scope) -> sqlx::Result<Option<Seen>> {
+    const SQL: &str = "select body_sha256, generation from idempotency where account = $1 and route = $2 and key = $3";
+    sqlx::query_as(SQL).bind(scope.account).bind(scope.route).bind(&scope.key).fetch_optional(conn).await
+}
+
+/// Takes the key for a job; false when another has it. Waits for another that is about to take it.
+pub async fn take(
+    conn: &mut PgConnection,
+    scope: &Scope,
+    body_sha256: &[u8; 32],
+    generation: Uuid,
+    at: Timestamp,
+) -> sqlx::Result<bool> {
+    const SQL: &str = "insert into idempotency (account, route, key, body_sha256, generation, created_ms)
+        values ($1, $2, $3, $4, $5, $6) on conflict do nothing";
+    let done = sqlx::query(SQL)
+        .bind(scope.account)
+        .bind(scope.route)
+        .bind(&scope.key)
+        .bind(&body_sha256[..])
+        .bind(generation)
+        .bind(to_ms(at))
+        .execute(conn)
+        .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Forgets keys older than a day, some at a time.
+pub async fn forget_old(conn: &mut PgConnection, now: Timestamp) -> sqlx::Result<u64> {
+    const SQL: &str = "delete from idempotency where (account, route, key) in
+        (select account, route, key from idempotency where created_ms < $1 order by created_ms limit $2)";
+    Ok(sqlx::query(SQL).bind(to_ms(now) - KEPT_MS).bind(FORGET_BATCH).execute(conn).await?.rows_affected())
+}

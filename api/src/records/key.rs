@@ -1,0 +1,90 @@
+//! API keys, as hashes.
+
+use sqlx::{PgConnection, PgPool};
+use tintype_types::Timestamp;
+use uuid::Uuid;
+
+use crate::clock::to_ms;
+use crate::keys::ApiKey;
+
+/// Keys an account may have that are not revoked.
+pub const KEYS_PER_ACCOUNT_MAX: i64 = 100;
+/// A key's last use is written at most this often, in milliseconds.
+const LAST_USED_GRAIN_MS: i64 = 60_000;
+
+/// A key as it may be shown.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct KeyRow {
+    /// The part of the key that names it.
+    pub id: String,
+    /// For people.
+    pub name: String,
+    /// When it was made.
+    pub created_ms: i64,
+    /// When it was last used, to the minute.
+    pub last_used_ms: Option<i64>,
+    /// When it was revoked.
+    pub revoked_ms: Option<i64>,
+}
+
+/// Keeps a new key.
+pub async fn create(
+    conn: &mut PgConnection,
+    key: &ApiKey,
+    account: Uuid,
+    name: &str,
+    at: Timestamp,
+) -> sqlx::Result<()> {
+    sqlx::query("insert into api_key (id, account, name, secret_sha256, created_ms) values ($1, $2, $3, $4, $5)")
+        .bind(key.id())
+        .bind(account)
+        .bind(name)
+        .bind(&key.sha256()[..])
+        .bind(to_ms(at))
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Whose key this is; none when it is unknown or revoked.
+pub async fn authenticate(pool: &PgPool, key: &ApiKey, at: Timestamp) -> sqlx::Result<Option<Uuid>> {
+    const SQL: &str = "select account, secret_sha256, coalesce(last_used_ms, 0) from api_key \
+         where id = $1 and revoked_ms is null";
+    let row: Option<(Uuid, Vec<u8>, i64)> = sqlx::query_as(SQL).bind(key.id()).fetch_optional(pool).await?;
+    let Some((account, _, last_used)) = row.filter(|(_, kept, _)| key.matches(kept)) else { return Ok(None) };
+    if to_ms(at) - last_used > LAST_USED_GRAIN_MS {
+        sqlx::query("update api_key set last_used_ms = $2 where id = $1")
+            .bind(key.id())
+            .bind(to_ms(at))
+            .execute(pool)
+            .await?;
+    }
+    Ok(Some(account))
+}
+
+/// Keys of an account that are not revoked, counted under the account's lock so that two at once cannot pass the limit.
+pub async fn count_locked(conn: &mut PgConnection, account: Uuid) -> sqlx::Result<i64> {
+    sqlx::query("select 1 from account where id = $1 for update").bind(account).execute(&mut *conn).await?;
+    sqlx::query_scalar("select count(*) from api_key where account = $1 and revoked_ms is null")
+        .bind(account)
+        .fetch_one(conn)
+        .await
+}
+
+/// Every key of an account, oldest first.
+pub async fn list(pool: &PgPool, account: Uuid) -> sqlx::Result<Vec<KeyRow>> {
+    const SQL: &str = "select id, name, created_ms, last_used_ms, revoked_ms from api_key \
+         where account = $1 order by created_ms, id limit 1000";
+    sqlx::query_as(SQL).bind(account).fetch_all(pool).await
+}
+
+/// Revokes a key of the account; false when it has none of that name. Revoking twice is fine.
+pub async fn revoke(pool: &PgPool, account: Uuid, id: &str, at: Timestamp) -> sqlx::Result<bool> {
+    let done = sqlx::query("update api_key set revoked_ms = coalesce(revoked_ms, $3) where id = $1 and account = $2")
+        .bind(id)
+        .bind(account)
+        .bind(to_ms(at))
+        .execute(pool)
+        .await?;
+    Ok(done.rows_affected() == 1)
+}

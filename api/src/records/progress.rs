@@ -1,0 +1,225 @@
+//! What a job goes through while it is worked on. Every statement is fenced by the attempt and the state, and repeating
+//! one that was written is fine.
+
+use sqlx::PgPool;
+use sqlx::types::Json;
+use tintype_types::{Attempt, FailureReason, JobState, Output, ResolvedRequest, Timestamp, WorkerId};
+use uuid::Uuid;
+
+use super::generation::state_name;
+use crate::clock::to_ms;
+
+/// Longest message kept with a failure, in characters.
+const MESSAGE_CHARS_MAX: usize = 1_024;
+
+/// Which attempt of which job a statement is about.
+#[derive(Clone, Copy, Debug)]
+pub struct Fence {
+    /// The job.
+    pub job: Uuid,
+    /// The attempt.
+    pub attempt: Attempt,
+}
+
+impl Fence {
+    fn attempt(self) -> i32 {
+        i32::try_from(self.attempt.0).unwrap_or(i32::MAX)
+    }
+}
+
+/// Gives the job to a worker as this attempt. None when the record says otherwise.
+pub async fn assign(
+    pool: &PgPool,
+    fence: Fence,
+    worker: &WorkerId,
+    at: Timestamp,
+) -> sqlx::Result<Option<ResolvedRequest>> {
+    const ASSIGN: &str = "
+        update generation set state = 'Assigned', attempt = $2, worker = $3, step = 0,
+            steps = (request->>'steps')::int * (request->>'images')::int,
+            not_before_ms = null, message = null, started_ms = coalesce(started_ms, $4)
+        where id = $1 and attempt = $2 - 1 and state in ('Queued', 'Preempted') and cancelled_ms is null
+        returning request";
+    const ASSIGNED: &str = "
+        select request from generation
+        where id = $1 and attempt = $2 and worker = $3 and state in ('Assigned', 'Running')";
+    let assigned: Option<Json<ResolvedRequest>> = sqlx::query_scalar(ASSIGN)
+        .bind(fence.job)
+        .bind(fence.attempt())
+        .bind(worker.as_str())
+        .bind(to_ms(at))
+        .fetch_optional(pool)
+        .await?;
+    if let Some(request) = assigned {
+        return Ok(Some(request.0));
+    }
+    let before: Option<Json<ResolvedRequest>> = sqlx::query_scalar(ASSIGNED)
+        .bind(fence.job)
+        .bind(fence.attempt())
+        .bind(worker.as_str())
+        .fetch_optional(pool)
+        .await?;
+    Ok(before.map(|request| request.0))
+}
+
+/// Notes how far the attempt has come.
+pub async fn advance(pool: &PgPool, fence: Fence, step: u32, steps: u32) -> sqlx::Result<bool> {
+    const SQL: &str = "update generation set state = 'Running', step = greatest(step, $3), steps = $4
+        where id = $1 and attempt = $2 and state in ('Assigned', 'Running')";
+    let done = sqlx::query(SQL)
+        .bind(fence.job)
+        .bind(fence.attempt())
+        .bind(clamp(step))
+        .bind(clamp(steps))
+        .execute(pool)
+        .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// How an attempt ended that is to be followed by another.
+#[derive(Debug)]
+pub struct Requeue<'a> {
+    /// Not to be tried before this.
+    pub not_before: Timestamp,
+    /// For people.
+    pub message: &'a str,
+    /// Attempts that failed, this one included if it counts.
+    pub failed_attempts: u32,
+}
+
+/// Puts the job back in its queue.
+pub async fn requeue(pool: &PgPool, fence: Fence, how: &Requeue<'_>) -> sqlx::Result<bool> {
+    const SQL: &str = "update generation set state = 'Queued', worker = null, step = 0, not_before_ms = $3,
+            message = $4, failed_attempts = $5
+        where id = $1 and attempt = $2 and (state in ('Assigned', 'Running')
+            or (state = 'Queued' and failed_attempts = $5 and not_before_ms = $3))";
+    let done = sqlx::query(SQL)
+        .bind(fence.job)
+        .bind(fence.attempt())
+        .bind(to_ms(how.not_before))
+        .bind(shortened(how.message))
+        .bind(clamp(how.failed_attempts))
+        .execute(pool)
+        .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Ends the job without a picture.
+pub async fn fail(
+    pool: &PgPool,
+    fence: Fence,
+    reason: FailureReason,
+    message: &str,
+    at: Timestamp,
+) -> sqlx::Result<bool> {
+    const FAIL: &str = "update generation set state = 'Failed', failure = $3, message = $4, finished_ms = $5
+        where id = $1 and attempt = $2 and finished_ms is null";
+    const FAILED: &str = "select exists (select 1 from generation
+        where id = $1 and attempt = $2 and state = 'Failed' and failure = $3)";
+    let done = sqlx::query(FAIL)
+        .bind(fence.job)
+        .bind(fence.attempt())
+        .bind(reason.as_str())
+        .bind(shortened(message))
+        .bind(to_ms(at))
+        .execute(pool)
+        .await?;
+    if done.rows_affected() == 1 {
+        return Ok(true);
+    }
+    let before = sqlx::query_scalar(FAILED).bind(fence.job).bind(fence.attempt()).bind(reason.as_str());
+    before.fetch_one(pool).await
+}
+
+/// Ends the job with its pictures.
+pub async fn complete(
+    pool: &PgPool,
+    fence: Fence,
+    outputs: &[Output],
+    gpu_ms: u64,
+    at: Timestamp,
+) -> sqlx::Result<bool> {
+    const COMPLETE: &str = "update generation set state = 'Complete', outputs = $3, gpu_ms = $4, finished_ms = $5,
+            step = steps, message = null
+        where id = $1 and attempt = $2 and state in ('Assigned', 'Running')";
+    const COMPLETED: &str = "select exists (select 1 from generation
+        where id = $1 and attempt = $2 and state = 'Complete' and outputs = $3)";
+    let done = sqlx::query(COMPLETE)
+        .bind(fence.job)
+        .bind(fence.attempt())
+        .bind(Json(outputs))
+        .bind(i64::try_from(gpu_ms).unwrap_or(i64::MAX))
+        .bind(to_ms(at))
+        .execute(pool)
+        .await?;
+    if done.rows_affected() == 1 {
+        return Ok(true);
+    }
+    sqlx::query_scalar(COMPLETED).bind(fence.job).bind(fence.attempt()).bind(Json(outputs)).fetch_one(pool).await
+}
+
+/// A job as a cluster tells of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Seen {
+    /// The row's id.
+    pub id: Uuid,
+    /// The job's name in the cluster.
+    pub cluster_uid: String,
+    /// Where it stands.
+    pub state: JobState,
+    /// The last attempt given out.
+    pub attempt: Attempt,
+    /// Attempts that failed.
+    pub failed_attempts: u32,
+    /// Who has it.
+    pub worker: Option<WorkerId>,
+    /// Steps done and in all.
+    pub progress: Option<(u32, u32)>,
+    /// What it made.
+    pub outputs: Vec<Output>,
+    /// Why it failed; kept only when the state is `Failed`.
+    pub failure: Option<(FailureReason, String)>,
+    /// Time the GPU was held, in milliseconds.
+    pub gpu_ms: u64,
+}
+
+/// Takes over what the cluster tells, unless the row knows more. True when the row changed.
+pub async fn take_over(pool: &PgPool, seen: &Seen, at: Timestamp) -> sqlx::Result<bool> {
+    const SQL: &str = "
+        update generation set state = $3, attempt = $4, failed_attempts = $5, worker = $6,
+            step = case when attempt = $4 then greatest(step, $7) else $7 end, steps = greatest(steps, $8), outputs = $9, failure = case when $3 = 'Failed' then $10 end, message = $11, gpu_ms = $12,
+            submitted_ms = coalesce(submitted_ms, $13), cluster_uid = coalesce(cluster_uid, $2),
+            started_ms = case when $4 > 0 then coalesce(started_ms, $13) end,
+            finished_ms = case when $3 in ('Complete', 'Failed') then $13 end
+        where id = $1 and finished_ms is null and attempt <= $4 and coalesce(cluster_uid, $2) = $2
+            and ((state, attempt, failed_attempts, worker, outputs, submitted_ms is null)
+                is distinct from ($3, $4, $5, $6, $9, false) or $7 > step)";
+    let (step, steps) = seen.progress.unwrap_or_default();
+    let (reason, message) =
+        seen.failure.as_ref().map(|(reason, message)| (reason.as_str(), shortened(message))).unzip();
+    let done = sqlx::query(SQL)
+        .bind(seen.id)
+        .bind(&seen.cluster_uid)
+        .bind(state_name(seen.state))
+        .bind(clamp(seen.attempt.0))
+        .bind(clamp(seen.failed_attempts))
+        .bind(seen.worker.as_ref().map(WorkerId::as_str))
+        .bind(clamp(step))
+        .bind(clamp(steps))
+        .bind(Json(&seen.outputs))
+        .bind(reason)
+        .bind(message)
+        .bind(i64::try_from(seen.gpu_ms).unwrap_or(i64::MAX))
+        .bind(to_ms(at))
+        .execute(pool)
+        .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+fn clamp(number: u32) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}
+
+fn shortened(message: &str) -> String {
+    message.chars().filter(|c| *c != '\0').take(MESSAGE_CHARS_MAX).collect()
+}

@@ -1,0 +1,184 @@
+//! Puts the parts together, and takes them apart in the right order.
+
+use std::future::IntoFuture;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use prometheus::Registry;
+use sqlx::PgPool;
+use tintype_dispatch::{DispatchConfig, TokenSource};
+use tintype_store::{FolderConfig, Secret, Store};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::args::{Args, ClusterKind};
+use crate::board::Board;
+use crate::cluster::Cluster;
+use crate::cluster::kubernetes::{Kubernetes, KubernetesConfig};
+use crate::cluster::local::{Local, LocalConfig};
+use crate::database;
+use crate::http::{self, admin::AdminToken};
+use crate::lock::SchedulerLock;
+use crate::metrics::Metrics;
+use crate::price::Tariff;
+use crate::reconcile::{self, Bells, World};
+use crate::state::{App, Inner};
+
+/// How long a worker's upload URLs are good: longer than any attempt.
+const OUTPUT_TTL: Duration = Duration::from_hours(1);
+/// Longest open requests may take to end when the program is told to.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Runs until `shutdown`.
+///
+/// # Errors
+/// Why it could not start, or had to end.
+pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> {
+    // An error means that one is there already, which is as good.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    // Our own end, so that everything we started ends with us whatever happens to `shutdown`.
+    let stop = shutdown.child_token();
+    let ended = run_until(args, &stop).await;
+    stop.cancel();
+    ended
+}
+
+async fn run_until(args: Args, stop: &CancellationToken) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
+    let address = listener.local_addr().context("cannot tell the address listened on")?;
+    let pool = database::connect(&args.database_url).await?;
+    if args.auto_migrate {
+        database::migrate(&pool).await?;
+    }
+    let store = open_store(&args, address)?;
+    let registry = Registry::new();
+    let metrics = Metrics::new(registry.clone()).context("cannot register the metrics")?;
+    let (board, bells) = (Board::default(), Bells::default());
+    let parts =
+        Parts { pool: pool.clone(), store: store.clone(), board: board.clone(), bells: bells.clone(), registry };
+    let (cluster, lock) = start_cluster(&args, parts, stop).await?;
+    let world = World {
+        pool: pool.clone(),
+        cluster: Arc::clone(&cluster),
+        board: board.clone(),
+        bells: bells.clone(),
+        metrics: metrics.clone(),
+    };
+    let mut reconcilers = reconcile::start(&world, stop);
+    let admin = args.admin_token_file.as_deref().map(AdminToken::from_file).transpose()?;
+    let app = App {
+        inner: Arc::new(Inner {
+            pool: pool.clone(),
+            cluster,
+            store,
+            board,
+            bells,
+            metrics,
+            tariff: Tariff::default(),
+            admin,
+            wait_max: Duration::from_secs(args.wait_seconds),
+            aliases: args.model_aliases.clone(),
+            stop: stop.clone(),
+        }),
+    };
+    if let Some(file) = &args.port_file {
+        write_port_file(file, address)?;
+    }
+    tracing::info!(%address, "listening");
+    let outcome = tokio::select! {
+        served = serve(listener, http::router(&app), stop) => served,
+        lost = lock.lost() => Err(lost),
+    };
+    stop.cancel();
+    while reconcilers.join_next().await.is_some() {}
+    lock.release().await;
+    pool.close().await;
+    outcome
+}
+
+async fn serve(listener: TcpListener, router: axum::Router, stop: &CancellationToken) -> anyhow::Result<()> {
+    let server = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned()).into_future();
+    tokio::pin!(server);
+    tokio::select! {
+        served = &mut server => return served.context("the HTTP server broke"),
+        () = stop.cancelled() => {}
+    }
+    tracing::info!("going away");
+    if tokio::time::timeout(CLOSE_TIMEOUT, server).await.is_err() {
+        tracing::warn!("some requests did not end in time and were cut off");
+    }
+    Ok(())
+}
+
+struct Parts {
+    pool: PgPool,
+    store: Store,
+    board: Board,
+    bells: Bells,
+    registry: Registry,
+}
+
+async fn start_cluster(
+    args: &Args,
+    parts: Parts,
+    stop: &CancellationToken,
+) -> anyhow::Result<(Arc<dyn Cluster>, SchedulerLock)> {
+    let Parts { pool, store, board, bells, registry } = parts;
+    match args.cluster {
+        ClusterKind::Local => {
+            let token = args.worker_token_file.as_ref().context("local mode needs --worker-token-file")?;
+            let worker_token = TokenSource::file(token).context("cannot read the workers' token")?;
+            let lock = SchedulerLock::take(&args.database_url).await?;
+            let lease = Duration::from_millis(args.lease_ms);
+            let scheduler = tintype_scheduler::Config { lease, ..tintype_scheduler::Config::default() };
+            let dispatch = DispatchConfig { scheduler, worker_token, reader_token: None, output_ttl: OUTPUT_TTL };
+            let models_dirs = args.models_dirs.clone();
+            let config = LocalConfig { dispatch, models_dirs, pool, store, board, bells, registry };
+            Ok((Arc::new(Local::start(config, stop).await?), lock))
+        }
+        ClusterKind::Kubernetes => {
+            let config = KubernetesConfig {
+                kubeconfig: args.kubeconfig.clone(),
+                namespace: args.namespace.clone(),
+                dispatch_url: args.dispatch_url.clone(),
+                dispatch_token_file: args.dispatch_token_file.clone(),
+                pool,
+                store,
+                board,
+                bells,
+            };
+            Ok((Arc::new(Kubernetes::start(config, stop).await?), SchedulerLock::none()))
+        }
+    }
+}
+
+fn open_store(args: &Args, address: SocketAddr) -> anyhow::Result<Store> {
+    let secret =
+        Secret::from_file_or_create(&args.store_secret_file).context("cannot read the secret of the image store")?;
+    let public_url = args.public_url.clone().unwrap_or_else(|| format!("http://{}", reachable(address)));
+    Store::folder(FolderConfig { root: args.store_dir.clone(), secret, public_url })
+        .context("cannot open the image store")
+}
+
+/// An address others can connect to: who listens everywhere is reached on the loopback, as far as we know.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        let loopback = match address {
+            SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+        };
+        address.set_ip(loopback);
+    }
+    address
+}
+
+/// Whole or not at all: who waits for the file reads it as soon as it is there.
+fn write_port_file(file: &Path, address: SocketAddr) -> anyhow::Result<()> {
+    let scratch = file.with_extension("new");
+    std::fs::write(&scratch, format!("{address}\n"))
+        .and_then(|()| std::fs::rename(&scratch, file))
+        .with_context(|| format!("cannot write the address to {}", file.display()))
+}

@@ -1,0 +1,56 @@
+//! What every handler can reach.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::PgPool;
+use tintype_store::Store;
+use tintype_types::ModelCard;
+use tokio_util::sync::CancellationToken;
+
+use crate::board::Board;
+use crate::cluster::Cluster;
+use crate::http::admin::AdminToken;
+use crate::metrics::Metrics;
+use crate::price::Tariff;
+use crate::reconcile::Bells;
+
+/// The application. Cloning is cheap.
+#[derive(Clone)]
+pub(crate) struct App {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) pool: PgPool,
+    pub(crate) cluster: Arc<dyn Cluster>,
+    pub(crate) store: Store,
+    pub(crate) board: Board,
+    pub(crate) bells: Bells,
+    pub(crate) metrics: Metrics,
+    pub(crate) tariff: Tariff,
+    pub(crate) admin: Option<AdminToken>,
+    /// How long a synchronous request is held open.
+    pub(crate) wait_max: Duration,
+    /// Names clients use for models of ours: `gpt-image-1` and the like.
+    pub(crate) aliases: Vec<(String, String)>,
+    pub(crate) stop: CancellationToken,
+}
+
+impl std::ops::Deref for App {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.inner
+    }
+}
+
+impl App {
+    /// The model a request means: by its own name, else by an alias.
+    pub(crate) fn model(&self, name: &str) -> Option<ModelCard> {
+        let models = self.cluster.models();
+        let alias = self.aliases.iter().find(|(alias, _)| alias == name).map(|(_, model)| model.as_str());
+        let find = |name: &str| models.iter().find(|card| card.name == name).cloned();
+        find(name).or_else(|| find(alias?))
+    }
+}
