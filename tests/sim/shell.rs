@@ -58,6 +58,8 @@ pub(crate) struct Shell {
     claims: BTreeMap<WorkerId, Line>,
     writes: BTreeMap<JobId, VecDeque<Write>>,
     life: BTreeMap<(JobId, Attempt), Life>,
+    /// Attempts somebody was told of.
+    told: BTreeSet<(JobId, Attempt)>,
     boots: BTreeMap<WorkerId, u32>,
     reset_at: u64,
     told_cancelled: BTreeSet<JobId>,
@@ -79,6 +81,7 @@ impl Shell {
             claims: BTreeMap::new(),
             writes: BTreeMap::new(),
             life: BTreeMap::new(),
+            told: BTreeSet::new(),
             boots: BTreeMap::new(),
             reset_at: 0,
             told_cancelled: BTreeSet::new(),
@@ -216,6 +219,9 @@ impl Shell {
         let (id, done) = (id.clone(), matches!(answer, Some(Written::Done(_))));
         if let Some(line) = write.claim.filter(|_| self.bug != Some(Bug::ToldBeforeWritten)) {
             let reply = if done { Reply::Assigned { job: id.clone(), attempt } } else { Reply::Nothing };
+            if done {
+                self.told.insert((id.clone(), attempt));
+            }
             self.effects.push(Effect::Reply(line, reply));
         }
         if let Some(line) = write.finish.filter(|_| self.bug != Some(Bug::AnsweredBeforeWritten)) {
@@ -372,6 +378,8 @@ impl Shell {
         let mut old = Vec::new();
         for ((job, attempt), (_, ran)) in &self.life {
             match ran {
+                // Of an attempt nobody was told of, the next start of its worker may yet be told.
+                _ if !self.told.contains(&(job.clone(), *attempt)) => {}
                 Some((id, ran)) if *id == worker.id && *ran < boot => old.push((job.clone(), *attempt, *ran)),
                 Some(_) | None => {}
             }

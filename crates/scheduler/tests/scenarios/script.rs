@@ -86,13 +86,26 @@ impl Play {
             "finish" => self.finish(&mut words)?,
             "stale" => self.stale(&mut words)?,
             "hold" => self.held = Some(VecDeque::new()),
-            "write" => self.write_held(true)?,
-            "lose" => self.write_held(false)?,
+            "write" => self.write_held(Fate::Done)?,
+            "lose" => self.write_held(Fate::Lost)?,
+            "lose-answer" => self.write_held(Fate::AnswerLost)?,
+            "see" => {
+                let job = self.record.jobs.get(&JobId::from(words.next())).ok_or("no such job")?;
+                let seen = Box::new(job.clone());
+                self.see(Observation::Job(seen));
+            }
             "reset" => self.see(Observation::Reset(Box::new(self.record.world()))),
             "restart" => {
                 self.scheduler = Scheduler::new(Config::default());
                 self.see(Observation::Reset(Box::new(self.record.world())));
             }
+            other => self.question(other, &mut words)?,
+        }
+        words.done()
+    }
+
+    fn question(&mut self, asked: &str, words: &mut Words<'_>) -> Result<(), String> {
+        match asked {
             "why" => {
                 let verdict = tell::verdict(self.scheduler.verdict(&words.next().into()));
                 self.say(&verdict);
@@ -113,7 +126,7 @@ impl Play {
             }
             other => return Err(format!("no such line as {other:?}")),
         }
-        words.done()
+        Ok(())
     }
 
     /// Moves the clock, ticking at every deadline on the way.
@@ -150,12 +163,17 @@ impl Play {
         }
     }
 
-    /// Ends the holding of writes: all succeed, or all are lost.
-    fn write_held(&mut self, succeed: bool) -> Result<(), String> {
+    /// Ends the holding of writes: the same becomes of all.
+    fn write_held(&mut self, fate: Fate) -> Result<(), String> {
         for decision in self.held.take().ok_or("writes are not held")? {
             let (job, attempt) = about(&decision);
             let lost = Observation::WriteFailed { job: job.clone(), attempt };
-            if let Some(back) = if succeed { self.carry_out(&decision) } else { Some(lost) } {
+            let back = match fate {
+                Fate::Done => self.carry_out(&decision),
+                Fate::Lost => Some(lost),
+                Fate::AnswerLost => self.carry_out(&decision).map(|_| lost),
+            };
+            if let Some(back) = back {
                 self.see(back);
             }
         }
@@ -285,6 +303,14 @@ impl Play {
     fn say(&mut self, text: &str) {
         let _ = writeln!(self.transcript, "    {:>7}  {text}", tell::time(self.now));
     }
+}
+
+/// What becomes of writes that were held back.
+#[derive(Clone, Copy)]
+enum Fate {
+    Done,
+    Lost,
+    AnswerLost,
 }
 
 /// The words of a line, taken one by one.
