@@ -16,6 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tintype-api", &["tintype-types", "tintype-scheduler", "tintype-store", "tintype-dispatch", "tintype-crds"]),
     ("tintype-worker", &["tintype-types"]),
     ("tintype-kubetest", &[]),
+    ("tintype-fake-nvml", &[]),
     (
         "tintype-cli",
         &["tintype-types", "tintype-api", "tintype-operator", "tintype-worker", "tintype-pg", "tintype-scheduler"],
