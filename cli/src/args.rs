@@ -1,0 +1,146 @@
+//! The command line: subcommands, flags and the environment variables behind them.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use tintype_types::Sampler;
+
+/// Image generation for anyone who owns GPUs.
+#[derive(Debug, Parser)]
+#[command(name = "tintype", version)]
+pub(crate) struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run everything on this machine: API, scheduler, one worker, a private PostgreSQL. No Kubernetes, no root.
+    Up(Box<UpArgs>),
+    /// Make pictures and write them as PNG files.
+    Generate(GenerateArgs),
+    /// Check what breaks newcomers; one line a check, with the fix.
+    Doctor(DoctorArgs),
+    /// Run one worker (what `up` starts as a child process).
+    Worker(Box<tintype_worker::Args>),
+}
+
+/// Flags of `tintype up`.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct UpArgs {
+    /// Where data, keys and pictures are kept [default: $XDG_DATA_HOME/tintype or ~/.local/share/tintype].
+    #[arg(long, env = "TINTYPE_DATA")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Address to listen on; port 0 takes a free one.
+    #[arg(long, env = "TINTYPE_LISTEN", default_value = "127.0.0.1:8080")]
+    pub(crate) listen: SocketAddr,
+    /// Folders that hold models in diffusers layout; may be given several times.
+    #[arg(long, env = "TINTYPE_MODELS_DIR", value_delimiter = ':')]
+    pub(crate) models_dir: Vec<PathBuf>,
+    /// Use this PostgreSQL instead of a private one.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    pub(crate) database_url: Option<String>,
+    /// How long an attempt may go unheard before another worker gets it, in seconds.
+    #[arg(long, env = "TINTYPE_LEASE_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub(crate) lease_seconds: u64,
+}
+
+/// How to reach a running Tintype.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ConnectArgs {
+    /// Address of the API.
+    #[arg(long, env = "TINTYPE_URL", default_value = "http://127.0.0.1:8080")]
+    pub(crate) url: String,
+    /// API key. Left out, the key that `tintype up` keeps on this machine is used.
+    #[arg(long, env = "TINTYPE_API_KEY", hide_env_values = true)]
+    pub(crate) api_key: Option<String>,
+    /// Where `tintype up` keeps its data.
+    #[arg(long, env = "TINTYPE_DATA")]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+/// Flags of `tintype generate`.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct GenerateArgs {
+    /// What the picture shows.
+    pub(crate) prompt: String,
+    /// Model to use [default: the first the server lists].
+    #[arg(long, short)]
+    pub(crate) model: Option<String>,
+    /// What the picture should keep away from.
+    #[arg(long)]
+    pub(crate) negative_prompt: Option<String>,
+    /// How many pictures.
+    #[arg(long, short = 'n')]
+    pub(crate) images: Option<u32>,
+    /// Size as WIDTHxHEIGHT in pixels, multiples of 64.
+    #[arg(long, value_parser = parse_size)]
+    pub(crate) size: Option<(u32, u32)>,
+    /// Denoising steps.
+    #[arg(long)]
+    pub(crate) steps: Option<u32>,
+    /// How strongly the prompt pulls.
+    #[arg(long)]
+    pub(crate) guidance_scale: Option<f64>,
+    /// Sampler: ddim, euler, dpmpp-2m or dpmpp-2m-karras.
+    #[arg(long, value_parser = parse_sampler)]
+    pub(crate) sampler: Option<Sampler>,
+    /// Seed; the same seed makes the same picture.
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+    /// File or folder to write to [default: a name made from the prompt, here].
+    #[arg(long, short)]
+    pub(crate) output: Option<PathBuf>,
+    /// How to reach the server.
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+}
+
+/// Flags of `tintype doctor`.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct DoctorArgs {
+    /// Folders that hold models; may be given several times.
+    #[arg(long, env = "TINTYPE_MODELS_DIR", value_delimiter = ':')]
+    pub(crate) models_dir: Vec<PathBuf>,
+    /// Address `tintype up` would listen on.
+    #[arg(long, env = "TINTYPE_LISTEN", default_value = "127.0.0.1:8080")]
+    pub(crate) listen: SocketAddr,
+    /// How to reach a server that is already running.
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+}
+
+fn parse_size(text: &str) -> Result<(u32, u32), String> {
+    let wrong = || format!("`{text}` is not a size; write it like 512x512");
+    let (width, height) = text.split_once('x').ok_or_else(wrong)?;
+    Ok((width.parse().map_err(|_| wrong())?, height.parse().map_err(|_| wrong())?))
+}
+
+fn parse_sampler(text: &str) -> Result<Sampler, String> {
+    Sampler::ALL.into_iter().find(|sampler| sampler.as_str() == text).ok_or_else(|| {
+        let names: Vec<_> = Sampler::ALL.iter().map(|sampler| sampler.as_str()).collect();
+        format!("no sampler `{text}`; there are {}", names.join(", "))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_samplers_are_read_or_refused_with_a_way_out() {
+        assert_eq!(parse_size("512x768"), Ok((512, 768)));
+        assert!(parse_size("512").unwrap_err().contains("512x512"));
+        assert_eq!(parse_sampler("dpmpp-2m-karras"), Ok(Sampler::Dpmpp2mKarras));
+        assert!(parse_sampler("plms").unwrap_err().contains("ddim, euler"));
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Args::command().debug_assert();
+    }
+}

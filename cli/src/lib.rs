@@ -1,1 +1,0 @@
-//! The tintype program: up, generate, doctor.

@@ -1,0 +1,53 @@
+//! One `tintype up` a data folder, and the signals that end it.
+
+use std::fs::File;
+
+use anyhow::{Context, Result, bail};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::paths::DataDir;
+use crate::terminal;
+
+/// Holds the data folder until dropped; the kernel lets go of it however the process ends.
+pub(crate) struct OnlyOne(#[expect(dead_code, reason = "held for its lock, which ends with the file")] File);
+
+/// Takes the data folder for this process.
+pub(crate) fn take(data: &DataDir) -> Result<OnlyOne> {
+    let path = data.join("lock");
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .with_context(|| format!("cannot open {}", path.display()))?;
+    if file.try_lock().is_err() {
+        bail!(
+            "another `tintype up` uses {}; stop it first, or choose another folder with --data-dir",
+            data.path().display()
+        );
+    }
+    Ok(OnlyOne(file))
+}
+
+/// A token that is cancelled by Ctrl-C or SIGTERM. A second signal ends the process at once.
+pub(crate) fn stop_signal() -> Result<CancellationToken> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for Ctrl-C")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let stop = CancellationToken::new();
+    let token = stop.clone();
+    tokio::spawn(async move {
+        let mut wait = async || {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        };
+        wait().await;
+        token.cancel();
+        wait().await;
+        terminal::note("stopped at once; the next start repairs what was cut off");
+        std::process::exit(130);
+    });
+    Ok(stop)
+}
