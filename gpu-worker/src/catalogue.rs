@@ -99,11 +99,11 @@ fn read_folder(root: &Path, folder: &Path) -> Result<ModelFolder, UnreadableFile
     let index: Index = read_json(&index_file)?;
     let family = match index.class_name.as_str() {
         "StableDiffusionPipeline" => ModelFamily::Sd15,
-        "StableDiffusionXLPipeline" => {
-            return Err(UnreadableFile::new(index_file, "is an SDXL model, which this worker does not draw yet"));
-        }
+        "StableDiffusionXLPipeline" => ModelFamily::Sdxl,
         other => {
-            let what = format!("is for a {other}; this worker draws with StableDiffusionPipeline folders");
+            let what = format!(
+                "is for a {other}; this worker draws with StableDiffusionPipeline and StableDiffusionXLPipeline folders"
+            );
             return Err(UnreadableFile::new(index_file, what));
         }
     };
@@ -158,7 +158,7 @@ mod tests {
         fs::create_dir_all(root.path().join("empty")).unwrap();
         let shapes = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models");
         let found = Catalogue::scan(&[root.path().to_owned(), shapes]);
-        assert_eq!(found.names(), ["a/b", "foo", "tintype/shapes"]);
+        assert_eq!(found.names(), ["a/b", "foo", "tintype/shapes", "tintype/shapes-xl"]);
         assert_eq!(found.refused, []);
         assert_eq!(found.find("tintype/shapes").unwrap().card.as_ref().unwrap().defaults.width, 64);
     }

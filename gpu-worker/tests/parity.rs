@@ -10,7 +10,7 @@ use safetensors::SafeTensors;
 use serde::Deserialize;
 use tintype_types::{GenerationRequest, ModelDefaults, Sampler};
 use tintype_worker::models::clip::{ClipConfig, ClipTextModel};
-use tintype_worker::models::unet::{UNet, UNetConfig};
+use tintype_worker::models::unet::{Added, Conditions, SIZES, UNet, UNetConfig};
 use tintype_worker::models::vae::{VaeConfig, VaeDecoder};
 use tintype_worker::pipeline::{CandlePipeline, Flow, Pipeline, ResidentLimits};
 use tintype_worker::prompt::PromptEncoder;
@@ -41,6 +41,21 @@ fn unets_answer_as_diffusers_does() {
 }
 
 #[test]
+fn an_sdxl_unet_answers_as_diffusers_does() {
+    let case = Case::open("unet_sdxl");
+    let unet = UNet::read(&case.config(UNetConfig::read), &case.weights()).unwrap();
+    let (x, context) = (case.tensor("x", &[2, 4, 8, 16]), case.tensor("context", &[2, 7, 10]));
+    let pooled = case.tensor("pooled", &[2, 5]);
+    let rows: Vec<Vec<f32>> = case.tensor("sizes", &[2, 6]).to_vec2().unwrap();
+    let sizes: Vec<[f32; SIZES]> = rows.into_iter().map(|row| row.try_into().unwrap()).collect();
+    let timesteps: Vec<f32> = case.tensor("t", &[2]).to_vec1().unwrap();
+    let conditions = Conditions { context: &context, added: Some(Added { pooled: &pooled, sizes: &sizes }) };
+    let answer = unet.forward(&x, &timesteps, conditions).unwrap();
+    close("unet_sdxl", &answer, &case.tensor("y", &[2, 4, 8, 16]), FORWARD);
+    assert!(unet.forward(&x, &timesteps, &context).is_err(), "without sizes and pooled prompt it cannot answer");
+}
+
+#[test]
 fn vaes_decode_as_diffusers_does() {
     for (name, channels, factor) in [("vae_new", 4, 2), ("vae_old", 3, 4)] {
         let case = Case::open(name);
@@ -61,6 +76,22 @@ fn text_encoders_answer_as_transformers_does() {
         let ids: Vec<Vec<u32>> = ids.iter().map(|row| row.iter().map(|id| *id as u32).collect()).collect();
         close(name, &clip.forward(&ids).unwrap(), &case.tensor("y", &[2, 8, width]), FORWARD);
         assert!(clip.forward(&[vec![99]]).is_err(), "an id outside the vocabulary is an error");
+    }
+}
+
+#[test]
+fn every_layer_and_the_pooled_vector_are_transformers() {
+    for name in ["clip_projected", "clip_old_end"] {
+        let case = Case::open(name);
+        let clip = ClipTextModel::read(&case.config(ClipConfig::read), &case.weights()).unwrap();
+        let ids: Vec<Vec<f32>> = case.tensor("ids", &[2, 8]).to_vec2().unwrap();
+        let ids: Vec<Vec<u32>> = ids.iter().map(|row| row.iter().map(|id| *id as u32).collect()).collect();
+        for skip in 0..=clip.layers() {
+            let encoded = clip.encode(&ids, skip).unwrap();
+            let layer = format!("hidden{}", clip.layers() - skip);
+            close(&format!("{layer} of {name}"), &encoded.hidden, &case.tensor(&layer, &[2, 8, 8]), FORWARD);
+            close(name, &encoded.pooled.unwrap(), &case.tensor("pooled", &[2, 5]), FORWARD);
+        }
     }
 }
 
@@ -158,18 +189,27 @@ fn prompts_become_transformers_ids() {
 }
 
 #[test]
-fn a_whole_picture_is_diffusers_picture() {
+fn whole_pictures_are_diffusers_pictures() {
     let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models");
     let mut pipeline = CandlePipeline::new(vec![models], ResidentLimits { count: 1, bytes: 0 }).unwrap();
     let defaults =
         ModelDefaults { width: 64, height: 64, steps: 20, guidance_scale: 3.0, sampler: Sampler::Dpmpp2mKarras };
-    let mut request = GenerationRequest::new("tintype/shapes", "a red circle on a blue background");
-    request.negative_prompt = Some("green".to_owned());
-    let image = pipeline.generate(&request.resolve(&defaults, 0), 0, &mut |_, _| Flow::Continue).unwrap();
-    let expected = decode_png(&std::fs::read(fixtures().join("picture.png")).unwrap()).unwrap();
-    let off: Vec<u8> = image.pixels.iter().zip(&expected.pixels).map(|(a, b)| a.abs_diff(*b)).collect();
-    let differ = off.iter().filter(|off| **off > 0).count();
-    assert!(off.iter().all(|off| *off <= 1) && differ * 1_000 <= off.len(), "{differ} of {} differ", off.len());
+    let cases = [
+        ("picture", "tintype/shapes", Some("green")),
+        ("picture_xl", "tintype/shapes-xl", Some("green")),
+        // Without a negative prompt SDXL is given zeros.
+        ("picture_xl_zeros", "tintype/shapes-xl", None),
+    ];
+    for (name, model, negative) in cases {
+        let mut request = GenerationRequest::new(model, "a red circle on a blue background");
+        request.negative_prompt = negative.map(str::to_owned);
+        let image = pipeline.generate(&request.resolve(&defaults, 0), 0, &mut |_, _| Flow::Continue).unwrap();
+        let expected = decode_png(&std::fs::read(fixtures().join(format!("{name}.png"))).unwrap()).unwrap();
+        let off: Vec<u8> = image.pixels.iter().zip(&expected.pixels).map(|(a, b)| a.abs_diff(*b)).collect();
+        let (most, differ) = (off.iter().max(), off.iter().filter(|off| **off > 0).count());
+        let good = off.iter().all(|off| *off <= 1) && differ * 1_000 <= off.len();
+        assert!(good, "{name}: {differ} of {} differ, by {most:?} at most", off.len());
+    }
 }
 
 /// A fixture file of one network.

@@ -9,6 +9,7 @@ use tintype_worker::pipeline::{CandlePipeline, Flow, Pipeline, PipelineError, Re
 use tintype_worker::testing::shapes::{Expected, check, decode_png};
 
 const MODEL: &str = "tintype/shapes";
+const MODEL_XL: &str = "tintype/shapes-xl";
 
 /// The reason, a word of the message, and what spoils the request.
 type Case = (FailureReason, &'static str, fn(&mut ResolvedRequest));
@@ -25,6 +26,19 @@ fn prompts_are_followed_with_every_sampler() {
             let matches = check(&image, Expected { colour, shape, ground });
             assert!(matches.all(), "{sampler:?}, {colour} {shape} on {ground}: {matches:?}");
         }
+    }
+}
+
+#[test]
+fn the_sdxl_model_follows_prompts_as_well() {
+    let mut pipeline = pipeline();
+    let card = pipeline.catalogue().find(MODEL_XL).unwrap().card.clone().unwrap();
+    let cases = [("red", "circle", "blue"), ("white", "square", "green"), ("black", "star", "white")];
+    for (seed, (colour, shape, ground)) in cases.into_iter().enumerate() {
+        let prompt = format!("a large {colour} {shape} on a {ground} background");
+        let request = GenerationRequest::new(MODEL_XL, prompt).resolve(&card.defaults, seed as u64 + 1);
+        let matches = check(&draw(&mut pipeline, &request), Expected { colour, shape, ground });
+        assert!(matches.all(), "{colour} {shape} on {ground}: {matches:?}");
     }
 }
 

@@ -2,7 +2,7 @@
 """Writes gpu-worker/tests/fixtures/: what diffusers, transformers and torch compute, for the worker's parity tests.
 
     pip install torch diffusers transformers safetensors numpy      (CPU is enough; tests themselves need none of it)
-    python make_fixtures.py ../../gpu-worker/tests/fixtures ../../models/shapes
+    python make_fixtures.py ../../gpu-worker/tests/fixtures ../../models [part ...]     (parts: unets vaes clips samplers noise prompts pictures)
 
 All networks are random and small, with group counts other than 32. Tensors are saved before any cast, and what was
 written is read back and checked.
@@ -13,11 +13,12 @@ import numpy as np
 import torch
 import diffusers, transformers
 from diffusers import (AutoencoderKL, DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler,
-                       StableDiffusionPipeline, UNet2DConditionModel)
+                       StableDiffusionPipeline, StableDiffusionXLPipeline, UNet2DConditionModel)
 from safetensors.torch import load_file, save_file
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-OUT, SHAPES = Path(sys.argv[1]), Path(sys.argv[2])
+OUT, MODELS, PARTS = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]
+SHAPES, SHAPES_XL = MODELS / "shapes", MODELS / "shapes-xl"
 torch.set_num_threads(1)
 
 
@@ -52,9 +53,15 @@ def unet(name, seed, **config):
     x = torch.randn(2, config["in_channels"], 8, 16, generator=g)
     t = torch.tensor([981.0, 3.5])
     context = torch.randn(2, 7, config["cross_attention_dim"], generator=g)
+    added, more = None, {}
+    if config.get("addition_embed_type") == "text_time":
+        pooled = config["projection_class_embeddings_input_dim"] - 6 * config["addition_time_embed_dim"]
+        more = {"pooled": torch.randn(2, pooled, generator=g),
+                "sizes": torch.tensor([[64.0, 128, 0, 0, 64, 128], [1024.0, 768, 5, 17, 512, 640]])}
+        added = {"text_embeds": more["pooled"], "time_ids": more["sizes"]}
     with torch.no_grad():
-        y = model(x, t, context).sample
-    write(name, {**{f"weights.{k}": v for k, v in model.state_dict().items()}, "x": x, "t": t, "context": context, "y": y}, plain(model.config))
+        y = model(x, t, context, added_cond_kwargs=added).sample
+    write(name, {**{f"weights.{k}": v for k, v in model.state_dict().items()}, "x": x, "t": t, "context": context, "y": y, **more}, plain(model.config))
 
 
 def vae(name, seed, old_names, **config):
@@ -79,6 +86,21 @@ def clip(name, seed, prefix, **config):
     keep = {k: config.to_dict()[k] for k in ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers",
             "num_attention_heads", "max_position_embeddings", "hidden_act", "layer_norm_eps")}
     write(name, {**{f"weights.{prefix}{k}": v for k, v in weights.items()}, "ids": ids, "y": y}, keep)
+
+
+def clip_projected(name, seed, end, **config):
+    """Every layer's vectors and the pooled one, of an encoder as SDXL's second."""
+    config = CLIPTextConfig(eos_token_id=end, **config)
+    model = shaken(CLIPTextModelWithProjection(config), seed)
+    ids = torch.tensor([[97, 3, 14, 15, 92, 65, 98, 0], [97, 98, 0, 0, 0, 0, 0, 0]])
+    with torch.no_grad():
+        out = model(ids, output_hidden_states=True)
+    weights = {k: v for k, v in model.state_dict().items() if "position_ids" not in k}
+    weights = {(k if k.startswith(("text_model.", "text_projection.")) else "text_model." + k): v for k, v in weights.items()}
+    keep = {k: config.to_dict()[k] for k in ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers",
+            "num_attention_heads", "max_position_embeddings", "hidden_act", "layer_norm_eps", "projection_dim", "eos_token_id")}
+    hidden = {f"hidden{i}": h for i, h in enumerate(out.hidden_states)}
+    write(name, {**{f"weights.{k}": v for k, v in weights.items()}, "ids": ids, "pooled": out.text_embeds, **hidden}, keep)
 
 
 def samplers():
@@ -132,16 +154,19 @@ def prompts():
     (OUT / "prompts.json").write_text(json.dumps(cases) + "\n")
 
 
-def picture():
-    pipe = StableDiffusionPipeline.from_pretrained(str(SHAPES), torch_dtype=torch.float32)
-    pipe.set_progress_bar_config(disable=True)
-    image = pipe("a red circle on a blue background", negative_prompt="green", num_inference_steps=20, guidance_scale=3.0,
-                 height=64, width=64, generator=torch.Generator().manual_seed(0)).images[0]
-    image.save(OUT / "picture.png")
+def pictures():
+    for name, kind, model, negative in (("picture", StableDiffusionPipeline, SHAPES, "green"),
+                                        ("picture_xl", StableDiffusionXLPipeline, SHAPES_XL, "green"),
+                                        ("picture_xl_zeros", StableDiffusionXLPipeline, SHAPES_XL, None)):
+        pipe = kind.from_pretrained(str(model), torch_dtype=torch.float32)
+        pipe.scheduler = DPMSolverMultistepScheduler.from_config(pipe.scheduler.config, use_karras_sigmas=True)
+        pipe.set_progress_bar_config(disable=True)
+        image = pipe("a red circle on a blue background", negative_prompt=negative, num_inference_steps=20, guidance_scale=3.0,
+                     height=64, width=64, generator=torch.Generator().manual_seed(0)).images[0]
+        image.save(OUT / f"{name}.png")
 
 
-if __name__ == "__main__":
-    OUT.mkdir(parents=True, exist_ok=True)
+def unets():
     # Conv projections, one layer a block, groups 4, as Stable Diffusion 1.5 but small.
     unet("unet_conv", 1, sample_size=8, in_channels=4, out_channels=4, layers_per_block=1, block_out_channels=(8, 12, 16),
          cross_attention_dim=6, attention_head_dim=2, norm_num_groups=4,
@@ -153,15 +178,37 @@ if __name__ == "__main__":
          transformer_layers_per_block=[1, 2], flip_sin_to_cos=False, freq_shift=1, center_input_sample=True,
          down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
          up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"))
+    # SDXL's: sizes and a pooled vector, no attention at the wide end, transformers of one and two layers, heads by block.
+    unet("unet_sdxl", 7, sample_size=8, in_channels=4, out_channels=4, layers_per_block=1, block_out_channels=(6, 12),
+         cross_attention_dim=10, attention_head_dim=[1, 3], norm_num_groups=3, use_linear_projection=True,
+         transformer_layers_per_block=[1, 2], addition_embed_type="text_time", addition_time_embed_dim=4,
+         projection_class_embeddings_input_dim=29, down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"))
+
+
+def vaes():
     vae("vae_new", 3, False, in_channels=3, out_channels=3, latent_channels=4, sample_size=32, block_out_channels=(6, 12),
         down_block_types=["DownEncoderBlock2D"] * 2, up_block_types=["UpDecoderBlock2D"] * 2, layers_per_block=1,
         norm_num_groups=3, scaling_factor=0.7)
     vae("vae_old", 4, True, in_channels=3, out_channels=3, latent_channels=3, sample_size=32, block_out_channels=(4, 8, 8),
         down_block_types=["DownEncoderBlock2D"] * 3, up_block_types=["UpDecoderBlock2D"] * 3, layers_per_block=2,
         norm_num_groups=2, scaling_factor=0.18215, use_post_quant_conv=False)
+
+
+def clips():
     text = dict(vocab_size=99, intermediate_size=24, num_hidden_layers=2, max_position_embeddings=9, bos_token_id=97, eos_token_id=98, pad_token_id=98)
     clip("clip_quick_gelu", 5, "text_model.", hidden_size=12, num_attention_heads=3, hidden_act="quick_gelu", **text)
     clip("clip_gelu", 6, "", hidden_size=8, num_attention_heads=2, hidden_act="gelu", **text)
-    samplers(); noise(); prompts(); picture()
+    for name, seed, end in (("clip_projected", 8, 98), ("clip_old_end", 9, 2)):
+        clip_projected(name, seed, end, vocab_size=99, intermediate_size=20, num_hidden_layers=3, max_position_embeddings=9,
+                       bos_token_id=97, pad_token_id=0, hidden_size=8, num_attention_heads=2, hidden_act="gelu", projection_dim=5)
+
+
+ALL = dict(unets=unets, vaes=vaes, clips=clips, samplers=samplers, noise=noise, prompts=prompts, pictures=pictures)
+
+if __name__ == "__main__":
+    OUT.mkdir(parents=True, exist_ok=True)
+    for part in PARTS or ALL:
+        ALL[part]()
     (OUT / "versions.json").write_text(json.dumps(dict(torch=torch.__version__.split("+")[0], diffusers=diffusers.__version__,
                                                        transformers=transformers.__version__, numpy=np.__version__)) + "\n")

@@ -33,6 +33,12 @@ pub struct ClipConfig {
     /// Epsilon of the norms.
     #[serde(default = "ClipConfig::default_eps")]
     pub layer_norm_eps: f64,
+    /// Width of the pooled vector, in encoders that make one.
+    #[serde(default = "ClipConfig::default_projection")]
+    pub projection_dim: usize,
+    /// The token whose vector is pooled. Files with the old value 2 mean the largest id of a prompt.
+    #[serde(default = "ClipConfig::default_end")]
+    pub eos_token_id: u32,
 }
 
 impl ClipConfig {
@@ -60,6 +66,14 @@ impl ClipConfig {
     fn default_eps() -> f64 {
         1e-5
     }
+
+    fn default_projection() -> usize {
+        512
+    }
+
+    fn default_end() -> u32 {
+        49_407
+    }
 }
 
 /// The text encoder.
@@ -69,7 +83,21 @@ pub struct ClipTextModel {
     positions: Tensor,
     layers: Vec<Layer>,
     last_norm: LayerNorm,
+    projection: Option<Linear>,
+    end: u32,
     vocab: usize,
+}
+
+/// The `eos_token_id` written into configs before it was right; it stands for the largest id.
+const OLD_END: u32 = 2;
+
+/// What an encoder says of prompts.
+#[derive(Clone, Debug)]
+pub struct Encoded {
+    /// (batch, tokens, width): the vectors of the layer asked for, not through the last norm.
+    pub hidden: Tensor,
+    /// (batch, projection): one vector a prompt, from encoders that have a projection.
+    pub pooled: Option<Tensor>,
 }
 
 impl ClipTextModel {
@@ -89,6 +117,12 @@ impl ClipTextModel {
             positions: embeddings.get("position_embedding.weight", &[config.max_position_embeddings, width])?,
             layers,
             last_norm: LayerNorm::read(&root.at("final_layer_norm"), width, config.layer_norm_eps)?,
+            projection: if w.has("text_projection.weight") {
+                Some(Linear::read_unbiased(&w.at("text_projection"), width, config.projection_dim)?)
+            } else {
+                None
+            },
+            end: config.eos_token_id,
             vocab: config.vocab_size,
         })
     }
@@ -98,6 +132,52 @@ impl ClipTextModel {
     /// # Errors
     /// More tokens than there are positions, an id outside the vocabulary, or a device's failure.
     pub fn forward(&self, ids: &[Vec<u32>]) -> Result<Tensor> {
+        self.norm(&self.encode(ids, 0)?.hidden)
+    }
+
+    /// The vectors as the `skip`-th layer from the end leaves them (0 is the last), and the pooled vector, which is
+    /// always the last layer's. `skip` past the first layer gives the embeddings.
+    ///
+    /// # Errors
+    /// As [`Self::forward`].
+    pub fn encode(&self, ids: &[Vec<u32>], skip: usize) -> Result<Encoded> {
+        let kept = self.layers.len().saturating_sub(skip);
+        let mut x = self.embed(ids)?;
+        let mask = causal_mask(x.dim(1)?, &x)?;
+        let mut hidden = x.clone();
+        let needed = if self.projection.is_some() { self.layers.len() } else { kept };
+        for (index, layer) in self.layers[..needed].iter().enumerate() {
+            x = layer.forward(&x, &mask)?;
+            if index + 1 == kept {
+                hidden = x.clone();
+            }
+        }
+        let pooled = match &self.projection {
+            Some(projection) => Some(projection.forward(&self.pool(&self.norm(&x)?, ids)?)?),
+            None => None,
+        };
+        Ok(Encoded { hidden, pooled })
+    }
+
+    /// The norm behind the last layer, which Stable Diffusion 1.x also puts behind an earlier one.
+    ///
+    /// # Errors
+    /// A width that is not the encoder's, or a device's failure.
+    pub fn norm(&self, hidden: &Tensor) -> Result<Tensor> {
+        self.last_norm.forward(hidden)
+    }
+
+    /// Layers that could be left off the end.
+    pub fn layers(&self) -> usize {
+        self.layers.len()
+    }
+
+    /// Whether it makes a pooled vector.
+    pub fn pools(&self) -> bool {
+        self.projection.is_some()
+    }
+
+    fn embed(&self, ids: &[Vec<u32>]) -> Result<Tensor> {
         let (batch, length) = (ids.len(), ids.first().map_or(0, Vec::len));
         let flat: Vec<u32> = ids.iter().flatten().copied().collect();
         if flat.iter().any(|id| *id as usize >= self.vocab) {
@@ -105,12 +185,21 @@ impl ClipTextModel {
         }
         let flat = Tensor::from_vec(flat, batch * length, self.tokens.device())?;
         let embedded = self.tokens.index_select(&flat, 0)?.reshape((batch, length, ()))?;
-        let mut x = embedded.broadcast_add(&self.positions.narrow(0, 0, length)?)?;
-        let mask = causal_mask(length, &x)?;
-        for layer in &self.layers {
-            x = layer.forward(&x, &mask)?;
-        }
-        self.last_norm.forward(&x)
+        embedded.broadcast_add(&self.positions.narrow(0, 0, length)?)
+    }
+
+    /// Each prompt's vector at its end token: (batch, tokens, width) to (batch, width).
+    fn pool(&self, last: &Tensor, ids: &[Vec<u32>]) -> Result<Tensor> {
+        let rows = ids
+            .iter()
+            .enumerate()
+            .map(|(row, ids)| {
+                let end = if self.end == OLD_END { ids.iter().copied().max().unwrap_or(0) } else { self.end };
+                let place = ids.iter().position(|id| *id == end).unwrap_or(0);
+                last.get(row)?.narrow(0, place, 1)
+            })
+            .collect::<Result<Vec<_>>>()?;
+        Tensor::cat(&rows, 0)
     }
 }
 

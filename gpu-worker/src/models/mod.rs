@@ -1,4 +1,4 @@
-//! The networks of Stable Diffusion 1.x, each a config read from its `config.json` and a forward pass. No files but
+//! The networks of Stable Diffusion 1.x and XL, each a config read from its `config.json` and a forward pass. No files but
 //! through `weights`, no samplers, no prompts.
 //!
 //! They are ours rather than candle-transformers' because those wire in 32 group-norm groups, tanh-gelu, one timestep

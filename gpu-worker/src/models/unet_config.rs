@@ -51,7 +51,9 @@ struct Raw {
     resnet_out_scale_factor: f64,
     conv_in_kernel: usize,
     conv_out_kernel: usize,
-    addition_embed_type: Option<serde_json::Value>,
+    addition_embed_type: Option<String>,
+    addition_time_embed_dim: Option<usize>,
+    projection_class_embeddings_input_dim: Option<usize>,
     class_embed_type: Option<serde_json::Value>,
     encoder_hid_dim: Option<serde_json::Value>,
     num_class_embeds: Option<serde_json::Value>,
@@ -95,6 +97,8 @@ impl Default for Raw {
             conv_in_kernel: 3,
             conv_out_kernel: 3,
             addition_embed_type: None,
+            addition_time_embed_dim: None,
+            projection_class_embeddings_input_dim: None,
             class_embed_type: None,
             encoder_hid_dim: None,
             num_class_embeds: None,
@@ -122,6 +126,20 @@ pub(crate) struct BlockConfig {
     pub(crate) transformer_layers: usize,
 }
 
+/// What SDXL's UNet is told beside the prompt (`text_time`): a pooled vector and six numbers about sizes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddedConfig {
+    /// Width of the pooled vector.
+    pub pooled: usize,
+    /// Width each number's sines are given.
+    pub number: usize,
+}
+
+/// Numbers about sizes that SDXL's UNet is told: original height and width, top and left crop, target height and width.
+pub const SIZES: usize = 6;
+/// SDXL's kind of added conditions.
+const TEXT_TIME: &str = "text_time";
+
 /// What a UNet is, but for its weights.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UNetConfig {
@@ -136,6 +154,8 @@ pub struct UNetConfig {
     pub(crate) groups: usize,
     pub(crate) eps: f64,
     pub(crate) linear_projection: bool,
+    /// Conditions beside the prompt, in SDXL.
+    pub added: Option<AddedConfig>,
     pub(crate) blocks: Vec<BlockConfig>,
     /// Whether each block attends on the way up, from the narrow end to the wide one.
     pub(crate) up_attends: Vec<bool>,
@@ -164,7 +184,6 @@ impl UNetConfig {
 
 fn check(raw: &Raw) -> Result<(), String> {
     let absent = [
-        ("addition_embed_type", &raw.addition_embed_type),
         ("class_embed_type", &raw.class_embed_type),
         ("encoder_hid_dim", &raw.encoder_hid_dim),
         ("num_class_embeds", &raw.num_class_embeds),
@@ -174,7 +193,9 @@ fn check(raw: &Raw) -> Result<(), String> {
         ("reverse_transformer_layers_per_block", &raw.reverse_transformer_layers_per_block),
     ];
     if let Some((name, _)) = absent.iter().find(|(_, value)| value.is_some()) {
-        return Err(format!("sets {name}: this worker reads Stable Diffusion 1.x UNets, which have none"));
+        return Err(format!(
+            "sets {name}: this worker reads the UNets of Stable Diffusion 1.x and XL, which have none"
+        ));
     }
     let plain = [
         ("act_fn", raw.act_fn == "silu" || raw.act_fn == "swish"),
@@ -239,9 +260,28 @@ fn settle(raw: &Raw) -> Result<UNetConfig, String> {
         groups: raw.norm_num_groups.ok_or("has no norm_num_groups")?,
         eps: raw.norm_eps,
         linear_projection: raw.use_linear_projection,
+        added: added(raw)?,
         blocks,
         up_attends: attends(&raw.up_block_types, "UpBlock2D", "CrossAttnUpBlock2D")?,
     })
+}
+
+fn added(raw: &Raw) -> Result<Option<AddedConfig>, String> {
+    let Some(kind) = &raw.addition_embed_type else { return Ok(None) };
+    if kind != TEXT_TIME {
+        return Err(format!("has an addition_embed_type {kind}; only {TEXT_TIME}, SDXL's, is known"));
+    }
+    let number = raw.addition_time_embed_dim.filter(|size| (1..=CHANNELS_MAX).contains(size));
+    let total = raw.projection_class_embeddings_input_dim.filter(|size| *size <= CHANNELS_MAX);
+    let (Some(number), Some(total)) = (number, total) else {
+        return Err("lacks an addition_time_embed_dim or projection_class_embeddings_input_dim in bounds".to_owned());
+    };
+    match total.checked_sub(SIZES * number) {
+        Some(pooled) if pooled > 0 => Ok(Some(AddedConfig { pooled, number })),
+        Some(_) | None => {
+            Err("leaves no room for the pooled prompt in projection_class_embeddings_input_dim".to_owned())
+        }
+    }
 }
 
 fn each(value: &Each, count: usize, name: &str) -> Result<Vec<usize>, String> {

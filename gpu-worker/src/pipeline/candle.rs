@@ -45,7 +45,8 @@ impl CandlePipeline {
         }
         let folder = self.catalogue.find(name).ok_or_else(|| PipelineError::UnknownModel(name.to_owned()))?;
         let started = std::time::Instant::now();
-        let needed = LoadedModel::bytes_needed(&folder.path).map_err(|error| unreadable(name, error.into()))?;
+        let needed =
+            LoadedModel::bytes_needed(&folder.path, folder.family).map_err(|error| unreadable(name, error.into()))?;
         if !self.residents.could_hold(needed) {
             return Err(PipelineError::OutOfMemory(format!(
                 "the model {name} needs {needed} bytes, more than this worker may use; raise --resident-bytes-max or \

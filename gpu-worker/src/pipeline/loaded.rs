@@ -6,13 +6,13 @@ use std::sync::Arc;
 use candle_core::{Device, Tensor};
 use tintype_types::{ModelFamily, ResolvedRequest};
 
+use super::folder::{check_fit, open};
+use super::text::{Conditioning, TextEncoders};
 use super::{Flow, OnStep, PipelineError};
 use crate::models::BuildError;
-use crate::models::clip::{ClipConfig, ClipTextModel};
-use crate::models::unet::{UNet, UNetConfig};
+use crate::models::unet::{Added, Conditions, UNet, UNetConfig};
 use crate::models::vae::{VaeConfig, VaeDecoder};
 use crate::output::RgbImage;
-use crate::prompt::PromptEncoder;
 use crate::rng::Mt19937;
 use crate::samplers::{NoiseSchedule, SamplerRun, ScheduleConfig};
 use crate::weights::{UnreadableFile, WeightFile, Weights, read_json};
@@ -24,10 +24,11 @@ const GUIDANCE_FROM: f64 = 1.0;
 #[derive(Debug)]
 pub struct LoadedModel {
     device: Device,
-    prompts: PromptEncoder,
-    text: ClipTextModel,
+    text: TextEncoders,
     unet: UNet,
     vae: VaeDecoder,
+    /// Whether the UNet is told the picture's size.
+    sized: bool,
     schedule: NoiseSchedule,
     latent_channels: usize,
     /// Sides of a picture are multiples of this, in pixels.
@@ -36,28 +37,28 @@ pub struct LoadedModel {
 }
 
 impl LoadedModel {
-    /// Reads a diffusers folder of `StableDiffusionPipeline`.
+    /// Reads a diffusers folder of `StableDiffusionPipeline` or `StableDiffusionXLPipeline`.
     ///
     /// # Errors
     /// A file that is missing, damaged, or of a model this worker does not do.
     pub fn read(folder: &Path, family: ModelFamily, device: &Device) -> Result<Self, BuildError> {
-        if family != ModelFamily::Sd15 {
-            let what = "is of a family this worker does not draw yet; it draws Stable Diffusion 1.x";
+        if family == ModelFamily::Sd2 {
+            let what = "is of a family this worker does not draw yet; it draws Stable Diffusion 1.x and XL";
             return Err(UnreadableFile::new(folder, what).into());
         }
-        let clip_config = ClipConfig::read(&folder.join("text_encoder/config.json"))?;
         let unet_config = UNetConfig::read(&folder.join("unet/config.json"))?;
         let vae_config = VaeConfig::read(&folder.join("vae/config.json"))?;
-        check_fit(folder, &clip_config, &unet_config, &vae_config)?;
-        let [text_file, unet_file, vae_file] = open_all(folder)?;
+        let text = TextEncoders::read(folder, family, device)?;
+        check_fit(folder, &text, &unet_config, &vae_config)?;
+        let [unet_file, vae_file] = open_others(folder)?;
         let weights = |file| Weights::new(Arc::new(file), device.clone());
         let schedule_file = folder.join("scheduler/scheduler_config.json");
         let schedule: ScheduleConfig = read_json(&schedule_file)?;
         let schedule =
             NoiseSchedule::new(schedule).map_err(|error| UnreadableFile::new(&schedule_file, error.to_string()))?;
         Ok(Self {
-            prompts: PromptEncoder::read(&folder.join("tokenizer"), clip_config.max_position_embeddings)?,
-            text: ClipTextModel::read(&clip_config, &weights(text_file))?,
+            text,
+            sized: unet_config.added.is_some(),
             unet: UNet::read(&unet_config, &weights(unet_file))?,
             vae: VaeDecoder::read(&vae_config, &weights(vae_file))?,
             schedule,
@@ -72,8 +73,9 @@ impl LoadedModel {
     ///
     /// # Errors
     /// A weight file that is missing or damaged.
-    pub fn bytes_needed(folder: &Path) -> Result<u64, UnreadableFile> {
-        Ok(open_all(folder)?.iter().map(WeightFile::fp32_bytes).sum())
+    pub fn bytes_needed(folder: &Path, family: ModelFamily) -> Result<u64, UnreadableFile> {
+        let text = TextEncoders::files(folder, family)?;
+        Ok(text.iter().chain(&open_others(folder)?).map(WeightFile::fp32_bytes).sum())
     }
 
     /// Draws one picture.
@@ -92,7 +94,7 @@ impl LoadedModel {
             return Err(PipelineError::Stopped);
         }
         let guided = request.guidance_scale > GUIDANCE_FROM;
-        let context = self.encode_prompts(request, guided)?;
+        let told = self.text.encode(&request.prompt, guided.then_some(request.negative_prompt.as_str()))?;
         let (height, width) = (request.height as usize / self.vae_factor, request.width as usize / self.vae_factor);
         let shape = (1, self.latent_channels, height, width);
         let mut latent = Mt19937::new(seed).randn(self.latent_channels * height * width);
@@ -102,11 +104,10 @@ impl LoadedModel {
         while let Some(timestep) = run.timestep() {
             let input = Tensor::from_vec(run.model_input(&latent), shape, &self.device)?;
             let output = if guided {
-                let both = self.unet.forward(&Tensor::cat(&[&input, &input], 0)?, &[timestep; 2], &context)?;
-                let both = both.flatten_all()?.to_vec1::<f32>()?;
+                let both = self.denoise(&Tensor::cat(&[&input, &input], 0)?, timestep, &told, request)?;
                 guide(&both, request.guidance_scale as f32)
             } else {
-                self.unet.forward(&input, &[timestep], &context)?.flatten_all()?.to_vec1()?
+                self.denoise(&input, timestep, &told, request)?
             };
             run.step(&output, &mut latent);
             if on_step(run.done() as u32, request.steps) == Flow::Stop {
@@ -117,15 +118,24 @@ impl LoadedModel {
         to_pixels(&decoded)
     }
 
-    /// The negative prompt's vectors before the prompt's, when there is guidance.
-    fn encode_prompts(&self, request: &ResolvedRequest, guided: bool) -> Result<Tensor, PipelineError> {
-        let texts: &[&str] = if guided { &[&request.negative_prompt, &request.prompt] } else { &[&request.prompt] };
-        let ids = texts
-            .iter()
-            // The error would quote the prompt, so it is dropped.
-            .map(|text| self.prompts.encode(text).map_err(|_| PipelineError::Unsupported(SPLIT.to_owned())))
-            .collect::<Result<Vec<_>, _>>()?;
-        Ok(self.text.forward(&ids)?)
+    /// One forward pass over a row for each of the prompts.
+    fn denoise(
+        &self,
+        input: &Tensor,
+        timestep: f32,
+        told: &Conditioning,
+        request: &ResolvedRequest,
+    ) -> Result<Vec<f32>, PipelineError> {
+        let rows = input.dim(0)?;
+        // What SDXL is told as the original and the target size is the picture's own; nothing is cropped.
+        let (height, width) = (request.height as f32, request.width as f32);
+        let sizes = vec![[height, width, 0.0, 0.0, height, width]; rows];
+        let added = match &told.pooled {
+            Some(pooled) if self.sized => Some(Added { pooled, sizes: &sizes }),
+            Some(_) | None => None,
+        };
+        let conditions = Conditions { context: &told.context, added };
+        Ok(self.unet.forward(input, &vec![timestep; rows], conditions)?.flatten_all()?.to_vec1()?)
     }
 
     fn check(&self, request: &ResolvedRequest) -> Result<(), PipelineError> {
@@ -145,8 +155,6 @@ impl LoadedModel {
     }
 }
 
-const SPLIT: &str = "the model's tokenizer cannot split this prompt; try plainer characters";
-
 /// Classifier-free guidance (Ho and Salimans, 2022): from what the negative prompt says towards what the prompt says.
 fn guide(both: &[f32], scale: f32) -> Vec<f32> {
     let (without, with) = both.split_at(both.len() / 2);
@@ -162,41 +170,7 @@ fn to_pixels(decoded: &Tensor) -> Result<RgbImage, PipelineError> {
     Ok(RgbImage { width: width as u32, height: height as u32, pixels })
 }
 
-/// The weights of text encoder, UNet and VAE.
-fn open_all(folder: &Path) -> Result<[WeightFile; 3], UnreadableFile> {
-    Ok([
-        open(folder, "text_encoder", "model")?,
-        open(folder, "unet", "diffusion_pytorch_model")?,
-        open(folder, "vae", "diffusion_pytorch_model")?,
-    ])
-}
-
-/// Opens a part's weights, by their plain name or the half-precision variant's.
-fn open(folder: &Path, part: &str, stem: &str) -> Result<WeightFile, UnreadableFile> {
-    let folder = folder.join(part);
-    for name in [format!("{stem}.safetensors"), format!("{stem}.fp16.safetensors")] {
-        let path = folder.join(name);
-        if path.exists() {
-            return WeightFile::open(&path);
-        }
-    }
-    let what = if folder.join(format!("{stem}.bin")).exists() || folder.join("pytorch_model.bin").exists() {
-        "holds pickled weights alone, which can run code; convert them to safetensors"
-    } else {
-        "has no weights; fetch the model again"
-    };
-    Err(UnreadableFile::new(folder, what))
-}
-
-fn check_fit(folder: &Path, clip: &ClipConfig, unet: &UNetConfig, vae: &VaeConfig) -> Result<(), UnreadableFile> {
-    let wrong = |what: String| Err(UnreadableFile::new(folder, what));
-    if unet.context_channels() != clip.hidden_size {
-        let (wants, gives) = (unet.context_channels(), clip.hidden_size);
-        return wrong(format!("pairs a UNet that reads vectors of {wants} with a text encoder that makes {gives}"));
-    }
-    if unet.in_channels != vae.latent_channels || unet.out_channels != vae.latent_channels {
-        let (inner, latent) = (unet.in_channels, vae.latent_channels);
-        return wrong(format!("pairs a UNet of {inner} channels with a VAE of {latent}: an inpainting model, perhaps"));
-    }
-    Ok(())
+/// The weights of UNet and VAE.
+fn open_others(folder: &Path) -> Result<[WeightFile; 2], UnreadableFile> {
+    Ok([open(folder, "unet", "diffusion_pytorch_model")?, open(folder, "vae", "diffusion_pytorch_model")?])
 }

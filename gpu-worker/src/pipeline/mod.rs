@@ -1,7 +1,9 @@
 //! The seam between the protocol and whatever draws: a request in, pixels out, a word after each step.
 
 mod candle;
+mod folder;
 mod loaded;
+mod text;
 
 pub use candle::{CandlePipeline, ResidentLimits};
 pub use loaded::LoadedModel;

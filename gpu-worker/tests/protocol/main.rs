@@ -37,7 +37,7 @@ async fn a_job_is_claimed_renewed_stored_and_finished() {
     assert!(finish.gpu_ms > 0);
     let (first, next) = contract.claims_around("job-1").await;
     assert_eq!((first.free_slots, first.resident_models.len()), (1, 0));
-    assert_eq!(first.loadable_models, ["tintype/shapes"]);
+    assert_eq!(first.loadable_models, ["tintype/shapes", "tintype/shapes-xl"]);
     assert_eq!(next.resident_models, ["tintype/shapes"]);
     assert_eq!(first.gpus[0].uuid, "cpu-0");
     assert_eq!((finish.worker, finish.boot_id), (first.worker, first.boot_id));
