@@ -27,10 +27,16 @@ const LEASE_MIN: Duration = Duration::from_millis(300);
 const PICTURES_WAITING_MAX: usize = 1;
 /// The end of an attempt is said for as many leases as a new leader may grant: the old one's rest and one whole.
 const FINISH_LEASES: u32 = 2;
+/// A pipeline that failed may have met a fault of the GPU that the driver is about to report.
+const FAULT_NEWS: Duration = Duration::from_millis(1500);
+/// How long a faulty GPU may take to end its step. It may hang for ever, and the job must not hang with it.
+const FAULTY_STEP_MAX: Duration = Duration::from_secs(30);
 
 /// Why an attempt was stopped from outside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Stop {
+    /// The GPU is not to be trusted any more, or gone.
+    GpuFault,
     /// This worker shuts down.
     Drained,
     /// The dispatcher wants the GPU for something else.
@@ -82,6 +88,9 @@ impl Worker {
         let control = Arc::new(Control::default());
         let mut work = std::pin::pin!(self.work(assignment, &control));
         let stop = tokio::select! {
+            biased;
+            // First, so that pictures of a faulty GPU do not count, even if they are ready.
+            () = self.until(|health| health.fault().is_some()) => Ok(Stop::GpuFault),
             worked = &mut work => Err(worked),
             stop = self.keep_lease(assignment, &control) => Ok(stop),
             () = drain.cancelled() => Ok(Stop::Drained),
@@ -91,7 +100,14 @@ impl Worker {
             Ok(stop) => {
                 control.stop();
                 // Ends within a step; whatever it made is thrown away.
-                let _dropped = work.await;
+                if stop == Stop::GpuFault {
+                    if tokio::time::timeout(FAULTY_STEP_MAX, work).await.is_err() {
+                        // Nothing is claimed before the pipeline is free again: its models are asked for first.
+                        tracing::error!(job.id = %job, %attempt, "the GPU does not end its step; restart this worker");
+                    }
+                } else {
+                    let _dropped = work.await;
+                }
                 stopped(stop).map(failed)
             }
         };
@@ -127,7 +143,6 @@ impl Worker {
     /// Draws and uploads every picture.
     async fn work(&self, assignment: &Assignment, control: &Arc<Control>) -> Result<Vec<Output>, Failure> {
         check(assignment)?;
-        let faults = self.faults();
         let (sender, mut pictures) = mpsc::channel(PICTURES_WAITING_MAX);
         let (pipeline, request) = (Arc::clone(&self.pipeline), assignment.request.clone());
         let (shared, steps) = (Arc::clone(control), self.metrics.steps.clone());
@@ -156,18 +171,28 @@ impl Worker {
         }
         match drawn {
             Ok(Ok(())) => Ok(outputs),
-            Ok(Err(failure)) if failure.reason == FailureReason::Internal && self.faults() > faults => Err(Failure {
-                reason: FailureReason::GpuFault,
-                message: "the GPU reported a fault while it drew; another worker may try".to_owned(),
-                retryable: true,
-            }),
+            Ok(Err(failure)) if failure.reason == FailureReason::Internal => {
+                self.news_of_a_fault().await;
+                Err(failure)
+            }
             Ok(Err(failure)) => Err(failure),
-            Err(_) => Err(Failure {
-                reason: FailureReason::Internal,
-                message: "the pipeline broke; the log of the worker says more".to_owned(),
-                retryable: true,
-            }),
+            Err(_) => {
+                self.news_of_a_fault().await;
+                Err(Failure {
+                    reason: FailureReason::Internal,
+                    message: "the pipeline broke; the log of the worker says more".to_owned(),
+                    retryable: true,
+                })
+            }
         }
+    }
+
+    /// Gives a fault that made the pipeline fail the time to be heard; whoever waits for faults then ends the attempt.
+    async fn news_of_a_fault(&self) {
+        let mut health = self.health.clone();
+        let fault = health.wait_for(|health| health.fault().is_some());
+        // Comes, does not come, or cannot come because there is nobody to tell.
+        let _news = tokio::time::timeout(FAULT_NEWS, fault).await;
     }
 
     async fn store(&self, assignment: &Assignment, picture: Picture) -> Result<Output, Failure> {
@@ -222,11 +247,6 @@ impl Worker {
                 Err(error) => tracing::warn!(job.id = %job, %attempt, %error, "a renewal was not heard"),
             }
         }
-    }
-
-    /// Faults of all GPUs since the start.
-    fn faults(&self) -> u32 {
-        self.probe.read().iter().fold(0, |sum, gpu| sum.saturating_add(gpu.xid_count))
     }
 }
 
@@ -319,6 +339,11 @@ fn failed(Failure { reason, message, retryable }: Failure) -> Outcome {
 /// What is said of an attempt that was stopped; nothing when nobody waits for it.
 fn stopped(stop: Stop) -> Option<Failure> {
     match stop {
+        Stop::GpuFault => Some(Failure {
+            reason: FailureReason::GpuFault,
+            message: "the GPU had a fault while it drew; another worker may try".to_owned(),
+            retryable: true,
+        }),
         Stop::Drained => Some(Failure {
             reason: FailureReason::WorkerDrained,
             message: "the worker is shutting down and gave the job back".to_owned(),

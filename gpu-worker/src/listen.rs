@@ -1,7 +1,7 @@
 //! Health, readiness and metrics over HTTP, for a kubelet and for Prometheus. Nothing of a job is to be seen here.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 use axum::Router;
@@ -13,9 +13,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
 
-/// Whether the worker could take work: it has a model and the dispatcher has heard it.
+/// Whether the worker could take work: its GPU is well, it has a model and the dispatcher has heard it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Readiness {
+    gpu_trouble: Arc<Mutex<Option<String>>>,
     has_models: Arc<AtomicBool>,
     was_heard: Arc<AtomicBool>,
 }
@@ -29,12 +30,20 @@ impl Readiness {
         self.was_heard.store(heard, Ordering::Relaxed);
     }
 
-    fn missing(&self) -> Option<&'static str> {
+    /// What keeps the GPU from work.
+    pub(crate) fn gpu(&self, trouble: Option<String>) {
+        *self.gpu_trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    }
+
+    fn missing(&self) -> Option<String> {
+        if let Some(trouble) = &*self.gpu_trouble.lock().unwrap_or_else(PoisonError::into_inner) {
+            return Some(format!("{trouble}\n"));
+        }
         if !self.has_models.load(Ordering::Relaxed) {
-            return Some("no model was found in the models directories\n");
+            return Some("no model was found in the models directories\n".to_owned());
         }
         if !self.was_heard.load(Ordering::Relaxed) {
-            return Some("the dispatcher has not been reached\n");
+            return Some("the dispatcher has not been reached\n".to_owned());
         }
         None
     }
@@ -62,9 +71,9 @@ pub(crate) async fn serve(
     }))
 }
 
-async fn readyz(State((_, ready)): State<(Metrics, Readiness)>) -> (StatusCode, &'static str) {
+async fn readyz(State((_, ready)): State<(Metrics, Readiness)>) -> (StatusCode, String) {
     match ready.missing() {
-        None => (StatusCode::OK, "ok\n"),
+        None => (StatusCode::OK, "ok\n".to_owned()),
         Some(missing) => (StatusCode::SERVICE_UNAVAILABLE, missing),
     }
 }

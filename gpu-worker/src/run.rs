@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tintype_types::worker::{Assignment, Claim};
 use tintype_types::{BootId, PoolName, WorkerId};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -16,7 +17,7 @@ use crate::listen::{self, Readiness};
 use crate::log;
 use crate::metrics::Metrics;
 use crate::pipeline::{CandlePipeline, Pipeline, ResidentLimits};
-use crate::probe::{self, GpuProbe};
+use crate::probe::{self, GpuProbe, Health};
 
 /// How long the dispatcher is asked to hold a claim open.
 const CLAIM_WAIT: Duration = Duration::from_secs(25);
@@ -32,6 +33,8 @@ pub(crate) struct Worker {
     pub(crate) client: Client,
     pub(crate) metrics: Metrics,
     pub(crate) probe: Box<dyn GpuProbe>,
+    /// What the probe says of the GPUs' health; its sender is gone where there is nothing to say.
+    pub(crate) health: watch::Receiver<Health>,
     pub(crate) pipeline: Arc<Mutex<Box<dyn Pipeline>>>,
     pool: PoolName,
     ready: Readiness,
@@ -81,6 +84,7 @@ pub async fn run_with(
         boot_id: BootId(uuid::Uuid::new_v4().to_string()),
         client,
         metrics,
+        health: probe.health(),
         probe,
         pipeline: Arc::new(Mutex::new(pipeline)),
         pool: config.pool,
@@ -88,7 +92,10 @@ pub async fn run_with(
         told_of_no_model: AtomicBool::new(false),
     };
     tracing::info!(worker.id = %worker.id, pool = %worker.pool, "the worker starts");
-    worker.live(&shutdown).await?;
+    tokio::select! {
+        lived = worker.live(&shutdown) => lived?,
+        () = worker.tell_health() => {}
+    }
     tracing::info!(worker.id = %worker.id, "the worker ends");
     if let Some(listening) = listening {
         listening.await.context("the probe listener broke")?;
@@ -101,7 +108,7 @@ impl Worker {
         let mut backoff = Backoff::new();
         while !shutdown.is_cancelled() {
             let claimed = tokio::select! {
-                claimed = self.claim(&mut backoff) => claimed?,
+                claimed = self.claim_when_well(&mut backoff) => claimed?,
                 () = shutdown.cancelled() => break,
             };
             if let Some(assignment) = claimed {
@@ -111,6 +118,48 @@ impl Worker {
             }
         }
         Ok(())
+    }
+
+    /// Asks for work once the GPU is fit for it. A claim held open is let go when that changes; should it have been
+    /// answered on the way, the dispatcher gives the same assignment to the next claim, or its lease runs out.
+    async fn claim_when_well(&self, backoff: &mut Backoff) -> Result<Option<Assignment>> {
+        self.until(|health| health.trouble.is_none()).await;
+        tokio::select! {
+            claimed = self.claim(backoff) => claimed,
+            () = self.until(|health| health.trouble.is_some()) => Ok(None),
+        }
+    }
+
+    /// Waits for a state of health; for ever, where nothing is said of it any more.
+    pub(crate) async fn until(&self, wanted: impl FnMut(&Health) -> bool) {
+        if self.health.clone().wait_for(wanted).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Carries each change of health to the log, to the metrics and to who asks whether this worker is ready.
+    async fn tell_health(&self) {
+        let (mut news, mut told) = (self.health.clone(), Health::default());
+        loop {
+            let health = news.borrow_and_update().clone();
+            for (kind, count) in &health.faults {
+                let before = told.faults.get(kind).copied().unwrap_or(0);
+                let more = u64::from(count.saturating_sub(before));
+                self.metrics.gpu_faults.with_label_values(&[kind.as_str()]).inc_by(more);
+            }
+            match (&told.trouble, &health.trouble) {
+                (before, Some(trouble)) if before.as_ref() != Some(trouble) => {
+                    tracing::error!(worker.id = %self.id, why = %trouble, "no work is taken");
+                }
+                (Some(_), None) => tracing::info!(worker.id = %self.id, "the GPU is well again; work is taken"),
+                (_, _) => {}
+            }
+            self.ready.gpu(health.trouble.as_ref().map(ToString::to_string));
+            told = health;
+            if news.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
     }
 
     /// Asks once for work, and pauses where that is right.

@@ -1,26 +1,34 @@
-//! What hardware there is and how it fares. The only door to it: NVML behind one file, the host's CPU behind another.
+//! What hardware there is and how it fares. The only door to it: NVML behind one folder, the host's CPU behind a file.
 
 mod cpu;
+mod health;
 mod nvml;
 
 use std::path::Path;
 
 use tintype_types::worker::Gpu;
+use tokio::sync::watch;
 
 pub use cpu::CpuProbe;
-pub use nvml::NvmlProbe;
+pub use health::{FaultKind, Health, Trouble};
+pub use nvml::{NvmlProbe, ProbeError};
 
 /// Reads the GPUs.
 pub trait GpuProbe: Send + Sync {
     /// Each GPU as it is now. Quick: no driver is waited for.
     fn read(&self) -> Vec<Gpu>;
+
+    /// How they fare, now and at each change. Hardware that cannot tell is well for good: the sender is gone.
+    fn health(&self) -> watch::Receiver<Health> {
+        watch::channel(Health::default()).1
+    }
 }
 
 /// NVML where it loads and sees a GPU, else the CPU; says which.
 ///
 /// # Errors
 /// A library that was named and does not load: then the caller did not mean the CPU.
-pub fn find(nvml_lib: Option<&Path>) -> Result<Box<dyn GpuProbe>, nvml::ProbeError> {
+pub fn find(nvml_lib: Option<&Path>) -> Result<Box<dyn GpuProbe>, ProbeError> {
     match NvmlProbe::start(nvml_lib) {
         Ok(probe) => {
             let gpus = probe.read();

@@ -19,7 +19,7 @@ use tintype_types::worker::{Assignment, Claim, ClaimAnswer, Finish, Renew, Renew
 use tintype_types::{Attempt, ErrorCode, GenerationRequest, JobId, ModelDefaults, Sampler, Timestamp};
 use tintype_worker::Args;
 use tintype_worker::pipeline::Pipeline;
-use tintype_worker::probe::CpuProbe;
+use tintype_worker::probe::{CpuProbe, GpuProbe};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -320,6 +320,11 @@ pub(crate) fn copy_dir(from: &Path, to: &Path) {
     }
 }
 
+/// A port that was free a moment ago: the worker prints its own, but to a log this test does not read.
+pub(crate) async fn free_address() -> SocketAddr {
+    tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+}
+
 /// A worker under test.
 pub(crate) struct Running {
     shutdown: CancellationToken,
@@ -330,11 +335,20 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn with(contract: &Contract, pipeline: impl Pipeline + 'static) -> Self {
-        let (args, folder) = args(contract, &shapes_models(), None);
+        Self::with_probe(contract, pipeline, Box::new(CpuProbe::default()), None)
+    }
+
+    /// With another probe too.
+    pub(crate) fn with_probe(
+        contract: &Contract,
+        pipeline: impl Pipeline + 'static,
+        probe: Box<dyn GpuProbe>,
+        listen: Option<SocketAddr>,
+    ) -> Self {
+        let (args, folder) = args(contract, &shapes_models(), listen);
         let shutdown = CancellationToken::new();
-        let probe = Box::new(CpuProbe::default());
         let task = tokio::spawn(tintype_worker::run_with(args, Box::new(pipeline), probe, shutdown.clone()));
-        Self { shutdown, task, folder, listen: None }
+        Self { shutdown, task, folder, listen }
     }
 
     pub(crate) fn with_shapes(contract: &Contract) -> Self {
@@ -347,18 +361,19 @@ impl Running {
 
     /// Also serves its probes, and waits until it does.
     pub(crate) async fn with_models_listening(contract: &Contract, models: &Path) -> Self {
-        // A port that was free a moment ago: the worker prints its own, but to a log this test does not read.
-        let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = free.local_addr().unwrap();
-        drop(free);
-        let running = Self::with_real(contract, models, Some(address));
+        let running = Self::with_real(contract, models, Some(free_address().await));
+        running.listening().await;
+        running
+    }
+
+    /// Waits until it serves its probes.
+    pub(crate) async fn listening(&self) {
         let up = async {
-            while tokio::net::TcpStream::connect(address).await.is_err() {
+            while tokio::net::TcpStream::connect(self.listen.unwrap()).await.is_err() {
                 tokio::task::yield_now().await;
             }
         };
         tokio::time::timeout(PATIENCE, up).await.unwrap();
-        running
     }
 
     fn with_real(contract: &Contract, models: &Path, listen: Option<SocketAddr>) -> Self {

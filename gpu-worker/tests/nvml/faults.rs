@@ -1,0 +1,203 @@
+//! What a fault does to the work: the attempt ends, nothing is claimed, and who asks is told why.
+
+use std::time::{Duration, Instant};
+
+use tintype_fake_nvml::Machine;
+use tintype_types::FailureReason;
+use tintype_types::worker::Outcome;
+use tintype_worker::probe::{GpuProbe as _, NvmlProbe};
+
+use crate::bench::{Bench, PATIENCE};
+use crate::contract::{Contract, Running, assignment, free_address, shapes_models};
+use crate::stepper::{Stepper, Steps};
+
+struct Scene {
+    bench: Bench,
+    contract: Contract,
+    worker: Running,
+    steps: Steps,
+}
+
+impl Scene {
+    async fn start() -> Self {
+        let (bench, contract) = (Bench::new(), Contract::start().await);
+        let (library, (stepper, steps)) = (bench.library.clone(), Stepper::new());
+        let probe = tokio::task::spawn_blocking(move || NvmlProbe::start(Some(&library))).await.unwrap().unwrap();
+        let worker = Running::with_probe(&contract, stepper, Box::new(probe), Some(free_address().await));
+        worker.listening().await;
+        Self { bench, contract, worker, steps }
+    }
+
+    /// Has the worker draw three of twenty steps.
+    async fn draw(&self, job: &str) {
+        self.contract.give(assignment(job, 1));
+        let taken = self.steps.taken();
+        self.steps.allow(3);
+        self.contract.renewed(|renew| renew.step == 3).await;
+        assert_eq!(self.steps.taken(), taken + 3);
+    }
+
+    /// Waits for an answer of the worker's own pages.
+    async fn page(&self, path: &str, wanted: impl Fn(u16, &str) -> bool) {
+        let since = Instant::now();
+        loop {
+            let (status, text) = self.worker.get(path).await;
+            if wanted(status, &text) {
+                return;
+            }
+            assert!(since.elapsed() < PATIENCE, "{path} still says {status}: {text}");
+        }
+    }
+
+    async fn unready(&self, why: &str) {
+        self.page("/readyz", |status, text| status == 503 && text.contains(why)).await;
+    }
+
+    async fn ready(&self) {
+        self.page("/readyz", |status, _| status == 200).await;
+    }
+}
+
+fn reason(outcome: &Outcome) -> (FailureReason, bool) {
+    match outcome {
+        Outcome::Failed { reason, retryable, .. } => (*reason, *retryable),
+        Outcome::Done { outputs } => unreachable!("{} pictures came out", outputs.len()),
+    }
+}
+
+/// One fault in mid-attempt, told to the end; and how it heals.
+async fn fault(kind: &str, why: &str, fall_ill: fn(&mut Machine), heal: fn(&mut Machine)) {
+    let mut scene = Scene::start().await;
+    scene.draw("job-1").await;
+    scene.bench.change(fall_ill);
+    let finish = scene.contract.finished("job-1").await;
+    assert_eq!(reason(&finish.outcome), (FailureReason::GpuFault, true), "{kind}");
+    assert_eq!((scene.steps.taken(), scene.contract.puts()), (3, 0), "{kind}: a step was taken after the fault");
+    scene.unready(why).await;
+    let counted = format!("tintype_worker_gpu_faults_total{{kind=\"{kind}\"}} 1");
+    scene.page("/metrics", |_, text| text.contains(&counted)).await;
+    assert_eq!(scene.contract.claims(), 1, "{kind}: a faulty GPU asked for work");
+    // Work that waits goes to it only once it is well.
+    scene.steps.allow(20);
+    scene.contract.give(assignment("job-2", 1));
+    scene.unready(why).await;
+    assert_eq!((scene.contract.claims(), scene.steps.taken()), (1, 3), "{kind}");
+    scene.bench.change(heal);
+    assert!(matches!(scene.contract.finished("job-2").await.outcome, Outcome::Done { .. }));
+    scene.ready().await;
+    scene.worker.drain().await;
+}
+
+#[tokio::test]
+async fn an_xid_error_ends_the_attempt_and_the_worker_rests() {
+    fault("xid", "XID 43", |machine| machine.gpus[0].xids = Some(vec![43]), |_| {}).await;
+}
+
+#[tokio::test]
+async fn a_lost_gpu_ends_the_attempt_and_rests_until_it_is_back() {
+    let lose = |machine: &mut Machine| machine.gpus[0].lost = true;
+    fault("lost", "does not answer", lose, |machine| machine.gpus[0].lost = false).await;
+}
+
+#[tokio::test]
+async fn memory_errors_end_the_attempt_and_the_page_must_be_gone() {
+    let spoil = |machine: &mut Machine| {
+        (machine.gpus[0].ecc_uncorrected, machine.gpus[0].retirement_pending) = (Some(1), Some(true));
+    };
+    fault("ecc", "ECC", spoil, |machine| machine.gpus[0].retirement_pending = Some(false)).await;
+}
+
+#[tokio::test]
+async fn a_fault_of_another_gpu_is_counted_and_the_work_goes_on() {
+    let mut scene = Scene::start().await;
+    scene.draw("job-1").await;
+    scene.bench.change(|machine| {
+        machine.gpus[1].lost = true;
+        machine.gpus[1].xids = Some(vec![79]);
+    });
+    scene.page("/metrics", |_, text| text.contains("gpu_faults_total{kind=\"xid\"} 1")).await;
+    scene.steps.allow(17);
+    assert!(matches!(scene.contract.finished("job-1").await.outcome, Outcome::Done { .. }));
+    scene.contract.claimed(2).await;
+    let (_, next) = scene.contract.claims_around("job-1").await;
+    assert_eq!((next.gpus[1].xid_count, next.gpus[1].vram_free_bytes, next.gpus[0].xid_count), (1, 0, 0));
+    scene.ready().await;
+    scene.worker.drain().await;
+}
+
+#[tokio::test]
+async fn a_claim_held_open_is_let_go() {
+    let mut scene = Scene::start().await;
+    scene.contract.claimed(1).await;
+    scene.bench.raise(0, 79);
+    scene.unready("XID 79").await;
+    assert_eq!(scene.contract.claims(), 1);
+    // The first is never answered: a second one means that it was let go, and that the rest is over.
+    scene.contract.claimed(2).await;
+    scene.page("/readyz", |_, text| !text.contains("XID")).await;
+    scene.worker.drain().await;
+}
+
+#[tokio::test]
+async fn a_hot_gpu_finishes_its_attempt_and_takes_no_other_until_it_has_cooled() {
+    let mut scene = Scene::start().await;
+    scene.draw("job-1").await;
+    scene.bench.change(|machine| machine.gpus[0].temperature = Some(91));
+    scene.unready("too hot").await;
+    scene.steps.allow(17);
+    assert!(matches!(scene.contract.finished("job-1").await.outcome, Outcome::Done { .. }));
+    scene.steps.allow(20);
+    scene.contract.give(assignment("job-2", 1));
+    // Below the threshold is not enough: it would be back there at once.
+    scene.bench.change(|machine| machine.gpus[0].temperature = Some(88));
+    scene.page("/metrics", |_, text| text.contains("tintype_worker_busy 0")).await;
+    scene.unready("limit is 90").await;
+    assert_eq!((scene.contract.claims(), scene.steps.taken()), (1, 20));
+    scene.bench.change(|machine| machine.gpus[0].temperature = Some(70));
+    assert!(matches!(scene.contract.finished("job-2").await.outcome, Outcome::Done { .. }));
+    let (_, text) = scene.worker.get("/metrics").await;
+    assert!(text.contains("gpu_faults_total{kind=\"xid\"} 0"), "heat is no fault: {text}");
+    scene.worker.drain().await;
+}
+
+#[tokio::test]
+async fn a_pipeline_that_breaks_on_a_faulty_gpu_is_the_gpus_fault() {
+    let mut scene = Scene::start().await;
+    let mut job = assignment("job-1", 1);
+    job.request.prompt = crate::stepper::PANIC.to_owned();
+    scene.contract.claimed(1).await;
+    // The error comes to light after the pipeline broke, as a driver's does.
+    scene.contract.give(job);
+    scene.page("/metrics", |_, text| text.contains("tintype_worker_busy 1")).await;
+    scene.bench.raise(0, 31);
+    let finish = scene.contract.finished("job-1").await;
+    assert_eq!(reason(&finish.outcome), (FailureReason::GpuFault, true));
+    scene.worker.drain().await;
+}
+
+#[tokio::test]
+async fn the_program_reports_the_gpus_of_the_library_it_is_given() {
+    let (mut bench, contract) = (Bench::new(), Contract::start().await);
+    let file = bench.file().with_file_name("elsewhere.json");
+    std::fs::rename(bench.file(), &file).unwrap();
+    let (mut program, _folder) = contract.program(&shapes_models());
+    program.arg("--nvml-lib").arg(&bench.library).env("TINTYPE_FAKE_NVML", &file);
+    let mut child = program.kill_on_drop(true).spawn().unwrap();
+    contract.give(assignment("job-1", 1));
+    assert!(matches!(contract.finished("job-1").await.outcome, Outcome::Done { .. }));
+    let (first, _) = contract.claims_around("job-1").await;
+    assert_eq!(first.gpus.iter().map(|gpu| &*gpu.uuid).collect::<Vec<_>>(), ["GPU-aa", "GPU-bb"]);
+    assert_eq!(first.gpus, bench.reading());
+    let id = child.id().unwrap().to_string();
+    assert!(std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    let ended = tokio::time::timeout(Duration::from_secs(20), child.wait()).await.unwrap().unwrap();
+    assert_eq!(ended.code(), Some(0));
+}
+
+impl Bench {
+    /// What a probe of our own reads here.
+    fn reading(&mut self) -> Vec<tintype_types::worker::Gpu> {
+        self.change(|_| {});
+        self.probe().read()
+    }
+}
