@@ -56,12 +56,13 @@ pub struct Args {
     /// Where jobs run.
     #[arg(long, env = "TINTYPE_CLUSTER", value_enum, default_value = "local")]
     pub cluster: ClusterKind,
-    /// Folder of the image store.
-    #[arg(long, env = "TINTYPE_STORE_DIR")]
-    pub store_dir: PathBuf,
-    /// File with the secret store URLs are signed with, 32 bytes or more; made when absent. The operator has the same.
+    /// Folder of the image store. In Kubernetes mode the operator's, if it is mounted here too; left out, the operator is
+    /// asked for pictures.
+    #[arg(long, env = "TINTYPE_STORE_DIR", requires = "store_secret_file")]
+    pub store_dir: Option<PathBuf>,
+    /// File with the secret store URLs are signed with, 32 bytes or more; made when absent. The operator's, if it has one.
     #[arg(long, env = "TINTYPE_STORE_SECRET_FILE")]
-    pub store_secret_file: PathBuf,
+    pub store_secret_file: Option<PathBuf>,
     /// Where workers and browsers reach the image store. Left out: the address listened on.
     #[arg(long, env = "TINTYPE_PUBLIC_URL")]
     pub public_url: Option<String>,
@@ -129,8 +130,8 @@ impl Args {
             database_url: local.database_url,
             auto_migrate: true,
             cluster: ClusterKind::Local,
-            store_dir: local.store_dir,
-            store_secret_file: local.store_secret_file,
+            store_dir: Some(local.store_dir),
+            store_secret_file: Some(local.store_secret_file),
             public_url: None,
             admin_token_file: Some(local.admin_token_file),
             wait_seconds: 55,
@@ -166,7 +167,7 @@ mod tests {
     #[test]
     fn a_chore_needs_no_other_flags_and_running_needs_its_own() {
         assert!(Cli::try_parse_from(["api", "migrate", "--database-url", "postgres://x"]).unwrap().chore.is_some());
-        assert!(Cli::try_parse_from(["api", "--database-url", "postgres://x"]).is_err());
+        assert!(Cli::try_parse_from(["api", "--database-url", "u", "--store-dir", "d"]).is_err());
         let line = "api --database-url u --store-dir d --store-secret-file s --model-alias a=b";
         let args = Cli::try_parse_from(line.split(' ')).unwrap().run.unwrap();
         assert_eq!(args.model_aliases, [("a".to_owned(), "b".to_owned())]);

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tintype_types::Timestamp;
 
 /// Now. A clock before 1970 reads as 1970.
-pub fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
 }

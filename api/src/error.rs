@@ -5,6 +5,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tintype_types::{ErrorCode, RequestError};
 
+use crate::cluster::ClusterError;
 use crate::http::request_id;
 use crate::ledger::sql::LedgerSqlError;
 
@@ -76,14 +77,12 @@ impl ApiError {
 
 impl From<sqlx::Error> for ApiError {
     fn from(error: sqlx::Error) -> Self {
-        match error {
-            sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_) => {
-                tracing::warn!(request.id = %request_id::current(), %error, "the database is out of reach");
-                Self::new(ErrorCode::Unavailable, "the database cannot be reached now; repeat in a moment")
-                    .retry_after(1)
-            }
-            other => Self::internal("a database statement failed", other),
+        if matches!(error, sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_)) {
+            tracing::warn!(request.id = %request_id::current(), %error, "the database is out of reach");
+            return Self::new(ErrorCode::Unavailable, "the database cannot be reached now; repeat in a moment")
+                .retry_after(1);
         }
+        Self::internal("a database statement failed", error)
     }
 }
 
@@ -91,7 +90,23 @@ impl From<LedgerSqlError> for ApiError {
     fn from(error: LedgerSqlError) -> Self {
         match error {
             LedgerSqlError::Database(error) => error.into(),
-            other => Self::internal("the ledger refused what it never should", other),
+            refused @ (LedgerSqlError::Refused(_)
+            | LedgerSqlError::NoAccount(_)
+            | LedgerSqlError::NoHold(_)
+            | LedgerSqlError::Damaged(_)) => Self::internal("the ledger refused what it never should", refused),
+        }
+    }
+}
+
+impl From<ClusterError> for ApiError {
+    fn from(error: ClusterError) -> Self {
+        match error {
+            ClusterError::Unavailable(_) => {
+                tracing::warn!(request.id = %request_id::current(), %error, "the cluster could not be asked");
+                Self::new(ErrorCode::Unavailable, "a part this needs is not there now; repeat in a moment")
+                    .retry_after(1)
+            }
+            ClusterError::Refused(_) => Self::internal("the cluster refused what it never should", error),
         }
     }
 }

@@ -148,18 +148,13 @@ pub(crate) async fn place(app: &App, order: &Order, seed: u64) -> Result<Placed,
 }
 
 fn hold_error(error: LedgerSqlError) -> ApiError {
-    match error {
-        LedgerSqlError::Refused(LedgerError::Insufficient { available, needed }) => ApiError::new(
-            ErrorCode::InsufficientQuota,
-            format!(
-                "this costs {} credits and {} are available; add credits, or ask for fewer, smaller or faster pictures",
-                credits(needed),
-                credits(available)
-            ),
-        )
-        .final_answer(),
-        other => other.into(),
-    }
+    let LedgerSqlError::Refused(LedgerError::Insufficient { available, needed }) = error else { return error.into() };
+    let message = format!(
+        "this costs {} credits and {} are available; add credits, or ask for fewer, smaller or faster pictures",
+        credits(needed),
+        credits(available)
+    );
+    ApiError::new(ErrorCode::InsufficientQuota, message).final_answer()
 }
 
 /// Milli-credits as people read credits.

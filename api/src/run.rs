@@ -57,8 +57,7 @@ async fn run_until(args: Args, stop: &CancellationToken) -> anyhow::Result<()> {
     let registry = Registry::new();
     let metrics = Metrics::new(registry.clone()).context("cannot register the metrics")?;
     let (board, bells) = (Board::default(), Bells::default());
-    let parts =
-        Parts { pool: pool.clone(), store: store.clone(), board: board.clone(), bells: bells.clone(), registry };
+    let parts = Parts { pool: pool.clone(), store, board: board.clone(), bells: bells.clone(), registry };
     let (cluster, lock) = start_cluster(&args, parts, stop).await?;
     let world = World {
         pool: pool.clone(),
@@ -73,7 +72,6 @@ async fn run_until(args: Args, stop: &CancellationToken) -> anyhow::Result<()> {
         inner: Arc::new(Inner {
             pool: pool.clone(),
             cluster,
-            store,
             board,
             bells,
             metrics,
@@ -115,7 +113,7 @@ async fn serve(listener: TcpListener, router: axum::Router, stop: &CancellationT
 
 struct Parts {
     pool: PgPool,
-    store: Store,
+    store: Option<Store>,
     board: Board,
     bells: Bells,
     registry: Registry,
@@ -131,6 +129,7 @@ async fn start_cluster(
         ClusterKind::Local => {
             let token = args.worker_token_file.as_ref().context("local mode needs --worker-token-file")?;
             let worker_token = TokenSource::file(token).context("cannot read the workers' token")?;
+            let store = store.context("local mode needs --store-dir and --store-secret-file")?;
             let lock = SchedulerLock::take(&args.database_url).await?;
             let lease = Duration::from_millis(args.lease_ms);
             let scheduler = tintype_scheduler::Config { lease, ..tintype_scheduler::Config::default() };
@@ -155,12 +154,12 @@ async fn start_cluster(
     }
 }
 
-fn open_store(args: &Args, address: SocketAddr) -> anyhow::Result<Store> {
-    let secret =
-        Secret::from_file_or_create(&args.store_secret_file).context("cannot read the secret of the image store")?;
+fn open_store(args: &Args, address: SocketAddr) -> anyhow::Result<Option<Store>> {
+    let (Some(root), Some(secret)) = (&args.store_dir, &args.store_secret_file) else { return Ok(None) };
+    let secret = Secret::from_file_or_create(secret).context("cannot read the secret of the image store")?;
     let public_url = args.public_url.clone().unwrap_or_else(|| format!("http://{}", reachable(address)));
-    Store::folder(FolderConfig { root: args.store_dir.clone(), secret, public_url })
-        .context("cannot open the image store")
+    let config = FolderConfig { root: root.clone(), secret, public_url };
+    Ok(Some(Store::folder(config).context("cannot open the image store")?))
 }
 
 /// An address others can connect to: who listens everywhere is reached on the loopback, as far as we know.

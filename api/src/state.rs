@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::PgPool;
-use tintype_store::Store;
 use tintype_types::ModelCard;
 use tokio_util::sync::CancellationToken;
 
@@ -24,7 +23,6 @@ pub(crate) struct App {
 pub(crate) struct Inner {
     pub(crate) pool: PgPool,
     pub(crate) cluster: Arc<dyn Cluster>,
-    pub(crate) store: Store,
     pub(crate) board: Board,
     pub(crate) bells: Bells,
     pub(crate) metrics: Metrics,

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use anyhow::Context;
+use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use sqlx::PgPool;
@@ -18,7 +19,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Cluster, ClusterError, Reply, catalogue};
+use super::{Cluster, ClusterError, Reply, catalogue, signed_url, stored};
 use crate::board::Board;
 use crate::clock;
 use crate::reconcile::Bells;
@@ -117,6 +118,14 @@ impl Cluster for Local {
     fn exists<'a>(&'a self, _job: &'a Generation) -> Reply<'a, bool> {
         // The row is the job.
         Box::pin(async { Ok(true) })
+    }
+
+    fn picture_url<'a>(&'a self, job: &'a Generation, n: usize) -> Reply<'a, String> {
+        Box::pin(async move { signed_url(&self.store, job, n) })
+    }
+
+    fn picture<'a>(&'a self, job: &'a Generation, n: usize) -> Reply<'a, Bytes> {
+        Box::pin(stored(&self.store, job, n))
     }
 
     fn models(&self) -> Vec<ModelCard> {

@@ -5,12 +5,21 @@
 pub(crate) mod catalogue;
 pub(crate) mod kubernetes;
 pub(crate) mod local;
+mod relay;
 
+use std::time::Duration;
+
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
+use tintype_store::Store;
 use tintype_types::{JobEvent, ModelCard};
 
+use crate::clock;
 use crate::records::generation::Generation;
+
+/// How long a signed URL of a picture is good.
+const PICTURE_URL_TTL: Duration = Duration::from_hours(1);
 
 /// Why the cluster did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -38,10 +47,31 @@ pub(crate) trait Cluster: Send + Sync + 'static {
     fn release<'a>(&'a self, job: &'a Generation) -> Reply<'a, ()>;
     /// Whether a job that was handed over is still there.
     fn exists<'a>(&'a self, job: &'a Generation) -> Reply<'a, bool>;
+    /// A URL anybody can fetch the job's `n`-th picture from for a while; the picture must be one of its outputs.
+    fn picture_url<'a>(&'a self, job: &'a Generation, n: usize) -> Reply<'a, String>;
+    /// The picture itself.
+    fn picture<'a>(&'a self, job: &'a Generation, n: usize) -> Reply<'a, Bytes>;
     /// What requests may name, in order of name.
     fn models(&self) -> Vec<ModelCard>;
     /// Whether jobs are being taken.
     fn is_ready(&self) -> bool;
     /// Routes it serves beside ours: workers and pictures on one machine.
     fn routes(&self) -> axum::Router;
+}
+
+/// The picture's key in the image store.
+fn picture_key(job: &Generation, n: usize) -> Result<&str, ClusterError> {
+    let output = job.outputs.get(n).ok_or_else(|| ClusterError::Refused(format!("the job has no picture {n}")))?;
+    Ok(&output.key)
+}
+
+/// A signed URL from a store of our own.
+fn signed_url(store: &Store, job: &Generation, n: usize) -> Result<String, ClusterError> {
+    let signed = store.sign_get(picture_key(job, n)?, clock::now(), PICTURE_URL_TTL);
+    signed.map_err(|error| ClusterError::Refused(error.to_string()))
+}
+
+/// The bytes from a store of our own.
+async fn stored(store: &Store, job: &Generation, n: usize) -> Result<Bytes, ClusterError> {
+    store.read(picture_key(job, n)?).await.map_err(|error| ClusterError::Unavailable(error.to_string()))
 }

@@ -86,13 +86,13 @@ impl Feed {
     async fn news(&mut self) -> Option<JobEvent> {
         loop {
             let told = tokio::select! {
-                told = next_of(&mut self.from_cluster) => match told {
-                    Some(event) => Some(JobEvent { job: self.job.job_id(), ..event }),
-                    None => {
+                told = next_of(&mut self.from_cluster) => {
+                    if told.is_none() {
                         self.from_cluster = None;
-                        None
                     }
-                },
+                    // The cluster has a name of its own for the job.
+                    told.map(|event| JobEvent { job: self.job.job_id(), ..event })
+                }
                 () = self.changes.changed() => None,
                 () = tokio::time::sleep(LOOK_INTERVAL) => None,
                 () = self.app.stop.cancelled() => return None,

@@ -12,9 +12,7 @@ use super::auth::Caller;
 use super::body::{self, Json};
 use super::openai::{self, Format, ImagesRequest};
 use super::view::JobView;
-use crate::clock;
 use crate::error::ApiError;
-use crate::http::IMAGE_URL_TTL;
 use crate::jobs::{self, Order, Placed, Waited};
 use crate::records::generation::Generation;
 use crate::state::App;
@@ -136,17 +134,10 @@ pub(crate) struct Image {
 
 async fn pictures(app: &App, job: &Generation, format: Format) -> Result<Images, ApiError> {
     let mut data = Vec::with_capacity(job.outputs.len());
-    for output in &job.outputs {
-        let store_failed =
-            |error| ApiError::internal("a stored picture cannot be handed out", anyhow::Error::new(error));
+    for (n, output) in job.outputs.iter().enumerate() {
         let (url, b64_json) = match format {
-            Format::Url => {
-                (Some(app.store.sign_get(&output.key, clock::now(), IMAGE_URL_TTL).map_err(store_failed)?), None)
-            }
-            Format::B64Json => {
-                let bytes = app.store.read(&output.key).await.map_err(store_failed)?;
-                (None, Some(BASE64_STANDARD.encode(&bytes)))
-            }
+            Format::Url => (Some(app.cluster.picture_url(job, n).await?), None),
+            Format::B64Json => (None, Some(BASE64_STANDARD.encode(app.cluster.picture(job, n).await?))),
         };
         data.push(Image { url, b64_json, seed: output.seed });
     }

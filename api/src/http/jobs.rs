@@ -8,12 +8,10 @@ use serde::Deserialize;
 use tintype_types::GenerationRequest;
 use uuid::Uuid;
 
-use super::IMAGE_URL_TTL;
 use super::auth::Caller;
 use super::body::{self, Json};
 use super::images::{JOB, REPLAYED};
 use super::view::{JobPage, JobView};
-use crate::clock;
 use crate::error::ApiError;
 use crate::jobs::{self, Order};
 use crate::records::generation::{self, Generation};
@@ -34,13 +32,12 @@ pub(crate) async fn create(
     Json(body): Json,
 ) -> Result<Response, ApiError> {
     let repeat = body::repeat(&headers, ROUTE, &body)?;
-    let placed = match jobs::earlier(&app, caller.account, &caller.key, &repeat).await? {
-        Some(placed) => placed,
-        None => {
-            let request: GenerationRequest = body::parse(body)?;
-            let order = Order { account: caller.account, api_key: caller.key, request, repeat };
-            jobs::place(&app, &order, jobs::draw_seed()).await?
-        }
+    let placed = if let Some(placed) = jobs::earlier(&app, caller.account, &caller.key, &repeat).await? {
+        placed
+    } else {
+        let request: GenerationRequest = body::parse(body)?;
+        let order = Order { account: caller.account, api_key: caller.key, request, repeat };
+        jobs::place(&app, &order, jobs::draw_seed()).await?
     };
     if !placed.replayed {
         jobs::answered(&app, placed.job.id).await?;
@@ -114,12 +111,8 @@ pub(crate) async fn image(
     Path((id, n)): Path<(String, String)>,
 ) -> Result<Response, ApiError> {
     let job = own(&app, &caller, &id).await?;
-    let output =
-        n.parse::<usize>().ok().and_then(|n| job.outputs.get(n)).ok_or_else(|| ApiError::not_found("picture"))?;
-    let url = app
-        .store
-        .sign_get(&output.key, clock::now(), IMAGE_URL_TTL)
-        .map_err(|error| ApiError::internal("a picture's URL cannot be signed", error))?;
+    let n = n.parse::<usize>().ok().filter(|n| *n < job.outputs.len()).ok_or_else(|| ApiError::not_found("picture"))?;
+    let url = app.cluster.picture_url(&job, n).await?;
     Ok((StatusCode::FOUND, [(header::LOCATION, url), (header::CACHE_CONTROL, "no-store".to_owned())]).into_response())
 }
 

@@ -17,8 +17,6 @@ mod openai;
 mod users;
 mod view;
 
-use std::time::Duration;
-
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{delete, get, post};
@@ -30,9 +28,6 @@ use crate::state::App;
 /// Largest body of a request to us, in bytes: a prompt and a negative prompt of 4,000 characters, four bytes each,
 /// escaped, and room for the rest.
 const BODY_BYTES_MAX: usize = 256 << 10;
-
-/// How long a signed URL of a picture is good.
-const IMAGE_URL_TTL: Duration = Duration::from_hours(1);
 
 /// Every route of this process.
 pub(crate) fn router(app: &App) -> Router {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use tintype_types::FailureReason;
+use tintype_types::Timestamp;
 use uuid::Uuid;
 
 use super::{BATCH, Pass, World};
@@ -27,18 +27,14 @@ pub(super) async fn pass(world: &World) -> anyhow::Result<Pass> {
 
 async fn end_vanished(world: &World) -> anyhow::Result<()> {
     let now = clock::now();
-    let before = tintype_types::Timestamp(now.0.saturating_sub(VANISHED_AFTER.as_millis() as u64));
+    let before = Timestamp(now.0.saturating_sub(VANISHED_AFTER.as_millis() as u64));
     for job in generation::submitted_before(&world.pool, before, BATCH).await? {
         if world.cluster.exists(&job).await? {
             continue;
         }
-        let (reason, message) = if job.cancelled.is_some() {
-            (FailureReason::Cancelled, "the job was cancelled")
-        } else {
-            (FailureReason::Internal, "the job was deleted in the cluster before it ended; nothing was charged")
-        };
+        let Some(uid) = &job.cluster_uid else { continue };
         let fence = Fence { job: job.id, attempt: job.attempt };
-        if progress::fail(&world.pool, fence, reason, message, now).await? {
+        if progress::vanish(&world.pool, fence, uid, now).await? {
             tracing::error!(job.id = %job.id, "a job vanished from the cluster; its credits are given back");
             world.metrics.vanished.inc();
             world.bells.settle.notify_one();

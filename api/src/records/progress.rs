@@ -131,6 +131,19 @@ pub async fn fail(
     before.fetch_one(pool).await
 }
 
+/// Ends a job that is gone from its cluster, as cancelled if its owner wanted that. False when it has ended, goes on as
+/// a later attempt, or is another job of the name.
+pub async fn vanish(pool: &PgPool, fence: Fence, cluster_uid: &str, at: Timestamp) -> sqlx::Result<bool> {
+    const SQL: &str = "update generation set state = 'Failed', finished_ms = $4,
+            failure = case when cancelled_ms is null then 'Internal' else 'Cancelled' end,
+            message = case when cancelled_ms is null
+                then 'the job was deleted in the cluster before it ended; nothing was charged'
+                else 'cancelled by its owner' end
+        where id = $1 and attempt = $2 and cluster_uid = $3 and finished_ms is null";
+    let done = sqlx::query(SQL).bind(fence.job).bind(fence.attempt()).bind(cluster_uid).bind(to_ms(at));
+    Ok(done.execute(pool).await?.rows_affected() == 1)
+}
+
 /// Ends the job with its pictures.
 pub async fn complete(
     pool: &PgPool,

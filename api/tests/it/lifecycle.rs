@@ -174,25 +174,25 @@ async fn two_schedulers_on_one_database_are_refused() {
 }
 
 /// A stream of events, read.
-struct Events {
+pub(crate) struct Events {
     stream: futures::stream::BoxStream<'static, reqwest::Result<bytes::Bytes>>,
     rest: String,
 }
 
 impl Events {
-    async fn open(rig: &Rig, user: &User, id: &str) -> Self {
+    pub(crate) async fn open(rig: &Rig, user: &User, id: &str) -> Self {
         let url = format!("{}/api/v1/jobs/{id}/events", rig.url);
         let response = client().get(url).bearer_auth(&user.key).send().await.unwrap();
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         Self { stream: response.bytes_stream().boxed(), rest: String::new() }
     }
 
-    async fn next(&mut self) -> Option<Value> {
+    pub(crate) async fn next(&mut self) -> Option<Value> {
         let read = async {
             loop {
-                if let Some((event, rest)) = self.rest.split_once("\n\n") {
+                if let Some(end) = self.rest.find("\n\n") {
+                    let event: String = self.rest.drain(..end + 2).collect();
                     let data = event.strip_prefix("data: ").map(|data| serde_json::from_str(data).unwrap());
-                    self.rest = rest.to_owned();
                     if data.is_some() {
                         return data;
                     }
@@ -205,7 +205,7 @@ impl Events {
         tokio::time::timeout(Duration::from_secs(20), read).await.expect("no event in 20 s")
     }
 
-    async fn until(&mut self, state: &str) -> Value {
+    pub(crate) async fn until(&mut self, state: &str) -> Value {
         loop {
             let event = self.next().await.unwrap_or_else(|| panic!("the stream ended before {state}"));
             if event["state"] == state {

@@ -7,7 +7,7 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use tintype_api::{Args, LocalArgs};
+use tintype_api::{Args, ClusterKind, LocalArgs};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -36,11 +36,21 @@ pub(crate) struct Rig {
 pub(crate) struct Options {
     pub(crate) lease: Duration,
     pub(crate) wait_seconds: u64,
+    /// Jobs run in this cluster instead of here.
+    pub(crate) cluster: Option<KubernetesOptions>,
+}
+
+/// Which cluster.
+#[derive(Clone, Debug)]
+pub(crate) struct KubernetesOptions {
+    pub(crate) kubeconfig: PathBuf,
+    pub(crate) namespace: String,
+    pub(crate) dispatch_url: String,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { lease: Duration::from_secs(30), wait_seconds: 30 }
+        Self { lease: Duration::from_secs(30), wait_seconds: 30, cluster: None }
     }
 }
 
@@ -59,8 +69,18 @@ impl Rig {
 
     /// Ends the API in good order and starts another on the same data.
     pub(crate) async fn restart(&mut self) {
+        self.stop().await;
+        self.start_again().await;
+    }
+
+    /// Ends the API in good order.
+    pub(crate) async fn stop(&mut self) {
         self.stop.cancel();
         (&mut self.task).await.unwrap().unwrap();
+    }
+
+    /// Starts another on the same data.
+    pub(crate) async fn start_again(&mut self) {
         (self.url, self.stop, self.task) = launch(self.folder.path(), &self.database_url, &self.options).await;
     }
 
@@ -145,6 +165,13 @@ async fn launch(
     });
     args.wait_seconds = options.wait_seconds;
     args.model_aliases = vec![("gpt-image-1".to_owned(), "tintype/shapes".to_owned())];
+    if let Some(cluster) = &options.cluster {
+        args.cluster = ClusterKind::Kubernetes;
+        args.kubeconfig = Some(cluster.kubeconfig.clone());
+        args.namespace = Some(cluster.namespace.clone());
+        args.dispatch_url = Some(cluster.dispatch_url.clone());
+        (args.store_dir, args.store_secret_file, args.worker_token_file) = (None, None, None);
+    }
     let stop = CancellationToken::new();
     let mut task = tokio::spawn(tintype_api::run(args, stop.clone()));
     let address = tokio::select! {

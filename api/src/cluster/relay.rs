@@ -1,0 +1,145 @@
+//! The operator's read routes: progress as server-sent events (steps go no other way: etcd sees one write every few
+//! seconds at most), and signed URLs of pictures where the image store is not ours to sign for.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use reqwest::Client;
+use reqwest::redirect::Policy;
+use tintype_types::limits::IMAGE_BYTES_MAX;
+use tintype_types::{Attempt, JobEvent};
+
+use super::ClusterError;
+
+/// Longest to wait for a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest silence; the operator says that it is alive every 15 seconds.
+const READ_TIMEOUT: Duration = Duration::from_secs(45);
+/// Longest one event may be: a job with ten pictures has under 4 KiB.
+const EVENT_BYTES_MAX: usize = 1 << 20;
+
+/// The way to the operator's read routes.
+#[derive(Debug)]
+pub(crate) struct Relay {
+    http: Client,
+    url: String,
+    token_file: Option<PathBuf>,
+}
+
+impl Relay {
+    pub(crate) fn new(url: &str, token_file: Option<PathBuf>) -> anyhow::Result<Self> {
+        let http = Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(READ_TIMEOUT)
+            .redirect(Policy::none())
+            .build()?;
+        Ok(Self { http, url: url.trim_end_matches('/').to_owned(), token_file })
+    }
+
+    /// The events of a job, by its name in the cluster. Ends with the job, and whenever the operator does.
+    pub(crate) async fn events(&self, uid: &str) -> Result<BoxStream<'static, JobEvent>, ClusterError> {
+        let response = self.ask(&format!("/dispatch/v1/jobs/{uid}/events")).await?;
+        if !response.status().is_success() {
+            return Err(ClusterError::Unavailable(format!("the operator answers {}", response.status())));
+        }
+        Ok(decode(response.bytes_stream().boxed()).boxed())
+    }
+
+    /// A signed URL of a picture, from whoever signs them.
+    pub(crate) async fn picture_url(&self, uid: &str, attempt: Attempt, n: usize) -> Result<String, ClusterError> {
+        let response = self.ask(&format!("/dispatch/v1/jobs/{uid}/image/{n}?attempt={attempt}")).await?;
+        let location = response.headers().get(reqwest::header::LOCATION).and_then(|url| url.to_str().ok());
+        match location {
+            Some(url) if response.status().is_redirection() => Ok(url.to_owned()),
+            Some(_) | None => {
+                Err(ClusterError::Unavailable(format!("the operator answers {} to a picture", response.status())))
+            }
+        }
+    }
+
+    /// The bytes behind a signed URL.
+    pub(crate) async fn fetch(&self, url: &str) -> Result<Bytes, ClusterError> {
+        let failed = |error: reqwest::Error| ClusterError::Unavailable(error.without_url().to_string());
+        let mut response =
+            self.http.get(url).send().await.and_then(reqwest::Response::error_for_status).map_err(failed)?;
+        let mut bytes = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(failed)? {
+            bytes.extend_from_slice(&chunk);
+            if bytes.len() as u64 > IMAGE_BYTES_MAX {
+                return Err(ClusterError::Refused("the stored picture is larger than any picture may be".to_owned()));
+            }
+        }
+        Ok(bytes.into())
+    }
+
+    async fn ask(&self, path: &str) -> Result<reqwest::Response, ClusterError> {
+        let unavailable = ClusterError::Unavailable;
+        let mut request = self.http.get(format!("{}{path}", self.url));
+        if let Some(file) = &self.token_file {
+            // Read each time: it may be rotated under us.
+            let token = tokio::fs::read_to_string(file).await;
+            let token = token.map_err(|error| unavailable(format!("the operator's token cannot be read: {error}")))?;
+            request = request.bearer_auth(token.trim());
+        }
+        request.send().await.map_err(|error| unavailable(error.without_url().to_string()))
+    }
+}
+
+struct Decoder {
+    bytes: BoxStream<'static, reqwest::Result<Bytes>>,
+    rest: Vec<u8>,
+}
+
+fn decode(bytes: BoxStream<'static, reqwest::Result<Bytes>>) -> impl futures::Stream<Item = JobEvent> + Send + 'static {
+    futures::stream::unfold(Decoder { bytes, rest: Vec::new() }, |mut decoder| async move {
+        loop {
+            while let Some(event) = take_event(&mut decoder.rest) {
+                if let Some(event) = parse(&event) {
+                    return Some((event, decoder));
+                }
+            }
+            if decoder.rest.len() > EVENT_BYTES_MAX {
+                return None;
+            }
+            let more = decoder.bytes.next().await?.ok()?;
+            decoder.rest.extend_from_slice(&more);
+        }
+    })
+}
+
+/// Everything up to the next blank line.
+fn take_event(rest: &mut Vec<u8>) -> Option<Vec<u8>> {
+    let end = rest.windows(2).position(|pair| pair == b"\n\n")?;
+    let event = rest.drain(..end + 2).collect();
+    Some(event)
+}
+
+/// The event's data; none in comments, and in what a newer operator may say that we cannot read.
+fn parse(event: &[u8]) -> Option<JobEvent> {
+    let text = std::str::from_utf8(event).ok()?;
+    let data = text.lines().find_map(|line| line.strip_prefix("data:"))?;
+    serde_json::from_str(data.trim_start()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use tintype_types::JobState;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn events_are_whole_however_the_bytes_are_cut() {
+        let event = |state: &str| {
+            format!("id: 1\ndata: {{\"job\":\"a\",\"state\":\"{state}\",\"attempt\":1,\"step\":2,\"steps\":9}}\n\n")
+        };
+        let text = format!(":alive\n\n{}data: rubbish\n\n{}data: cut", event("Running"), event("Complete"));
+        for size in [1, 2, 7, 1_000] {
+            let chunks: Vec<_> = text.as_bytes().chunks(size).map(|chunk| Ok(Bytes::copy_from_slice(chunk))).collect();
+            let states: Vec<_> = decode(futures::stream::iter(chunks).boxed()).map(|event| event.state).collect().await;
+            assert_eq!(states, [JobState::Running, JobState::Complete]);
+        }
+    }
+}
