@@ -135,7 +135,7 @@ impl Actor {
                 // The scheduler keeps these two and answers the next renew with them.
                 Decision::Cancel { .. } | Decision::Preempt { .. } => {}
                 Decision::Assign { worker, boot_id, .. } => {
-                    self.claims.set_promised(worker, boot_id, true);
+                    self.claims.promise(worker, boot_id);
                     self.writes.push(decision);
                 }
                 Decision::Progress { .. }
@@ -155,15 +155,7 @@ impl Actor {
             Observation::Reset(world) => self.observe_all(world),
             Observation::Job(seen) => {
                 self.tell_of(&seen);
-                let placed = match &seen.place {
-                    Place::Assigned(worker) => Some(worker.clone()),
-                    Place::Queued | Place::Ended => None,
-                };
                 self.step(Observation::Job(seen));
-                // If the answer to the write that put it there was lost, this worker waits for it in vain.
-                if let Some(claim) = placed.and_then(|worker| self.claims.unpromised(&worker)) {
-                    self.step(Observation::Claim(calls::claim_seen(claim)));
-                }
             }
             Observation::JobGone(job) => {
                 self.events.forget(&job);
@@ -190,10 +182,6 @@ impl Actor {
             self.tell_of(job);
         }
         self.step(Observation::Reset(world));
-        let claims: Vec<_> = self.claims.all_unpromised().map(calls::claim_seen).collect();
-        for claim in claims {
-            self.step(Observation::Claim(claim));
-        }
     }
 
     /// Tells the watchers what the record says of a job.

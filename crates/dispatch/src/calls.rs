@@ -49,7 +49,7 @@ pub(crate) fn claim(actor: &mut Actor, claim: Claim, serial: u64, reply: ClaimRe
     actor.step(Observation::Claim(seen));
 }
 
-pub(crate) fn claim_seen(claim: &Claim) -> ClaimSeen {
+fn claim_seen(claim: &Claim) -> ClaimSeen {
     let Claim { worker, boot_id, pool, gpus, resident_models, loadable_models, free_slots, wait_ms: _ } = claim.clone();
     ClaimSeen { worker, boot_id, pool, gpus, resident_models, loadable_models, free_slots }
 }

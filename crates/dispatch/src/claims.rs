@@ -63,21 +63,11 @@ impl Claims {
         replaced
     }
 
-    /// An assignment to this claim is being written (or, `false`, could not be).
-    pub(crate) fn set_promised(&mut self, worker: &WorkerId, boot_id: &BootId, promised: bool) {
+    /// An assignment to this claim is being written.
+    pub(crate) fn promise(&mut self, worker: &WorkerId, boot_id: &BootId) {
         if let Some(parked) = self.parked.get_mut(worker).filter(|parked| parked.claim.boot_id == *boot_id) {
-            parked.promised = promised;
+            parked.promised = true;
         }
-    }
-
-    /// The claim of this worker, if nothing is being written for it.
-    pub(crate) fn unpromised(&self, worker: &WorkerId) -> Option<&Claim> {
-        self.parked.get(worker).filter(|parked| !parked.promised).map(|parked| &parked.claim)
-    }
-
-    /// All claims nothing is being written for.
-    pub(crate) fn all_unpromised(&self) -> impl Iterator<Item = &Claim> {
-        self.parked.values().filter(|parked| !parked.promised).map(|parked| &parked.claim)
     }
 
     /// Takes the claim of this start of the worker out.
@@ -176,8 +166,7 @@ mod tests {
         for (worker, serial, deadline) in [("late", 1, 30), ("early", 2, 10), ("promised", 3, 10)] {
             claims.park(parked(worker, serial, deadline));
         }
-        claims.set_promised(&"promised".into(), &"boot".into(), true);
-        assert_eq!(claims.unpromised(&"promised".into()), None);
+        claims.promise(&"promised".into(), &"boot".into());
         assert!(claims.take_due(Timestamp(9)).is_none());
         assert_eq!(claims.take_due(Timestamp(10)).unwrap().serial, 2);
         assert!(claims.take_due(Timestamp(10)).is_none());

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
-use rig::{Ended, Fault, Rig, Runner, WORKER_TOKEN, failed, path, until};
+use rig::{Ended, Fault, Rig, Runner, WORKER_TOKEN, failed, path, soon, until};
 use serde_json::json;
 use tintype_scheduler::{Decision, Place};
-use tintype_types::worker::{Finish, RenewAnswer};
+use tintype_types::worker::{Claim, Finish, RenewAnswer};
 use tintype_types::{Attempt, FailureReason, JobState};
 use tower::ServiceExt as _;
 
@@ -33,20 +33,44 @@ async fn an_assignment_whose_write_was_done_but_not_answered_reaches_the_worker_
 
 #[tokio::test(start_paused = true)]
 async fn a_claim_that_is_parked_when_a_lost_assignment_shows_up_gets_it() {
-    let rig = Rig::leading().await;
-    let worker = Runner::new("w1", "b1");
-    rig.record.fail_next([Fault::LoseAck]);
-    let job = rig.record.add("j1", 1);
-    rig.knows(&job).await;
-    rig.record.set_mute(true);
-    assert_eq!(rig.claim(&worker.claim()).await.assignment, None);
-    // The watch lags: the next claim is parked before the record is heard of.
-    let claim = rig.spawn_claim(&worker.claim());
-    until("the claim is parked", || rig.metric("tintype_dispatch_parked_claims", &[]) == 1).await;
-    rig.record.set_mute(false);
-    rig.record.tell_all();
-    let assignment = claim.await.unwrap().assignment.expect("the parked claim must get it");
-    assert_eq!((&assignment.job, assignment.attempt), (&job, Attempt(1)));
+    for start_over in [false, true] {
+        let rig = Rig::leading().await;
+        let worker = Runner::new("w1", "b1");
+        rig.record.fail_next([Fault::LoseAck]);
+        let job = rig.record.add("j1", 1);
+        rig.knows(&job).await;
+        rig.record.set_mute(true);
+        assert_eq!(rig.claim(&worker.claim()).await.assignment, None);
+        // The watch lags: the next claim is parked before the record is heard of.
+        let claim = rig.spawn_claim(&worker.claim());
+        until("the claim is parked", || rig.metric("tintype_dispatch_parked_claims", &[]) == 1).await;
+        rig.record.set_mute(false);
+        if start_over {
+            rig.lead().await;
+        } else {
+            rig.record.tell_all();
+        }
+        let assignment = soon(claim).await.unwrap().assignment.expect("the parked claim must get it");
+        assert_eq!((&assignment.job, assignment.attempt), (&job, Attempt(1)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_whose_wait_ends_while_its_assignment_is_written_is_held_a_little_longer() {
+    for (write_ms, in_time) in [(3_000, true), (9_000, false)] {
+        let rig = Rig::leading().await;
+        let worker = Runner::new("w1", "b1");
+        rig.record.hold();
+        let job = rig.record.add("j1", 1);
+        let claim = rig.spawn_claim(&Claim { wait_ms: 1_000, ..worker.claim() });
+        until("the assignment is being written", || rig.record.asked() == 1).await;
+        tokio::time::sleep(Duration::from_millis(write_ms)).await;
+        rig.record.release();
+        assert_eq!(soon(claim).await.unwrap().assignment.is_some(), in_time);
+        if !in_time {
+            assert_eq!(rig.assigned(&worker).await.job, job, "it is told with the next claim");
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -110,7 +134,7 @@ async fn a_finish_that_could_not_be_written_is_repeated_until_it_is() {
         assert!(matches!(rig.record.ended(&job), Some(Ended::Complete(_))));
         assert_eq!(rig.finish(&worker, &assignment, outcome).await, 200, "{fault:?}");
         let mut states = Vec::new();
-        while let Some(event) = watch.next().await {
+        while let Some(event) = soon(watch.next()).await {
             states.push((event.state, event.outputs.len()));
         }
         assert_eq!(states.last(), Some(&(JobState::Complete, 1)), "{fault:?}");
@@ -126,7 +150,7 @@ async fn a_watch_that_is_faster_than_the_writes_own_answer_ends_no_stream_early(
         let assignment = rig.assigned(&worker).await;
         let outcome = rig.draw(&assignment).await;
         let mut watch = rig.dispatch.watch_job(&job).unwrap();
-        assert_eq!(watch.next().await.unwrap().state, JobState::Assigned);
+        assert_eq!(soon(watch.next()).await.unwrap().state, JobState::Assigned);
         rig.record.fail_next([fault]);
         let finish = Finish { worker: "w1".into(), boot_id: "b1".into(), outcome: outcome.clone(), gpu_ms: 1 };
         let request = Request::post(path(&assignment, "finish"))
@@ -142,7 +166,7 @@ async fn a_watch_that_is_faster_than_the_writes_own_answer_ends_no_stream_early(
         assert!(rig.dispatch.verdict(&job).await.is_some());
         rig.record.release();
         assert_eq!(waiting.await.unwrap().unwrap().status(), status, "{fault:?}");
-        assert_eq!(watch.next().await.map(|event| event.state), Some(JobState::Complete), "{fault:?}");
+        assert_eq!(soon(watch.next()).await.map(|event| event.state), Some(JobState::Complete), "{fault:?}");
         assert_eq!(rig.finish(&worker, &assignment, outcome).await, 200, "{fault:?}");
     }
 }
@@ -225,7 +249,7 @@ async fn stepping_down_answers_everybody_and_the_next_leader_goes_on() {
     let claim = rig.spawn_claim(&idle.claim());
     until("the claim is parked", || rig.metric("tintype_dispatch_parked_claims", &[]) == 1).await;
     let mut watch = rig.dispatch.watch_job(&job).unwrap();
-    assert_eq!(watch.next().await.unwrap().state, JobState::Assigned);
+    assert_eq!(soon(watch.next()).await.unwrap().state, JobState::Assigned);
     rig.record.hold();
     let waiting = {
         let finish = Finish { worker: "w2".into(), boot_id: "b1".into(), outcome: outcome.clone(), gpu_ms: 1 };
@@ -237,9 +261,9 @@ async fn stepping_down_answers_everybody_and_the_next_leader_goes_on() {
     };
     until("the finish is being written", || rig.record.asked() == 2).await;
     rig.dispatch.step_down().await;
-    assert_eq!(claim.await.unwrap().assignment, None);
+    assert_eq!(soon(claim).await.unwrap().assignment, None);
     assert_eq!(waiting.await.unwrap().unwrap().status(), 503);
-    assert_eq!(watch.next().await, None);
+    assert_eq!(soon(watch.next()).await, None);
     rig.record.release();
     assert_eq!(rig.renew(&busy, &assignment, 1).await, Err(StatusCode::SERVICE_UNAVAILABLE));
     // The broken-off write was not done; a whole lease later nothing was decided either.
@@ -263,7 +287,7 @@ async fn a_leader_that_starts_over_keeps_its_claims_and_its_attempts() {
     rig.lead().await;
     assert!(matches!(rig.renew(&busy, &assignment, 2).await, Ok(RenewAnswer::Continue { .. })));
     let second = rig.record.add("j2", 1);
-    assert_eq!(claim.await.unwrap().assignment.unwrap().job, second);
+    assert_eq!(soon(claim).await.unwrap().assignment.unwrap().job, second);
     let outcome = rig.draw(&assignment).await;
     assert_eq!(rig.finish(&busy, &assignment, outcome).await, 200);
 }
@@ -275,8 +299,8 @@ async fn shutting_down_ends_claims_and_streams_and_the_task() {
     until("the claim is parked", || rig.metric("tintype_dispatch_parked_claims", &[]) == 1).await;
     let mut watch = rig.dispatch.watch_job(&"j1".into()).unwrap();
     rig.dispatch.shutdown().await;
-    assert_eq!(claim.await.unwrap().assignment, None);
-    assert_eq!(watch.next().await, None);
+    assert_eq!(soon(claim).await.unwrap().assignment, None);
+    assert_eq!(soon(watch.next()).await, None);
     (&mut rig.task).await.unwrap();
     assert!(!rig.dispatch.is_leading());
     assert!(rig.dispatch.lead(tintype_scheduler::WorldSeen::default()).await.is_err());

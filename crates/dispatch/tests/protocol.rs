@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
-use rig::{Ended, READER_TOKEN, Rig, Runner, WORKER_TOKEN, answer, attempt_path, failed, output, path, until};
+use rig::{Ended, READER_TOKEN, Rig, Runner, WORKER_TOKEN, answer, attempt_path, failed, output, path, soon, until};
 use serde_json::{Value, json};
 use tintype_scheduler::{Decision, Place};
 use tintype_types::worker::{Outcome, RenewAnswer};
@@ -27,7 +27,7 @@ async fn a_claim_is_answered_after_its_assignment_is_written_and_not_before() {
     }
     assert!(!claim.is_finished(), "told before it was written");
     rig.record.release();
-    let assignment = claim.await.unwrap().assignment.unwrap();
+    let assignment = soon(claim).await.unwrap().assignment.unwrap();
     assert_eq!(rig.record.seen(&job).place, Place::Assigned("w1".into()));
     assert_eq!((&assignment.job, assignment.attempt), (&job, Attempt(1)));
     assert_eq!((assignment.lease_ms, assignment.request.images), (30_000, 2));
@@ -98,7 +98,7 @@ async fn a_new_start_of_a_worker_ends_what_the_old_one_ran_at_once() {
     until("the job waits again", || rig.record.seen(&job).place == Place::Queued).await;
     assert!(started.elapsed() < Duration::from_secs(1), "it waited for the lease");
     assert_eq!(rig.renew(&before, &assignment, 2).await, Err(StatusCode::CONFLICT));
-    let again = claim.await.unwrap().assignment.unwrap();
+    let again = soon(claim).await.unwrap().assignment.unwrap();
     assert_eq!((&again.job, again.attempt), (&job, Attempt(2)));
 }
 
@@ -125,7 +125,7 @@ async fn a_cancelled_job_is_stopped_at_the_next_renew() {
     assert_eq!(rig.finish(&worker, &assignment, failed(FailureReason::Cancelled, false)).await, 200);
     assert_eq!(rig.record.ended(&job), Some(Ended::Failed(FailureReason::Cancelled)));
     let mut last = None;
-    while let Some(event) = watch.next().await {
+    while let Some(event) = soon(watch.next()).await {
         last = Some(event);
     }
     assert_eq!(last.unwrap().failure, Some(FailureReason::Cancelled));

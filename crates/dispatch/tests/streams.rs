@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use futures::StreamExt as _;
-use rig::{Ended, READER_TOKEN, Rig, Runner, WORKER_TOKEN, failed, path, until};
+use rig::{Ended, READER_TOKEN, Rig, Runner, WORKER_TOKEN, failed, path, soon, until};
 use serde_json::json;
 use tintype_scheduler::{Decision, JobSeen, Observation, Place};
 use tintype_types::worker::{ClaimAnswer, Finish, Outcome, Renew};
@@ -133,7 +133,7 @@ async fn what_the_shell_alone_knows_is_told_too() {
     for job in [&told, &untold, &deleted] {
         rig.knows(job).await;
         let mut watch = rig.dispatch.watch_job(job).unwrap();
-        assert_eq!(watch.next().await.unwrap().state, JobState::Queued);
+        assert_eq!(soon(watch.next()).await.unwrap().state, JobState::Queued);
         watches.push(watch);
     }
     // Ended by a leader before this one: the shell reads how from the record, or does not know.
@@ -146,9 +146,13 @@ async fn what_the_shell_alone_knows_is_told_too() {
         rig.dispatch.observe(Observation::Job(Box::new(seen))).await.unwrap();
     }
     rig.dispatch.observe(Observation::JobGone(deleted)).await.unwrap();
-    let lasts = [watches[0].next().await, watches[1].next().await, watches[2].next().await];
+    let lasts = [soon(watches[0].next()).await, soon(watches[1].next()).await, soon(watches[2].next()).await];
     assert_eq!(lasts, [Some(end), None, None]);
-    assert_eq!(rig.dispatch.watch_job(&untold).unwrap().next().await, None, "who asks late does not wait for ever");
+    assert_eq!(
+        soon(rig.dispatch.watch_job(&untold).unwrap().next()).await,
+        None,
+        "who asks late does not wait for ever"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

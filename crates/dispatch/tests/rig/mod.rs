@@ -240,6 +240,11 @@ pub(crate) async fn answer(response: Response) -> (StatusCode, Value) {
     (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
 }
 
+/// What must come within a minute, be it of a paused clock: a test that waits in vain fails instead of hanging.
+pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_mins(1), what).await.expect("it must come within a minute")
+}
+
 /// Lets everything else run until the condition holds. Moves no clock.
 pub(crate) async fn until(what: &str, condition: impl Fn() -> bool) {
     let started = std::time::Instant::now();
