@@ -8,6 +8,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use prometheus::{Encoder as _, Registry, TextEncoder};
+use tintype_dispatch::Dispatch;
 use tokio::sync::watch;
 
 use crate::index::Index;
@@ -23,6 +24,8 @@ pub struct Admin {
     pub metrics: Metrics,
     /// What is counted when somebody asks.
     pub index: Arc<Index>,
+    /// Who decides, once this replica leads.
+    pub dispatch: Dispatch,
     /// Whether every kind has been seen whole.
     pub synced: watch::Receiver<bool>,
     /// Who leads.
@@ -38,13 +41,15 @@ pub fn router(admin: Admin) -> Router {
         .with_state(admin)
 }
 
-/// Ready is: the caches are whole and a leader is known, be it this replica or another one.
+/// Ready is: the caches are whole and a leader is known, be it this replica or another one. One that has the lease and
+/// still reads the jobs is not: workers would be sent away.
 async fn ready(State(admin): State<Admin>) -> Response {
     if !*admin.synced.borrow() {
         return (StatusCode::SERVICE_UNAVAILABLE, "the watches have not seen everything yet\n").into_response();
     }
     match &*admin.leadership.borrow() {
-        Leadership::Leading { .. } => "leading\n".into_response(),
+        Leadership::Leading { .. } if admin.dispatch.is_leading() => "leading\n".into_response(),
+        Leadership::Leading { .. } => (StatusCode::SERVICE_UNAVAILABLE, "the term has just begun\n").into_response(),
         Leadership::Standby { .. } => "standby\n".into_response(),
         Leadership::Unknown => (StatusCode::SERVICE_UNAVAILABLE, "no leader is known\n").into_response(),
         Leadership::Lost => (StatusCode::SERVICE_UNAVAILABLE, "the term is over; this replica ends\n").into_response(),

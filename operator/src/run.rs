@@ -87,6 +87,7 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> 
         registry,
         metrics: metrics.clone(),
         index: Arc::clone(&index),
+        dispatch: dispatch.clone(),
         synced: is_synced,
         leadership: leads.clone(),
     };

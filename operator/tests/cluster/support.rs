@@ -18,7 +18,7 @@ use tintype_crds::{GenerationJob, GenerationJobSpec};
 use tintype_kubetest::{AuditEvent, ControlPlane};
 use tintype_operator::rights::{RIGHTS, Right, Scope};
 use tintype_types::worker::{Assignment, Claim, ClaimAnswer, Finish, Gpu, Outcome, Renew};
-use tintype_types::{Attempt, BootId, ErrorBody, FailureReason, GenerationRequest, Output, WorkerId};
+use tintype_types::{Attempt, BootId, ErrorBody, ErrorCode, FailureReason, GenerationRequest, Output, WorkerId};
 
 /// Longest anything here is waited for; a busy machine is slow, a broken program is for ever.
 pub(crate) const WITHIN: Duration = Duration::from_mins(1);
@@ -260,16 +260,14 @@ impl Worker {
     }
 
     async fn call<A: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<A, (StatusCode, ErrorBody)> {
-        let sent = self.http.post(format!("{}{path}", self.url)).bearer_auth(TOKEN).json(body).send().await;
-        let answer = sent.map_err(|error| {
-            (StatusCode::BAD_GATEWAY, tintype_types::ErrorCode::Unavailable.body(error.to_string()))
-        })?;
+        let sent = self.http.post(format!("{}{path}", self.url)).bearer_auth(TOKEN).json(body).send();
+        let answer = sent.await.map_err(unreachable)?;
         let status = answer.status();
         let text = answer.text().await.unwrap_or_default();
         if status.is_success() {
             return Ok(serde_json::from_str(if text.is_empty() { "null" } else { &text }).expect("the answer is ours"));
         }
-        let body = serde_json::from_str(&text).unwrap_or_else(|_| tintype_types::ErrorCode::Internal.body(text));
+        let body = serde_json::from_str(&text).unwrap_or_else(|_| ErrorCode::Internal.body(text));
         Err((status, body))
     }
 
@@ -309,7 +307,7 @@ impl Worker {
         for (n, target) in assignment.outputs.iter().enumerate() {
             let bytes = format!("picture {n} of {}", assignment.job).into_bytes();
             let url = target.put_url.replace(&base(&target.put_url), &self.url);
-            let put = self.http.put(url).body(bytes.clone()).send().await.expect("the store answers");
+            let put = self.http.put(url).body(bytes.clone()).send().await.map_err(unreachable)?;
             assert!(put.status().is_success(), "{}", put.status());
             outputs.push(Output {
                 key: target.key.clone(),
@@ -337,6 +335,11 @@ impl Worker {
         let path = format!("/worker/v1/jobs/{job}/attempts/{attempt}/finish");
         self.call::<serde_json::Value>(&path, &finish).await.map(drop)
     }
+}
+
+/// The server went away before it answered.
+fn unreachable(error: reqwest::Error) -> (StatusCode, ErrorBody) {
+    (StatusCode::BAD_GATEWAY, ErrorCode::Unavailable.body(error.to_string()))
 }
 
 /// `http://host:port` of a URL: a store is reached at whichever replica leads.
