@@ -8,4 +8,4 @@ deny=$cache/tools/bin/cargo-deny
 if [ ! -x "$deny" ]; then
   cargo install --quiet --locked --root "$cache/tools" cargo-deny
 fi
-exec "$deny" --offline check licenses bans sources
+exec "$deny" check licenses bans sources

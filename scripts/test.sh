@@ -20,6 +20,9 @@ cargo fmt --all --check
 step "lints"
 cargo clippy --workspace --all-targets -- -D warnings
 
+step "licences and sources"
+scripts/deny.sh
+
 step "build"
 cargo build --workspace --bins
 cargo test --workspace --no-run

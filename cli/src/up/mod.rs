@@ -32,6 +32,7 @@ pub(crate) async fn run(args: UpArgs) -> Result<()> {
     data.create()?;
     let _only_one = instance::take(&data)?;
     log::to_file(&data)?;
+    check_listen(args.listen)?;
     let stop = instance::stop_signal()?;
     let models = models_dirs(&args)?;
     let database = database::Database::start(&args, &data).await?;
@@ -100,6 +101,13 @@ fn api_args(args: &UpArgs, data: &DataDir, models: &[PathBuf], database_url: &st
         admin_token_file: data.join("admin-token"),
         models_dirs: models.to_vec(),
         lease: Duration::from_secs(args.lease_seconds),
+    })
+}
+
+/// Better told before anything is started. Somebody may still take the port in between; then the API says so.
+fn check_listen(address: SocketAddr) -> Result<()> {
+    std::net::TcpListener::bind(address).map(drop).with_context(|| {
+        format!("cannot listen on {address}; stop what uses it, or choose another address with --listen 127.0.0.1:0")
     })
 }
 
