@@ -18,6 +18,10 @@ const INDEX: &str = "model_index.json";
 const SD15_DEFAULTS: ModelDefaults =
     ModelDefaults { width: 512, height: 512, steps: 20, guidance_scale: 7.5, sampler: Sampler::Dpmpp2mKarras };
 
+/// The same for Stable Diffusion XL.
+const SDXL_DEFAULTS: ModelDefaults =
+    ModelDefaults { width: 1_024, height: 1_024, steps: 30, guidance_scale: 5.0, sampler: Sampler::Dpmpp2mKarras };
+
 /// Every model under the directories, by name. The first folder of a name wins. A folder that looks like a model and
 /// cannot be used is logged and left out. Blocks on the disk.
 pub(crate) fn scan(directories: &[PathBuf]) -> BTreeMap<String, ModelCard> {
@@ -61,17 +65,23 @@ struct Index {
 
 fn read_folder(root: &Path, folder: &Path) -> Result<ModelCard, String> {
     let index: Index = read_json(&folder.join(INDEX))?;
-    if index.class_name != "StableDiffusionPipeline" {
-        return Err(format!("it is for a {}; workers draw with StableDiffusionPipeline folders", index.class_name));
-    }
+    let (family, defaults) = match index.class_name.as_str() {
+        "StableDiffusionPipeline" => (ModelFamily::Sd15, SD15_DEFAULTS),
+        "StableDiffusionXLPipeline" => (ModelFamily::Sdxl, SDXL_DEFAULTS),
+        other => {
+            return Err(format!(
+                "it is for a {other}; workers draw with StableDiffusionPipeline and StableDiffusionXLPipeline folders"
+            ));
+        }
+    };
     let card_file = folder.join(CARD);
     let card: ModelCard = if card_file.is_file() {
         read_json(&card_file)?
     } else {
         ModelCard {
             name: name_of(root, folder),
-            family: ModelFamily::Sd15,
-            defaults: SD15_DEFAULTS,
+            family,
+            defaults,
             licence: String::new(),
             description: String::new(),
             vram_bytes: 0,
@@ -119,13 +129,15 @@ mod tests {
             "defaults":{"width":64,"height":64,"steps":20,"guidanceScale":3.0,"sampler":"dpmpp-2m-karras"}}"#;
         model(root.path(), "shapes", "StableDiffusionPipeline", Some(card));
         model(root.path(), "owner/mine", "StableDiffusionPipeline", None);
+        model(root.path(), "xl", "StableDiffusionXLPipeline", None);
         model(root.path(), "other", "FluxPipeline", None);
         model(root.path(), "damaged", "StableDiffusionPipeline", Some("{"));
         model(root.path(), ".hidden", "StableDiffusionPipeline", None);
         let found = scan(&[root.path().to_owned(), root.path().join("nowhere")]);
-        assert_eq!(found.keys().collect::<Vec<_>>(), ["owner/mine", "tintype/shapes"]);
+        assert_eq!(found.keys().collect::<Vec<_>>(), ["owner/mine", "tintype/shapes", "xl"]);
         assert_eq!(found["tintype/shapes"].defaults.width, 64);
         assert_eq!(found["owner/mine"].defaults.width, 512);
+        assert_eq!((found["xl"].family, found["xl"].defaults.width), (ModelFamily::Sdxl, 1_024));
         assert_eq!(scan(&[root.path().join("owner/mine")]).keys().collect::<Vec<_>>(), ["mine"]);
     }
 }

@@ -14,12 +14,13 @@ mod keys;
 mod layers;
 mod models;
 mod openai;
+mod openapi;
+mod routes;
 mod users;
 mod view;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{delete, get, post};
 use tintype_types::ErrorCode;
 
 use crate::error::ApiError;
@@ -31,23 +32,8 @@ const BODY_BYTES_MAX: usize = 256 << 10;
 
 /// Every route of this process.
 pub(crate) fn router(app: &App) -> Router {
-    let ours = Router::new()
-        .route("/v1/images/generations", post(images::generate))
-        .route("/openai/v1/images/generations", post(images::generate))
-        .route("/v1/models", get(models::list))
-        .route("/openai/v1/models", get(models::list))
-        .route("/api/v1/jobs", post(jobs::create).get(jobs::list))
-        .route("/api/v1/jobs/{id}", get(jobs::read).delete(jobs::cancel))
-        .route("/api/v1/jobs/{id}/events", get(events::stream))
-        .route("/api/v1/jobs/{id}/images/{n}", get(jobs::image))
-        .route("/api/v1/models", get(models::cards))
-        .route("/api/v1/me", get(account::me))
-        .route("/api/v1/keys", post(keys::create).get(keys::list))
-        .route("/api/v1/keys/{id}", delete(keys::revoke))
-        .route("/api/v1/users", post(users::create))
-        .route("/healthz", get(health::healthz))
-        .route("/readyz", get(health::readyz))
-        .route("/metrics", get(health::metrics))
+    let ours = routes::table().into_iter().fold(Router::new(), |router, route| router.route(route.path, route.handler));
+    let ours = ours
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))

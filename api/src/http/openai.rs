@@ -3,6 +3,7 @@
 //! A field neither they nor we know is refused by name (a typing error must not cost a picture). A field of theirs that
 //! we cannot honour is reported back, not silently dropped.
 
+use schemars::JsonSchema;
 use serde_json::{Map, Value};
 use tintype_types::{GenerationRequest, Sampler};
 
@@ -22,12 +23,70 @@ const IGNORED: [&str; 8] = [
     "complexity",
 ];
 
+/// The body as it is described; [`read`] reads it field by field, so as to name what is wrong in it.
+#[derive(Debug, JsonSchema)]
+#[expect(dead_code, reason = "it stands for the schema alone")]
+pub(crate) struct ImagesBody {
+    /// What the picture shows.
+    #[schemars(length(min = 1, max = 4000))]
+    prompt: String,
+    /// Name of a model; left out, the first of the list.
+    model: Option<String>,
+    /// How many pictures.
+    #[schemars(range(min = 1, max = 10))]
+    n: Option<u32>,
+    /// `WIDTHxHEIGHT` in pixels, multiples of 64 from 64 to 2048, or `auto`.
+    size: Option<String>,
+    /// How the pictures are to come back.
+    response_format: Option<Format>,
+    /// Only false: pictures are not streamed here.
+    stream: Option<bool>,
+    /// What the picture should keep away from.
+    #[schemars(length(max = 4000))]
+    negative_prompt: Option<String>,
+    /// Denoising steps.
+    #[schemars(range(min = 1, max = 150))]
+    steps: Option<u32>,
+    /// How strongly the prompt pulls.
+    #[schemars(range(min = 0.0, max = 30.0))]
+    guidance_scale: Option<f64>,
+    /// Seed of the first picture; the next ones take the seeds that follow.
+    #[schemars(range(min = 0, max = 9_007_199_254_740_991_u64))]
+    seed: Option<u64>,
+    /// The method of denoising.
+    sampler: Option<Sampler>,
+    /// Whether the file carries the prompt and settings.
+    embed_parameters: Option<bool>,
+    /// Taken, and without effect.
+    user: Option<String>,
+    /// Taken, and without effect.
+    safety_identifier: Option<String>,
+    /// Not honoured; named in `x-tintype-ignored`.
+    quality: Option<String>,
+    /// Not honoured; named in `x-tintype-ignored`.
+    style: Option<String>,
+    /// Not honoured; named in `x-tintype-ignored`.
+    background: Option<String>,
+    /// Not honoured; named in `x-tintype-ignored`.
+    moderation: Option<String>,
+    /// Not honoured; named in `x-tintype-ignored`.
+    output_compression: Option<u32>,
+    /// Not honoured; named in `x-tintype-ignored`. Pictures are PNG.
+    output_format: Option<String>,
+    /// Not honoured; named in `x-tintype-ignored`.
+    partial_images: Option<u32>,
+    /// Not honoured; named in `x-tintype-ignored`.
+    complexity: Option<String>,
+}
+
 /// How the pictures are to come back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
+#[schemars(rename_all = "snake_case")]
 pub(crate) enum Format {
     /// A signed URL.
     Url,
     /// The bytes in the answer.
+    #[schemars(rename = "b64_json")]
     B64Json,
 }
 
@@ -183,6 +242,23 @@ mod tests {
         expected.sampler = Some(Sampler::Euler);
         expected.embed_parameters = Some(false);
         assert_eq!(read.request, expected);
+    }
+
+    /// What is described is what is read: no field more, no field less.
+    #[test]
+    fn the_schema_names_the_fields_that_are_read() {
+        let schema = schemars::schema_for!(ImagesBody);
+        let fields = schema.get("properties").unwrap().as_object().unwrap();
+        for name in fields.keys() {
+            // A value of a wrong kind is refused by its own name's reader, never as unknown.
+            let refused = read(&json!({ "prompt": "p", name: {} })).err().map(|error| error.message().to_owned());
+            assert!(!refused.unwrap_or_default().contains("no such field"), "{name} is described and not read");
+        }
+        let ours = "model prompt negative_prompt n size steps seed guidance_scale sampler embed_parameters \
+             response_format stream";
+        for name in NEEDLESS.into_iter().chain(IGNORED).chain(ours.split_whitespace()) {
+            assert!(fields.contains_key(name), "{name} is read and not described");
+        }
     }
 
     #[test]

@@ -382,6 +382,10 @@ async fn models_health_and_numbers() {
     for path in ["/healthz", "/readyz"] {
         assert!(client().get(format!("{}{path}", rig.url)).send().await.unwrap().status().is_success());
     }
+    let document = client().get(format!("{}/openapi.json", rig.url)).send().await.unwrap();
+    let document: Value = document.json().await.unwrap();
+    assert_eq!(document["openapi"], "3.1.0");
+    assert!(document["paths"]["/v1/images/generations"]["post"]["requestBody"].is_object());
     user.get("/api/v1/jobs/123").await;
     let line = r#"tintype_api_http_requests_total{method="GET",route="/api/v1/jobs/{id}",status="404"}"#;
     assert!(rig.metric(line).await >= 1.0, "counted by route template");

@@ -1,0 +1,150 @@
+//! The one table of routes: the router is built from it, and the OpenAPI document is printed from it.
+
+use axum::routing::{MethodRouter, delete, get, post};
+use tintype_types::{GenerationRequest, JobEvent};
+
+use super::openapi::{self, SchemaOf, of};
+use super::view::{JobPage, JobView, KeyList, Me, NewKey, NewUser};
+use super::{account, events, health, images, jobs, keys, models, openai, users};
+use crate::state::App;
+
+/// Who may call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Everybody.
+    Anybody,
+    /// Who has an API key.
+    Key,
+    /// Who has the administrator's token.
+    Admin,
+}
+
+/// What a good answer holds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Answer {
+    /// One object.
+    Json(SchemaOf),
+    /// A stream of objects.
+    Events(SchemaOf),
+    /// The way to a picture.
+    Redirect,
+    /// Nothing.
+    Empty,
+    /// Text.
+    Text,
+}
+
+/// A route.
+pub(crate) struct Route {
+    pub(crate) method: &'static str,
+    pub(crate) path: &'static str,
+    pub(crate) handler: MethodRouter<App>,
+    pub(crate) summary: &'static str,
+    pub(crate) access: Access,
+    pub(crate) body: Option<SchemaOf>,
+    pub(crate) status: u16,
+    pub(crate) answer: Answer,
+    /// Name and JSON type of each.
+    pub(crate) query: &'static [(&'static str, &'static str)],
+    pub(crate) headers: &'static [&'static str],
+}
+
+/// Every route of ours.
+pub(crate) fn table() -> Vec<Route> {
+    let generate = "Makes pictures, as OpenAI's Images API does";
+    let list_models = "Lists the models, as OpenAI's API does";
+    vec![
+        asks(
+            Route::post("/v1/images/generations", post(images::generate), generate, of::<openai::ImagesBody>)
+                .gives(200, Answer::Json(of::<images::Images>)),
+        ),
+        asks(
+            Route::post("/openai/v1/images/generations", post(images::generate), generate, of::<openai::ImagesBody>)
+                .gives(200, Answer::Json(of::<images::Images>)),
+        ),
+        Route::get("/v1/models", get(models::list), list_models, Answer::Json(of::<models::ModelList>)),
+        Route::get("/openai/v1/models", get(models::list), list_models, Answer::Json(of::<models::ModelList>)),
+        Route {
+            headers: &["Idempotency-Key"],
+            ..Route::post(
+                "/api/v1/jobs",
+                post(jobs::create),
+                "Makes a job and answers at once",
+                of::<GenerationRequest>,
+            )
+            .gives(202, Answer::Json(of::<JobView>))
+        },
+        Route {
+            query: &[("limit", "integer"), ("before", "string")],
+            ..Route::get("/api/v1/jobs", get(jobs::list), "Lists your jobs, newest first", Answer::Json(of::<JobPage>))
+        },
+        Route::get("/api/v1/jobs/{id}", get(jobs::read), "Shows a job", Answer::Json(of::<JobView>)),
+        Route::delete("/api/v1/jobs/{id}", delete(jobs::cancel), "Cancels a job")
+            .gives(202, Answer::Json(of::<JobView>)),
+        Route::get(
+            "/api/v1/jobs/{id}/events",
+            get(events::stream),
+            "Streams where a job stands until it ends",
+            Answer::Events(of::<JobEvent>),
+        ),
+        Route::get("/api/v1/jobs/{id}/images/{n}", get(jobs::image), "Sends you on to a picture", Answer::Redirect)
+            .gives(302, Answer::Redirect),
+        Route::get("/api/v1/models", get(models::cards), "Lists the models' cards", Answer::Json(of::<models::Cards>)),
+        Route::get("/api/v1/me", get(account::me), "Shows your account and credits", Answer::Json(of::<Me>)),
+        Route::post("/api/v1/keys", post(keys::create), "Makes an API key", of::<keys::Named>)
+            .gives(201, Answer::Json(of::<NewKey>)),
+        Route::get("/api/v1/keys", get(keys::list), "Lists your API keys", Answer::Json(of::<KeyList>)),
+        Route::delete("/api/v1/keys/{id}", delete(keys::revoke), "Revokes an API key"),
+        Route {
+            access: Access::Admin,
+            ..Route::post("/api/v1/users", post(users::create), "Makes a user with ten free credits", of::<keys::Named>)
+                .gives(201, Answer::Json(of::<NewUser>))
+        },
+        Route::get("/healthz", get(health::healthz), "Says that the process serves", Answer::Text).open(),
+        Route::get("/readyz", get(health::readyz), "Says whether jobs can be taken", Answer::Text).open(),
+        Route::get("/metrics", get(health::metrics), "Numbers for Prometheus", Answer::Text).open(),
+        Route::get("/openapi.json", get(openapi::serve), "This document", Answer::Json(of::<serde_json::Value>)).open(),
+    ]
+}
+
+/// What every way of asking for pictures takes beside its body.
+fn asks(route: Route) -> Route {
+    Route { headers: &["Idempotency-Key", "Prefer"], ..route }
+}
+
+impl Route {
+    fn new(method: &'static str, path: &'static str, handler: MethodRouter<App>, summary: &'static str) -> Self {
+        Self {
+            method,
+            path,
+            handler,
+            summary,
+            access: Access::Key,
+            body: None,
+            status: 200,
+            answer: Answer::Empty,
+            query: &[],
+            headers: &[],
+        }
+    }
+
+    fn get(path: &'static str, handler: MethodRouter<App>, summary: &'static str, answer: Answer) -> Self {
+        Self { answer, ..Self::new("GET", path, handler, summary) }
+    }
+
+    fn post(path: &'static str, handler: MethodRouter<App>, summary: &'static str, body: SchemaOf) -> Self {
+        Self { body: Some(body), ..Self::new("POST", path, handler, summary) }
+    }
+
+    fn delete(path: &'static str, handler: MethodRouter<App>, summary: &'static str) -> Self {
+        Self { status: 204, ..Self::new("DELETE", path, handler, summary) }
+    }
+
+    fn gives(self, status: u16, answer: Answer) -> Self {
+        Self { status, answer, ..self }
+    }
+
+    fn open(self) -> Self {
+        Self { access: Access::Anybody, ..self }
+    }
+}
