@@ -148,15 +148,20 @@ async fn a_hot_gpu_finishes_its_attempt_and_takes_no_other_until_it_has_cooled()
     assert!(matches!(scene.contract.finished("job-1").await.outcome, Outcome::Done { .. }));
     scene.steps.allow(20);
     scene.contract.give(assignment("job-2", 1));
-    // Below the threshold is not enough: it would be back there at once.
-    scene.bench.change(|machine| machine.gpus[0].temperature = Some(88));
-    scene.page("/metrics", |_, text| text.contains("tintype_worker_busy 0")).await;
+    // Below the threshold is not enough: it would be back there at once. The neighbour's error shows that it was read.
+    scene.bench.change(|machine| {
+        machine.gpus[0].temperature = Some(88);
+        machine.gpus[1].xids = Some(vec![31]);
+    });
+    scene.page("/metrics", |_, text| text.contains("gpu_faults_total{kind=\"xid\"} 1")).await;
     scene.unready("limit is 90").await;
     assert_eq!((scene.contract.claims(), scene.steps.taken()), (1, 20));
     scene.bench.change(|machine| machine.gpus[0].temperature = Some(70));
     assert!(matches!(scene.contract.finished("job-2").await.outcome, Outcome::Done { .. }));
     let (_, text) = scene.worker.get("/metrics").await;
-    assert!(text.contains("gpu_faults_total{kind=\"xid\"} 0"), "heat is no fault: {text}");
+    for line in ["{kind=\"xid\"} 1", "{kind=\"ecc\"} 0", "{kind=\"lost\"} 0"] {
+        assert!(text.contains(&format!("gpu_faults_total{line}")), "heat is no fault: {text}");
+    }
     scene.worker.drain().await;
 }
 

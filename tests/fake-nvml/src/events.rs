@@ -100,9 +100,12 @@ pub(crate) unsafe extern "C" fn nvmlEventSetWait_v2(
     }
 }
 
-/// An XID error not told yet; that a GPU is lost is said when there is none.
+/// An XID error not told yet. Of the readings that nvml.h leaves open the harshest is taken: a set that holds a lost GPU
+/// tells that GPU's own errors and then only that it is lost.
 fn next(machine: &Machine, told: &mut Told) -> Answer<Option<nvmlEventData_t>> {
-    for (index, told) in &mut *told {
+    let is_lost = |index: &usize| machine.gpus.get(*index).is_none_or(|gpu| gpu.lost);
+    let any_lost = told.keys().any(is_lost);
+    for (index, told) in told.iter_mut().filter(|(index, _)| !any_lost || is_lost(index)) {
         let xids = machine.gpus.get(*index).and_then(|gpu| gpu.xids.as_deref()).unwrap_or_default();
         let Some(last) = xids.last().filter(|_| xids.len() > *told) else { continue };
         *told += 1;
@@ -115,6 +118,5 @@ fn next(machine: &Machine, told: &mut Told) -> Answer<Option<nvmlEventData_t>> {
             computeInstanceId: c_uint::MAX,
         }));
     }
-    let lost = told.keys().any(|index| machine.gpus.get(*index).is_none_or(|gpu| gpu.lost));
-    if lost { Err(GPU_IS_LOST) } else { Ok(None) }
+    if any_lost { Err(GPU_IS_LOST) } else { Ok(None) }
 }
