@@ -15,7 +15,7 @@ use tintype_worker::models::vae::{VaeConfig, VaeDecoder};
 use tintype_worker::pipeline::{CandlePipeline, Flow, Pipeline, ResidentLimits};
 use tintype_worker::prompt::PromptEncoder;
 use tintype_worker::rng::Mt19937;
-use tintype_worker::samplers::{NoiseSchedule, SamplerRun, ScheduleConfig};
+use tintype_worker::samplers::{Levels, NoiseSchedule, Recipe, SamplerRun, ScheduleConfig, Solver};
 use tintype_worker::testing::shapes::decode_png;
 use tintype_worker::weights::{WeightFile, Weights};
 
@@ -103,7 +103,9 @@ struct SamplerCases {
 
 #[derive(Deserialize)]
 struct SamplerCase {
-    sampler: Sampler,
+    solver: Solver,
+    #[serde(default)]
+    levels: Levels,
     steps: u32,
     config: ScheduleConfig,
     init_noise: f32,
@@ -115,16 +117,18 @@ struct SamplerCase {
 #[test]
 fn samplers_walk_as_diffusers_does() {
     let SamplerCases { start, cases } = read("samplers.json");
-    assert_eq!(cases.len(), 48);
+    assert_eq!(cases.len(), 236);
     for case in cases {
-        let name = format!("{:?} in {} steps, {:?}", case.sampler, case.steps, case.config);
+        let recipe = Recipe { solver: case.solver, levels: case.levels };
+        let name = format!("{recipe:?} in {} steps, {:?}", case.steps, case.config);
         let schedule = NoiseSchedule::new(case.config.clone()).unwrap();
-        let mut run = SamplerRun::new(case.sampler, &schedule, case.steps).unwrap();
+        let mut run = SamplerRun::new(recipe, &schedule, case.steps).unwrap();
         near(&format!("timesteps of {name}"), run.timesteps(), &case.timesteps, 1e-6);
         near(&format!("first noise of {name}"), &[run.init_noise()], &[case.init_noise], 1e-6);
         if let Some(sigmas) = &case.sigmas {
             near(&format!("noise levels of {name}"), run.sigmas().unwrap(), sigmas, 2e-6);
         }
+        let mut noise = Mt19937::new(5);
         let mut latent: Vec<f32> = start.iter().map(|value| value * run.init_noise()).collect();
         while let Some(timestep) = run.timestep() {
             let output: Vec<f32> = run
@@ -134,10 +138,11 @@ fn samplers_walk_as_diffusers_does() {
                 .collect();
             // Stopped and resumed at every step: the state is whole.
             run = serde_json::from_str(&serde_json::to_string(&run).unwrap()).unwrap();
-            run.step(&output, &mut latent);
+            run.step(&output, &mut latent, |len| noise.randn(len));
         }
+        assert_eq!(run.done(), case.steps as usize, "{name}");
         near(&format!("end of {name}"), &latent, &case.end, TRAJECTORY);
-        run.step(&latent.clone(), &mut latent);
+        run.step(&latent.clone(), &mut latent, |_| Vec::new());
         near("a step past the end", &latent, &case.end, TRAJECTORY);
     }
 }

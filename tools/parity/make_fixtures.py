@@ -1,19 +1,18 @@
 #!/usr/bin/env python3
 """Writes gpu-worker/tests/fixtures/: what diffusers, transformers and torch compute, for the worker's parity tests.
 
-    pip install torch diffusers transformers safetensors numpy      (CPU is enough; tests themselves need none of it)
+    pip install torch diffusers transformers safetensors numpy scipy torchsde      (CPU is enough; tests themselves need none of it)
     python make_fixtures.py ../../gpu-worker/tests/fixtures ../../models [part ...]     (parts: unets vaes clips samplers noise prompts pictures)
 
 All networks are random and small, with group counts other than 32. Tensors are saved before any cast, and what was
 written is read back and checked.
 """
-import json, sys
+import inspect, json, sys
 from pathlib import Path
 import numpy as np
 import torch
 import diffusers, transformers
-from diffusers import (AutoencoderKL, DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler,
-                       StableDiffusionPipeline, StableDiffusionXLPipeline, UNet2DConditionModel)
+from diffusers import (AutoencoderKL, DPMSolverMultistepScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline, UNet2DConditionModel)
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
@@ -104,31 +103,59 @@ def clip_projected(name, seed, end, **config):
 
 
 def samplers():
-    """Noise levels, timesteps and whole trajectories against a closed-form model: out = sin(3x + t/500) * 0.7 + x/4."""
-    kinds = {
-        "ddim": lambda c: DDIMScheduler(clip_sample=False, set_alpha_to_one=c.pop("set_alpha_to_one"), **c),
-        "euler": lambda c: EulerDiscreteScheduler(**{k: v for k, v in c.items() if k != "set_alpha_to_one"}),
-        "dpmpp-2m": lambda c: DPMSolverMultistepScheduler(**{k: v for k, v in c.items() if k != "set_alpha_to_one"}),
-        "dpmpp-2m-karras": lambda c: DPMSolverMultistepScheduler(use_karras_sigmas=True, **{k: v for k, v in c.items() if k != "set_alpha_to_one"}),
+    """Noise levels, timesteps and whole trajectories against a closed-form model: out = sin(3x + t/500) * 0.7 + x/4.
+    Noise is drawn from one generator (seed 5); DPM-Solver++ SDE's too, in place of its Brownian tree."""
+    D = diffusers
+    less = lambda c, *names: {k: v for k, v in c.items() if k not in names}
+    kinds = {                       # solver: (scheduler, fields it has not got, fields to add, whether it takes sigma levels)
+        "ddim": (D.DDIMScheduler, (), dict(clip_sample=False), False),
+        "ddpm": (D.DDPMScheduler, ("set_alpha_to_one",), dict(clip_sample=False), False),
+        "euler": (D.EulerDiscreteScheduler, ("set_alpha_to_one",), {}, True),
+        "euler-a": (D.EulerAncestralDiscreteScheduler, ("set_alpha_to_one",), {}, False),
+        "heun": (D.HeunDiscreteScheduler, ("set_alpha_to_one",), {}, True),
+        "dpmpp2m": (D.DPMSolverMultistepScheduler, ("set_alpha_to_one",), {}, True),
+        "dpmpp-sde": (D.DPMSolverSDEScheduler, ("set_alpha_to_one",), {}, True),
+        "unipc": (D.UniPCMultistepScheduler, ("set_alpha_to_one",), {}, True),
+        "lms": (D.LMSDiscreteScheduler, ("set_alpha_to_one",), {}, True),
+        "pndm": (D.PNDMScheduler, (), dict(skip_prk_steps=True), False),
+        "lcm": (D.LCMScheduler, (), {}, False),
+        "tcd": (D.TCDScheduler, (), {}, False),
     }
     start = torch.randn(1, 4, 2, 2, generator=torch.Generator().manual_seed(9))
     cases = []
-    for kind, make in kinds.items():
+
+    def walk(solver, levels, steps, config):
+        make, without, more, _ = kinds[solver]
+        flags = {} if levels == "own" else {f"use_{levels}_sigmas": True}
+        s = make(**less(config, *without), **more, **flags)
+        s.set_timesteps(steps)
+        g = torch.Generator().manual_seed(5)
+        if solver == "dpmpp-sde":
+            s.noise_sampler = lambda a, b: torch.randn(start.shape, generator=g)
+        takes = dict(generator=g) if "generator" in inspect.signature(s.step).parameters else {}
+        x = start * s.init_noise_sigma
+        for t in s.timesteps:
+            seen = s.scale_model_input(x, t)
+            out = torch.sin(3 * seen + float(t) / 500) * 0.7 + seen / 4
+            x = s.step(out, t, x, **takes).prev_sample
+        sigmas = s.sigmas if hasattr(s, "sigmas") else None
+        if solver in ("heun", "dpmpp-sde"):                  # told twice each there, once here
+            sigmas = torch.cat([sigmas[:1], sigmas[1:-1][::2], sigmas[-1:]])
+        cases.append(dict(solver=solver, levels=levels, steps=steps, config=config, init_noise=float(s.init_noise_sigma),
+                          timesteps=[float(t) for t in s.timesteps],
+                          sigmas=None if sigmas is None or not kinds[solver][3] and solver != "euler-a" else [float(v) for v in sigmas],
+                          end=[float(v) for v in x.flatten()]))
+
+    for solver, (_, _, _, sigma_levels) in kinds.items():
         for prediction in ("epsilon", "v_prediction"):
             for spacing in ("leading", "linspace", "trailing"):
+                if solver in ("lcm", "tcd") and spacing != "leading":
+                    continue                                 # one spread, whatever is said
                 for steps, offset, to_one, schedule in ((20, 1, False, "scaled_linear"), (7, 0, True, "linear")):
                     config = dict(num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule=schedule,
                                   prediction_type=prediction, timestep_spacing=spacing, steps_offset=offset, set_alpha_to_one=to_one)
-                    s = make(dict(config)); s.set_timesteps(steps)
-                    x = start * s.init_noise_sigma
-                    for t in s.timesteps:
-                        seen = s.scale_model_input(x, t)
-                        out = torch.sin(3 * seen + float(t) / 500) * 0.7 + seen / 4
-                        x = s.step(out, t, x).prev_sample
-                    cases.append(dict(sampler=kind, steps=steps, config=config, init_noise=float(s.init_noise_sigma),
-                                      timesteps=[float(t) for t in s.timesteps],
-                                      sigmas=None if kind == "ddim" else [float(v) for v in s.sigmas],
-                                      end=[float(v) for v in x.flatten()]))
+                    for levels in ("own",) if not sigma_levels or steps == 7 else ("own", "karras", "exponential", "beta"):
+                        walk(solver, levels, steps, config)
     doc = dict(start=[float(v) for v in start.flatten()], cases=cases)
     text = "{\"start\": %s,\n\"cases\": [\n%s\n]}\n" % (json.dumps(doc["start"]), ",\n".join(json.dumps(c) for c in cases))
     (OUT / "samplers.json").write_text(text)

@@ -23,11 +23,46 @@ pub enum Sampler {
     /// DPM-Solver++ 2M with Karras noise levels.
     #[serde(rename = "dpmpp-2m-karras")]
     Dpmpp2mKarras,
+    /// Euler ancestral: adds noise at each step.
+    EulerA,
+    /// Heun (Karras et al., 2022, algorithm 2): the model runs twice a step.
+    Heun,
+    /// UniPC of order 2 (Zhao et al., 2023).
+    Unipc,
+    /// Linear multistep of order 4.
+    Lms,
+    /// PNDM (Liu et al., 2022), by its multistep part alone.
+    Pndm,
+    /// Denoising diffusion probabilistic models (Ho et al., 2020): adds noise at each step; wants many steps.
+    Ddpm,
+    /// DPM-Solver++ SDE: adds noise, and the model runs twice a step.
+    DpmppSde,
+    /// DPM-Solver++ SDE with Karras noise levels.
+    DpmppSdeKarras,
+    /// Latent consistency (Luo et al., 2023), for models made for it: 2 to 8 steps, at most 50.
+    Lcm,
+    /// Trajectory consistency (Zheng et al., 2024), for models made for it: 2 to 8 steps, at most 50.
+    Tcd,
 }
 
 impl Sampler {
     /// Every sampler.
-    pub const ALL: [Self; 4] = [Self::Ddim, Self::Euler, Self::Dpmpp2m, Self::Dpmpp2mKarras];
+    pub const ALL: [Self; 14] = [
+        Self::Ddim,
+        Self::Euler,
+        Self::Dpmpp2m,
+        Self::Dpmpp2mKarras,
+        Self::EulerA,
+        Self::Heun,
+        Self::Unipc,
+        Self::Lms,
+        Self::Pndm,
+        Self::Ddpm,
+        Self::DpmppSde,
+        Self::DpmppSdeKarras,
+        Self::Lcm,
+        Self::Tcd,
+    ];
 
     /// The word used on the wire.
     pub fn as_str(self) -> &'static str {
@@ -36,6 +71,16 @@ impl Sampler {
             Self::Euler => "euler",
             Self::Dpmpp2m => "dpmpp-2m",
             Self::Dpmpp2mKarras => "dpmpp-2m-karras",
+            Self::EulerA => "euler-a",
+            Self::Heun => "heun",
+            Self::Unipc => "unipc",
+            Self::Lms => "lms",
+            Self::Pndm => "pndm",
+            Self::Ddpm => "ddpm",
+            Self::DpmppSde => "dpmpp-sde",
+            Self::DpmppSdeKarras => "dpmpp-sde-karras",
+            Self::Lcm => "lcm",
+            Self::Tcd => "tcd",
         }
     }
 }
@@ -203,7 +248,9 @@ fn check_side(param: &'static str, side: Option<u32>) -> Result<(), RequestError
     if !(SIDE_PX_MIN..=SIDE_PX_MAX).contains(&side) || !side.is_multiple_of(SIDE_PX_MULTIPLE) {
         return refuse(
             param,
-            format!("{side} is not a side this can draw: take a multiple of {SIDE_PX_MULTIPLE} from {SIDE_PX_MIN} to {SIDE_PX_MAX}"),
+            format!(
+                "{side} is not a side this can draw: take a multiple of {SIDE_PX_MULTIPLE} from {SIDE_PX_MIN} to {SIDE_PX_MAX}"
+            ),
         );
     }
     Ok(())

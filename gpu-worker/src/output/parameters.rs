@@ -9,6 +9,16 @@ pub fn parameters_text(request: &ResolvedRequest, seed: u64) -> String {
         Sampler::Euler => ("Euler", ""),
         Sampler::Dpmpp2m => ("DPM++ 2M", ""),
         Sampler::Dpmpp2mKarras => ("DPM++ 2M", "Schedule type: Karras, "),
+        Sampler::EulerA => ("Euler a", ""),
+        Sampler::Heun => ("Heun", ""),
+        Sampler::Unipc => ("UniPC", ""),
+        Sampler::Lms => ("LMS", ""),
+        Sampler::Pndm => ("PLMS", ""),
+        Sampler::Ddpm => ("DDPM", ""),
+        Sampler::DpmppSde => ("DPM++ SDE", ""),
+        Sampler::DpmppSdeKarras => ("DPM++ SDE", "Schedule type: Karras, "),
+        Sampler::Lcm => ("LCM", ""),
+        Sampler::Tcd => ("TCD", ""),
     };
     let negative = match request.negative_prompt.as_str() {
         "" => String::new(),

@@ -97,7 +97,9 @@ impl LoadedModel {
         let told = self.text.encode(&request.prompt, guided.then_some(request.negative_prompt.as_str()))?;
         let (height, width) = (request.height as usize / self.vae_factor, request.width as usize / self.vae_factor);
         let shape = (1, self.latent_channels, height, width);
-        let mut latent = Mt19937::new(seed).randn(self.latent_channels * height * width);
+        // One generator makes the first latent and all noise added later, as in diffusers.
+        let mut noise = Mt19937::new(seed);
+        let mut latent = noise.randn(self.latent_channels * height * width);
         for value in &mut latent {
             *value *= run.init_noise();
         }
@@ -109,7 +111,8 @@ impl LoadedModel {
             } else {
                 self.denoise(&input, timestep, &told, request)?
             };
-            run.step(&output, &mut latent);
+            run.step(&output, &mut latent, |len| noise.randn(len));
+            // Also between the evaluations of one step, so that a stop never waits for a second one.
             if on_step(run.done() as u32, request.steps) == Flow::Stop {
                 return Err(PipelineError::Stopped);
             }

@@ -6,8 +6,12 @@
 use serde::{Deserialize, Serialize};
 use tintype_types::limits::STEPS_MAX;
 
+use super::beta::quantile;
+
 /// Most noise levels a model may have been trained with: ten times what any published one has.
 const TRAIN_STEPS_MAX: usize = 10_000;
+/// Levels at which LCM and TCD models were distilled.
+pub(super) const DISTILLED_STEPS: usize = 50;
 /// Exponent of the Karras noise levels (Karras et al., 2022).
 const KARRAS_RHO: f64 = 7.0;
 
@@ -102,6 +106,14 @@ pub enum ScheduleError {
         /// The most it can do.
         max: u32,
     },
+    /// The sampler works on whole trained levels.
+    #[error("the sampler {solver} takes the model's own levels or trailing ones, not {levels}")]
+    Pairing {
+        /// The sampler.
+        solver: String,
+        /// What was asked.
+        levels: String,
+    },
 }
 
 /// The trained noise levels of one model.
@@ -153,9 +165,9 @@ impl NoiseSchedule {
     }
 
     /// Visited levels as DDIM lays them out, highest first.
-    pub(super) fn timesteps_ddim(&self, steps: usize) -> Vec<f64> {
+    pub(super) fn timesteps_ddim(&self, steps: usize, spacing: Option<Spacing>) -> Vec<f64> {
         let trained = self.alphas_cumprod.len();
-        match self.config.timestep_spacing.unwrap_or(Spacing::Leading) {
+        match spacing.unwrap_or(Spacing::Leading) {
             Spacing::Linspace => linspace(0.0, (trained - 1) as f64, steps).map(round_even).rev().collect(),
             Spacing::Leading => self.leading(steps, trained / steps),
             Spacing::Trailing => trailing(trained, steps),
@@ -163,9 +175,9 @@ impl NoiseSchedule {
     }
 
     /// Visited levels as Euler lays them out, highest first; linspace leaves them between whole levels.
-    pub(super) fn timesteps_euler(&self, steps: usize) -> Vec<f64> {
+    pub(super) fn timesteps_euler(&self, steps: usize, spacing: Option<Spacing>) -> Vec<f64> {
         let trained = self.alphas_cumprod.len();
-        match self.config.timestep_spacing.unwrap_or(Spacing::Linspace) {
+        match spacing.unwrap_or(Spacing::Linspace) {
             // diffusers makes these in single precision.
             Spacing::Linspace => {
                 linspace(0.0, (trained - 1) as f64, steps).map(|step| f64::from(step as f32)).rev().collect()
@@ -176,9 +188,9 @@ impl NoiseSchedule {
     }
 
     /// Visited levels as DPM-Solver multistep lays them out, highest first.
-    pub(super) fn timesteps_multistep(&self, steps: usize) -> Vec<f64> {
+    pub(super) fn timesteps_multistep(&self, steps: usize, spacing: Option<Spacing>) -> Vec<f64> {
         let trained = self.alphas_cumprod.len();
-        match self.config.timestep_spacing.unwrap_or(Spacing::Linspace) {
+        match spacing.unwrap_or(Spacing::Linspace) {
             Spacing::Linspace => linspace(0.0, (trained - 1) as f64, steps + 1).map(round_even).skip(1).rev().collect(),
             Spacing::Leading => {
                 let stride = trained / (steps + 1);
@@ -189,16 +201,34 @@ impl NoiseSchedule {
         }
     }
 
-    /// Karras noise levels over the whole trained range, and the trained levels nearest to them.
-    pub(super) fn karras(&self, steps: usize) -> (Vec<f64>, Vec<f64>) {
+    /// The levels LCM and TCD were distilled at, spread over the steps, highest first.
+    pub(super) fn timesteps_distilled(&self, steps: usize) -> Vec<f64> {
+        let stride = self.alphas_cumprod.len() / DISTILLED_STEPS;
+        (0..steps)
+            .map(|step| DISTILLED_STEPS - step * DISTILLED_STEPS / steps)
+            .map(|place| (place * stride) as f64 - 1.0)
+            .collect()
+    }
+
+    /// The levels at which the noise is this.
+    pub(super) fn levels_of(&self, sigmas: &[f64]) -> Vec<f64> {
+        // Logarithms in single precision, as diffusers takes them: it decides on which side of a level an end falls.
+        let logs: Vec<f64> = self.train_sigmas().iter().map(|sigma| f64::from((*sigma as f32).ln())).collect();
+        sigmas.iter().map(|sigma| level_of(sigma.max(1e-10).ln(), &logs)).collect()
+    }
+
+    /// Noise at levels that may lie between two trained ones.
+    pub(super) fn sigmas_at(&self, timesteps: &[f64]) -> Vec<f64> {
         let trained = self.train_sigmas();
-        let (low, high) = (trained[0], trained[trained.len() - 1]);
-        let (low_root, high_root) = (low.powf(1.0 / KARRAS_RHO), high.powf(1.0 / KARRAS_RHO));
-        let sigmas: Vec<f64> = linspace(0.0, 1.0, steps)
-            .map(|ramp| (high_root + ramp * (low_root - high_root)).powf(KARRAS_RHO))
-            .collect();
-        let logs: Vec<f64> = trained.iter().map(|sigma| sigma.ln()).collect();
-        let timesteps = sigmas.iter().map(|sigma| round_even(level_of(sigma.ln(), &logs))).collect();
+        timesteps.iter().map(|level| interpolate(&trained, *level)).collect()
+    }
+
+    /// Even steps in time from the last level to the first, which is left out, and the noise there by its logarithm.
+    pub(super) fn sgm_uniform(&self, steps: usize) -> (Vec<f64>, Vec<f64>) {
+        let logs: Vec<f64> = self.train_sigmas().iter().map(|sigma| sigma.ln()).collect();
+        let last = (logs.len() - 1) as f64;
+        let timesteps: Vec<f64> = linspace(last, 0.0, steps + 1).take(steps).collect();
+        let sigmas = timesteps.iter().map(|level| interpolate(&logs, *level).exp()).collect();
         (timesteps, sigmas)
     }
 
@@ -208,12 +238,28 @@ impl NoiseSchedule {
 }
 
 /// The value at a level that may lie between two, as `numpy.interp` reads it.
-pub(super) fn interpolate(values: &[f64], level: f64) -> f64 {
+fn interpolate(values: &[f64], level: f64) -> f64 {
     let last = values.len() - 1;
     let level = level.clamp(0.0, last as f64);
     let below = (level.floor() as usize).min(last);
     let above = (below + 1).min(last);
     values[below] + (values[above] - values[below]) * (level - below as f64)
+}
+
+/// Karras noise levels between two.
+pub(super) fn karras(high: f64, low: f64, steps: usize) -> Vec<f64> {
+    let (low, high) = (low.powf(1.0 / KARRAS_RHO), high.powf(1.0 / KARRAS_RHO));
+    linspace(0.0, 1.0, steps).map(|ramp| (high + ramp * (low - high)).powf(KARRAS_RHO)).collect()
+}
+
+/// Noise levels between two that fall by one factor.
+pub(super) fn exponential(high: f64, low: f64, steps: usize) -> Vec<f64> {
+    linspace(high.ln(), low.ln(), steps).map(f64::exp).collect()
+}
+
+/// Noise levels between two by the quantiles of a beta distribution.
+pub(super) fn beta(high: f64, low: f64, steps: usize) -> Vec<f64> {
+    linspace(0.0, 1.0, steps).map(|ramp| low + quantile(1.0 - ramp) * (high - low)).collect()
 }
 
 fn betas(config: &ScheduleConfig) -> Result<Vec<f32>, ScheduleError> {
@@ -262,6 +308,6 @@ fn level_of(log_sigma: f64, logs: &[f64]) -> f64 {
     below as f64 + share
 }
 
-fn round_even(value: f64) -> f64 {
+pub(super) fn round_even(value: f64) -> f64 {
     value.round_ties_even()
 }

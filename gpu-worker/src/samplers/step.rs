@@ -64,14 +64,33 @@ pub(super) fn dpmpp_2m(sigmas: &[f32], index: usize, picture: &[f32], previous: 
     }
 }
 
+/// One evaluation of Heun's method: the first goes all the way by its own slope, the second again by the mean of both.
+/// The last step, which ends at no noise, has but one.
+pub(super) fn heun(
+    width: f64,
+    slope: Vec<f32>,
+    twice: bool,
+    half: &mut Option<(Vec<f32>, Vec<f32>)>,
+    latent: &mut [f32],
+) {
+    if let Some((start, first)) = half.take() {
+        latent.copy_from_slice(&start);
+        mix_into(latent, 1.0, &mix(&first, 0.5, &slope, 0.5), width);
+        return;
+    }
+    let start = twice.then(|| latent.to_vec());
+    mix_into(latent, 1.0, &slope, width);
+    *half = start.map(|start| (start, slope));
+}
+
 /// A noise-to-signal ratio as the shares of picture and noise, whose squares sum to 1.
-fn alpha_sigma(sigma: f32) -> (f64, f64) {
+pub(super) fn alpha_sigma(sigma: f32) -> (f64, f64) {
     let sigma = f64::from(sigma);
     let alpha = 1.0 / (sigma * sigma + 1.0).sqrt();
     (alpha, sigma * alpha)
 }
 
-fn log_ratio(alpha: f64, sigma: f64) -> f64 {
+pub(super) fn log_ratio(alpha: f64, sigma: f64) -> f64 {
     alpha.ln() - sigma.ln()
 }
 
@@ -81,7 +100,7 @@ fn mix(left: &[f32], of_left: f64, right: &[f32], of_right: f64) -> Vec<f32> {
     sum
 }
 
-fn mix_into(left: &mut [f32], of_left: f64, right: &[f32], of_right: f64) {
+pub(super) fn mix_into(left: &mut [f32], of_left: f64, right: &[f32], of_right: f64) {
     for (left, right) in left.iter_mut().zip(right) {
         *left = (of_left * f64::from(*left) + of_right * f64::from(*right)) as f32;
     }
