@@ -3,9 +3,12 @@
 
 use std::path::{Path, PathBuf};
 
-use tintype_types::{FailureReason, GenerationRequest, ModelDefaults, ResolvedRequest, Sampler};
+use candle_core::Device;
+use tintype_types::{FailureReason, GenerationRequest, ModelDefaults, ModelFamily, ResolvedRequest, Sampler};
 use tintype_worker::output::{RgbImage, encode_png};
-use tintype_worker::pipeline::{CandlePipeline, Flow, Pipeline, PipelineError, ResidentLimits};
+use tintype_worker::pipeline::{
+    CandlePipeline, DrawOptions, Flow, LoadedModel, Pipeline, PipelineError, ResidentLimits,
+};
 use tintype_worker::testing::shapes::{Expected, check, decode_png};
 
 const MODEL: &str = "tintype/shapes";
@@ -43,6 +46,33 @@ fn the_sdxl_model_follows_prompts_as_well() {
         let request = GenerationRequest::new(MODEL_XL, prompt).resolve(&card.defaults, seed as u64 + 1);
         let matches = check(&draw(&mut pipeline, &request), Expected { colour, shape, ground });
         assert!(matches.all(), "{colour} {shape} on {ground}: {matches:?}");
+    }
+}
+
+#[test]
+fn weights_breaks_long_prompts_and_clip_skip_reach_the_picture() {
+    let shapes = LoadedModel::read(&models().join("shapes"), ModelFamily::Sd15, &Device::Cpu).unwrap();
+    let large = LoadedModel::read(&models().join("shapes-xl"), ModelFamily::Sdxl, &Device::Cpu).unwrap();
+    let picture = |model: &LoadedModel, prompt: &str, clip_skip| {
+        let request = ResolvedRequest { steps: 4, ..request(prompt) };
+        let drawn = model.generate_with(&request, 5, DrawOptions { clip_skip }, &mut |_, _| Flow::Continue);
+        drawn.unwrap().pixels
+    };
+    for model in [&shapes, &large] {
+        let plain = picture(model, "a red circle on a blue background", 0);
+        // A weight of one changes nothing, to the bit; nor does asking again, which finds the vectors made before.
+        assert_eq!(picture(model, "a (red:1.0) circle on a blue background", 0), plain);
+        assert_eq!(picture(model, "a red circle on a blue background", 0), plain);
+        let others = [
+            ("a (red:1.4) circle on a blue background", 0),
+            ("a red circle BREAK on a blue background", 0),
+            ("a red circle on a blue background", 1),
+        ];
+        for (prompt, clip_skip) in others {
+            assert_ne!(picture(model, prompt, clip_skip), plain, "{prompt}, {clip_skip}");
+        }
+        let long = "a red circle on a blue background, ".repeat(12);
+        assert_ne!(picture(model, &format!("{long} green"), 0), picture(model, &format!("{long} white"), 0));
     }
 }
 

@@ -20,6 +20,13 @@ use crate::weights::{UnreadableFile, WeightFile, Weights, read_json};
 /// A prompt pulls from here on; at and below it there is no second, unguided forward pass.
 const GUIDANCE_FROM: f64 = 1.0;
 
+/// What the engine can do and the protocol has no word for yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DrawOptions {
+    /// Layers left off the end of the text encoders, as diffusers' `clip_skip` counts them: 0 leaves off none.
+    pub clip_skip: usize,
+}
+
 /// A model ready to draw.
 #[derive(Debug)]
 pub struct LoadedModel {
@@ -88,13 +95,28 @@ impl LoadedModel {
         seed: u64,
         on_step: OnStep<'_>,
     ) -> Result<RgbImage, PipelineError> {
+        self.generate_with(request, seed, DrawOptions::default(), on_step)
+    }
+
+    /// As [`Self::generate`], with what a request cannot say yet.
+    ///
+    /// # Errors
+    /// As [`Self::generate`].
+    pub fn generate_with(
+        &self,
+        request: &ResolvedRequest,
+        seed: u64,
+        options: DrawOptions,
+        on_step: OnStep<'_>,
+    ) -> Result<RgbImage, PipelineError> {
         self.check(request)?;
         let mut run = SamplerRun::new(request.sampler, &self.schedule, request.steps)?;
         if on_step(0, request.steps) == Flow::Stop {
             return Err(PipelineError::Stopped);
         }
         let guided = request.guidance_scale > GUIDANCE_FROM;
-        let told = self.text.encode(&request.prompt, guided.then_some(request.negative_prompt.as_str()))?;
+        let told =
+            self.text.encode(&request.prompt, guided.then_some(request.negative_prompt.as_str()), options.clip_skip)?;
         let (height, width) = (request.height as usize / self.vae_factor, request.width as usize / self.vae_factor);
         let shape = (1, self.latent_channels, height, width);
         // One generator makes the first latent and all noise added later, as in diffusers.

@@ -6,7 +6,7 @@ mod loaded;
 mod text;
 
 pub use candle::{CandlePipeline, ResidentLimits};
-pub use loaded::LoadedModel;
+pub use loaded::{DrawOptions, LoadedModel};
 
 use tintype_types::{FailureReason, ResolvedRequest};
 

@@ -1,22 +1,31 @@
 //! The text encoders of one model, and a request's prompts as the vectors the denoiser is steered with.
 
+use std::collections::VecDeque;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{D, Device, Tensor};
+use sha2::{Digest as _, Sha256};
 use tintype_types::ModelFamily;
 
 use super::PipelineError;
 use super::folder::open;
 use crate::models::BuildError;
 use crate::models::clip::{ClipConfig, ClipTextModel};
-use crate::prompt::PromptEncoder;
+use crate::prompt::{Chunk, PromptEncoder};
 use crate::weights::{WeightFile, Weights, read_json};
 
 /// Folders of the first and the second text encoder with their tokenizers.
 const PARTS: [(&str, &str); 2] = [("text_encoder", "tokenizer"), ("text_encoder_2", "tokenizer_2")];
 /// Layers SDXL leaves off the end of its encoders.
 const SDXL_SKIP: usize = 1;
+/// Pairs of prompts whose vectors are kept: one of SDXL's, in one chunk, takes 1.3 MB.
+const KEPT_MAX: usize = 16;
+/// A mean this near to 0 cannot be restored by a factor.
+const MEAN_MIN: f32 = 1e-6;
+
+/// The hash of two prompts and what else their vectors depend on. The prompts themselves are not kept.
+type Key = [u8; 32];
 
 /// One or two text encoders.
 #[derive(Debug)]
@@ -29,6 +38,8 @@ pub(super) struct TextEncoders {
     pub(super) width: usize,
     /// Channels of the pooled vector; 0 when there is none.
     pub(super) pooled: usize,
+    /// Vectors made lately, the newest last.
+    kept: Mutex<VecDeque<(Key, Conditioning)>>,
 }
 
 /// What the denoiser is told of the prompts, a row for each: the negative prompt's before the prompt's.
@@ -67,7 +78,14 @@ impl TextEncoders {
             pooled = if model.pools() { config.projection_dim } else { 0 };
             encoders.push((PromptEncoder::read(&folder.join(tokenizer), config.max_position_embeddings)?, model));
         }
-        Ok(Self { encoders, family, zeros_for_empty: index.force_zeros_for_empty_prompt, width, pooled })
+        Ok(Self {
+            encoders,
+            family,
+            zeros_for_empty: index.force_zeros_for_empty_prompt,
+            width,
+            pooled,
+            kept: Mutex::default(),
+        })
     }
 
     /// The weight files, for their sizes.
@@ -75,24 +93,52 @@ impl TextEncoders {
         parts(family).iter().map(|(part, _)| open(folder, part, "model")).collect()
     }
 
-    /// The prompt's vectors, and the negative prompt's before them when there is one.
-    pub(super) fn encode(&self, prompt: &str, negative: Option<&str>) -> Result<Conditioning, PipelineError> {
-        let texts: Vec<&str> = negative.into_iter().chain([prompt]).collect();
-        let (mut contexts, mut pooled) = (Vec::new(), None);
-        for (prompts, model) in &self.encoders {
-            let ids = texts
-                .iter()
-                // The error would quote the prompt, so it is dropped.
-                .map(|text| prompts.encode(text).map_err(|_| PipelineError::Unsupported(SPLIT.to_owned())))
-                .collect::<Result<Vec<_>, _>>()?;
-            match self.family {
-                ModelFamily::Sd15 | ModelFamily::Sd2 => contexts.push(model.forward(&ids)?),
-                ModelFamily::Sdxl => {
-                    let encoded = model.encode(&ids, SDXL_SKIP)?;
-                    contexts.push(encoded.hidden);
-                    pooled = encoded.pooled;
-                }
+    /// The prompt's vectors, and the negative prompt's before them when there is one. `skip` layers are left off the
+    /// end of each encoder, beyond those the family leaves off anyway.
+    pub(super) fn encode(
+        &self,
+        prompt: &str,
+        negative: Option<&str>,
+        skip: usize,
+    ) -> Result<Conditioning, PipelineError> {
+        let key = key(prompt, negative, skip);
+        {
+            let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some((_, known)) = kept.iter().find(|(known, _)| *known == key) {
+                return Ok(known.clone());
             }
+        }
+        let made = self.make(prompt, negative, skip)?;
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() >= KEPT_MAX {
+            kept.pop_front();
+        }
+        kept.push_back((key, made.clone()));
+        Ok(made)
+    }
+
+    fn make(&self, prompt: &str, negative: Option<&str>, skip: usize) -> Result<Conditioning, PipelineError> {
+        let texts: Vec<&str> = negative.into_iter().chain([prompt]).collect();
+        let mut split = Vec::with_capacity(self.encoders.len());
+        for (prompts, _) in &self.encoders {
+            // The error would quote the prompt, so it is dropped.
+            let chunks = |text: &&str| prompts.chunks(text).map_err(|_| PipelineError::Unsupported(SPLIT.to_owned()));
+            split.push(texts.iter().map(chunks).collect::<Result<Vec<_>, _>>()?);
+        }
+        // Both prompts, and both encoders, must come to one length.
+        let count = split.iter().flatten().map(Vec::len).max().unwrap_or(1);
+        let (mut contexts, mut pooled) = (Vec::new(), None);
+        for ((prompts, model), texts) in self.encoders.iter().zip(split) {
+            let rows: Vec<Vec<Chunk>> = texts
+                .into_iter()
+                .map(|mut chunks| {
+                    chunks.resize_with(count, || prompts.empty());
+                    chunks
+                })
+                .collect();
+            let (context, vector) = self.read_chunks(model, &rows, skip)?;
+            contexts.push(context);
+            pooled = vector;
         }
         let mut conditioning = Conditioning { context: Tensor::cat(&contexts, D::Minus1)?, pooled };
         if self.zeros_for_empty && negative == Some("") {
@@ -101,6 +147,60 @@ impl TextEncoders {
         }
         Ok(conditioning)
     }
+
+    /// Chunks of each row, as many in each, to (rows, tokens, width) and the first chunks' pooled vectors.
+    fn read_chunks(
+        &self,
+        model: &ClipTextModel,
+        rows: &[Vec<Chunk>],
+        skip: usize,
+    ) -> candle_core::Result<(Tensor, Option<Tensor>)> {
+        let count = rows.first().map_or(1, Vec::len);
+        let chunks: Vec<&Chunk> = rows.iter().flatten().collect();
+        let ids: Vec<Vec<u32>> = chunks.iter().map(|chunk| chunk.ids.clone()).collect();
+        let (hidden, pooled) = match self.family {
+            ModelFamily::Sd15 | ModelFamily::Sd2 => (model.norm(&model.encode(&ids, skip)?.hidden)?, None),
+            ModelFamily::Sdxl => {
+                let encoded = model.encode(&ids, skip + SDXL_SKIP)?;
+                (encoded.hidden, encoded.pooled)
+            }
+        };
+        let weighted = chunks
+            .iter()
+            .enumerate()
+            .map(|(place, chunk)| emphasise(&hidden.get(place)?, &chunk.weights))
+            .collect::<candle_core::Result<Vec<_>>>()?;
+        let (_, _, width) = hidden.dims3()?;
+        let context = Tensor::stack(&weighted, 0)?.reshape((rows.len(), (), width))?;
+        let first = |pooled: Tensor| -> candle_core::Result<Tensor> {
+            let channels = pooled.dim(1)?;
+            pooled.reshape((rows.len(), count, channels))?.narrow(1, 0, 1)?.squeeze(1)?.contiguous()
+        };
+        Ok((context, pooled.map(first).transpose()?))
+    }
+}
+
+/// Multiplies each token's vector by its weight and brings the mean back to what it was, as A1111 does.
+fn emphasise(vectors: &Tensor, weights: &[f32]) -> candle_core::Result<Tensor> {
+    if weights.iter().all(|weight| weight.to_bits() == 1.0_f32.to_bits()) {
+        return Ok(vectors.clone());
+    }
+    let weights = Tensor::from_slice(weights, (weights.len(), 1), vectors.device())?;
+    let weighted = vectors.broadcast_mul(&weights)?;
+    let mean = |tensor: &Tensor| -> candle_core::Result<f32> { tensor.mean_all()?.to_scalar() };
+    let (before, after) = (mean(vectors)?, mean(&weighted)?);
+    if after.abs() < MEAN_MIN { Ok(weighted) } else { weighted * f64::from(before / after) }
+}
+
+fn key(prompt: &str, negative: Option<&str>, skip: usize) -> Key {
+    let mut hash = Sha256::new();
+    for text in [Some(prompt), negative] {
+        // Lengths, so that no two pairs of texts run together to the same bytes.
+        hash.update(text.map_or(u64::MAX, |text| text.len() as u64).to_le_bytes());
+        hash.update(text.unwrap_or_default());
+    }
+    hash.update((skip as u64).to_le_bytes());
+    hash.finalize().into()
 }
 
 const SPLIT: &str = "the model's tokenizer cannot split this prompt; try plainer characters";

@@ -1,4 +1,6 @@
-//! From a prompt to token ids: CLIP's byte-pair encoding, cut at the model's length and padded to it.
+//! From a prompt to token ids: CLIP's byte-pair encoding, in chunks of the model's length, each token with its weight.
+
+mod grammar;
 
 use std::path::Path;
 
@@ -6,12 +8,16 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokenizers::Tokenizer;
 
+pub use grammar::{Part, parse};
+
 use crate::weights::{UnreadableFile, read_bytes, read_json};
 
 /// CLIP's splitting of text into words, numbers one digit at a time, and the rest.
 const WORDS: &str = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
 /// Most tokens a prompt may have, whatever a config says.
 const LENGTH_MAX: usize = 4_096;
+/// Most chunks of a prompt that are read; what is beyond is cut off.
+const CHUNKS_MAX: usize = 16;
 
 /// The fields of `tokenizer_config.json` that are used.
 #[derive(Debug, Deserialize)]
@@ -48,6 +54,15 @@ impl Special {
     }
 }
 
+/// A stretch of a prompt as long as the text encoder reads at a time: start, up to 75 tokens, end, padding.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Chunk {
+    /// Token ids.
+    pub ids: Vec<u32>,
+    /// A weight for each; 1 is plain.
+    pub weights: Vec<f32>,
+}
+
 /// Turns prompts into ids.
 #[derive(Debug)]
 pub struct PromptEncoder {
@@ -81,6 +96,53 @@ impl PromptEncoder {
             return Err(UnreadableFile::new(config_file, "leaves no room for a prompt"));
         }
         Ok(Self { tokenizer, start, end, pad, length })
+    }
+
+    /// A prompt with weights, in chunks; see [`parse`]. A plain prompt of up to 75 tokens is one chunk, the same as
+    /// [`Self::encode`] gives; a longer one goes on in the next chunk, as does what follows `BREAK`.
+    ///
+    /// # Errors
+    /// Text the tokenizer cannot split.
+    pub fn chunks(&self, prompt: &str) -> Result<Vec<Chunk>, tokenizers::Error> {
+        let room = (self.length - 2).max(1);
+        let mut chunks: Vec<Vec<(u32, f32)>> = vec![Vec::new()];
+        for part in parse(prompt) {
+            match part {
+                Part::Break => chunks.push(Vec::new()),
+                Part::Text(text, weight) => {
+                    for id in self.tokenizer.encode(text, false)?.get_ids() {
+                        if chunks.last().is_none_or(|last| last.len() >= room) {
+                            chunks.push(Vec::new());
+                        }
+                        if let Some(last) = chunks.last_mut() {
+                            last.push((*id, weight));
+                        }
+                    }
+                }
+            }
+            if chunks.len() > CHUNKS_MAX {
+                break;
+            }
+        }
+        chunks.truncate(CHUNKS_MAX);
+        Ok(chunks.iter().map(|tokens| self.close(tokens)).collect())
+    }
+
+    /// A chunk that says nothing.
+    pub fn empty(&self) -> Chunk {
+        self.close(&[])
+    }
+
+    fn close(&self, tokens: &[(u32, f32)]) -> Chunk {
+        let (mut ids, mut weights) = (vec![self.start], vec![1.0]);
+        for (id, weight) in tokens.iter().take(self.length - 2) {
+            ids.push(*id);
+            weights.push(*weight);
+        }
+        ids.push(self.end);
+        ids.resize(self.length, self.pad);
+        weights.resize(self.length, 1.0);
+        Chunk { ids, weights }
     }
 
     /// The ids of a prompt: start, at most 75 tokens of it, end, padding. What is beyond is cut off, as in diffusers.
@@ -173,6 +235,30 @@ mod tests {
         let ids = shapes().encode(&"red ".repeat(500)).unwrap();
         assert_eq!(ids.len(), 77);
         assert_eq!((ids[75] == ids[1], ids[76]), (true, 600));
+    }
+
+    #[test]
+    fn a_plain_prompt_is_one_chunk_and_a_long_one_goes_on() {
+        let encoder = shapes();
+        for prompt in ["a red circle on a blue background", "", "it's 42 stars!"] {
+            let chunks = encoder.chunks(prompt).unwrap();
+            assert_eq!(chunks, [Chunk { ids: encoder.encode(prompt).unwrap(), weights: vec![1.0; 77] }]);
+        }
+        let chunks = encoder.chunks(&"red ".repeat(80)).unwrap();
+        let rest = encoder.encode(&"red ".repeat(5)).unwrap();
+        assert_eq!((chunks.len(), &chunks[1].ids), (2, &rest));
+        assert_eq!(encoder.chunks(&"red ".repeat(80_000)).unwrap().len(), CHUNKS_MAX);
+        assert_eq!(encoder.chunks(&"BREAK ".repeat(80)).unwrap().len(), CHUNKS_MAX);
+    }
+
+    #[test]
+    fn weights_go_with_their_tokens_and_break_starts_a_chunk() {
+        let encoder = shapes();
+        let chunks = encoder.chunks("a (red:1.5) circle BREAK on blue").unwrap();
+        assert_eq!(chunks[0].ids, encoder.encode("a red circle").unwrap());
+        assert_eq!(chunks[0].weights[..5], [1.0, 1.0, 1.5, 1.0, 1.0]);
+        assert_eq!(chunks[1].ids, encoder.encode("on blue").unwrap());
+        assert_eq!(chunks.len(), 2);
     }
 
     #[test]
