@@ -14,6 +14,7 @@ help: ## List the targets
 
 .PHONY: build
 build: ## Build every program; bin/tintype is the one for people
+	@scripts/claim-cache.sh
 	cargo build --workspace --bins
 	@mkdir -p bin && for program in tintype api operator gpu-worker; do ln -sf "$(CARGO_TARGET_DIR)/debug/$$program" bin/$$program; done
 

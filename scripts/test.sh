@@ -11,6 +11,8 @@ unset KUBECONFIG
 step() { printf '\n== %s (%ss)\n' "$1" "$SECONDS"; }
 if [ -d "$CARGO_TARGET_DIR/debug/deps" ]; then echo "cache: build folder reused"; else echo "cache: build folder is new"; fi
 
+scripts/claim-cache.sh
+
 step "setup"
 scripts/setup.sh
 

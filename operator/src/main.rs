@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
-/// What is logged unless `RUST_LOG` says otherwise. The client library prints whole objects, prompts and all, when it
+/// What is logged unless `TINTYPE_LOG` or `RUST_LOG` says otherwise. The client library prints whole objects, prompts and all, when it
 /// warns of one it cannot read.
 const LOG_DEFAULT: &str = "info,kube_client=error,kube_runtime=error";
 
@@ -52,7 +52,9 @@ fn main() -> ExitCode {
 }
 
 fn log_to_stderr() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG_DEFAULT));
+    let filter = EnvFilter::try_from_env("TINTYPE_LOG")
+        .or_else(|_| EnvFilter::try_from_default_env())
+        .unwrap_or_else(|_| EnvFilter::new(LOG_DEFAULT));
     let logger = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     if std::io::stderr().is_terminal() { logger.init() } else { logger.json().init() }
 }

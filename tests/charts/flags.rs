@@ -29,6 +29,8 @@ fn accepted(program: &Command, container: &Value) -> Result<ArgMatches, clap::Er
         let name = text(&variable, "/name");
         let flag = program.get_arguments().find(|argument| argument.get_env().is_some_and(|env| env == name));
         let ours = name.starts_with("TINTYPE_") || name.starts_with("POD_") || name == "DATABASE_URL";
+        // Read by every program before its flags are.
+        let ours = ours && name != "TINTYPE_LOG";
         assert!(flag.is_some() || !ours, "{} reads no variable {name}", program.get_name());
         if let Some(flag) = flag.and_then(clap::Arg::get_long) {
             // What the kubelet fills in is some text.
@@ -49,6 +51,11 @@ fn check(program: &Command, component: &str) {
 #[test]
 fn the_operator_takes_what_it_is_given() {
     check(&tintype_operator::args::Cli::command(), "operator");
+}
+
+#[test]
+fn the_api_takes_what_it_is_given() {
+    check(&tintype_api::Cli::command(), "api");
 }
 
 #[test]

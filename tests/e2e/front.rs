@@ -14,7 +14,7 @@ use crate::support::rest::Rest;
 use crate::support::wait::until;
 
 /// How long a job may take beside other tests.
-const JOB_LIMIT: Duration = Duration::from_secs(120);
+const JOB_LIMIT: Duration = Duration::from_mins(2);
 
 #[tokio::test]
 async fn rest_on_a_cluster_survives_the_operator_and_captures_once() {
@@ -23,7 +23,7 @@ async fn rest_on_a_cluster_survives_the_operator_and_captures_once() {
     let folder = cluster.folder.path().to_path_buf();
     std::fs::write(folder.join("admin-token"), "admin-0123456789abcdef0123456789abcdef").unwrap();
     let _api = start_api(&cluster, &database_url, &folder);
-    let url = format!("http://{}", address(&folder.join("api-port"), Duration::from_secs(60)).await);
+    let url = format!("http://{}", address(&folder.join("api-port"), Duration::from_mins(1)).await);
 
     let admin = Rest::new(&url, "admin-0123456789abcdef0123456789abcdef");
     let user = admin.post("/api/v1/users", json!({ "name": "front" })).await;

@@ -12,7 +12,7 @@ use super::wait::until;
 use super::{models, root};
 
 /// How long the operator may take to be reachable beside other tests.
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_mins(1);
 /// How long a `kubectl wait` waits.
 pub(crate) const WAIT: &str = "--timeout=120s";
 
@@ -96,7 +96,7 @@ impl Cluster {
 
     /// Waits until the job is under way with at least one step reported to the operator.
     pub(crate) async fn under_way(&self, name: &str) {
-        until("the job to be given to a worker", Duration::from_secs(60), || async {
+        until("the job to be given to a worker", Duration::from_mins(1), || async {
             self.read(name)["status"]["assignment"]["worker"].as_str().map(str::to_owned)
         })
         .await;

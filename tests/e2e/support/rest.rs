@@ -20,7 +20,7 @@ impl Rest {
     pub(crate) fn new(url: &str, key: &str) -> Self {
         static PROVIDER: std::sync::Once = std::sync::Once::new();
         PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
-        let http = Client::builder().timeout(Duration::from_secs(120)).build().unwrap();
+        let http = Client::builder().timeout(Duration::from_mins(2)).build().unwrap();
         Self { http, url: url.to_owned(), key: key.to_owned() }
     }
 

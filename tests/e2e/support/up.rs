@@ -9,7 +9,7 @@ use super::wait::until;
 use super::{models, root};
 
 /// How long the first start may take here: it makes a database cluster, beside other tests.
-pub(crate) const START_LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const START_LIMIT: Duration = Duration::from_mins(1);
 
 /// A running `tintype up`.
 pub(crate) struct Up {
