@@ -96,7 +96,9 @@ async fn answer(app: &App, placed: &Placed, keyed: bool, format: Format) -> Resu
         jobs::answered(app, id).await?;
         let why = job.message.as_deref().unwrap_or("it gave no reason");
         let message = format!("the job failed and nothing was charged: {why}");
-        return Err(named(ApiError::new(ErrorCode::GenerationFailed, message).final_answer(), id));
+        let error = named(ApiError::new(ErrorCode::GenerationFailed, message).final_answer(), id);
+        let replayed = placed.replayed.then(|| HeaderValue::from_static("true"));
+        return Err(replayed.into_iter().fold(error, |error, value| error.with_header(REPLAYED, value)));
     }
     let images = pictures(app, &job, format).await?;
     jobs::answered(app, id).await?;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::StreamExt;
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tintype_types::worker::RenewAnswer;
 use tintype_types::{Attempt, FailureReason};
@@ -35,9 +35,10 @@ async fn a_worker_that_dies_costs_an_attempt_and_not_a_second_payment() {
 async fn a_job_that_fails_for_good_costs_nothing() {
     let rig = Rig::start().await;
     let user = rig.user().await;
+    let (path, key) = ("/v1/images/generations", [("idempotency-key", "k")]);
     let asking = tokio::spawn({
         let user = user.clone();
-        async move { user.post("/v1/images/generations", json!({ "prompt": "a red circle" })).await }
+        async move { user.send(Method::POST, path, &key, Some(json!({ "prompt": "a red circle" }))).await }
     });
     let worker = rig.worker("w1");
     let work = worker.claim().await;
@@ -48,6 +49,8 @@ async fn a_job_that_fails_for_good_costs_nothing() {
     assert!(reply.body["error"]["message"].as_str().unwrap().contains("the test wants it so"));
     let job = user.job(reply.header("x-tintype-job")).await;
     assert_eq!((&job["state"], &job["failure"]), (&json!("Failed"), &json!("ModelUnreadable")));
+    let again = user.send(Method::POST, path, &key, Some(json!({ "prompt": "a red circle" }))).await;
+    assert_eq!((again.error(), again.header("idempotency-replayed")), ((500, "generation_failed", ""), "true"));
     assert_eq!(user.settled().await, (10_000, 0));
     rig.audit().await;
 }

@@ -4,6 +4,7 @@
 
 mod cluster;
 mod crash;
+mod fences;
 mod front;
 mod ledger_model;
 mod ledger_sql;

@@ -1,0 +1,128 @@
+//! The record's own fence, without the dispatcher in front of it: what is not about the current attempt changes nothing.
+
+use sqlx::PgPool;
+use tintype_api::records::generation::{self, Mark, NewGeneration};
+use tintype_api::records::progress::{self, Fence, Requeue, Seen};
+use tintype_types::{
+    Attempt, FailureReason, GenerationRequest, JobState, ModelDefaults, Output, Sampler, Timestamp, WorkerId,
+};
+use uuid::Uuid;
+
+use crate::support::{account, database, now};
+
+async fn job(pool: &PgPool) -> Uuid {
+    let account = account(pool).await;
+    let defaults = ModelDefaults { width: 64, height: 64, steps: 20, guidance_scale: 3.0, sampler: Sampler::Euler };
+    let request = GenerationRequest::new("m", "p").resolve(&defaults, 7);
+    let id = Uuid::now_v7();
+    let key = format!("{:08}", rand::random::<u32>() % 100_000_000);
+    sqlx::query("insert into api_key (id, account, name, secret_sha256, created_ms) values ($1, $2, 'k', $3, 0)")
+        .bind(&key)
+        .bind(account)
+        .bind(&[0_u8; 32][..])
+        .execute(pool)
+        .await
+        .unwrap();
+    let new =
+        NewGeneration { id, account, api_key: &key, request: &request, body_sha256: &[0; 32], price: 16, at: now() };
+    generation::create(&mut pool.acquire().await.unwrap(), &new).await.unwrap();
+    id
+}
+
+fn output(seed: u64) -> Vec<Output> {
+    vec![Output { key: "k".to_owned(), sha256: "s".to_owned(), bytes: 1, width: 64, height: 64, seed }]
+}
+
+fn requeue() -> Requeue<'static> {
+    Requeue { not_before: Timestamp(5), message: "lost", failed_attempts: 1 }
+}
+
+#[tokio::test]
+async fn only_the_current_attempt_is_written() {
+    let (pool, _) = database().await;
+    let job = job(&pool).await;
+    let (first, second) = (Fence { job, attempt: Attempt(1) }, Fence { job, attempt: Attempt(2) });
+    let (w1, w2) = (WorkerId::from("w1"), WorkerId::from("w2"));
+
+    assert!(progress::assign(&pool, second, &w1, now()).await.unwrap().is_none(), "attempts have no gaps");
+    assert!(progress::assign(&pool, first, &w1, now()).await.unwrap().is_some());
+    assert!(progress::assign(&pool, first, &w1, now()).await.unwrap().is_some(), "told again");
+    assert!(progress::assign(&pool, first, &w2, now()).await.unwrap().is_none(), "somebody else has it");
+    assert!(progress::assign(&pool, second, &w2, now()).await.unwrap().is_none(), "it is out");
+    assert!(progress::requeue(&pool, first, &requeue()).await.unwrap());
+    assert!(progress::requeue(&pool, first, &requeue()).await.unwrap(), "told again");
+    assert!(progress::assign(&pool, second, &w2, now()).await.unwrap().is_some());
+
+    // The first attempt wakes up.
+    assert!(!progress::advance(&pool, first, 9, 20).await.unwrap());
+    assert!(!progress::requeue(&pool, first, &requeue()).await.unwrap());
+    assert!(!progress::complete(&pool, first, &output(1), 5, now()).await.unwrap());
+    assert!(!progress::fail(&pool, first, FailureReason::Internal, "no", now()).await.unwrap());
+    let row = generation::find(&pool, job).await.unwrap().unwrap();
+    assert_eq!((row.state, row.attempt, row.step, row.worker), (JobState::Assigned, Attempt(2), 0, Some(w2.clone())));
+
+    assert!(progress::advance(&pool, second, 9, 20).await.unwrap());
+    assert!(progress::complete(&pool, second, &output(2), 5, now()).await.unwrap());
+    let ended = generation::find(&pool, job).await.unwrap().unwrap();
+    assert!(progress::complete(&pool, second, &output(2), 5, now()).await.unwrap(), "told again");
+
+    // It has ended: nothing changes any more.
+    assert!(!progress::complete(&pool, second, &output(3), 5, now()).await.unwrap());
+    assert!(!progress::fail(&pool, second, FailureReason::Internal, "no", now()).await.unwrap());
+    assert!(!progress::requeue(&pool, second, &requeue()).await.unwrap());
+    assert!(!progress::advance(&pool, second, 10, 20).await.unwrap());
+    let third = Fence { job, attempt: Attempt(3) };
+    assert!(progress::assign(&pool, third, &w1, now()).await.unwrap().is_none());
+    assert!(!generation::mark(&mut pool.acquire().await.unwrap(), job, Mark::Cancelled, now()).await.unwrap());
+    assert_eq!(generation::find(&pool, job).await.unwrap().unwrap(), ended);
+    for forced in [
+        "update generation set state = 'Failed', failure = 'Internal'",
+        "update generation set outputs = '[]'",
+        "update generation set attempt = 1",
+        "update generation set attempt = 3",
+        "update generation set price = 1",
+    ] {
+        assert!(sqlx::query(forced).execute(&pool).await.is_err(), "not refused: {forced}");
+    }
+}
+
+#[tokio::test]
+async fn a_cancelled_job_is_given_to_nobody() {
+    let (pool, _) = database().await;
+    let job = job(&pool).await;
+    assert!(generation::mark(&mut pool.acquire().await.unwrap(), job, Mark::Cancelled, now()).await.unwrap());
+    let fence = Fence { job, attempt: Attempt(1) };
+    assert!(progress::assign(&pool, fence, &WorkerId::from("w"), now()).await.unwrap().is_none());
+    let none = Fence { job, attempt: Attempt(0) };
+    assert!(progress::fail(&pool, none, FailureReason::Cancelled, "cancelled", now()).await.unwrap());
+}
+
+/// What a cluster's watch tells late, or of another object, does not undo what is known.
+#[tokio::test]
+async fn old_news_from_a_cluster_is_not_taken_over() {
+    let (pool, _) = database().await;
+    let job = job(&pool).await;
+    let seen = |uid: &str, state: JobState, attempt: u32| Seen {
+        id: job,
+        cluster_uid: uid.to_owned(),
+        state,
+        attempt: Attempt(attempt),
+        failed_attempts: 0,
+        worker: None,
+        progress: None,
+        outputs: Vec::new(),
+        failure: (state == JobState::Failed).then(|| (FailureReason::Internal, "why".to_owned())),
+        gpu_ms: 0,
+    };
+    let take = async |seen: Seen| progress::take_over(&pool, &seen, now()).await.unwrap();
+    assert!(take(seen("a", JobState::Queued, 0)).await, "that it is submitted is news");
+    assert!(!take(seen("a", JobState::Queued, 0)).await);
+    assert!(take(seen("a", JobState::Assigned, 2)).await);
+    assert!(!take(seen("a", JobState::Queued, 1)).await, "an earlier attempt");
+    assert!(!take(seen("b", JobState::Failed, 3)).await, "another object of the name");
+    assert!(!progress::vanish(&pool, Fence { job, attempt: Attempt(2) }, "b", now()).await.unwrap());
+    assert!(!progress::vanish(&pool, Fence { job, attempt: Attempt(1) }, "a", now()).await.unwrap());
+    assert!(take(seen("a", JobState::Failed, 2)).await);
+    assert!(!take(seen("a", JobState::Complete, 2)).await, "it has ended");
+    assert!(!progress::vanish(&pool, Fence { job, attempt: Attempt(2) }, "a", now()).await.unwrap());
+}
