@@ -30,4 +30,3 @@ pub struct JobEvent {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outputs: Vec<Output>,
 }
-
