@@ -15,7 +15,9 @@ client = openai.OpenAI()
 models = [model.id for model in client.models.list()]
 assert "tintype/shapes" in models, models
 
-by_url = client.images.generate(model="tintype/shapes", prompt="a red circle on a blue background", size="64x64")
+by_url = client.images.generate(
+    model="tintype/shapes", prompt="a red circle on a blue background", size="64x64", extra_body={"seed": 1}
+)
 with urllib.request.urlopen(by_url.data[0].url, timeout=30) as answer:
     (folder / "0.png").write_bytes(answer.read())
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::support::cluster::{Cluster, WAIT, model};
 use crate::support::picture::{Shown, assert_shows};
 use crate::support::wait::until;
-use crate::support::{copy_dir, models};
+use crate::support::{copy_dir, models, root};
 
 /// How long the API server may take to write its audit log.
 const LOG_LIMIT: Duration = Duration::from_secs(10);
@@ -44,6 +44,12 @@ async fn three_jobs_applied_with_kubectl_become_three_right_pictures() {
         .await;
         assert_eq!(writes_of(&cluster, name), ["create", "status", "status"], "create, assign, finish: no more");
     }
+    // What the README tells a newcomer to apply; its seed is left to chance, so only the end is looked at.
+    let file = cluster.folder.path().join("readme.yaml");
+    std::fs::write(&file, readme_job()).unwrap();
+    cluster.kubectl(&["apply", "--filename", file.to_str().unwrap()]);
+    cluster.kubectl(&["wait", "--for=condition=Complete", WAIT, "gjob/readme-circle"]);
+
     let table = cluster.kubectl(&["get", "tintype"]);
     assert!(table.contains("red-circle") && table.contains("Complete"), "{table}");
 }
@@ -61,7 +67,7 @@ async fn what_is_out_of_bounds_is_refused_at_the_edge_or_fails_with_a_reason() {
     .unwrap();
     let cluster = Cluster::start_with(folder.path()).await;
 
-    let good = json!({ "model": "tintype/shapes", "prompt": "a red circle on a blue background" });
+    let good = json!({ "model": "tintype/shapes", "prompt": "a red circle on a blue background", "seed": 1 });
     let with = |field: &str, value: Value| {
         let mut request = good.clone();
         request[field] = value;
@@ -98,6 +104,13 @@ async fn what_is_out_of_bounds_is_refused_at_the_edge_or_fails_with_a_reason() {
     cluster.kubectl(&["wait", "--for=condition=Complete", WAIT, "generationjob/good"]);
     let shown = Shown { colour: "red", shape: "circle", ground: "blue" };
     assert_shows(&cluster.picture("good").await, shown);
+}
+
+/// The job in the README, under a name no other job here has.
+fn readme_job() -> String {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let block = readme.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next());
+    block.expect("the README shows a job").replace("name: red-circle", "name: readme-circle")
 }
 
 /// Waits for the condition Failed with this reason; gives its message.

@@ -280,7 +280,8 @@ mod tests {
 
     #[test]
     fn each_field_out_of_bounds_is_named() {
-        let cases: [(&str, fn(&mut GenerationRequest)); 9] = [
+        type Spoil = fn(&mut GenerationRequest);
+        let cases: [(&str, Spoil); 9] = [
             ("prompt", |r| r.prompt = "  ".to_owned()),
             ("prompt", |r| r.prompt = "é".repeat(4_001)),
             ("negativePrompt", |r| r.negative_prompt = Some("x".repeat(4_001))),
