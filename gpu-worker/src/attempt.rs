@@ -290,32 +290,8 @@ fn draw(
 /// The limits the API and the cluster check too, checked again before anything is allocated.
 fn check(assignment: &Assignment) -> Result<(), Failure> {
     let invalid = |message: String| Failure { reason: FailureReason::InvalidRequest, message, retryable: false };
-    let ResolvedRequest {
-        model,
-        prompt,
-        negative_prompt,
-        width,
-        height,
-        steps,
-        guidance_scale,
-        sampler,
-        seed,
-        images,
-        embed_parameters,
-    } = assignment.request.clone();
-    let request = GenerationRequest {
-        model,
-        prompt,
-        negative_prompt: Some(negative_prompt),
-        width: Some(width),
-        height: Some(height),
-        steps: Some(steps),
-        guidance_scale: Some(guidance_scale),
-        sampler: Some(sampler),
-        seed: Some(seed),
-        images: Some(images),
-        embed_parameters: Some(embed_parameters),
-    };
+    let request = GenerationRequest::from(assignment.request.clone());
+    let images = assignment.request.images;
     request.validate().map_err(|error| invalid(error.to_string()))?;
     if assignment.outputs.len() < images as usize {
         return Err(invalid(format!("{images} pictures are asked for and {} places given", assignment.outputs.len())));

@@ -122,7 +122,7 @@ impl Writer {
 impl Record for Writer {
     fn write(&self, decision: Decision) -> Pin<Box<dyn Future<Output = Result<Written, WriteError>> + Send + '_>> {
         Box::pin(async move {
-            let (name, job) = (name(&decision), job_of(&decision).clone());
+            let (name, job) = (decision.name(), job_of(&decision).clone());
             let outcome = self.carry_out(decision).await;
             self.count(name, &outcome);
             match &outcome {
@@ -167,17 +167,4 @@ fn text(error: &kube::Error) -> String {
         return "the answer could not be read".to_owned();
     }
     error.to_string()
-}
-
-/// The decision's word in logs and metrics.
-fn name(decision: &Decision) -> &'static str {
-    match decision {
-        Decision::Assign { .. } => "assign",
-        Decision::Progress { .. } => "progress",
-        Decision::Requeue { .. } => "requeue",
-        Decision::Fail { .. } => "fail",
-        Decision::Complete { .. } => "complete",
-        Decision::Cancel { .. } => "cancel",
-        Decision::Preempt { .. } => "preempt",
-    }
 }

@@ -23,7 +23,7 @@ use sqlx::PgPool;
 use tintype_crds::labels::{GENERATION, MANAGER_API, SETTLEMENT};
 use tintype_crds::{DiffusionModel, GenerationJob, GenerationJobSpec, ModelKind};
 use tintype_store::Store;
-use tintype_types::{FailureReason, GenerationRequest, JobEvent, JobState, ModelCard, PoolName, ResolvedRequest};
+use tintype_types::{FailureReason, JobEvent, JobState, ModelCard, PoolName};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -245,7 +245,7 @@ fn owned_uid(job: &Generation, object: &GenerationJob) -> Result<String, Cluster
 
 /// Everything we own of the job: always whole, or the next apply would take fields away.
 fn object(job: &Generation, held: bool) -> GenerationJob {
-    let mut spec = GenerationJobSpec::new(whole_request(&job.request));
+    let mut spec = GenerationJobSpec::new(job.request.clone().into());
     // A queue nobody made has weight 1 and no quota: accounts share alike.
     spec.queue = job.account.to_string();
     spec.priority = job.priority;
@@ -258,36 +258,6 @@ fn object(job: &Generation, held: bool) -> GenerationJob {
         ..object.metadata
     };
     object
-}
-
-/// The request with every field said, so that what was priced is what is made.
-fn whole_request(request: &ResolvedRequest) -> GenerationRequest {
-    let ResolvedRequest {
-        model,
-        prompt,
-        negative_prompt,
-        width,
-        height,
-        steps,
-        guidance_scale,
-        sampler,
-        seed,
-        images,
-        embed_parameters,
-    } = request.clone();
-    GenerationRequest {
-        model,
-        prompt,
-        negative_prompt: Some(negative_prompt).filter(|text| !text.is_empty()),
-        width: Some(width),
-        height: Some(height),
-        steps: Some(steps),
-        guidance_scale: Some(guidance_scale),
-        sampler: Some(sampler),
-        seed: Some(seed),
-        images: Some(images),
-        embed_parameters: Some(embed_parameters),
-    }
 }
 
 /// Brings rows in line with the objects.
@@ -448,17 +418,7 @@ fn tell_once(failing: &mut bool, what: &str, error: &watcher::Error) {
 
 #[cfg(test)]
 mod tests {
-    use tintype_types::{ModelDefaults, Sampler};
-
     use super::*;
-
-    #[test]
-    fn what_is_priced_is_what_is_asked_of_the_cluster() {
-        let defaults = ModelDefaults { width: 64, height: 64, steps: 20, guidance_scale: 3.0, sampler: Sampler::Euler };
-        let other = ModelDefaults { width: 512, height: 512, steps: 99, guidance_scale: 9.0, sampler: Sampler::Ddim };
-        let resolved = GenerationRequest::new("m", "p").resolve(&defaults, 7);
-        assert_eq!(whole_request(&resolved).resolve(&other, 8), resolved);
-    }
 
     #[test]
     fn only_a_verdict_on_the_object_is_final() {

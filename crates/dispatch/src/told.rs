@@ -9,7 +9,7 @@ use crate::actor::Actor;
 use crate::answer::Refusal;
 use crate::finishes::Key;
 use crate::record::{WriteError, Written};
-use crate::writes::{Done, name, subject};
+use crate::writes::Done;
 
 /// A decision is written, or is not: tells the worker that waits for it, the watchers, and the scheduler if it is not.
 pub(crate) fn written(actor: &mut Actor, done: Done) {
@@ -19,7 +19,7 @@ pub(crate) fn written(actor: &mut Actor, done: Done) {
         Err(WriteError::Refused(_)) => "refused",
         Err(WriteError::Unavailable(_)) => "unavailable",
     };
-    actor.metrics.writes.with_label_values(&[name(&decision), outcome]).observe(took.as_secs_f64());
+    actor.metrics.writes.with_label_values(&[decision.name(), outcome]).observe(took.as_secs_f64());
     log(&decision, &result);
     match result {
         Ok(Written::Assigned(request)) => assigned(actor, decision, *request),
@@ -43,19 +43,19 @@ pub(crate) fn ended(actor: &mut Actor, key: &Key) {
 }
 
 fn log(decision: &Decision, result: &Result<Written, WriteError>) {
-    let (job, attempt) = subject(decision);
+    let (job, attempt) = decision.subject();
     match result {
-        Ok(_) => tracing::debug!(job.id = %job, attempt = attempt.0, decision = name(decision), "decision written"),
+        Ok(_) => tracing::debug!(job.id = %job, attempt = attempt.0, decision = decision.name(), "decision written"),
         Err(error) => {
             let error = error as &dyn std::error::Error;
-            tracing::warn!(job.id = %job, attempt = attempt.0, decision = name(decision), error, "decision not written");
+            tracing::warn!(job.id = %job, attempt = attempt.0, decision = decision.name(), error, "decision not written");
         }
     }
 }
 
 fn assigned(actor: &mut Actor, decision: Decision, request: ResolvedRequest) {
     let Decision::Assign { job, attempt, worker, boot_id, pool: _, lease_end } = decision else {
-        tracing::error!(decision = name(&decision), "the record answered a decision as if it were an assignment");
+        tracing::error!(decision = decision.name(), "the record answered a decision as if it were an assignment");
         return recorded(actor, decision);
     };
     actor.asked.insert(job.clone(), (attempt, request.images));
@@ -92,7 +92,7 @@ fn upload_targets(actor: &Actor, job: &JobId, attempt: Attempt, images: u32) -> 
 }
 
 fn recorded(actor: &mut Actor, decision: Decision) {
-    let (job, attempt) = subject(&decision);
+    let (job, attempt) = decision.subject();
     let key = (job.clone(), attempt);
     if let Some(event) = end_event(&decision) {
         actor.asked.remove(job);
@@ -103,7 +103,7 @@ fn recorded(actor: &mut Actor, decision: Decision) {
 }
 
 fn failed(actor: &mut Actor, decision: Decision, error: &WriteError) {
-    let (job, attempt) = subject(&decision);
+    let (job, attempt) = decision.subject();
     let key = (job.clone(), attempt);
     let (refused, refusal) = match error {
         WriteError::Refused(_) => (true, Refusal::stale()),

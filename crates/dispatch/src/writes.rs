@@ -56,7 +56,7 @@ impl Writes {
 
     /// Queues a decision and starts what can be started.
     pub(crate) fn push(&mut self, decision: Decision) {
-        let job = subject(&decision).0.clone();
+        let job = decision.subject().0.clone();
         let line = self.behind.entry(job.clone()).or_default();
         match (line.back_mut(), &decision) {
             (Some(last @ Decision::Progress { .. }), Decision::Progress { .. }) => *last = decision,
@@ -99,7 +99,7 @@ impl Writes {
             Err(e) => (e.id(), Err(WriteError::Unavailable("the write broke off".to_owned())), Duration::ZERO),
         };
         let decision = self.tasks.remove(&id)?;
-        let (job, _) = subject(&decision);
+        let (job, _) = decision.subject();
         self.busy.remove(job);
         if self.behind.contains_key(job) {
             self.ready.push_back(job.clone());
@@ -140,36 +140,10 @@ async fn write(record: Arc<dyn Record>, decision: Decision) -> Timed {
     (result, started.elapsed())
 }
 
-/// The job and attempt a decision is about.
-pub(crate) fn subject(decision: &Decision) -> (&JobId, Attempt) {
-    match decision {
-        Decision::Assign { job, attempt, .. }
-        | Decision::Progress { job, attempt, .. }
-        | Decision::Requeue { job, attempt, .. }
-        | Decision::Fail { job, attempt, .. }
-        | Decision::Complete { job, attempt, .. }
-        | Decision::Cancel { job, attempt, .. }
-        | Decision::Preempt { job, attempt } => (job, *attempt),
-    }
-}
-
-/// The decision's name, for metrics and logs.
-pub(crate) fn name(decision: &Decision) -> &'static str {
-    match decision {
-        Decision::Assign { .. } => "assign",
-        Decision::Progress { .. } => "progress",
-        Decision::Requeue { .. } => "requeue",
-        Decision::Fail { .. } => "fail",
-        Decision::Complete { .. } => "complete",
-        Decision::Cancel { .. } => "cancel",
-        Decision::Preempt { .. } => "preempt",
-    }
-}
-
 /// The attempt this decision ends, if it ends one.
 pub(crate) fn ends(decision: &Decision) -> Option<(&JobId, Attempt)> {
     match decision {
-        Decision::Requeue { .. } | Decision::Fail { .. } | Decision::Complete { .. } => Some(subject(decision)),
+        Decision::Requeue { .. } | Decision::Fail { .. } | Decision::Complete { .. } => Some(decision.subject()),
         Decision::Assign { .. } | Decision::Progress { .. } | Decision::Cancel { .. } | Decision::Preempt { .. } => {
             None
         }

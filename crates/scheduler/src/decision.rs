@@ -88,3 +88,31 @@ pub enum Decision {
         attempt: Attempt,
     },
 }
+
+impl Decision {
+    /// The decision's word in logs and metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Assign { .. } => "assign",
+            Self::Progress { .. } => "progress",
+            Self::Requeue { .. } => "requeue",
+            Self::Fail { .. } => "fail",
+            Self::Complete { .. } => "complete",
+            Self::Cancel { .. } => "cancel",
+            Self::Preempt { .. } => "preempt",
+        }
+    }
+
+    /// The job and attempt it is about.
+    pub fn subject(&self) -> (&JobId, Attempt) {
+        match self {
+            Self::Assign { job, attempt, .. }
+            | Self::Progress { job, attempt, .. }
+            | Self::Requeue { job, attempt, .. }
+            | Self::Fail { job, attempt, .. }
+            | Self::Complete { job, attempt, .. }
+            | Self::Cancel { job, attempt, .. }
+            | Self::Preempt { job, attempt } => (job, *attempt),
+        }
+    }
+}

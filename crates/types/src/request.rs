@@ -159,6 +159,38 @@ pub struct ResolvedRequest {
     pub embed_parameters: bool,
 }
 
+impl From<ResolvedRequest> for GenerationRequest {
+    /// The same request with every field said, so that what was priced or assigned is what is made and checked.
+    fn from(resolved: ResolvedRequest) -> Self {
+        let ResolvedRequest {
+            model,
+            prompt,
+            negative_prompt,
+            width,
+            height,
+            steps,
+            guidance_scale,
+            sampler,
+            seed,
+            images,
+            embed_parameters,
+        } = resolved;
+        Self {
+            model,
+            prompt,
+            negative_prompt: Some(negative_prompt).filter(|text| !text.is_empty()),
+            width: Some(width),
+            height: Some(height),
+            steps: Some(steps),
+            guidance_scale: Some(guidance_scale),
+            sampler: Some(sampler),
+            seed: Some(seed),
+            images: Some(images),
+            embed_parameters: Some(embed_parameters),
+        }
+    }
+}
+
 /// Why a request is refused before anything is spent on it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -276,6 +308,18 @@ mod tests {
         let resolved = request.resolve(&defaults(), 7);
         assert_eq!((resolved.width, resolved.steps, resolved.seed, resolved.images), (64, 20, 7, 1));
         assert!(resolved.embed_parameters);
+    }
+
+    #[test]
+    fn a_resolved_request_said_in_full_resolves_to_itself() {
+        let mut request = GenerationRequest::new("tintype/shapes", "a red circle");
+        for negative in [None, Some("blurry".to_owned())] {
+            request.negative_prompt = negative;
+            let resolved = request.resolve(&defaults(), 7);
+            let other =
+                ModelDefaults { width: 512, height: 512, steps: 50, guidance_scale: 9.0, sampler: Sampler::Ddim };
+            assert_eq!(GenerationRequest::from(resolved.clone()).resolve(&other, 8), resolved);
+        }
     }
 
     #[test]
