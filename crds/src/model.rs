@@ -3,7 +3,7 @@
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tintype_types::{ModelDefaults, ModelFamily};
+use tintype_types::{ModelDefaults, ModelFamily, ModelKind};
 
 /// A model. Workers find its files by the same name in their model folder.
 #[expect(clippy::duplicated_attributes, reason = "each printer column names the same parts")]
@@ -53,19 +53,6 @@ pub struct DiffusionModelSpec {
     #[serde(default)]
     #[schemars(range(min = 0, max = 9_007_199_254_740_991_u64))]
     pub vram_bytes: u64,
-}
-
-/// What the files of a model are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum ModelKind {
-    /// A whole pipeline: text encoder, denoiser, VAE.
-    #[default]
-    Checkpoint,
-    /// A low-rank change to a checkpoint of its family.
-    Lora,
-    /// A conditioning network beside a checkpoint of its family.
-    Controlnet,
 }
 
 impl DiffusionModel {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use tintype_types::{ModelCard, ModelDefaults, ModelFamily, Sampler};
+use tintype_types::{ModelCard, ModelDefaults, ModelFamily, ModelKind, Sampler};
 
 /// How deep under a models directory a folder may lie: `owner/name` and one more.
 const DEPTH_MAX: usize = 3;
@@ -80,6 +80,7 @@ fn read_folder(root: &Path, folder: &Path) -> Result<ModelCard, String> {
     } else {
         ModelCard {
             name: name_of(root, folder),
+            kind: ModelKind::Checkpoint,
             family,
             defaults,
             licence: String::new(),

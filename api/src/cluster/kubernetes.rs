@@ -401,6 +401,7 @@ fn card(model: &DiffusionModel) -> ModelCard {
     let spec = &model.spec;
     ModelCard {
         name: model.request_name().to_owned(),
+        kind: spec.kind,
         family: spec.family,
         defaults: spec.defaults,
         licence: spec.licence.clone(),

@@ -1,5 +1,7 @@
 //! Write first, tell second: what happens once the record has answered.
 
+use std::collections::BTreeMap;
+
 use tintype_scheduler::{Decision, Observation};
 use tintype_store::{StoreError, image_key};
 use tintype_types::worker::{Assignment, ClaimAnswer, UploadTarget};
@@ -62,19 +64,20 @@ fn assigned(actor: &mut Actor, decision: Decision, request: ResolvedRequest) {
     let steps = request.steps.saturating_mul(request.images);
     let event = JobEvent { steps, ..bare_event(job.clone(), JobState::Assigned, attempt) };
     actor.events.publish(event);
-    let outputs = upload_targets(actor, &job, attempt, request.images);
+    let places = upload_targets(actor, &job, attempt, request.images)
+        .and_then(|outputs| Ok((outputs, input_urls(actor, &request)?)));
     let Some(parked) = actor.claims.take(&worker, &boot_id) else { return };
-    let outputs = match outputs {
-        Ok(outputs) => outputs,
+    let (outputs, inputs) = match places {
+        Ok(places) => places,
         Err(error) => {
             let error = &error as &dyn std::error::Error;
-            tracing::error!(job.id = %job, error, "no upload URLs for this job; its lease will run out");
+            tracing::error!(job.id = %job, error, "no signed URLs for this job; its lease will run out");
             let _ = parked.reply.send(Ok(ClaimAnswer::default()));
             return;
         }
     };
     let lease_ms = u64::try_from(actor.lease.as_millis()).unwrap_or(u64::MAX);
-    let assignment = Assignment { job, attempt, request, lease_end, lease_ms, outputs };
+    let assignment = Assignment { job, attempt, request, lease_end, lease_ms, outputs, inputs };
     let answer = ClaimAnswer { assignment: Some(assignment), ..ClaimAnswer::default() };
     // If the caller is gone, its next claim is answered with the same assignment.
     let heard = parked.reply.send(Ok(answer)).is_ok();
@@ -89,6 +92,13 @@ fn upload_targets(actor: &Actor, job: &JobId, attempt: Attempt, images: u32) -> 
         Ok(UploadTarget { key, put_url })
     };
     (0..images).map(target).collect()
+}
+
+/// Where the pictures the request names are read, by their keys.
+fn input_urls(actor: &Actor, request: &ResolvedRequest) -> Result<BTreeMap<String, String>, StoreError> {
+    let now = actor.clock.signing_now();
+    let signed = |key: &str| Ok((key.to_owned(), actor.store.sign_get(key, now, actor.output_ttl)?));
+    request.input_keys().map(signed).collect()
 }
 
 fn recorded(actor: &mut Actor, decision: Decision) {

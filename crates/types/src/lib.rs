@@ -4,6 +4,7 @@
 
 pub mod error;
 pub mod id;
+pub mod inputs;
 pub mod job;
 pub mod limits;
 pub mod model;
@@ -14,8 +15,9 @@ pub mod worker;
 
 pub use error::{ErrorBody, ErrorCode, ErrorDetail};
 pub use id::{Attempt, BootId, JobId, PoolName, QueueKey, WorkerId};
+pub use inputs::{ControlUse, Hires, ImageFormat, InitImage, LoraUse, NoiseSource};
 pub use job::{FailureReason, JobState, Output};
-pub use model::{ModelCard, ModelDefaults, ModelFamily};
+pub use model::{ModelCard, ModelDefaults, ModelFamily, ModelKind};
 pub use progress::JobEvent;
 pub use request::{GenerationRequest, RequestError, ResolvedRequest, Sampler};
 pub use time::Timestamp;

@@ -26,3 +26,17 @@ pub const PRIORITY_MIN: i32 = -1_000;
 pub const CLAIM_WAIT_MS_MAX: u64 = 55_000;
 /// Largest picture a worker may upload, in bytes.
 pub const IMAGE_BYTES_MAX: u64 = 64 << 20;
+/// Most LoRAs in one request: each adds its own products to every layer it changes.
+pub const LORAS_MAX: u32 = 8;
+/// Most ControlNets in one request: each is half a denoiser more at every step.
+pub const CONTROLS_MAX: u32 = 4;
+/// Furthest weight of a LoRA or ControlNet from 0; beyond it pictures only break.
+pub const ADAPTER_WEIGHT_MAX: f64 = 4.0;
+/// Most layers left off the end of a text encoder.
+pub const CLIP_SKIP_MAX: u32 = 8;
+/// Longest store key of an input picture, in bytes.
+pub const IMAGE_KEY_BYTES_MAX: u32 = 512;
+/// Largest input picture a user may upload, in bytes.
+pub const INPUT_BYTES_MAX: u64 = 16 << 20;
+/// Most pixels of an input picture. It is scaled to the result's size, which has at most a quarter of these.
+pub const INPUT_PIXELS_MAX: u64 = 4_096 * 4_096;

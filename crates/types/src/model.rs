@@ -5,6 +5,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::request::Sampler;
 
+/// What the files of a model are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ModelKind {
+    /// A whole pipeline: text encoder, denoiser, VAE.
+    #[default]
+    Checkpoint,
+    /// A low-rank change to a checkpoint of its family.
+    Lora,
+    /// A conditioning network beside a checkpoint of its family.
+    Controlnet,
+}
+
 /// The architecture a checkpoint belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -43,9 +56,12 @@ pub struct ModelDefaults {
 pub struct ModelCard {
     /// The name requests use, such as `tintype/shapes`.
     pub name: String,
-    /// Architecture.
+    /// What the files are. Requests name a checkpoint as their model, the others beside it.
+    #[serde(default)]
+    pub kind: ModelKind,
+    /// Architecture. A LoRA or ControlNet goes with checkpoints of its own family only.
     pub family: ModelFamily,
-    /// What a request gets when it does not say.
+    /// What a request gets when it does not say. Means nothing for a LoRA or ControlNet.
     pub defaults: ModelDefaults,
     /// SPDX licence of the weights, or the name of their own licence.
     #[serde(default)]

@@ -4,6 +4,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::inputs::{self, ControlUse, Hires, ImageFormat, InitImage, LoraUse, NoiseSource};
 use crate::limits::{
     GUIDANCE_MAX, IMAGES_MAX, PROMPT_CHARS_MAX, SEED_MAX, SIDE_PX_MAX, SIDE_PX_MIN, SIDE_PX_MULTIPLE, STEPS_MAX,
 };
@@ -129,6 +130,36 @@ pub struct GenerationRequest {
     /// Whether the file carries the prompt and settings (A1111's `parameters` text). On unless switched off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub embed_parameters: Option<bool>,
+    /// LoRAs that change the model for this request alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub loras: Vec<LoraUse>,
+    /// ControlNets and the pictures they follow.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 4))]
+    pub controls: Vec<ControlUse>,
+    /// A picture to start from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<InitImage>,
+    /// A second pass at a larger size.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hires: Option<Hires>,
+    /// Layers left off the end of the text encoders, as diffusers counts them: 0, the default, leaves off none. (A1111
+    /// counts one more.)
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 8))]
+    pub clip_skip: Option<u32>,
+    /// How far guidance is kept from over-exposing (Lin et al., 2023): 0, the default, not at all; 0.7 is usual for models
+    /// that predict v.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub guidance_rescale: Option<f64>,
+    /// Which generator makes the noise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub noise: Option<NoiseSource>,
+    /// How pictures are written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<ImageFormat>,
 }
 
 /// A request with nothing left to choose.
@@ -157,6 +188,42 @@ pub struct ResolvedRequest {
     pub images: u32,
     /// Whether the file carries the prompt and settings.
     pub embed_parameters: bool,
+    /// See [`GenerationRequest::loras`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub loras: Vec<LoraUse>,
+    /// See [`GenerationRequest::controls`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub controls: Vec<ControlUse>,
+    /// See [`GenerationRequest::init`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<InitImage>,
+    /// See [`GenerationRequest::hires`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hires: Option<Hires>,
+    /// See [`GenerationRequest::clip_skip`].
+    #[serde(default)]
+    pub clip_skip: u32,
+    /// See [`GenerationRequest::guidance_rescale`].
+    #[serde(default)]
+    pub guidance_rescale: f64,
+    /// See [`GenerationRequest::noise`].
+    #[serde(default)]
+    pub noise: NoiseSource,
+    /// See [`GenerationRequest::format`].
+    #[serde(default)]
+    pub format: ImageFormat,
+}
+
+impl ResolvedRequest {
+    /// Width and height of the finished pictures, in pixels.
+    pub fn final_size(&self) -> (u32, u32) {
+        self.hires.map_or((self.width, self.height), |hires| (hires.width, hires.height))
+    }
+
+    /// Store keys of the pictures it reads.
+    pub fn input_keys(&self) -> impl Iterator<Item = &str> {
+        inputs::input_keys(self.init.as_ref(), &self.controls)
+    }
 }
 
 impl From<ResolvedRequest> for GenerationRequest {
@@ -174,6 +241,14 @@ impl From<ResolvedRequest> for GenerationRequest {
             seed,
             images,
             embed_parameters,
+            loras,
+            controls,
+            init,
+            hires,
+            clip_skip,
+            guidance_rescale,
+            noise,
+            format,
         } = resolved;
         Self {
             model,
@@ -187,6 +262,14 @@ impl From<ResolvedRequest> for GenerationRequest {
             seed: Some(seed),
             images: Some(images),
             embed_parameters: Some(embed_parameters),
+            loras,
+            controls,
+            init,
+            hires,
+            clip_skip: Some(clip_skip),
+            guidance_rescale: Some(guidance_rescale),
+            noise: Some(noise),
+            format: Some(format),
         }
     }
 }
@@ -216,6 +299,14 @@ impl GenerationRequest {
             seed: None,
             images: None,
             embed_parameters: None,
+            loras: Vec::new(),
+            controls: Vec::new(),
+            init: None,
+            hires: None,
+            clip_skip: None,
+            guidance_rescale: None,
+            noise: None,
+            format: None,
         }
     }
 
@@ -238,12 +329,17 @@ impl GenerationRequest {
         check_range("steps", self.steps.map(u64::from), 1, u64::from(STEPS_MAX))?;
         check_range("images", self.images.map(u64::from), 1, u64::from(IMAGES_MAX))?;
         check_range("seed", self.seed, 0, SEED_MAX)?;
-        match self.guidance_scale {
-            Some(scale) if !(0.0..=GUIDANCE_MAX).contains(&scale) => {
-                refuse("guidanceScale", format!("the guidance scale must lie between 0 and {GUIDANCE_MAX}"))
-            }
-            Some(_) | None => Ok(()),
+        if self.guidance_scale.is_some_and(|scale| !(0.0..=GUIDANCE_MAX).contains(&scale)) {
+            return refuse("guidanceScale", format!("the guidance scale must lie between 0 and {GUIDANCE_MAX}"));
         }
+        if self.guidance_rescale.is_some_and(|rescale| !(0.0..=1.0).contains(&rescale)) {
+            return refuse("guidanceRescale", "the guidance rescale must lie between 0 and 1".to_owned());
+        }
+        inputs::check_clip_skip(self.clip_skip)?;
+        inputs::check_loras(&self.loras)?;
+        inputs::check_controls(&self.controls)?;
+        self.init.iter().try_for_each(inputs::check_init)?;
+        self.hires.iter().try_for_each(inputs::check_hires)
     }
 
     /// Fills the gaps from the model's defaults; `seed` is used when the request names none.
@@ -260,11 +356,19 @@ impl GenerationRequest {
             seed: self.seed.unwrap_or(seed) & SEED_MAX,
             images: self.images.unwrap_or(1),
             embed_parameters: self.embed_parameters.unwrap_or(true),
+            loras: self.loras.clone(),
+            controls: self.controls.clone(),
+            init: self.init.clone(),
+            hires: self.hires,
+            clip_skip: self.clip_skip.unwrap_or(0),
+            guidance_rescale: self.guidance_rescale.unwrap_or(0.0),
+            noise: self.noise.unwrap_or_default(),
+            format: self.format.unwrap_or_default(),
         }
     }
 }
 
-fn refuse(param: &'static str, message: String) -> Result<(), RequestError> {
+pub(crate) fn refuse(param: &'static str, message: String) -> Result<(), RequestError> {
     Err(RequestError { param, message })
 }
 
@@ -275,7 +379,7 @@ fn check_prompt(param: &'static str, chars: usize) -> Result<(), RequestError> {
     Ok(())
 }
 
-fn check_side(param: &'static str, side: Option<u32>) -> Result<(), RequestError> {
+pub(crate) fn check_side(param: &'static str, side: Option<u32>) -> Result<(), RequestError> {
     let Some(side) = side else { return Ok(()) };
     if !(SIDE_PX_MIN..=SIDE_PX_MAX).contains(&side) || !side.is_multiple_of(SIDE_PX_MULTIPLE) {
         return refuse(
@@ -288,7 +392,7 @@ fn check_side(param: &'static str, side: Option<u32>) -> Result<(), RequestError
     Ok(())
 }
 
-fn check_range(param: &'static str, value: Option<u64>, min: u64, max: u64) -> Result<(), RequestError> {
+pub(crate) fn check_range(param: &'static str, value: Option<u64>, min: u64, max: u64) -> Result<(), RequestError> {
     match value {
         Some(value) if !(min..=max).contains(&value) => {
             refuse(param, format!("{value} is out of bounds: take {min} to {max}"))
@@ -325,7 +429,7 @@ mod tests {
     #[test]
     fn each_field_out_of_bounds_is_named() {
         type Spoil = fn(&mut GenerationRequest);
-        let cases: [(&str, Spoil); 9] = [
+        let cases: [(&str, Spoil); 19] = [
             ("prompt", |r| r.prompt = "  ".to_owned()),
             ("prompt", |r| r.prompt = "é".repeat(4_001)),
             ("negativePrompt", |r| r.negative_prompt = Some("x".repeat(4_001))),
@@ -335,12 +439,39 @@ mod tests {
             ("images", |r| r.images = Some(11)),
             ("guidanceScale", |r| r.guidance_scale = Some(f64::NAN)),
             ("seed", |r| r.seed = Some(SEED_MAX + 1)),
+            ("guidanceRescale", |r| r.guidance_rescale = Some(1.5)),
+            ("clipSkip", |r| r.clip_skip = Some(9)),
+            ("loras", |r| r.loras = vec![LoraUse { name: String::new(), weight: 1.0 }]),
+            ("loras", |r| r.loras = vec![LoraUse { name: "l".to_owned(), weight: f64::INFINITY }]),
+            ("loras", |r| r.loras = vec![LoraUse { name: "l".to_owned(), weight: 1.0 }; 9]),
+            ("controls", |r| r.controls = vec![control("jobs/a/1/0.png", 0.0, 1.0)]),
+            ("controls", |r| r.controls = vec![control("inputs/a", 0.8, 0.2)]),
+            ("init", |r| r.init = Some(InitImage { image: "inputs/a b".to_owned(), strength: 0.5, mask: None })),
+            ("init", |r| r.init = Some(InitImage { image: "inputs/a".to_owned(), strength: 1.1, mask: None })),
+            ("hires", |r| r.hires = Some(Hires { width: 96, height: 64, strength: 0.5 })),
         ];
         for (param, spoil) in cases {
             let mut request = GenerationRequest::new("tintype/shapes", "a red circle");
             spoil(&mut request);
             assert_eq!(request.validate().unwrap_err().param, param);
         }
+    }
+
+    #[test]
+    fn what_a_request_names_beside_its_words_has_defaults_and_survives_resolving() {
+        let json = r#"{"model":"m","prompt":"p","loras":[{"name":"l"}],"controls":[{"name":"c","image":"inputs/h"}],
+            "init":{"image":"inputs/i","mask":"inputs/m"},"hires":{"width":128,"height":64},"clipSkip":1,"noise":"nv",
+            "format":"webp","guidanceRescale":0.7}"#;
+        let request: GenerationRequest = serde_json::from_str(json).unwrap();
+        request.validate().unwrap();
+        assert_eq!((request.loras[0].weight, request.controls[0].end), (1.0, 1.0));
+        let resolved = request.resolve(&defaults(), 7);
+        assert_eq!(resolved.input_keys().collect::<Vec<_>>(), ["inputs/i", "inputs/m", "inputs/h"]);
+        assert_eq!(
+            (resolved.final_size(), resolved.noise, resolved.format),
+            ((128, 64), NoiseSource::Nv, ImageFormat::Webp)
+        );
+        assert_eq!(GenerationRequest::from(resolved.clone()).resolve(&defaults(), 8), resolved);
     }
 
     #[test]
@@ -354,6 +485,10 @@ mod tests {
         for sampler in Sampler::ALL {
             assert_eq!(serde_json::to_value(sampler).unwrap(), sampler.as_str());
         }
+    }
+
+    fn control(image: &str, start: f64, end: f64) -> ControlUse {
+        ControlUse { name: "c".to_owned(), image: image.to_owned(), weight: 1.0, start, end }
     }
 
     fn defaults() -> ModelDefaults {

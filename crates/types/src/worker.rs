@@ -85,6 +85,9 @@ pub struct Assignment {
     pub lease_ms: u64,
     /// Where to put each picture: one signed PUT for each, in order.
     pub outputs: Vec<UploadTarget>,
+    /// Where to read the pictures the request names: store key to signed GET.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub inputs: BTreeMap<String, String>,
 }
 
 /// Where one picture goes.

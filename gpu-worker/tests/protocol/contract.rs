@@ -295,6 +295,7 @@ pub(crate) fn assignment(job: &str, images: u32) -> Assignment {
         lease_end: Timestamp(0),
         lease_ms: LEASE_MS,
         outputs: (0..images).map(target).collect(),
+        inputs: BTreeMap::new(),
     }
 }
 
