@@ -23,8 +23,10 @@ const CLAIM_GRACE: Duration = Duration::from_secs(10);
 const FINISH_TIME_MAX: Duration = Duration::from_secs(30);
 /// How long one upload may take: the store's own limit.
 const PUT_TIME_MAX: Duration = Duration::from_mins(5);
-/// How often an upload is tried.
-const PUT_TRIES_MAX: u32 = 5;
+/// How long one download may take.
+const GET_TIME_MAX: Duration = Duration::from_mins(1);
+/// How often an upload or a download is tried.
+const STORE_TRIES_MAX: u32 = 5;
 /// Longest answer of the dispatcher that is read, in bytes.
 const ANSWER_BYTES_MAX: usize = 4 << 20;
 /// Longest token read, in bytes; a projected service-account token has about one KiB.
@@ -46,6 +48,9 @@ pub(crate) enum CallError {
     /// The other side was not reached, or broke off.
     #[error("was not reached: {0}")]
     Transport(String),
+    /// The other side sent more than is read.
+    #[error("sent more than {bytes_max} bytes")]
+    TooLong { bytes_max: usize },
     /// The token file cannot be used.
     #[error("cannot be called: the token file {} {what}", file.display())]
     Token { file: PathBuf, what: String },
@@ -55,7 +60,7 @@ impl CallError {
     /// Whether the same call may well work a little later.
     fn passes(&self) -> bool {
         match self {
-            Self::Stale => false,
+            Self::Stale | Self::TooLong { .. } => false,
             Self::Refused { status, .. } => {
                 status.is_server_error()
                     || matches!(
@@ -67,10 +72,16 @@ impl CallError {
         }
     }
 
+    /// Whether there is nothing to be had there, now or later.
+    pub(crate) fn is_for_good(&self) -> bool {
+        !self.passes()
+    }
+
     fn outcome(&self) -> &'static str {
         match self {
             Self::Stale => "stale",
             Self::Refused { .. } => "refused",
+            Self::TooLong { .. } => "too_long",
             Self::Transport(_) => "unreachable",
             Self::Token { .. } => "no_token",
         }
@@ -172,12 +183,35 @@ impl Client {
                 .inc();
             match answer {
                 Ok(_) => return Ok(()),
-                Err(error) if error.passes() && tries < PUT_TRIES_MAX => {
+                Err(error) if error.passes() && tries < STORE_TRIES_MAX => {
                     tracing::debug!(%error, tries, "an upload did not work and is tried again");
                     tries += 1;
                     tokio::time::sleep(backoff.pause()).await;
                 }
                 Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Fetches an object from its signed URL, which may be relative to the dispatcher's.
+    pub(crate) async fn get(&self, url: &str, bytes_max: u64) -> Result<Bytes, CallError> {
+        let url = self.dispatch.join(url).map_err(|_| CallError::Transport("the download URL is none".to_owned()))?;
+        let mut backoff = Backoff::new();
+        let mut tries = 1;
+        loop {
+            let answer = match check(self.http.get(url.clone()).timeout(GET_TIME_MAX).send().await).await {
+                Ok(response) => read_bytes(response, usize::try_from(bytes_max).unwrap_or(usize::MAX)).await,
+                Err(error) => Err(error),
+            };
+            let outcome = answer.as_ref().map_or_else(CallError::outcome, |_| "ok");
+            self.metrics.calls.with_label_values(&["get", outcome]).inc();
+            match answer {
+                Err(error) if error.passes() && tries < STORE_TRIES_MAX => {
+                    tracing::debug!(%error, tries, "a download did not work and is tried again");
+                    tries += 1;
+                    tokio::time::sleep(backoff.pause()).await;
+                }
+                answer => return answer.map(Bytes::from),
             }
         }
     }
@@ -236,16 +270,21 @@ async fn check(sent: reqwest::Result<Response>) -> Result<Response, CallError> {
     Err(CallError::Refused { status, message })
 }
 
-async fn read_json<T: serde::de::DeserializeOwned>(mut response: Response) -> Result<T, CallError> {
+async fn read_json<T: serde::de::DeserializeOwned>(response: Response) -> Result<T, CallError> {
+    let bytes = read_bytes(response, ANSWER_BYTES_MAX).await?;
+    let text = if bytes.is_empty() { b"null".as_slice() } else { &bytes };
+    serde_json::from_slice(text).map_err(|error| CallError::Transport(format!("the answer makes no sense: {error}")))
+}
+
+async fn read_bytes(mut response: Response, bytes_max: usize) -> Result<Vec<u8>, CallError> {
     let mut bytes = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| CallError::Transport(chain(&error.without_url())))? {
-        if bytes.len() + chunk.len() > ANSWER_BYTES_MAX {
-            return Err(CallError::Transport("the answer is too long".to_owned()));
+        if bytes.len() + chunk.len() > bytes_max {
+            return Err(CallError::TooLong { bytes_max });
         }
         bytes.extend_from_slice(&chunk);
     }
-    let text = if bytes.is_empty() { b"null".as_slice() } else { &bytes };
-    serde_json::from_slice(text).map_err(|error| CallError::Transport(format!("the answer makes no sense: {error}")))
+    Ok(bytes)
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

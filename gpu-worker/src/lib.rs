@@ -2,7 +2,7 @@
 //!
 //! It must not know a cluster, a database, users or money. All it is given is in the assignment.
 //!
-//! `run` is the program; `pipeline` the seam to whatever draws; the rest, from the outside in: `models` (networks),
+//! `run` is the program; `engine` steps the pictures; `pipeline` is the seam to whatever draws; the rest, from the outside in: `models` (networks),
 //! `samplers`, `rng`, `prompt`, `weights`, `kernels`, `output`, and `probe` for the hardware.
 //!
 //! A build with the feature `cuda` draws on the first CUDA device by the same code. It is written to be generic over
@@ -13,6 +13,7 @@ mod attempt;
 pub mod cache;
 pub mod catalogue;
 mod client;
+pub mod engine;
 pub mod kernels;
 mod listen;
 mod log;

@@ -1,7 +1,6 @@
 //! The worker's life: start, claim, run what was claimed, and again, until told to stop.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -13,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::args::{Args, Config};
 use crate::client::{Backoff, Client};
+use crate::engine::{CrewOptions, Engine, Models};
 use crate::listen::{self, Readiness};
 use crate::log;
 use crate::metrics::Metrics;
@@ -35,7 +35,7 @@ pub(crate) struct Worker {
     pub(crate) probe: Box<dyn GpuProbe>,
     /// What the probe says of the GPUs' health; its sender is gone where there is nothing to say.
     pub(crate) health: watch::Receiver<Health>,
-    pub(crate) pipeline: Arc<Mutex<Box<dyn Pipeline>>>,
+    pub(crate) engine: Engine,
     pool: PoolName,
     ready: Readiness,
     /// Whether the log has said that there is no model; it is said once.
@@ -55,7 +55,7 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<()> {
     let limits =
         ResidentLimits { count: args.resident_models_max, bytes: args.resident_bytes_max.unwrap_or(memory / 4 * 3) };
     let pipeline = CandlePipeline::new(args.models_dir.clone(), limits).context("cannot start the pipeline")?;
-    run_with(args, Box::new(pipeline), probe, shutdown).await
+    run_with(args, pipeline, probe, shutdown).await
 }
 
 /// As [`run`], with another pipeline or probe.
@@ -64,7 +64,7 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<()> {
 /// See [`run`].
 pub async fn run_with(
     args: Args,
-    pipeline: Box<dyn Pipeline>,
+    pipeline: impl Pipeline,
     probe: Box<dyn GpuProbe>,
     shutdown: CancellationToken,
 ) -> Result<()> {
@@ -74,6 +74,10 @@ pub async fn run_with(
     let metrics = Metrics::new().context("cannot set up metrics")?;
     let client =
         Client::new(config.dispatch, config.token_file, metrics.clone()).context("cannot set up the HTTP client")?;
+    let steps = metrics.steps.clone();
+    let options =
+        CrewOptions { on_step: Box::new(move |took| steps.observe(took.as_secs_f64())), ..CrewOptions::default() };
+    let engine = Engine::start(pipeline, options).context("cannot start the engine's thread")?;
     let ready = Readiness::default();
     let listening = match config.listen {
         Some(address) => Some(listen::serve(address, metrics.clone(), ready.clone(), shutdown.child_token()).await?),
@@ -86,7 +90,7 @@ pub async fn run_with(
         metrics,
         health: probe.health(),
         probe,
-        pipeline: Arc::new(Mutex::new(pipeline)),
+        engine,
         pool: config.pool,
         ready,
         told_of_no_model: AtomicBool::new(false),
@@ -164,7 +168,8 @@ impl Worker {
 
     /// Asks once for work, and pauses where that is right.
     async fn claim(&self, backoff: &mut Backoff) -> Result<Option<Assignment>> {
-        let (resident_models, loadable_models) = self.models().await?;
+        let models = self.engine.models().await.context("looking for models")?;
+        let Models { resident: resident_models, loadable: loadable_models } = models;
         self.ready.models(!loadable_models.is_empty());
         // An empty list would mean "any model" to the dispatcher.
         if loadable_models.is_empty() {
@@ -203,15 +208,5 @@ impl Worker {
                 Ok(None)
             }
         }
-    }
-
-    /// Resident and loadable models. The directories are looked at on a thread: they may lie on a slow disk.
-    async fn models(&self) -> Result<(Vec<String>, Vec<String>)> {
-        let pipeline = Arc::clone(&self.pipeline);
-        let looked = tokio::task::spawn_blocking(move || {
-            let mut pipeline = pipeline.lock().unwrap_or_else(PoisonError::into_inner);
-            (pipeline.resident(), pipeline.loadable())
-        });
-        looked.await.context("looking for models broke")
     }
 }

@@ -49,7 +49,8 @@ fn an_sdxl_unet_answers_as_diffusers_does() {
     let rows: Vec<Vec<f32>> = case.tensor("sizes", &[2, 6]).to_vec2().unwrap();
     let sizes: Vec<[f32; SIZES]> = rows.into_iter().map(|row| row.try_into().unwrap()).collect();
     let timesteps: Vec<f32> = case.tensor("t", &[2]).to_vec1().unwrap();
-    let conditions = Conditions { context: &context, added: Some(Added { pooled: &pooled, sizes: &sizes }) };
+    let conditions =
+        Conditions { contexts: std::slice::from_ref(&context), added: Some(Added { pooled: &pooled, sizes: &sizes }) };
     let answer = unet.forward(&x, &timesteps, conditions).unwrap();
     close("unet_sdxl", &answer, &case.tensor("y", &[2, 4, 8, 16]), FORWARD);
     assert!(unet.forward(&x, &timesteps, &context).is_err(), "without sizes and pooled prompt it cannot answer");

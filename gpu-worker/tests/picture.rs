@@ -3,12 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
-use candle_core::Device;
-use tintype_types::{FailureReason, GenerationRequest, ModelDefaults, ModelFamily, ResolvedRequest, Sampler};
+use tintype_types::{FailureReason, GenerationRequest, ModelDefaults, ResolvedRequest, Sampler};
 use tintype_worker::output::{RgbImage, encode_png};
-use tintype_worker::pipeline::{
-    CandlePipeline, DrawOptions, Flow, LoadedModel, Pipeline, PipelineError, ResidentLimits,
-};
+use tintype_worker::pipeline::{CandlePipeline, Flow, Pipeline, PipelineError, ResidentLimits};
 use tintype_worker::testing::shapes::{Expected, check, decode_png};
 
 const MODEL: &str = "tintype/shapes";
@@ -51,14 +48,12 @@ fn the_sdxl_model_follows_prompts_as_well() {
 
 #[test]
 fn weights_breaks_long_prompts_and_clip_skip_reach_the_picture() {
-    let shapes = LoadedModel::read(&models().join("shapes"), ModelFamily::Sd15, &Device::Cpu).unwrap();
-    let large = LoadedModel::read(&models().join("shapes-xl"), ModelFamily::Sdxl, &Device::Cpu).unwrap();
-    let picture = |model: &LoadedModel, prompt: &str, clip_skip| {
-        let request = ResolvedRequest { steps: 4, ..request(prompt) };
-        let drawn = model.generate_with(&request, 5, DrawOptions { clip_skip }, &mut |_, _| Flow::Continue);
-        drawn.unwrap().pixels
+    let mut pipeline = CandlePipeline::new(vec![models()], ResidentLimits { count: 2, bytes: 0 }).unwrap();
+    let mut picture = |model: &str, prompt: &str, clip_skip| {
+        let request = ResolvedRequest { model: model.to_owned(), steps: 4, clip_skip, ..request(prompt) };
+        draw(&mut pipeline, &request).pixels
     };
-    for model in [&shapes, &large] {
+    for model in [MODEL, MODEL_XL] {
         let plain = picture(model, "a red circle on a blue background", 0);
         // A weight of one changes nothing, to the bit; nor does asking again, which finds the vectors made before.
         assert_eq!(picture(model, "a (red:1.0) circle on a blue background", 0), plain);

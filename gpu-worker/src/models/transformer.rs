@@ -59,8 +59,8 @@ impl Transformer {
         Ok(Self { norm: GroupNorm::read(&w.at("norm"), shape.groups, channels, GROUP_NORM_EPS)?, ends, blocks })
     }
 
-    /// `context` is the prompt: (batch, tokens, context channels).
-    pub(crate) fn forward(&self, x: &Tensor, context: &Tensor) -> Result<Tensor> {
+    /// `contexts` are the prompts, as in [`Conditions`](super::unet::Conditions).
+    pub(crate) fn forward(&self, x: &Tensor, contexts: &[Tensor]) -> Result<Tensor> {
         let (batch, channels, height, width) = x.dims4()?;
         let normed = self.norm.forward(x)?;
         let mut tokens = match &self.ends {
@@ -68,7 +68,7 @@ impl Transformer {
             Ends::Linear { proj_in, .. } => proj_in.forward(&to_tokens(&normed)?)?,
         };
         for block in &self.blocks {
-            tokens = block.forward(&tokens, context)?;
+            tokens = block.forward(&tokens, contexts)?;
         }
         let to_map = |tokens: &Tensor| tokens.transpose(1, 2)?.reshape((batch, channels, height, width));
         let out = match &self.ends {
@@ -109,14 +109,29 @@ impl Block {
         })
     }
 
-    fn forward(&self, x: &Tensor, context: &Tensor) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor, contexts: &[Tensor]) -> Result<Tensor> {
         let normed = self.norm1.forward(x)?;
         let x = (self.attn1.forward(&normed, &normed, None)? + x)?;
-        let x = (self.attn2.forward(&self.norm2.forward(&x)?, context, None)? + x)?;
+        let x = (self.attend_to(&self.norm2.forward(&x)?, contexts)? + x)?;
         let halves = self.gate.forward(&self.norm3.forward(&x)?)?.chunk(2, D::Minus1)?;
         // GEGLU with the exact gelu: the tanh form is 1e-4 away from diffusers after one forward pass.
         let gated = (&halves[0] * halves[1].contiguous()?.gelu_erf()?)?;
         self.out.forward(&gated)? + x
+    }
+
+    /// Attention to the prompts, a call for each stretch of samples whose prompts are equally long.
+    fn attend_to(&self, x: &Tensor, contexts: &[Tensor]) -> Result<Tensor> {
+        if let [all] = contexts {
+            return self.attn2.forward(x, all, None);
+        }
+        let mut first = 0;
+        let mut parts = Vec::with_capacity(contexts.len());
+        for context in contexts {
+            let samples = context.dim(0)?;
+            parts.push(self.attn2.forward(&x.narrow(0, first, samples)?, context, None)?);
+            first += samples;
+        }
+        Tensor::cat(&parts, 0)
     }
 }
 

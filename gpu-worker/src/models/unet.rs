@@ -14,8 +14,9 @@ const PERIOD_MAX: f32 = 10_000.0;
 /// What steers the denoiser, for each sample of a batch.
 #[derive(Clone, Copy, Debug)]
 pub struct Conditions<'a> {
-    /// The prompts: (batch, tokens, channels).
-    pub context: &'a Tensor,
+    /// The prompts, (samples, tokens, channels) each: samples that follow each other and have as many tokens are one
+    /// tensor, and the tensors' samples are the batch's in order. Padding to one length would change what a sample sees.
+    pub contexts: &'a [Tensor],
     /// What SDXL is told beside them.
     pub added: Option<Added<'a>>,
 }
@@ -31,7 +32,7 @@ pub struct Added<'a> {
 
 impl<'a> From<&'a Tensor> for Conditions<'a> {
     fn from(context: &'a Tensor) -> Self {
-        Self { context, added: None }
+        Self { contexts: std::slice::from_ref(context), added: None }
     }
 }
 
@@ -91,17 +92,17 @@ impl UNet {
         timesteps: &[f32],
         conditions: impl Into<Conditions<'a>>,
     ) -> Result<Tensor> {
-        let Conditions { context, added } = conditions.into();
+        let Conditions { contexts, added } = conditions.into();
         let time = self.embed(timesteps, added, latents)?;
         let latents = if self.config.center_input { ((latents * 2.0)? - 1.0)? } else { latents.clone() };
         let mut x = self.conv_in.forward(&latents)?;
         let mut skips = vec![x.clone()];
         for block in &self.down {
-            x = block.forward(x, &time, context, &mut skips)?;
+            x = block.forward(x, &time, contexts, &mut skips)?;
         }
-        x = self.mid.forward(&x, &time, context)?;
+        x = self.mid.forward(&x, &time, contexts)?;
         for block in &self.up {
-            x = block.forward(x, &time, context, &mut skips)?;
+            x = block.forward(x, &time, contexts, &mut skips)?;
         }
         self.conv_out.forward(&self.norm_out.forward(&x)?.silu()?)
     }

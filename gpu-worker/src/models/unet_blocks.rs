@@ -17,10 +17,10 @@ struct Stage {
 }
 
 impl Stage {
-    fn forward(&self, x: &Tensor, time: &Tensor, context: &Tensor) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor, time: &Tensor, contexts: &[Tensor]) -> Result<Tensor> {
         let x = self.resnet.forward(x, Some(time))?;
         match &self.transformer {
-            Some(transformer) => transformer.forward(&x, context),
+            Some(transformer) => transformer.forward(&x, contexts),
             None => Ok(x),
         }
     }
@@ -62,11 +62,11 @@ impl DownBlock {
         &self,
         mut x: Tensor,
         time: &Tensor,
-        context: &Tensor,
+        contexts: &[Tensor],
         skips: &mut Vec<Tensor>,
     ) -> Result<Tensor> {
         for stage in &self.stages {
-            x = stage.forward(&x, time, context)?;
+            x = stage.forward(&x, time, contexts)?;
             skips.push(x.clone());
         }
         if let Some(downsample) = &self.downsample {
@@ -92,8 +92,8 @@ impl MidBlock {
         Ok(Self { first, second })
     }
 
-    pub(super) fn forward(&self, x: &Tensor, time: &Tensor, context: &Tensor) -> Result<Tensor> {
-        self.second.forward(&self.first.forward(x, time, context)?, Some(time))
+    pub(super) fn forward(&self, x: &Tensor, time: &Tensor, contexts: &[Tensor]) -> Result<Tensor> {
+        self.second.forward(&self.first.forward(x, time, contexts)?, Some(time))
     }
 }
 
@@ -126,14 +126,14 @@ impl UpBlock {
         &self,
         mut x: Tensor,
         time: &Tensor,
-        context: &Tensor,
+        contexts: &[Tensor],
         skips: &mut Vec<Tensor>,
     ) -> Result<Tensor> {
         for stage in &self.stages {
             if let Some(skip) = skips.pop() {
                 x = Tensor::cat(&[&x, &skip], 1)?;
             }
-            x = stage.forward(&x, time, context)?;
+            x = stage.forward(&x, time, contexts)?;
         }
         if let Some(upsample) = &self.upsample {
             // The next skip's size, which is twice this one's unless an odd size was halved on the way down.

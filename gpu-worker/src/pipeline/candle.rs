@@ -1,14 +1,15 @@
 //! The pipeline on candle's tensors: CPU, or the first CUDA device when built with the feature `cuda`.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use candle_core::Device;
-use tintype_types::ResolvedRequest;
 
-use super::{LoadedModel, OnStep, Pipeline, PipelineError};
+use super::{LoadedModel, Order, Pipeline, PipelineError};
 pub use crate::cache::ResidentLimits;
 use crate::cache::Residents;
 use crate::catalogue::Catalogue;
+use crate::engine::{Lane, step};
 use crate::models::BuildError;
 use crate::output::RgbImage;
 
@@ -18,7 +19,7 @@ pub struct CandlePipeline {
     device: Device,
     directories: Vec<PathBuf>,
     catalogue: Catalogue,
-    residents: Residents<LoadedModel>,
+    residents: Residents<Arc<LoadedModel>>,
 }
 
 impl CandlePipeline {
@@ -58,12 +59,14 @@ impl CandlePipeline {
         }
         let loaded = LoadedModel::read(&folder.path, folder.family, &self.device).map_err(|e| unreadable(name, e))?;
         tracing::info!(model = %name, bytes = needed, took_ms = started.elapsed().as_millis() as u64, "loaded a model");
-        self.residents.insert(name.to_owned(), needed, loaded);
+        self.residents.insert(name.to_owned(), needed, Arc::new(loaded));
         Ok(())
     }
 }
 
 impl Pipeline for CandlePipeline {
+    type Lane = Lane;
+
     fn load(&mut self, model: &str) -> Result<(), PipelineError> {
         if self.residents.touch(model).is_some() {
             return Ok(());
@@ -71,16 +74,19 @@ impl Pipeline for CandlePipeline {
         self.read(model)
     }
 
-    fn generate(
-        &mut self,
-        request: &ResolvedRequest,
-        index: u32,
-        on_step: OnStep<'_>,
-    ) -> Result<RgbImage, PipelineError> {
-        self.load(&request.model)?;
-        let model =
-            self.residents.touch(&request.model).ok_or_else(|| PipelineError::UnknownModel(request.model.clone()))?;
-        model.generate(request, super::seed_of(request, index), on_step)
+    fn begin(&mut self, order: &Order, index: u32) -> Result<Lane, PipelineError> {
+        let name = &order.request.model;
+        self.load(name)?;
+        let model = self.residents.touch(name).ok_or_else(|| PipelineError::UnknownModel(name.clone()))?;
+        Lane::begin(model, order, index)
+    }
+
+    fn step(&mut self, lanes: &mut [&mut Lane]) -> Result<(), PipelineError> {
+        step::step(lanes)
+    }
+
+    fn finish(&mut self, lane: &Lane) -> Result<RgbImage, PipelineError> {
+        lane.pixels()
     }
 
     fn resident(&self) -> Vec<String> {

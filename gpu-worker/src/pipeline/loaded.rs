@@ -1,4 +1,4 @@
-//! One diffusers folder in memory, and a picture made with it.
+//! One diffusers folder in memory: the networks of one model, and what the model can do.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,41 +6,30 @@ use std::sync::Arc;
 use candle_core::{Device, Tensor};
 use tintype_types::{ModelFamily, ResolvedRequest};
 
+use super::PipelineError;
 use super::folder::{check_fit, open};
-use super::text::{Conditioning, TextEncoders};
-use super::{Flow, OnStep, PipelineError};
+use super::text::TextEncoders;
 use crate::models::BuildError;
-use crate::models::unet::{Added, Conditions, UNet, UNetConfig};
+use crate::models::unet::{UNet, UNetConfig};
 use crate::models::vae::{VaeConfig, VaeDecoder};
 use crate::output::RgbImage;
-use crate::rng::Mt19937;
-use crate::samplers::{NoiseSchedule, SamplerRun, ScheduleConfig};
+use crate::samplers::{NoiseSchedule, ScheduleConfig};
 use crate::weights::{UnreadableFile, WeightFile, Weights, read_json};
-
-/// A prompt pulls from here on; at and below it there is no second, unguided forward pass.
-const GUIDANCE_FROM: f64 = 1.0;
-
-/// What the engine can do and the protocol has no word for yet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct DrawOptions {
-    /// Layers left off the end of the text encoders, as diffusers' `clip_skip` counts them: 0 leaves off none.
-    pub clip_skip: usize,
-}
 
 /// A model ready to draw.
 #[derive(Debug)]
 pub struct LoadedModel {
-    device: Device,
-    text: TextEncoders,
-    unet: UNet,
+    pub(crate) device: Device,
+    pub(crate) text: TextEncoders,
+    pub(crate) unet: UNet,
     vae: VaeDecoder,
     /// Whether the UNet is told the picture's size.
-    sized: bool,
-    schedule: NoiseSchedule,
-    latent_channels: usize,
+    pub(crate) sized: bool,
+    pub(crate) schedule: NoiseSchedule,
+    pub(crate) latent_channels: usize,
     /// Sides of a picture are multiples of this, in pixels.
     side_multiple: usize,
-    vae_factor: usize,
+    pub(crate) vae_factor: usize,
 }
 
 impl LoadedModel {
@@ -85,85 +74,16 @@ impl LoadedModel {
         Ok(text.iter().chain(&open_others(folder)?).map(WeightFile::fp32_bytes).sum())
     }
 
-    /// Draws one picture.
+    /// Latents as the sampler leaves them, (1, channels, height, width), to pixels.
     ///
     /// # Errors
-    /// A request the model cannot do, a stop, or a device's failure.
-    pub fn generate(
-        &self,
-        request: &ResolvedRequest,
-        seed: u64,
-        on_step: OnStep<'_>,
-    ) -> Result<RgbImage, PipelineError> {
-        self.generate_with(request, seed, DrawOptions::default(), on_step)
+    /// Shapes that do not fit, or a device's failure.
+    pub(crate) fn decode(&self, latents: &Tensor) -> Result<RgbImage, PipelineError> {
+        to_pixels(&self.vae.decode(latents)?)
     }
 
-    /// As [`Self::generate`], with what a request cannot say yet.
-    ///
-    /// # Errors
-    /// As [`Self::generate`].
-    pub fn generate_with(
-        &self,
-        request: &ResolvedRequest,
-        seed: u64,
-        options: DrawOptions,
-        on_step: OnStep<'_>,
-    ) -> Result<RgbImage, PipelineError> {
-        self.check(request)?;
-        let mut run = SamplerRun::new(request.sampler, &self.schedule, request.steps)?;
-        if on_step(0, request.steps) == Flow::Stop {
-            return Err(PipelineError::Stopped);
-        }
-        let guided = request.guidance_scale > GUIDANCE_FROM;
-        let told =
-            self.text.encode(&request.prompt, guided.then_some(request.negative_prompt.as_str()), options.clip_skip)?;
-        let (height, width) = (request.height as usize / self.vae_factor, request.width as usize / self.vae_factor);
-        let shape = (1, self.latent_channels, height, width);
-        // One generator makes the first latent and all noise added later, as in diffusers.
-        let mut noise = Mt19937::new(seed);
-        let mut latent = noise.randn(self.latent_channels * height * width);
-        for value in &mut latent {
-            *value *= run.init_noise();
-        }
-        while let Some(timestep) = run.timestep() {
-            let input = Tensor::from_vec(run.model_input(&latent), shape, &self.device)?;
-            let output = if guided {
-                let both = self.denoise(&Tensor::cat(&[&input, &input], 0)?, timestep, &told, request)?;
-                guide(&both, request.guidance_scale as f32)
-            } else {
-                self.denoise(&input, timestep, &told, request)?
-            };
-            run.step(&output, &mut latent, |len| noise.randn(len));
-            // Also between the evaluations of one step, so that a stop never waits for a second one.
-            if on_step(run.done() as u32, request.steps) == Flow::Stop {
-                return Err(PipelineError::Stopped);
-            }
-        }
-        let decoded = self.vae.decode(&Tensor::from_vec(latent, shape, &self.device)?)?;
-        to_pixels(&decoded)
-    }
-
-    /// One forward pass over a row for each of the prompts.
-    fn denoise(
-        &self,
-        input: &Tensor,
-        timestep: f32,
-        told: &Conditioning,
-        request: &ResolvedRequest,
-    ) -> Result<Vec<f32>, PipelineError> {
-        let rows = input.dim(0)?;
-        // What SDXL is told as the original and the target size is the picture's own; nothing is cropped.
-        let (height, width) = (request.height as f32, request.width as f32);
-        let sizes = vec![[height, width, 0.0, 0.0, height, width]; rows];
-        let added = match &told.pooled {
-            Some(pooled) if self.sized => Some(Added { pooled, sizes: &sizes }),
-            Some(_) | None => None,
-        };
-        let conditions = Conditions { context: &told.context, added };
-        Ok(self.unet.forward(input, &vec![timestep; rows], conditions)?.flatten_all()?.to_vec1()?)
-    }
-
-    fn check(&self, request: &ResolvedRequest) -> Result<(), PipelineError> {
+    /// Refuses what the model cannot do.
+    pub(crate) fn check(&self, request: &ResolvedRequest) -> Result<(), PipelineError> {
         let multiple = self.side_multiple as u32;
         for (name, side) in [("width", request.width), ("height", request.height)] {
             if side == 0 || !side.is_multiple_of(multiple) || side > tintype_types::limits::SIDE_PX_MAX {
@@ -178,12 +98,6 @@ impl LoadedModel {
         }
         Ok(())
     }
-}
-
-/// Classifier-free guidance (Ho and Salimans, 2022): from what the negative prompt says towards what the prompt says.
-fn guide(both: &[f32], scale: f32) -> Vec<f32> {
-    let (without, with) = both.split_at(both.len() / 2);
-    without.iter().zip(with).map(|(without, with)| without + scale * (with - without)).collect()
 }
 
 /// (1, 3, height, width) of about -1 to 1 to bytes, rounded as numpy rounds.

@@ -1,14 +1,17 @@
-//! The seam between the protocol and whatever draws: a request in, pixels out, a word after each step.
+//! The seam between the engine and whatever draws: an order in, lanes that are stepped together, pixels out.
 
 mod candle;
 mod folder;
 mod loaded;
-mod text;
+pub(crate) mod text;
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use tintype_types::{FailureReason, ResolvedRequest};
 
 pub use candle::{CandlePipeline, ResidentLimits};
-pub use loaded::{DrawOptions, LoadedModel};
-
-use tintype_types::{FailureReason, ResolvedRequest};
+pub use loaded::LoadedModel;
 
 use crate::output::RgbImage;
 use crate::samplers::ScheduleError;
@@ -26,30 +29,105 @@ pub enum Flow {
 /// Told (steps done, steps in all) of one picture after each step, and once with 0 before the first.
 pub type OnStep<'a> = &'a mut dyn FnMut(u32, u32) -> Flow;
 
+/// One job's work: the request, and the bytes of the pictures it names.
+#[derive(Clone)]
+pub struct Order {
+    /// What to make.
+    pub request: ResolvedRequest,
+    /// The files behind the request's store keys, as they were fetched.
+    pub inputs: BTreeMap<String, Bytes>,
+}
+
+impl From<&ResolvedRequest> for Order {
+    fn from(request: &ResolvedRequest) -> Self {
+        Self { request: request.clone(), inputs: BTreeMap::new() }
+    }
+}
+
+/// One picture being drawn, as the engine sees it. What it holds is the pipeline's own business.
+pub trait Lane: Send + 'static {
+    /// Whole steps done, and steps in all.
+    fn progress(&self) -> (u32, u32);
+
+    /// Whether no step is left: the picture can be finished.
+    fn is_over(&self) -> bool;
+
+    /// What a step of it costs in memory: rows given to the denoiser, times the pixels of its latent.
+    fn area(&self) -> usize;
+
+    /// Whether the two may be stepped in one call: the same model and the same shape.
+    fn steps_with(&self, other: &Self) -> bool;
+}
+
 /// Something that can draw.
-pub trait Pipeline: Send {
+pub trait Pipeline: Send + 'static {
+    /// One picture on its way.
+    type Lane: Lane;
+
     /// Brings a model into memory and makes it the most recently used. It may put others out.
     ///
     /// # Errors
     /// A model that is unknown, unreadable or too large.
     fn load(&mut self, model: &str) -> Result<(), PipelineError>;
 
-    /// Draws picture `index` of a request, with the seed `request.seed + index`.
+    /// Begins picture `index` of an order, with the seed `request.seed + index`. Takes no step.
     ///
     /// # Errors
-    /// Whatever kept it from drawing; [`PipelineError::Stopped`] when the listener said so.
-    fn generate(
-        &mut self,
-        request: &ResolvedRequest,
-        index: u32,
-        on_step: OnStep<'_>,
-    ) -> Result<RgbImage, PipelineError>;
+    /// A model that cannot be had, or a request it cannot do.
+    fn begin(&mut self, order: &Order, index: u32) -> Result<Self::Lane, PipelineError>;
+
+    /// Takes each of these lanes one evaluation further, in one call of the denoiser. They all step with each other, and
+    /// none is over. On an error no lane has changed.
+    ///
+    /// # Errors
+    /// A device's failure.
+    fn step(&mut self, lanes: &mut [&mut Self::Lane]) -> Result<(), PipelineError>;
+
+    /// The pixels of a lane that is over. The lane stays as it is.
+    ///
+    /// # Errors
+    /// A device's failure.
+    fn finish(&mut self, lane: &Self::Lane) -> Result<RgbImage, PipelineError>;
 
     /// Models in memory, most recently used first.
     fn resident(&self) -> Vec<String>;
 
     /// Models that could be brought in, in order of name.
     fn loadable(&mut self) -> Vec<String>;
+
+    /// Draws picture `index` of an order alone, from beginning to end.
+    ///
+    /// # Errors
+    /// Whatever kept it from drawing; [`PipelineError::Stopped`] when the listener said so.
+    fn draw(&mut self, order: &Order, index: u32, on_step: OnStep<'_>) -> Result<RgbImage, PipelineError> {
+        let mut lane = self.begin(order, index)?;
+        let mut told = |lane: &Self::Lane| {
+            let (done, steps) = lane.progress();
+            match on_step(done, steps) {
+                Flow::Continue => Ok(()),
+                Flow::Stop => Err(PipelineError::Stopped),
+            }
+        };
+        told(&lane)?;
+        while !lane.is_over() {
+            self.step(&mut [&mut lane])?;
+            told(&lane)?;
+        }
+        self.finish(&lane)
+    }
+
+    /// As [`Self::draw`], of a request that names no pictures.
+    ///
+    /// # Errors
+    /// As [`Self::draw`].
+    fn generate(
+        &mut self,
+        request: &ResolvedRequest,
+        index: u32,
+        on_step: OnStep<'_>,
+    ) -> Result<RgbImage, PipelineError> {
+        self.draw(&Order::from(request), index, on_step)
+    }
 }
 
 /// The seed of picture `index` of a request.
@@ -83,6 +161,9 @@ pub enum PipelineError {
     /// The tensor library failed where it should not have.
     #[error("the pipeline failed: {0}")]
     Device(#[from] candle_core::Error),
+    /// The pipeline panicked.
+    #[error("the pipeline broke; the log of the worker says more")]
+    Broken,
 }
 
 impl PipelineError {
@@ -94,7 +175,7 @@ impl PipelineError {
             Self::Unreadable { .. } => (FailureReason::ModelUnreadable, false),
             Self::Unsupported(_) => (FailureReason::InvalidRequest, false),
             Self::OutOfMemory(_) => (FailureReason::OutOfMemory, true),
-            Self::Device(_) => (FailureReason::Internal, true),
+            Self::Device(_) | Self::Broken => (FailureReason::Internal, true),
         }
     }
 }

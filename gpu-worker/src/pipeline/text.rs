@@ -29,7 +29,7 @@ type Key = [u8; 32];
 
 /// One or two text encoders.
 #[derive(Debug)]
-pub(super) struct TextEncoders {
+pub(crate) struct TextEncoders {
     encoders: Vec<(PromptEncoder, ClipTextModel)>,
     family: ModelFamily,
     /// Whether no negative prompt means zeros rather than the vectors of an empty text.
@@ -44,11 +44,11 @@ pub(super) struct TextEncoders {
 
 /// What the denoiser is told of the prompts, a row for each: the negative prompt's before the prompt's.
 #[derive(Clone, Debug)]
-pub(super) struct Conditioning {
+pub(crate) struct Conditioning {
     /// (rows, tokens, channels).
-    pub(super) context: Tensor,
+    pub(crate) context: Tensor,
     /// (rows, channels), from SDXL's second encoder.
-    pub(super) pooled: Option<Tensor>,
+    pub(crate) pooled: Option<Tensor>,
 }
 
 /// The fields of `model_index.json` that matter here.
@@ -95,7 +95,7 @@ impl TextEncoders {
 
     /// The prompt's vectors, and the negative prompt's before them when there is one. `skip` layers are left off the
     /// end of each encoder, beyond those the family leaves off anyway.
-    pub(super) fn encode(
+    pub(crate) fn encode(
         &self,
         prompt: &str,
         negative: Option<&str>,

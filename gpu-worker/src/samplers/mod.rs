@@ -107,6 +107,11 @@ impl SamplerRun {
         self.timesteps.get(self.index).copied()
     }
 
+    /// Whole steps to take.
+    pub fn steps(&self) -> usize {
+        self.steps
+    }
+
     /// Whole steps done.
     pub fn done(&self) -> usize {
         if self.index >= self.timesteps.len() {

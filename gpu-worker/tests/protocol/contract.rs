@@ -335,20 +335,20 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    pub(crate) fn with(contract: &Contract, pipeline: impl Pipeline + 'static) -> Self {
+    pub(crate) fn with(contract: &Contract, pipeline: impl Pipeline) -> Self {
         Self::with_probe(contract, pipeline, Box::new(CpuProbe::default()), None)
     }
 
     /// With another probe too.
     pub(crate) fn with_probe(
         contract: &Contract,
-        pipeline: impl Pipeline + 'static,
+        pipeline: impl Pipeline,
         probe: Box<dyn GpuProbe>,
         listen: Option<SocketAddr>,
     ) -> Self {
         let (args, folder) = args(contract, &shapes_models(), listen);
         let shutdown = CancellationToken::new();
-        let task = tokio::spawn(tintype_worker::run_with(args, Box::new(pipeline), probe, shutdown.clone()));
+        let task = tokio::spawn(tintype_worker::run_with(args, pipeline, probe, shutdown.clone()));
         Self { shutdown, task, folder, listen }
     }
 

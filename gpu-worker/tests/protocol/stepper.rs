@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tintype_types::ResolvedRequest;
 use tintype_worker::output::RgbImage;
-use tintype_worker::pipeline::{Flow, OnStep, Pipeline, PipelineError};
+use tintype_worker::pipeline::{Lane, Order, Pipeline, PipelineError};
 
 /// A prompt that makes it panic.
 pub(crate) const PANIC: &str = "break";
@@ -44,35 +44,65 @@ impl Stepper {
     }
 }
 
+/// A picture that is nothing but a number of steps.
+pub(crate) struct GreyLane {
+    request: ResolvedRequest,
+    done: u32,
+    since: Instant,
+}
+
+impl Lane for GreyLane {
+    fn progress(&self) -> (u32, u32) {
+        (self.done, self.request.steps)
+    }
+
+    fn is_over(&self) -> bool {
+        self.done >= self.request.steps
+    }
+
+    fn area(&self) -> usize {
+        1
+    }
+
+    fn steps_with(&self, _other: &Self) -> bool {
+        true
+    }
+}
+
 impl Pipeline for Stepper {
+    type Lane = GreyLane;
+
     fn load(&mut self, _model: &str) -> Result<(), PipelineError> {
         Ok(())
     }
 
-    fn generate(
-        &mut self,
-        request: &ResolvedRequest,
-        _index: u32,
-        on_step: OnStep<'_>,
-    ) -> Result<RgbImage, PipelineError> {
-        assert_ne!(request.prompt, PANIC, "the test wants this panic");
-        for step in 0..request.steps {
-            let since = Instant::now();
-            // Within a step it asks again and again: a stop that comes then costs no further step.
-            while self.0.taken() >= self.0.allowed.load(Ordering::SeqCst) {
-                if on_step(step, request.steps) == Flow::Stop {
-                    return Err(PipelineError::Stopped);
-                }
-                assert!(since.elapsed() < PATIENCE, "no step was let through");
-                std::thread::sleep(ASK_PERIOD);
+    fn begin(&mut self, order: &Order, _index: u32) -> Result<GreyLane, PipelineError> {
+        assert_ne!(order.request.prompt, PANIC, "the test wants this panic");
+        Ok(GreyLane { request: order.request.clone(), done: 0, since: Instant::now() })
+    }
+
+    /// Steps the lanes whose steps are let through; where none is, the engine comes again and again, and a stop that
+    /// comes then costs no further step.
+    fn step(&mut self, lanes: &mut [&mut GreyLane]) -> Result<(), PipelineError> {
+        let mut moved = false;
+        for lane in lanes {
+            if self.0.taken() < self.0.allowed.load(Ordering::SeqCst) {
+                self.0.taken.fetch_add(1, Ordering::SeqCst);
+                lane.done += 1;
+                lane.since = Instant::now();
+                moved = true;
             }
-            self.0.taken.fetch_add(1, Ordering::SeqCst);
-            if on_step(step + 1, request.steps) == Flow::Stop {
-                return Err(PipelineError::Stopped);
-            }
+            assert!(lane.since.elapsed() < PATIENCE, "no step was let through");
         }
-        let pixels = vec![128; (request.width * request.height * 3) as usize];
-        Ok(RgbImage { width: request.width, height: request.height, pixels })
+        if !moved {
+            std::thread::sleep(ASK_PERIOD);
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, lane: &GreyLane) -> Result<RgbImage, PipelineError> {
+        let ResolvedRequest { width, height, .. } = lane.request;
+        Ok(RgbImage { width, height, pixels: vec![128; (width * height * 3) as usize] })
     }
 
     fn resident(&self) -> Vec<String> {

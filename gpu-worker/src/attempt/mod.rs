@@ -1,0 +1,150 @@
+//! One attempt from assignment to finish: has the engine draw, uploads as pictures come, renews the lease beside it, and
+//! stops within a step when told to. It decides nothing about which work to take.
+
+mod end;
+mod work;
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use tintype_types::worker::{Assignment, Finish, Outcome, Renew, RenewAnswer};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::client::CallError;
+use crate::engine::{self, Wish};
+use crate::run::Worker;
+use end::{Failure, Stop, outcome_name, stopped};
+
+/// A renewal is sent at a third of the lease, and sooner, at this pace, when there is progress to show.
+const PROGRESS_PERIOD: Duration = Duration::from_secs(1);
+/// Shortest lease believed; a shorter one would have renewals overtake each other.
+const LEASE_MIN: Duration = Duration::from_millis(300);
+/// The end of an attempt is said for as many leases as a new leader may grant: the old one's rest and one whole.
+const FINISH_LEASES: u32 = 2;
+/// A pipeline that failed may have met a fault of the GPU that the driver is about to report.
+const FAULT_NEWS: Duration = Duration::from_millis(1500);
+/// How long a faulty GPU may take to end its step. It may hang for ever, and the job must not hang with it.
+const FAULTY_STEP_MAX: Duration = Duration::from_secs(30);
+
+/// What the work and the tasks around it share.
+#[derive(Default)]
+struct Control {
+    /// The hand on the job in the engine, once it is there.
+    job: OnceLock<engine::Control>,
+    stop: CancellationToken,
+}
+
+impl Control {
+    /// The job is in the engine. It may have been stopped on the way there.
+    fn begun(&self, job: engine::Control) {
+        let job = self.job.get_or_init(|| job);
+        if self.stop.is_cancelled() {
+            job.wish(Wish::Leave);
+        }
+    }
+
+    fn stop(&self) {
+        self.stop.cancel();
+        if let Some(job) = self.job.get() {
+            job.wish(Wish::Leave);
+        }
+    }
+
+    /// Steps done and steps in all; nothing before the job is begun.
+    fn progress(&self) -> Option<(u32, u32)> {
+        self.job.get().map(engine::Control::progress).filter(|(_, steps)| *steps > 0)
+    }
+
+    fn gpu_ms(&self) -> u64 {
+        self.job.get().map_or(0, |job| job.drawing().as_millis() as u64)
+    }
+}
+
+impl Worker {
+    /// Runs one attempt to its end, whatever that is. `drain` asks it to give the job back.
+    pub(crate) async fn run_attempt(&self, assignment: &Assignment, drain: &CancellationToken) {
+        let (job, attempt) = (&assignment.job, assignment.attempt);
+        tracing::info!(job.id = %job, %attempt, model = %assignment.request.model, "an attempt begins");
+        let control = Control::default();
+        let mut work = std::pin::pin!(self.work(assignment, &control));
+        let stop = tokio::select! {
+            biased;
+            // First, so that pictures of a faulty GPU do not count, even if they are ready.
+            () = self.until(|health| health.fault().is_some()) => Ok(Stop::GpuFault),
+            worked = &mut work => Err(worked),
+            stop = self.keep_lease(assignment, &control) => Ok(stop),
+            () = drain.cancelled() => Ok(Stop::Drained),
+        };
+        let outcome = match stop {
+            Err(worked) => Some(worked.map_or_else(Failure::outcome, |outputs| Outcome::Done { outputs })),
+            Ok(stop) => {
+                control.stop();
+                // Ends within a step; whatever it made is thrown away.
+                if stop == Stop::GpuFault {
+                    if tokio::time::timeout(FAULTY_STEP_MAX, work).await.is_err() {
+                        // Nothing is claimed before the engine is free again: its models are asked for first.
+                        tracing::error!(job.id = %job, %attempt, "the GPU does not end its step; restart this worker");
+                    }
+                } else {
+                    let _dropped = work.await;
+                }
+                stopped(stop).map(Failure::outcome)
+            }
+        };
+        let name = outcome.as_ref().map_or("dropped", outcome_name);
+        self.metrics.attempts.with_label_values(&[name]).inc();
+        let Some(outcome) = outcome else {
+            tracing::warn!(job.id = %job, %attempt, "the attempt is not this worker's any more; its work is dropped");
+            return;
+        };
+        if let Outcome::Failed { reason, message, .. } = &outcome {
+            tracing::warn!(job.id = %job, %attempt, reason = reason.as_str(), why = %message, "the attempt failed");
+        }
+        let (worker, boot_id, gpu_ms) = (self.id.clone(), self.boot_id.clone(), control.gpu_ms());
+        self.say_finished(assignment, Finish { worker, boot_id, outcome, gpu_ms }).await;
+    }
+
+    async fn say_finished(&self, assignment: &Assignment, finish: Finish) {
+        let (job, attempt) = (&assignment.job, assignment.attempt);
+        let until = Instant::now() + lease(assignment) * FINISH_LEASES;
+        match self.client.finish(job, attempt, &finish, until).await {
+            Ok(()) => tracing::info!(job.id = %job, %attempt, gpu_ms = finish.gpu_ms, "the attempt has ended"),
+            Err(CallError::Stale) => {
+                tracing::warn!(job.id = %job, %attempt, "the attempt had been given up; its pictures do not count");
+            }
+            Err(error) => tracing::error!(job.id = %job, %attempt, %error, "the end of the attempt was not heard"),
+        }
+    }
+
+    /// Renews until told to stop. A renewal that is not heard is tried again at the next beat; the attempt goes on
+    /// meanwhile, since with no dispatcher to be reached there is nothing better to do and the attempt number fences it.
+    async fn keep_lease(&self, assignment: &Assignment, control: &Control) -> Stop {
+        let (job, attempt, request) = (&assignment.job, assignment.attempt, &assignment.request);
+        let third = lease(assignment) / 3;
+        let beat = third.min(PROGRESS_PERIOD);
+        let unbegun = (0, request.steps.saturating_mul(request.images));
+        let (mut heard, mut shown) = (Instant::now(), 0);
+        loop {
+            tokio::time::sleep(beat).await;
+            let (step, steps) = control.progress().unwrap_or(unbegun);
+            // Half a beat of slack: a timer that fires a little early must not cost a whole beat.
+            if step == shown && heard.elapsed() + beat / 2 < third {
+                continue;
+            }
+            let (worker, boot_id, gpus) = (self.id.clone(), self.boot_id.clone(), self.probe.read());
+            let renew = Renew { worker, boot_id, step, steps, gpus };
+            match self.client.renew(job, attempt, &renew, third).await {
+                Ok(RenewAnswer::Continue { .. }) => (heard, shown) = (Instant::now(), step),
+                Ok(RenewAnswer::Preempt) => return Stop::Preempted,
+                Ok(RenewAnswer::Cancel { reason }) => return Stop::Cancelled(reason),
+                Err(CallError::Stale) => return Stop::NotOurs,
+                Err(error) => tracing::warn!(job.id = %job, %attempt, %error, "a renewal was not heard"),
+            }
+        }
+    }
+}
+
+fn lease(assignment: &Assignment) -> Duration {
+    Duration::from_millis(assignment.lease_ms).max(LEASE_MIN)
+}

@@ -1,0 +1,100 @@
+//! The thread that owns the pipeline, and the handle by which everybody else speaks to it.
+
+use std::io;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::line::{Outlet, Seat, line};
+use super::{Crew, CrewOptions, Turn};
+use crate::pipeline::{Order, Pipeline};
+
+/// Things said to the engine that it has not taken in yet. Attempts are few, and what they say is short.
+const COMMANDS_MAX: usize = 64;
+
+enum Command {
+    Join(Box<Order>, Outlet),
+    Models(oneshot::Sender<Models>),
+    /// Nothing new, but something the engine waited for may have come about.
+    Poke,
+}
+
+/// The models a pipeline has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Models {
+    /// In memory, most recently used first.
+    pub(crate) resident: Vec<String>,
+    /// That could be brought in, in order of name.
+    pub(crate) loadable: Vec<String>,
+}
+
+/// The engine is not there any more: its thread broke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the engine has ended")]
+pub(crate) struct EngineEnded;
+
+/// A handle on the engine's thread, which ends once all handles are gone and no job is left.
+#[derive(Clone)]
+pub(crate) struct Engine {
+    commands: mpsc::Sender<Command>,
+}
+
+impl Engine {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The system has no thread to give.
+    pub(crate) fn start<P: Pipeline>(pipeline: P, options: CrewOptions) -> io::Result<Self> {
+        let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
+        std::thread::Builder::new()
+            .name("engine".to_owned())
+            .spawn(move || run(Crew::new(pipeline, options), inbox))
+            .map(|_detached| Self { commands })
+    }
+
+    /// Gives a job to the engine. Its pictures, and its end, come by the seat.
+    pub(crate) async fn join(&self, order: Order) -> Result<Seat, EngineEnded> {
+        let (seat, outlet) = line(self);
+        self.commands.send(Command::Join(Box::new(order), outlet)).await.map_err(|_| EngineEnded)?;
+        Ok(seat)
+    }
+
+    /// What models there are. Answered between two steps.
+    pub(crate) async fn models(&self) -> Result<Models, EngineEnded> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::Models(reply)).await.map_err(|_| EngineEnded)?;
+        answer.await.map_err(|_| EngineEnded)
+    }
+
+    /// Has the engine look at its lines again. With a full inbox it will anyway.
+    pub(super) fn poke(&self) {
+        let _full = self.commands.try_send(Command::Poke);
+    }
+}
+
+fn run<P: Pipeline>(mut crew: Crew<P>, mut inbox: mpsc::Receiver<Command>) {
+    loop {
+        let idle = crew.turn() == Turn::Idle;
+        if idle {
+            match inbox.blocking_recv() {
+                Some(command) => take(&mut crew, command),
+                None if crew.is_empty() => return,
+                // Nobody is left to speak; the jobs that are have lost their attempts and leave.
+                None => {}
+            }
+        }
+        while let Ok(command) = inbox.try_recv() {
+            take(&mut crew, command);
+        }
+    }
+}
+
+fn take<P: Pipeline>(crew: &mut Crew<P>, command: Command) {
+    match command {
+        Command::Join(order, outlet) => crew.join(&order, outlet),
+        Command::Models(reply) => {
+            // Whoever asked may have stopped waiting.
+            let _unheard = reply.send(crew.models());
+        }
+        Command::Poke => {}
+    }
+}
