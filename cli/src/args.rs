@@ -24,6 +24,8 @@ pub(crate) enum Command {
     Generate(GenerateArgs),
     /// Check what breaks newcomers; one line a check, with the fix.
     Doctor(DoctorArgs),
+    /// Replay a trace of requests through the production scheduler and report how it and other policies would have done.
+    Simulate(SimulateArgs),
     /// Run one worker (what `up` starts as a child process).
     Worker(Box<tintype_worker::Args>),
 }
@@ -111,6 +113,38 @@ pub(crate) struct DoctorArgs {
     /// How to reach a server that is already running.
     #[command(flatten)]
     pub(crate) connect: ConnectArgs,
+}
+
+/// Flags of `tintype simulate`.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct SimulateArgs {
+    /// The trace: a CSV file with the columns of GenTD26.
+    #[arg(long, env = "TINTYPE_TRACE")]
+    pub(crate) trace: Option<PathBuf>,
+    /// How long models load: a JSON file [default: the trace's name with `-latencies.json` for `-requests.csv`].
+    #[arg(long, env = "TINTYPE_LATENCIES")]
+    pub(crate) latencies: Option<PathBuf>,
+    /// GPUs of the simulated fleet.
+    #[arg(long, default_value_t = 48, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) gpus: u32,
+    /// How many times faster than in the trace requests arrive.
+    #[arg(long, default_value_t = 100.0)]
+    pub(crate) speed: f64,
+    /// Policy: tintype, fifo, warm-first, least-finish, strict-queue or vtc.
+    #[arg(long, default_value = "tintype")]
+    pub(crate) policy: String,
+    /// Every policy, side by side.
+    #[arg(long)]
+    pub(crate) compare: bool,
+    /// Write the schedule of the (first) policy as CSV.
+    #[arg(long)]
+    pub(crate) schedule: Option<PathBuf>,
+    /// Write report.json and report.html into this folder.
+    #[arg(long)]
+    pub(crate) out: Option<PathBuf>,
+    /// Print one line of JSON a policy instead of a table.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 fn parse_size(text: &str) -> Result<(u32, u32), String> {

@@ -6,6 +6,7 @@ mod client;
 mod doctor;
 mod generate;
 mod paths;
+mod simulate;
 mod sse;
 mod terminal;
 mod up;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
             Command::Up(args) => up::run(*args).await.map(|()| ExitCode::SUCCESS),
             Command::Generate(args) => generate::run(args).await,
             Command::Doctor(args) => doctor::run(args).await,
+            Command::Simulate(args) => simulate::run(&args),
             Command::Worker(args) => up::worker_main(*args).await.map(|()| ExitCode::SUCCESS),
         }
     });

@@ -8,6 +8,7 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 const ARROWS: &[(&str, &[&str])] = &[
     ("tintype-types", &[]),
     ("tintype-scheduler", &["tintype-types"]),
+    ("tintype-simulate", &["tintype-types", "tintype-scheduler"]),
     ("tintype-store", &["tintype-types"]),
     ("tintype-crds", &["tintype-types"]),
     ("tintype-pg", &[]),
@@ -19,7 +20,15 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tintype-fake-nvml", &[]),
     (
         "tintype-cli",
-        &["tintype-types", "tintype-api", "tintype-operator", "tintype-worker", "tintype-pg", "tintype-scheduler"],
+        &[
+            "tintype-types",
+            "tintype-api",
+            "tintype-operator",
+            "tintype-worker",
+            "tintype-pg",
+            "tintype-scheduler",
+            "tintype-simulate",
+        ],
     ),
     ("tintype-tests", &[]),
 ];
@@ -29,6 +38,11 @@ const NEVER_REACHES: &[(&str, &[&str], &str)] = &[
     (
         "tintype-scheduler",
         &["tokio", "futures", "kube", "sqlx", "axum", "reqwest", "rand", "uuid"],
+        "the same trace must give the same bytes",
+    ),
+    (
+        "tintype-simulate",
+        &["tokio", "futures", "kube", "sqlx", "axum", "reqwest", "rand"],
         "the same trace must give the same bytes",
     ),
     ("tintype-types", &["tokio", "futures", "kube", "axum", "sqlx"], "worker, web and tools must be able to read it"),
