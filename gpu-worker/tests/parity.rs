@@ -2,11 +2,11 @@
 //! numbers were written by `tools/parity/make_fixtures.py`; nothing of Python is needed here.
 #![expect(clippy::unwrap_used, reason = "a test says what broke by panicking")]
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+mod common;
 
-use candle_core::{Device, Tensor};
-use safetensors::SafeTensors;
+use std::path::Path;
+
+use common::{Case, close, fixtures, near};
 use serde::Deserialize;
 use tintype_types::{GenerationRequest, ModelDefaults, Sampler};
 use tintype_worker::models::clip::{ClipConfig, ClipTextModel};
@@ -17,7 +17,6 @@ use tintype_worker::prompt::PromptEncoder;
 use tintype_worker::rng::Mt19937;
 use tintype_worker::samplers::{Levels, NoiseSchedule, Recipe, SamplerRun, ScheduleConfig, Solver};
 use tintype_worker::testing::shapes::decode_png;
-use tintype_worker::weights::{WeightFile, Weights};
 
 /// One forward pass in fp32; outputs have a standard deviation near 1.
 const FORWARD: f32 = 1e-5;
@@ -218,59 +217,6 @@ fn whole_pictures_are_diffusers_pictures() {
     }
 }
 
-/// A fixture file of one network.
-struct Case {
-    path: PathBuf,
-    file: Arc<WeightFile>,
-}
-
-impl Case {
-    fn open(name: &str) -> Self {
-        let path = fixtures().join(format!("{name}.safetensors"));
-        let file = Arc::new(WeightFile::open(&path).unwrap());
-        Self { path, file }
-    }
-
-    /// The config in the metadata, by way of a file as a model folder has it.
-    fn config<T, E: std::fmt::Debug>(&self, read: fn(&Path) -> Result<T, E>) -> T {
-        let bytes = std::fs::read(&self.path).unwrap();
-        let (_, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("config.json");
-        std::fs::write(&path, &metadata.metadata().as_ref().unwrap()["config"]).unwrap();
-        read(&path).unwrap()
-    }
-
-    fn weights(&self) -> Weights {
-        Weights::new(Arc::clone(&self.file), Device::Cpu).at("weights")
-    }
-
-    fn tensor(&self, name: &str, shape: &[usize]) -> Tensor {
-        self.file.tensor(name, shape, &Device::Cpu).unwrap()
-    }
-}
-
-fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
-}
-
 fn read<T: serde::de::DeserializeOwned>(name: &str) -> T {
     serde_json::from_slice(&std::fs::read(fixtures().join(name)).unwrap()).unwrap()
-}
-
-fn close(name: &str, got: &Tensor, expected: &Tensor, tolerance: f32) {
-    assert_eq!(got.dims(), expected.dims(), "{name}");
-    let flat = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-    near(name, &flat(got), &flat(expected), tolerance);
-}
-
-/// Off by no more than this part of the largest value expected, or of 1.
-fn near(name: &str, got: &[f32], expected: &[f32], tolerance: f32) {
-    assert_eq!(got.len(), expected.len(), "{name}");
-    let largest = expected.iter().fold(1.0_f32, |largest, value| largest.max(value.abs()));
-    let off = got.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, |most: f32, off| {
-        // NaN must not pass for nothing.
-        if off.is_nan() { f32::INFINITY } else { most.max(off) }
-    });
-    assert!(off <= tolerance * largest, "{name}: off by {off:e} of {largest}\n got {got:?}\nwant {expected:?}");
 }

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Writes gpu-worker/tests/fixtures/: what diffusers, transformers and torch compute, for the worker's parity tests.
 
-    pip install torch diffusers transformers safetensors numpy scipy torchsde      (CPU is enough; tests themselves need none of it)
-    python make_fixtures.py ../../gpu-worker/tests/fixtures ../../models [part ...]     (parts: unets vaes clips samplers noise prompts pictures)
+    pip install torch diffusers transformers peft safetensors numpy scipy torchsde      (CPU is enough; tests themselves need none of it)
+    python make_fixtures.py ../../gpu-worker/tests/fixtures ../../models [part ...]     (parts: unets vaes clips adapters samplers noise prompts pictures)
 
 All networks are random and small, with group counts other than 32. Tensors are saved before any cast, and what was
 written is read back and checked.
@@ -11,10 +11,12 @@ import inspect, json, sys
 from pathlib import Path
 import numpy as np
 import torch
-import diffusers, transformers
+import diffusers, peft, transformers
 from diffusers import (AutoencoderKL, DPMSolverMultistepScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline, UNet2DConditionModel)
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+import adapter_fixtures
 
 OUT, MODELS, PARTS = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]
 SHAPES, SHAPES_XL = MODELS / "shapes", MODELS / "shapes-xl"
@@ -231,11 +233,32 @@ def clips():
                        bos_token_id=97, pad_token_id=0, hidden_size=8, num_attention_heads=2, hidden_act="gelu", projection_dim=5)
 
 
-ALL = dict(unets=unets, vaes=vaes, clips=clips, samplers=samplers, noise=noise, prompts=prompts, pictures=pictures)
+def network(name, kind, config=None):
+    """A network of a fixture written before."""
+    path = OUT / f"{name}.safetensors"
+    config = config or json.loads(safe_open(path, "pt").metadata()["config"])
+    weights = {k.removeprefix("weights."): v for k, v in load_file(path).items() if k.startswith("weights.")}
+    model = kind(**config) if kind is UNet2DConditionModel else kind(CLIPTextConfig(**config))
+    known = model.state_dict()                               # transformers' versions differ in the first word
+    fit = lambda k: k if k in known else k.removeprefix("text_model.") if k.removeprefix("text_model.") in known else f"text_model.{k}"
+    missing = model.load_state_dict({fit(k): v for k, v in weights.items()}, strict=False)
+    assert not missing.unexpected_keys and all("position_ids" in k for k in missing.missing_keys), missing
+    return model.eval()
+
+
+def adapters():
+    """After `unets` and `clips`, whose networks these change."""
+    some = lambda kind, *names: {name: network(name, kind) for name in names}
+    clips = some(CLIPTextModel, "clip_quick_gelu") | some(CLIPTextModelWithProjection, "clip_projected")
+    adapter_fixtures.loras(OUT, write, some(UNet2DConditionModel, "unet_conv", "unet_sdxl"), clips)
+    adapter_fixtures.controlnets(OUT, write, shaken, plain, some(UNet2DConditionModel, "unet_conv", "unet_sdxl"))
+
+
+ALL = dict(unets=unets, vaes=vaes, clips=clips, adapters=adapters, samplers=samplers, noise=noise, prompts=prompts, pictures=pictures)
 
 if __name__ == "__main__":
     OUT.mkdir(parents=True, exist_ok=True)
     for part in PARTS or ALL:
         ALL[part]()
     (OUT / "versions.json").write_text(json.dumps(dict(torch=torch.__version__.split("+")[0], diffusers=diffusers.__version__,
-                                                       transformers=transformers.__version__, numpy=np.__version__)) + "\n")
+                                                       transformers=transformers.__version__, peft=peft.__version__, numpy=np.__version__)) + "\n")

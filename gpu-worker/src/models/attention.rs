@@ -3,6 +3,7 @@
 use candle_core::{Result, Tensor};
 
 use super::BuildError;
+use super::adapters::{NO_ADAPTERS, RowAdapters};
 use super::layers::{Linear, softmax};
 use crate::kernels;
 use crate::weights::{UnreadableFile, Weights};
@@ -57,12 +58,23 @@ impl Attention {
 
     /// Queries (batch, n, channels), context (batch, m, context channels); `mask` (n, m) is added to the scores.
     pub(crate) fn forward(&self, x: &Tensor, context: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
+        self.adapted(x, context, mask, &NO_ADAPTERS)
+    }
+
+    /// As [`Self::forward`], with what adapters change of its projections.
+    pub(crate) fn adapted(
+        &self,
+        x: &Tensor,
+        context: &Tensor,
+        mask: Option<&Tensor>,
+        rows: &RowAdapters,
+    ) -> Result<Tensor> {
         let (batch, count, channels) = x.dims3()?;
         let width = channels / self.heads;
         let scale = 1.0 / (width as f64).sqrt();
-        let q = (self.split(&self.to_q.forward(x)?, width)? * scale)?;
-        let k = self.split(&self.to_k.forward(context)?, width)?;
-        let v = self.split(&self.to_v.forward(context)?, width)?;
+        let q = (self.split(&self.to_q.adapted(x, rows)?, width)? * scale)?;
+        let k = self.split(&self.to_k.adapted(context, rows)?, width)?;
+        let v = self.split(&self.to_v.adapted(context, rows)?, width)?;
         let per_query = batch * self.heads * k.dim(2)?;
         let slice = (SCORES_MAX / per_query.max(1)).clamp(1, count);
         let mut parts = Vec::with_capacity(count.div_ceil(slice));
@@ -75,7 +87,7 @@ impl Attention {
             parts.push(kernels::matmul(&softmax(&scores)?, &v)?);
         }
         let joined = Tensor::cat(&parts, 2)?.transpose(1, 2)?.reshape((batch, count, channels))?;
-        self.to_out.forward(&joined)
+        self.to_out.adapted(&joined, rows)
     }
 
     fn split(&self, x: &Tensor, width: usize) -> Result<Tensor> {

@@ -7,9 +7,10 @@ use serde::Deserialize;
 
 use super::BuildError;
 pub use super::activation::Activation;
+use super::adapters::{Adapter, RowAdapters};
 use super::attention::{Attention, AttentionShape};
 use super::layers::{LayerNorm, Linear};
-use crate::weights::{UnreadableFile, Weights};
+use crate::weights::{Layers, UnreadableFile, Weights};
 
 /// The fields of `text_encoder/config.json` that matter to the forward pass.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -86,6 +87,7 @@ pub struct ClipTextModel {
     projection: Option<Linear>,
     end: u32,
     vocab: usize,
+    adaptable: Layers,
 }
 
 /// The `eos_token_id` written into configs before it was right; it stands for the largest id.
@@ -106,7 +108,7 @@ impl ClipTextModel {
     /// # Errors
     /// A tensor that is missing or of another shape than the config asks for.
     pub fn read(config: &ClipConfig, w: &Weights) -> std::result::Result<Self, BuildError> {
-        let root = if w.has("text_model.final_layer_norm.weight") { w.at("text_model") } else { w.clone() };
+        let root = if w.has("text_model.final_layer_norm.weight") { w.at("text_model") } else { w.clone() }.network();
         let width = config.hidden_size;
         let embeddings = root.at("embeddings");
         let layers = (0..config.num_hidden_layers)
@@ -124,6 +126,7 @@ impl ClipTextModel {
             },
             end: config.eos_token_id,
             vocab: config.vocab_size,
+            adaptable: root.layers(),
         })
     }
 
@@ -141,13 +144,22 @@ impl ClipTextModel {
     /// # Errors
     /// As [`Self::forward`].
     pub fn encode(&self, ids: &[Vec<u32>], skip: usize) -> Result<Encoded> {
+        self.encode_with(ids, skip, &[])
+    }
+
+    /// As [`Self::encode`], with adapters, the same for all prompts.
+    ///
+    /// # Errors
+    /// As [`Self::forward`].
+    pub fn encode_with(&self, ids: &[Vec<u32>], skip: usize, adapters: &[Adapter]) -> Result<Encoded> {
+        let rows = RowAdapters::all(ids.len(), adapters);
         let kept = self.layers.len().saturating_sub(skip);
         let mut x = self.embed(ids)?;
         let mask = causal_mask(x.dim(1)?, &x)?;
         let mut hidden = x.clone();
         let needed = if self.projection.is_some() { self.layers.len() } else { kept };
         for (index, layer) in self.layers[..needed].iter().enumerate() {
-            x = layer.forward(&x, &mask)?;
+            x = layer.forward(&x, &mask, &rows)?;
             if index + 1 == kept {
                 hidden = x.clone();
             }
@@ -165,6 +177,11 @@ impl ClipTextModel {
     /// A width that is not the encoder's, or a device's failure.
     pub fn norm(&self, hidden: &Tensor) -> Result<Tensor> {
         self.last_norm.forward(hidden)
+    }
+
+    /// The layers adapters may change, named from the inside of `text_model`.
+    pub fn adaptable(&self) -> &Layers {
+        &self.adaptable
     }
 
     /// Layers that could be left off the end.
@@ -233,11 +250,11 @@ impl Layer {
         })
     }
 
-    fn forward(&self, x: &Tensor, mask: &Tensor) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor, mask: &Tensor, rows: &RowAdapters) -> Result<Tensor> {
         let normed = self.norm1.forward(x)?;
-        let x = (self.attention.forward(&normed, &normed, Some(mask))? + x)?;
-        let inner = self.activation.apply(&self.fc1.forward(&self.norm2.forward(&x)?)?)?;
-        self.fc2.forward(&inner)? + x
+        let x = (self.attention.adapted(&normed, &normed, Some(mask), rows)? + x)?;
+        let inner = self.activation.apply(&self.fc1.adapted(&self.norm2.forward(&x)?, rows)?)?;
+        self.fc2.adapted(&inner, rows)? + x
     }
 }
 

@@ -3,8 +3,9 @@
 use candle_core::{D, Result, Tensor};
 
 use super::BuildError;
+use super::adapters::RowAdapters;
 use crate::kernels;
-use crate::weights::Weights;
+use crate::weights::{LayerName, LayerShape, Weights};
 
 /// `x W^T + b` over the last dimension.
 #[derive(Clone, Debug)]
@@ -12,6 +13,7 @@ pub(crate) struct Linear {
     /// (out, in), as stored.
     weight: Tensor,
     bias: Option<Tensor>,
+    name: LayerName,
 }
 
 impl Linear {
@@ -24,7 +26,13 @@ impl Linear {
 
     /// Reads a layer that has no bias.
     pub(crate) fn read_unbiased(w: &Weights, inner: usize, outer: usize) -> std::result::Result<Self, BuildError> {
-        Ok(Self { weight: w.get("weight", &[outer, inner])?, bias: None })
+        let name = w.note_layer(LayerShape { inner, outer, side: 1 });
+        Ok(Self { weight: w.get("weight", &[outer, inner])?, bias: None, name })
+    }
+
+    /// As [`Self::forward`], with what adapters change of it for the rows, which are the first dimension.
+    pub(crate) fn adapted(&self, x: &Tensor, rows: &RowAdapters) -> Result<Tensor> {
+        rows.change_linear(&self.name, x, self.forward(x)?)
     }
 
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
@@ -44,6 +52,7 @@ pub(crate) struct Conv {
     bias: Tensor,
     stride: usize,
     padding: usize,
+    name: LayerName,
 }
 
 /// What a convolution is but for its weights.
@@ -73,7 +82,12 @@ impl Conv {
         let ConvShape { inner, outer, side, stride, padding } = shape;
         let weight = w.get("weight", &[outer, inner, side, side])?;
         let bias = w.get("bias", &[outer])?.reshape((1, outer, 1, 1))?;
-        Ok(Self { weight, bias, stride, padding })
+        Ok(Self { weight, bias, stride, padding, name: w.note_layer(LayerShape { inner, outer, side }) })
+    }
+
+    /// As [`Self::forward`], with what adapters change of it for the rows.
+    pub(crate) fn adapted(&self, x: &Tensor, rows: &RowAdapters) -> Result<Tensor> {
+        rows.change_conv(&self.name, x, self.forward(x)?, (self.stride, self.padding))
     }
 
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {

@@ -5,14 +5,17 @@
 //! for a whole batch and 77 tokens.
 
 mod activation;
+pub mod adapters;
 mod attention;
 pub mod clip;
+pub mod controlnet;
 mod layers;
 mod resnet;
 mod transformer;
 pub mod unet;
 mod unet_blocks;
 mod unet_config;
+mod unet_encoder;
 pub mod vae;
 
 use crate::weights::UnreadableFile;

@@ -3,6 +3,7 @@
 use candle_core::{Result, Tensor};
 
 use super::BuildError;
+use super::adapters::{NO_ADAPTERS, RowAdapters};
 use super::layers::{Conv, ConvShape, GroupNorm, Linear};
 use crate::weights::Weights;
 
@@ -47,14 +48,19 @@ impl Resnet {
 
     /// `time` is the time embedding, already through its activation.
     pub(crate) fn forward(&self, x: &Tensor, time: Option<&Tensor>) -> Result<Tensor> {
-        let mut h = self.conv1.forward(&self.norm1.forward(x)?.silu()?)?;
+        self.adapted(x, time, &NO_ADAPTERS)
+    }
+
+    /// As [`Self::forward`], with what adapters change of its layers.
+    pub(crate) fn adapted(&self, x: &Tensor, time: Option<&Tensor>, rows: &RowAdapters) -> Result<Tensor> {
+        let mut h = self.conv1.adapted(&self.norm1.forward(x)?.silu()?, rows)?;
         if let (Some(layer), Some(time)) = (&self.time, time) {
-            let shift = layer.forward(time)?;
+            let shift = layer.adapted(time, rows)?;
             h = h.broadcast_add(&shift.unsqueeze(2)?.unsqueeze(3)?)?;
         }
-        let h = self.conv2.forward(&self.norm2.forward(&h)?.silu()?)?;
+        let h = self.conv2.adapted(&self.norm2.forward(&h)?.silu()?, rows)?;
         match &self.shortcut {
-            Some(shortcut) => h + shortcut.forward(x)?,
+            Some(shortcut) => h + shortcut.adapted(x, rows)?,
             None => h + x,
         }
     }
@@ -71,8 +77,13 @@ impl Upsample {
 
     /// `size` is (height, width); none is twice what it was.
     pub(crate) fn forward(&self, x: &Tensor, size: Option<(usize, usize)>) -> Result<Tensor> {
+        self.adapted(x, size, &NO_ADAPTERS)
+    }
+
+    /// As [`Self::forward`], with what adapters change of its convolution.
+    pub(crate) fn adapted(&self, x: &Tensor, size: Option<(usize, usize)>, rows: &RowAdapters) -> Result<Tensor> {
         let (_, _, height, width) = x.dims4()?;
         let (height, width) = size.unwrap_or((height * 2, width * 2));
-        self.0.forward(&x.upsample_nearest2d(height, width)?)
+        self.0.adapted(&x.upsample_nearest2d(height, width)?, rows)
     }
 }

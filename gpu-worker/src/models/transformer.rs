@@ -3,6 +3,7 @@
 use candle_core::{D, Result, Tensor};
 
 use super::BuildError;
+use super::adapters::RowAdapters;
 use super::attention::{Attention, AttentionShape};
 use super::layers::{Conv, ConvShape, GroupNorm, LayerNorm, Linear};
 use crate::weights::Weights;
@@ -60,20 +61,20 @@ impl Transformer {
     }
 
     /// `contexts` are the prompts, as in [`Conditions`](super::unet::Conditions).
-    pub(crate) fn forward(&self, x: &Tensor, contexts: &[Tensor]) -> Result<Tensor> {
+    pub(crate) fn forward(&self, x: &Tensor, contexts: &[Tensor], rows: &RowAdapters) -> Result<Tensor> {
         let (batch, channels, height, width) = x.dims4()?;
         let normed = self.norm.forward(x)?;
         let mut tokens = match &self.ends {
-            Ends::Conv { proj_in, .. } => to_tokens(&proj_in.forward(&normed)?)?,
-            Ends::Linear { proj_in, .. } => proj_in.forward(&to_tokens(&normed)?)?,
+            Ends::Conv { proj_in, .. } => to_tokens(&proj_in.adapted(&normed, rows)?)?,
+            Ends::Linear { proj_in, .. } => proj_in.adapted(&to_tokens(&normed)?, rows)?,
         };
         for block in &self.blocks {
-            tokens = block.forward(&tokens, contexts)?;
+            tokens = block.forward(&tokens, contexts, rows)?;
         }
         let to_map = |tokens: &Tensor| tokens.transpose(1, 2)?.reshape((batch, channels, height, width));
         let out = match &self.ends {
-            Ends::Conv { proj_out, .. } => proj_out.forward(&to_map(&tokens)?)?,
-            Ends::Linear { proj_out, .. } => to_map(&proj_out.forward(&tokens)?)?,
+            Ends::Conv { proj_out, .. } => proj_out.adapted(&to_map(&tokens)?, rows)?,
+            Ends::Linear { proj_out, .. } => to_map(&proj_out.adapted(&tokens, rows)?)?,
         };
         out + x
     }
@@ -109,26 +110,27 @@ impl Block {
         })
     }
 
-    fn forward(&self, x: &Tensor, contexts: &[Tensor]) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor, contexts: &[Tensor], rows: &RowAdapters) -> Result<Tensor> {
         let normed = self.norm1.forward(x)?;
-        let x = (self.attn1.forward(&normed, &normed, None)? + x)?;
-        let x = (self.attend_to(&self.norm2.forward(&x)?, contexts)? + x)?;
-        let halves = self.gate.forward(&self.norm3.forward(&x)?)?.chunk(2, D::Minus1)?;
+        let x = (self.attn1.adapted(&normed, &normed, None, rows)? + x)?;
+        let x = (self.attend_to(&self.norm2.forward(&x)?, contexts, rows)? + x)?;
+        let halves = self.gate.adapted(&self.norm3.forward(&x)?, rows)?.chunk(2, D::Minus1)?;
         // GEGLU with the exact gelu: the tanh form is 1e-4 away from diffusers after one forward pass.
         let gated = (&halves[0] * halves[1].contiguous()?.gelu_erf()?)?;
-        self.out.forward(&gated)? + x
+        self.out.adapted(&gated, rows)? + x
     }
 
     /// Attention to the prompts, a call for each stretch of samples whose prompts are equally long.
-    fn attend_to(&self, x: &Tensor, contexts: &[Tensor]) -> Result<Tensor> {
+    fn attend_to(&self, x: &Tensor, contexts: &[Tensor], rows: &RowAdapters) -> Result<Tensor> {
         if let [all] = contexts {
-            return self.attn2.forward(x, all, None);
+            return self.attn2.adapted(x, all, None, rows);
         }
         let mut first = 0;
         let mut parts = Vec::with_capacity(contexts.len());
         for context in contexts {
             let samples = context.dim(0)?;
-            parts.push(self.attn2.forward(&x.narrow(0, first, samples)?, context, None)?);
+            let own = rows.within(first..first + samples);
+            parts.push(self.attn2.adapted(&x.narrow(0, first, samples)?, context, None, &own)?);
             first += samples;
         }
         Tensor::cat(&parts, 0)

@@ -1,15 +1,17 @@
-//! The denoiser of Stable Diffusion 1.x and XL (diffusers' `UNet2DConditionModel`), with a timestep for each sample.
+//! The denoiser of Stable Diffusion 1.x and XL (diffusers' `UNet2DConditionModel`), with a timestep, adapters and
+//! ControlNets for each sample.
+
+use std::ops::Range;
 
 use candle_core::{Result, Tensor};
 
 use super::BuildError;
-use super::layers::{Conv, ConvShape, GroupNorm, Linear};
-use super::unet_blocks::{DownBlock, MidBlock, UpBlock};
+use super::adapters::{NO_ADAPTERS, RowAdapters};
+use super::layers::{Conv, ConvShape, GroupNorm};
+use super::unet_blocks::{Told, UpBlock};
 pub use super::unet_config::{AddedConfig, SIZES, UNetConfig};
-use crate::weights::Weights;
-
-/// Longest period of the time embedding's sines.
-const PERIOD_MAX: f32 = 10_000.0;
+use super::unet_encoder::{Beside, Descent, Encoder};
+use crate::weights::{Layers, LdmUNet, Weights};
 
 /// What steers the denoiser, for each sample of a batch.
 #[derive(Clone, Copy, Debug)]
@@ -36,19 +38,52 @@ impl<'a> From<&'a Tensor> for Conditions<'a> {
     }
 }
 
+/// What a forward pass may have beside its conditions.
+#[derive(Clone, Copy, Debug)]
+pub struct Extras<'a> {
+    /// Which adapters change which rows.
+    pub adapters: &'a RowAdapters,
+    /// What ControlNets add for which rows.
+    pub controls: &'a [(Range<usize>, Residuals)],
+}
+
+impl Default for Extras<'_> {
+    fn default() -> Self {
+        Self { adapters: &NO_ADAPTERS, controls: &[] }
+    }
+}
+
+/// What ControlNets add to what the UNet hands from its way down to its way up, for some rows.
+#[derive(Clone, Debug)]
+pub struct Residuals {
+    /// One for the first layer and for each layer of each block, in order.
+    pub down: Vec<Tensor>,
+    /// One for the middle.
+    pub mid: Tensor,
+}
+
+impl Residuals {
+    /// Those of one more ControlNet added.
+    ///
+    /// # Errors
+    /// Residuals of another shape.
+    pub fn plus(self, other: &Self) -> Result<Self> {
+        if self.down.len() != other.down.len() {
+            candle_core::bail!("two ControlNets of different models cannot work together");
+        }
+        let down = self.down.iter().zip(&other.down).map(|(a, b)| a + b).collect::<Result<_>>()?;
+        Ok(Self { down, mid: (self.mid + &other.mid)? })
+    }
+}
+
 /// The denoiser.
 #[derive(Clone, Debug)]
 pub struct UNet {
-    config: UNetConfig,
-    time1: Linear,
-    time2: Linear,
-    added: Option<(Linear, Linear)>,
-    conv_in: Conv,
-    down: Vec<DownBlock>,
-    mid: MidBlock,
+    encoder: Encoder,
     up: Vec<UpBlock>,
     norm_out: GroupNorm,
     conv_out: Conv,
+    adaptable: Layers,
 }
 
 impl UNet {
@@ -57,28 +92,32 @@ impl UNet {
     /// # Errors
     /// A tensor that is missing or of another shape than the config asks for.
     pub fn read(config: &UNetConfig, w: &Weights) -> std::result::Result<Self, BuildError> {
-        let first = config.blocks[0].channels;
-        let mut down = Vec::with_capacity(config.blocks.len());
-        let mut inner = first;
-        for (index, block) in config.blocks.iter().enumerate() {
-            down.push(DownBlock::read(config, index, inner, &w.at("down_blocks").at(index))?);
-            inner = block.channels;
-        }
+        let (w, first) = (w.network(), config.blocks[0].channels);
         let up = (0..config.blocks.len())
             .map(|index| UpBlock::read(config, index, &w.at("up_blocks").at(index)))
             .collect::<std::result::Result<_, _>>()?;
         Ok(Self {
-            time1: Linear::read(&w.at("time_embedding.linear_1"), first, config.time_channels)?,
-            time2: Linear::read(&w.at("time_embedding.linear_2"), config.time_channels, config.time_channels)?,
-            added: config.added.map(|added| read_added(added, config, w)).transpose()?,
-            conv_in: Conv::read(&w.at("conv_in"), ConvShape::three(config.in_channels, first))?,
-            down,
-            mid: MidBlock::read(config, &w.at("mid_block"))?,
+            encoder: Encoder::read(config, &w)?,
             up,
             norm_out: GroupNorm::read(&w.at("conv_norm_out"), config.groups, first, config.eps)?,
             conv_out: Conv::read(&w.at("conv_out"), ConvShape::three(first, config.out_channels))?,
-            config: config.clone(),
+            adaptable: w.layers(),
         })
+    }
+
+    /// What it is, but for its weights.
+    pub fn config(&self) -> &UNetConfig {
+        &self.encoder.config
+    }
+
+    /// The layers adapters may change.
+    pub fn adaptable(&self) -> &Layers {
+        &self.adaptable
+    }
+
+    /// How the old code numbers its blocks.
+    pub fn ldm(&self) -> LdmUNet {
+        self.encoder.config.ldm()
     }
 
     /// Latents (batch, channels, height, width), one timestep for each of them, and what steers them; the answer has the
@@ -92,68 +131,47 @@ impl UNet {
         timesteps: &[f32],
         conditions: impl Into<Conditions<'a>>,
     ) -> Result<Tensor> {
-        let Conditions { contexts, added } = conditions.into();
-        let time = self.embed(timesteps, added, latents)?;
-        let latents = if self.config.center_input { ((latents * 2.0)? - 1.0)? } else { latents.clone() };
-        let mut x = self.conv_in.forward(&latents)?;
-        let mut skips = vec![x.clone()];
-        for block in &self.down {
-            x = block.forward(x, &time, contexts, &mut skips)?;
-        }
-        x = self.mid.forward(&x, &time, contexts)?;
-        for block in &self.up {
-            x = block.forward(x, &time, contexts, &mut skips)?;
-        }
-        self.conv_out.forward(&self.norm_out.forward(&x)?.silu()?)
+        self.forward_with(latents, timesteps, conditions, Extras::default())
     }
 
-    /// The time embedding, through the activation that every residual layer would apply to it anyway.
-    fn embed(&self, timesteps: &[f32], added: Option<Added<'_>>, like: &Tensor) -> Result<Tensor> {
-        let sines = self.sines(timesteps, self.config.blocks[0].channels, like)?;
-        let mut time = self.time2.forward(&self.time1.forward(&sines)?.silu()?)?;
-        match (&self.added, self.config.added, added) {
-            (Some((first, second)), Some(config), Some(added)) => {
-                let sizes = self.sines(added.sizes.as_flattened(), config.number, like)?;
-                let sizes = sizes.reshape((added.sizes.len(), SIZES * config.number))?;
-                let joined = Tensor::cat(&[added.pooled, &sizes], 1)?;
-                time = (time + second.forward(&first.forward(&joined)?.silu()?)?)?;
+    /// As [`Self::forward`], with adapters and ControlNets. Rows without them come out as if they were alone.
+    ///
+    /// # Errors
+    /// As [`Self::forward`], and rows or residuals that do not fit.
+    pub fn forward_with<'a>(
+        &self,
+        latents: &Tensor,
+        timesteps: &[f32],
+        conditions: impl Into<Conditions<'a>>,
+        extras: Extras<'_>,
+    ) -> Result<Tensor> {
+        let (conditions, rows) = (conditions.into(), extras.adapters);
+        let Descent { mid: mut x, mut skips, time } =
+            self.encoder.forward(latents, timesteps, conditions, Beside { rows, hint: None })?;
+        for (rows, Residuals { down, mid }) in extras.controls {
+            if down.len() != skips.len() {
+                candle_core::bail!("this ControlNet has {} residuals and the UNet takes {}", down.len(), skips.len());
             }
-            (None, _, None) => {}
-            _ => candle_core::bail!("this UNet and what it was told do not fit: one is of SDXL and the other is not"),
+            for (skip, residual) in skips.iter_mut().zip(down) {
+                *skip = add_rows(skip, rows, residual)?;
+            }
+            x = add_rows(&x, rows, mid)?;
         }
-        time.silu()
-    }
-
-    /// A row of sines for each number.
-    fn sines(&self, numbers: &[f32], width: usize, like: &Tensor) -> Result<Tensor> {
-        let sines = timestep_sines(numbers, width, self.config.cosine_first, self.config.freq_shift as f32);
-        Tensor::from_vec(sines, (numbers.len(), width), like.device())
+        let told = Told { time: &time, contexts: conditions.contexts, rows };
+        for block in &self.up {
+            x = block.forward(x, told, &mut skips)?;
+        }
+        self.conv_out.adapted(&self.norm_out.forward(&x)?.silu()?, rows)
     }
 }
 
-fn read_added(
-    added: AddedConfig,
-    config: &UNetConfig,
-    w: &Weights,
-) -> std::result::Result<(Linear, Linear), BuildError> {
-    let (w, outer) = (w.at("add_embedding"), config.time_channels);
-    let first = Linear::read(&w.at("linear_1"), added.pooled + SIZES * added.number, outer)?;
-    Ok((first, Linear::read(&w.at("linear_2"), outer, outer)?))
-}
-
-/// Sines and cosines of falling frequency, a row for each timestep, as diffusers' `get_timestep_embedding` makes them.
-fn timestep_sines(timesteps: &[f32], width: usize, cosine_first: bool, shift: f32) -> Vec<f32> {
-    let half = width / 2;
-    let mut rows = Vec::with_capacity(timesteps.len() * width);
-    for timestep in timesteps {
-        let angle = |index: usize| timestep * (-PERIOD_MAX.ln() * index as f32 / (half as f32 - shift)).exp();
-        let (sines, cosines) = ((0..half).map(|i| angle(i).sin()), (0..half).map(|i| angle(i).cos()));
-        if cosine_first {
-            rows.extend(cosines.chain(sines));
-        } else {
-            rows.extend(sines.chain(cosines));
-        }
-        rows.extend(std::iter::repeat_n(0.0, width % 2));
+/// A copy with something added to some of its rows.
+fn add_rows(x: &Tensor, rows: &Range<usize>, change: &Tensor) -> Result<Tensor> {
+    let changed = (x.narrow(0, rows.start, rows.len())? + change)?;
+    if changed.dims() == x.dims() {
+        return Ok(changed);
     }
-    rows
+    let copy = x.copy()?;
+    copy.slice_set(&changed, 0, rows.start)?;
+    Ok(copy)
 }

@@ -3,11 +3,23 @@
 use candle_core::{Result, Tensor};
 
 use super::BuildError;
+use super::adapters::RowAdapters;
 use super::layers::{Conv, ConvShape};
 use super::resnet::{Resnet, ResnetShape, Upsample};
 use super::transformer::{Transformer, TransformerShape};
 use super::unet_config::{BlockConfig, UNetConfig};
 use crate::weights::Weights;
+
+/// What every block is told.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Told<'a> {
+    /// The time embedding, through its activation.
+    pub(super) time: &'a Tensor,
+    /// The prompts, as in [`Conditions`](super::unet::Conditions).
+    pub(super) contexts: &'a [Tensor],
+    /// Which adapters change which rows.
+    pub(super) rows: &'a RowAdapters,
+}
 
 /// A residual layer and, in blocks that attend, the transformer behind it.
 #[derive(Clone, Debug)]
@@ -17,10 +29,10 @@ struct Stage {
 }
 
 impl Stage {
-    fn forward(&self, x: &Tensor, time: &Tensor, contexts: &[Tensor]) -> Result<Tensor> {
-        let x = self.resnet.forward(x, Some(time))?;
+    fn forward(&self, x: &Tensor, told: Told<'_>) -> Result<Tensor> {
+        let x = self.resnet.adapted(x, Some(told.time), told.rows)?;
         match &self.transformer {
-            Some(transformer) => transformer.forward(&x, contexts),
+            Some(transformer) => transformer.forward(&x, told.contexts, told.rows),
             None => Ok(x),
         }
     }
@@ -58,19 +70,13 @@ impl DownBlock {
     }
 
     /// Pushes what the way up will need onto `skips`.
-    pub(super) fn forward(
-        &self,
-        mut x: Tensor,
-        time: &Tensor,
-        contexts: &[Tensor],
-        skips: &mut Vec<Tensor>,
-    ) -> Result<Tensor> {
+    pub(super) fn forward(&self, mut x: Tensor, told: Told<'_>, skips: &mut Vec<Tensor>) -> Result<Tensor> {
         for stage in &self.stages {
-            x = stage.forward(&x, time, contexts)?;
+            x = stage.forward(&x, told)?;
             skips.push(x.clone());
         }
         if let Some(downsample) = &self.downsample {
-            x = downsample.forward(&x)?;
+            x = downsample.adapted(&x, told.rows)?;
             skips.push(x.clone());
         }
         Ok(x)
@@ -92,8 +98,8 @@ impl MidBlock {
         Ok(Self { first, second })
     }
 
-    pub(super) fn forward(&self, x: &Tensor, time: &Tensor, contexts: &[Tensor]) -> Result<Tensor> {
-        self.second.forward(&self.first.forward(x, time, contexts)?, Some(time))
+    pub(super) fn forward(&self, x: &Tensor, told: Told<'_>) -> Result<Tensor> {
+        self.second.adapted(&self.first.forward(x, told)?, Some(told.time), told.rows)
     }
 }
 
@@ -122,23 +128,17 @@ impl UpBlock {
         Ok(Self { stages, upsample })
     }
 
-    pub(super) fn forward(
-        &self,
-        mut x: Tensor,
-        time: &Tensor,
-        contexts: &[Tensor],
-        skips: &mut Vec<Tensor>,
-    ) -> Result<Tensor> {
+    pub(super) fn forward(&self, mut x: Tensor, told: Told<'_>, skips: &mut Vec<Tensor>) -> Result<Tensor> {
         for stage in &self.stages {
             if let Some(skip) = skips.pop() {
                 x = Tensor::cat(&[&x, &skip], 1)?;
             }
-            x = stage.forward(&x, time, contexts)?;
+            x = stage.forward(&x, told)?;
         }
         if let Some(upsample) = &self.upsample {
             // The next skip's size, which is twice this one's unless an odd size was halved on the way down.
             let size = skips.last().map(Tensor::dims4).transpose()?.map(|(_, _, height, width)| (height, width));
-            x = upsample.forward(&x, size)?;
+            x = upsample.adapted(&x, size, told.rows)?;
         }
         Ok(x)
     }

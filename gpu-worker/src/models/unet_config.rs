@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::weights::UnreadableFile;
+use crate::weights::{LdmUNet, UnreadableFile};
 
 /// Most blocks on a side: SD has 4. Bounds what a hostile config can ask for.
 const BLOCKS_MAX: usize = 16;
@@ -169,6 +169,21 @@ impl UNetConfig {
     pub fn read(path: &Path) -> Result<Self, UnreadableFile> {
         let raw: Raw = crate::weights::read_json(path)?;
         check(&raw).and_then(|()| settle(&raw)).map_err(|what| UnreadableFile::new(path, what))
+    }
+
+    /// Reads the `config.json` of a network that has only a UNet's way down: a ControlNet.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub(crate) fn read_encoder(path: &Path) -> Result<Self, UnreadableFile> {
+        let mut raw: Raw = crate::weights::read_json(path)?;
+        raw.up_block_types = vec!["UpBlock2D".to_owned(); raw.down_block_types.len()];
+        check(&raw).and_then(|()| settle(&raw)).map_err(|what| UnreadableFile::new(path, what))
+    }
+
+    /// How the old code numbers the blocks.
+    pub fn ldm(&self) -> LdmUNet {
+        LdmUNet { layers: self.blocks.iter().map(|block| block.layers).collect(), up_attends: self.up_attends.clone() }
     }
 
     /// Width of the prompt's vectors.

@@ -71,6 +71,16 @@ impl WeightFile {
         self.metadata.tensors().values().map(|info| numbers(info) * 4).sum()
     }
 
+    /// The name and shape of every tensor, in order of name.
+    pub fn shapes(&self) -> std::collections::BTreeMap<String, Vec<usize>> {
+        self.metadata.tensors().into_iter().map(|(name, info)| (name, info.shape.clone())).collect()
+    }
+
+    /// A text of the header's `__metadata__`.
+    pub fn note(&self, key: &str) -> Option<&str> {
+        self.metadata.metadata().as_ref()?.get(key).map(String::as_str)
+    }
+
     /// Whether there is a tensor of this name.
     pub fn has(&self, name: &str) -> bool {
         self.metadata.info(name).is_some()

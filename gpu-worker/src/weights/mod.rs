@@ -5,10 +5,18 @@
 
 mod file;
 mod json;
+mod layers;
+mod ldm;
+mod lora;
+mod lora_names;
 mod view;
 
 pub use file::WeightFile;
 pub use json::{read_bytes, read_json};
+pub use layers::{LayerName, LayerShape, Layers};
+pub use ldm::LdmUNet;
+pub use lora::{Delta, Deltas, Lora};
+pub use lora_names::{Network, Part};
 pub use view::Weights;
 
 use std::path::{Path, PathBuf};

@@ -1,30 +1,52 @@
 //! A place in a weight file's tree of names, so that a layer asks for `weight` and need not know where it stands.
 
 use std::fmt::Display;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{Device, Tensor};
 
-use super::{UnreadableFile, WeightFile};
+use super::{LayerName, LayerShape, Layers, UnreadableFile, WeightFile};
 
 /// A file, a prefix within it, and the device its tensors go to. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Weights {
     file: Arc<WeightFile>,
     prefix: String,
+    /// Bytes of the prefix that lie outside the network being read.
+    outside: usize,
+    /// Layers of that network read so far, from any place below it.
+    layers: Arc<Mutex<Layers>>,
     device: Device,
 }
 
 impl Weights {
     /// The root of a file.
     pub fn new(file: Arc<WeightFile>, device: Device) -> Self {
-        Self { file, prefix: String::new(), device }
+        Self { file, prefix: String::new(), outside: 0, layers: Arc::default(), device }
     }
 
     /// A place below this one.
     #[must_use]
     pub fn at(&self, name: impl Display) -> Self {
-        Self { file: Arc::clone(&self.file), prefix: self.name(name), device: self.device.clone() }
+        Self { prefix: self.name(name), ..self.clone() }
+    }
+
+    /// The same place as the root of a network, whose layers are named from here.
+    #[must_use]
+    pub fn network(&self) -> Self {
+        Self { outside: self.prefix.len(), layers: Arc::default(), ..self.clone() }
+    }
+
+    /// Notes that the network has a layer here which adapters may change; answers its name.
+    pub fn note_layer(&self, shape: LayerShape) -> LayerName {
+        let name = LayerName::from(self.prefix[self.outside..].trim_start_matches('.'));
+        self.layers.lock().unwrap_or_else(PoisonError::into_inner).insert(Arc::clone(&name), shape);
+        name
+    }
+
+    /// The layers noted since [`Self::network`].
+    pub fn layers(&self) -> Layers {
+        self.layers.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether a tensor of this name is here.
