@@ -12,12 +12,13 @@ use tintype_simulate::{
 const FLEET: Fleet = Fleet { gpus: 4 };
 
 fn work() -> Work {
-    let trace = read_trace(include_str!("tiny.csv")).unwrap();
-    Work::new(&trace, &Latencies::read(include_str!("tiny-latencies.json")).unwrap(), 1.0).unwrap()
+    let trace = read_trace(include_str!("tiny.csv")).expect("the trace beside this test is whole");
+    let latencies = Latencies::read(include_str!("tiny-latencies.json")).expect("so are its load times");
+    Work::new(&trace, &latencies, 1.0).expect("1 is a speed")
 }
 
 fn ours(work: &Work) -> Schedule {
-    drive(work, FLEET, Config::default()).unwrap().schedule
+    drive(work, FLEET, Config::default()).expect("a fleet without faults").schedule
 }
 
 /// The rules: a GPU does one thing at a time, runs only what is resident, and every request runs once, whole and not
@@ -80,7 +81,7 @@ fn the_rules_find_a_schedule_that_cheats() {
     let honest = ours(&work);
     let cheats: [fn(&mut Vec<Row>); 4] = [
         |rows| rows[0].end_ms -= 1,
-        |rows| drop(rows.pop()),
+        |rows| rows.truncate(rows.len() - 1),
         |rows| rows.retain(|row| matches!(row.doing, Doing::Run { .. })),
         |rows| rows.iter_mut().for_each(|row| row.worker = 0),
     ];
