@@ -11,6 +11,7 @@ use tintype_types::{ErrorCode, GenerationRequest, JobState, Timestamp};
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use crate::adapters;
 use crate::clock;
 use crate::error::ApiError;
 use crate::ledger::post::Stamp;
@@ -110,10 +111,8 @@ pub(crate) async fn earlier(
 pub(crate) async fn place(app: &App, order: &Order, seed: u64) -> Result<Placed, ApiError> {
     let Order { account, api_key, request, repeat } = order;
     request.validate()?;
-    let Some(card) = app.model(&request.model) else {
-        let message = "there is no such model here; GET /v1/models lists those there are";
-        return Err(ApiError::new(ErrorCode::ModelNotFound, message).with_param("model"));
-    };
+    let card = app.checkpoint(&request.model)?;
+    adapters::check(request, &card, &app.cluster.models())?;
     let mut resolved = request.resolve(&card.defaults, seed);
     resolved.model = card.name;
     let price = price::quote(&resolved, &app.tariff);

@@ -6,6 +6,7 @@ pub mod ledger;
 pub mod price;
 pub mod records;
 
+mod adapters;
 mod args;
 mod board;
 mod clock;

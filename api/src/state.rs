@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::PgPool;
-use tintype_types::ModelCard;
+use tintype_types::{ErrorCode, ModelCard, ModelKind};
 use tokio_util::sync::CancellationToken;
 
+use crate::adapters::kind_name;
 use crate::board::Board;
 use crate::cluster::Cluster;
+use crate::error::ApiError;
 use crate::http::admin::AdminToken;
 use crate::metrics::Metrics;
 use crate::price::Tariff;
@@ -44,11 +46,21 @@ impl std::ops::Deref for App {
 }
 
 impl App {
-    /// The model a request means: by its own name, else by an alias.
-    pub(crate) fn model(&self, name: &str) -> Option<ModelCard> {
+    /// The checkpoint a request means: by its own name, else by an alias.
+    pub(crate) fn checkpoint(&self, name: &str) -> Result<ModelCard, ApiError> {
         let models = self.cluster.models();
-        let alias = self.aliases.iter().find(|(alias, _)| alias == name).map(|(_, model)| model.as_str());
-        let find = |name: &str| models.iter().find(|card| card.name == name).cloned();
-        find(name).or_else(|| find(alias?))
+        let alias = || self.aliases.iter().find(|(alias, _)| alias == name).map(|(_, model)| model.as_str());
+        let Some(card) = models.get(name).or_else(|| models.get(alias()?)) else {
+            let message = "there is no such model here; GET /v1/models lists those there are";
+            return Err(ApiError::new(ErrorCode::ModelNotFound, message).with_param("model"));
+        };
+        match card.kind {
+            ModelKind::Checkpoint => Ok(card.clone()),
+            ModelKind::Lora | ModelKind::Controlnet => {
+                let (kind, field) = kind_name(card.kind);
+                let message = format!("{name} is a {kind}: name it in `{field}`, beside a model");
+                Err(ApiError::invalid("model", message))
+            }
+        }
     }
 }

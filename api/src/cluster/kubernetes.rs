@@ -21,7 +21,7 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
 use sqlx::PgPool;
 use tintype_crds::labels::{GENERATION, MANAGER_API, SETTLEMENT};
-use tintype_crds::{DiffusionModel, GenerationJob, GenerationJobSpec, ModelKind};
+use tintype_crds::{DiffusionModel, GenerationJob, GenerationJobSpec};
 use tintype_store::Store;
 use tintype_types::{FailureReason, JobEvent, JobState, ModelCard, PoolName};
 use tokio::time::timeout;
@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::relay::Relay;
-use super::{Cluster, ClusterError, Reply, signed_url, stored};
+use super::{Cluster, ClusterError, Models, Reply, signed_url, stored};
 use crate::board::Board;
 use crate::clock;
 use crate::reconcile::Bells;
@@ -71,7 +71,7 @@ pub(crate) struct Kubernetes {
 /// What the watches have told.
 #[derive(Debug, Default)]
 struct Known {
-    models: RwLock<BTreeMap<String, ModelCard>>,
+    models: RwLock<Arc<Models>>,
     jobs_synced: AtomicBool,
     models_synced: AtomicBool,
 }
@@ -183,8 +183,8 @@ impl Cluster for Kubernetes {
         })
     }
 
-    fn models(&self) -> Vec<ModelCard> {
-        self.known.models.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    fn models(&self) -> Arc<Models> {
+        Arc::clone(&self.known.models.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn is_ready(&self) -> bool {
@@ -375,10 +375,7 @@ async fn follow_models(api: Api<DeserializeGuard<DiffusionModel>>, known: Arc<Kn
                 failing = false;
                 match object.0 {
                     Ok(model) => {
-                        by_object.remove(&model.name_any());
-                        if model.spec.kind == ModelKind::Checkpoint {
-                            by_object.insert(model.name_any(), card(&model));
-                        }
+                        by_object.insert(model.name_any(), card(&model));
                     }
                     Err(error) => tracing::error!(object = error.metadata.name, "a DiffusionModel cannot be read"),
                 }
@@ -390,8 +387,8 @@ async fn follow_models(api: Api<DeserializeGuard<DiffusionModel>>, known: Arc<Kn
             Err(error) => tell_once(&mut failing, "models", &error),
         }
         if !listing {
-            let cards = by_object.values().map(|card| (card.name.clone(), card.clone())).collect();
-            *known.models.write().unwrap_or_else(PoisonError::into_inner) = cards;
+            let cards: Models = by_object.values().map(|card| (card.name.clone(), card.clone())).collect();
+            *known.models.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(cards);
             known.models_synced.store(true, Ordering::Release);
         }
     }

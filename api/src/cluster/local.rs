@@ -1,7 +1,7 @@
 //! One machine: Postgres is the record, the dispatcher runs in this process, workers and pictures are served beside
 //! the API.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -14,12 +14,12 @@ use sqlx::PgPool;
 use tintype_dispatch::{Dispatch, DispatchConfig, Record, WriteError, WriteFuture, Written};
 use tintype_scheduler::{Decision, JobSeen, ModelSeen, Observation, Place, WorldSeen};
 use tintype_store::Store;
-use tintype_types::{Attempt, JobEvent, JobId, JobState, ModelCard, PoolName, QueueKey, Timestamp};
+use tintype_types::{Attempt, JobEvent, JobId, JobState, ModelCard, ModelKind, PoolName, QueueKey, Timestamp};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Cluster, ClusterError, Reply, catalogue, signed_url, stored};
+use super::{Cluster, ClusterError, Models, Reply, catalogue, signed_url, stored};
 use crate::board::Board;
 use crate::clock;
 use crate::reconcile::Bells;
@@ -34,7 +34,7 @@ const SCAN_INTERVAL: Duration = Duration::from_secs(10);
 pub(crate) struct Local {
     dispatch: Dispatch,
     store: Store,
-    models: Arc<RwLock<BTreeMap<String, ModelCard>>>,
+    models: Arc<RwLock<Arc<Models>>>,
     changed: Arc<Changed>,
 }
 
@@ -65,11 +65,11 @@ impl Local {
         tracing::info!(jobs = jobs.len(), models = found.len(), "taking up the work");
         let world = WorldSeen {
             jobs: jobs.iter().map(job_seen).collect(),
-            models: found.values().map(model_seen).collect(),
+            models: checkpoints(&found).map(model_seen).collect(),
             ..WorldSeen::default()
         };
         dispatch.lead(world).await.context("the dispatcher has ended")?;
-        let models = Arc::new(RwLock::new(found));
+        let models = Arc::new(RwLock::new(Arc::new(found)));
         let local =
             Self { dispatch: dispatch.clone(), store, models: Arc::clone(&models), changed: Arc::clone(&changed) };
         tokio::spawn(stop.clone().run_until_cancelled_owned(forward(changed, pool, dispatch.clone())));
@@ -128,8 +128,8 @@ impl Cluster for Local {
         Box::pin(stored(&self.store, job, n))
     }
 
-    fn models(&self) -> Vec<ModelCard> {
-        self.models.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    fn models(&self) -> Arc<Models> {
+        Arc::clone(&self.models.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn is_ready(&self) -> bool {
@@ -191,24 +191,32 @@ async fn forward(changed: Arc<Changed>, pool: PgPool, dispatch: Dispatch) {
     }
 }
 
-async fn scan(directories: Vec<PathBuf>) -> BTreeMap<String, ModelCard> {
+async fn scan(directories: Vec<PathBuf>) -> Models {
     // Only a panic in it could fail this; an empty catalogue is then as good as any.
     tokio::task::spawn_blocking(move || catalogue::scan(&directories)).await.unwrap_or_default()
 }
 
-async fn rescan(directories: Vec<PathBuf>, models: Arc<RwLock<BTreeMap<String, ModelCard>>>, dispatch: Dispatch) {
+async fn rescan(directories: Vec<PathBuf>, models: Arc<RwLock<Arc<Models>>>, dispatch: Dispatch) {
     loop {
         tokio::time::sleep(SCAN_INTERVAL).await;
-        let found = scan(directories.clone()).await;
-        let before = std::mem::replace(&mut *models.write().unwrap_or_else(PoisonError::into_inner), found.clone());
-        let gone = before.keys().filter(|name| !found.contains_key(*name)).cloned().map(Observation::ModelGone);
-        let new = found.values().filter(|card| before.get(&card.name) != Some(*card));
+        let found = Arc::new(scan(directories.clone()).await);
+        let before =
+            std::mem::replace(&mut *models.write().unwrap_or_else(PoisonError::into_inner), Arc::clone(&found));
+        let still = |name: &str| found.get(name).is_some_and(|card| card.kind == ModelKind::Checkpoint);
+        let gone = checkpoints(&before).filter(|card| !still(&card.name));
+        let gone = gone.map(|card| Observation::ModelGone(card.name.clone()));
+        let new = checkpoints(&found).filter(|card| before.get(&card.name) != Some(*card));
         for seen in new.map(|card| Observation::Model(model_seen(card))).chain(gone) {
             if dispatch.observe(seen).await.is_err() {
                 return;
             }
         }
     }
+}
+
+/// What the scheduler is told of: jobs are placed by their checkpoint.
+fn checkpoints(models: &Models) -> impl Iterator<Item = &ModelCard> {
+    models.values().filter(|card| card.kind == ModelKind::Checkpoint)
 }
 
 fn model_seen(card: &ModelCard) -> ModelSeen {

@@ -7,6 +7,8 @@ pub(crate) mod kubernetes;
 pub(crate) mod local;
 mod relay;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,6 +34,9 @@ pub(crate) enum ClusterError {
     Refused(String),
 }
 
+/// What requests may name, by that name: checkpoints, LoRAs, ControlNets.
+pub(crate) type Models = BTreeMap<String, ModelCard>;
+
 /// Answers that take a while.
 pub(crate) type Reply<'a, T> = BoxFuture<'a, Result<T, ClusterError>>;
 
@@ -51,8 +56,8 @@ pub(crate) trait Cluster: Send + Sync + 'static {
     fn picture_url<'a>(&'a self, job: &'a Generation, n: usize) -> Reply<'a, String>;
     /// The picture itself.
     fn picture<'a>(&'a self, job: &'a Generation, n: usize) -> Reply<'a, Bytes>;
-    /// What requests may name, in order of name.
-    fn models(&self) -> Vec<ModelCard>;
+    /// What requests may name.
+    fn models(&self) -> Arc<Models>;
     /// Whether jobs are being taken.
     fn is_ready(&self) -> bool;
     /// Routes it serves beside ours: workers and pictures on one machine.

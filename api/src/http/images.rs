@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::Serialize;
-use tintype_types::ErrorCode;
+use tintype_types::{ErrorCode, ImageFormat, ModelKind};
 
 use super::auth::Caller;
 use super::body::{self, Json};
@@ -59,7 +59,8 @@ async fn place(app: &App, caller: Caller, repeat: jobs::Repeat, read: &ImagesReq
 }
 
 fn default_model(app: &App) -> Result<String, ApiError> {
-    let first = app.cluster.models().into_iter().next().map(|card| card.name);
+    let models = app.cluster.models();
+    let first = models.values().find(|card| card.kind == ModelKind::Checkpoint).map(|card| card.name.clone());
     first.ok_or_else(|| ApiError::new(ErrorCode::ModelNotFound, "there are no models here yet").with_param("model"))
 }
 
@@ -117,6 +118,8 @@ fn named(error: ApiError, job: uuid::Uuid) -> ApiError {
 pub(crate) struct Images {
     /// When, in seconds since 1970.
     created: u64,
+    /// How they are written.
+    output_format: ImageFormat,
     /// The pictures.
     data: Vec<Image>,
 }
@@ -143,7 +146,7 @@ async fn pictures(app: &App, job: &Generation, format: Format) -> Result<Images,
         };
         data.push(Image { url, b64_json, seed: output.seed });
     }
-    Ok(Images { created: job.created.0 / 1_000, data })
+    Ok(Images { created: job.created.0 / 1_000, output_format: job.request.format, data })
 }
 
 fn with_headers(mut response: Response, placed: &Placed, ignored: &[&str]) -> Response {

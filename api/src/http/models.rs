@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
-use tintype_types::ModelCard;
+use tintype_types::{ModelCard, ModelKind};
 
 use super::auth::Caller;
 use crate::state::App;
@@ -32,11 +32,13 @@ pub(crate) struct Model {
 
 /// The models as OpenAI's clients read them.
 pub(crate) async fn list(State(app): State<App>, _caller: Caller) -> Json<ModelList> {
-    let model = |card: ModelCard| {
+    let model = |card: &ModelCard| {
         let owned_by = card.name.split_once('/').map_or("local", |(owner, _)| owner).to_owned();
-        Model { id: card.name, object: "model", created: 0, owned_by }
+        Model { id: card.name.clone(), object: "model", created: 0, owned_by }
     };
-    Json(ModelList { object: "list", data: app.cluster.models().into_iter().map(model).collect() })
+    let models = app.cluster.models();
+    let checkpoints = models.values().filter(|card| card.kind == ModelKind::Checkpoint);
+    Json(ModelList { object: "list", data: checkpoints.map(model).collect() })
 }
 
 /// A list of model cards.
@@ -46,7 +48,7 @@ pub(crate) struct Cards {
     data: Vec<ModelCard>,
 }
 
-/// The models with their defaults and licences.
+/// Everything requests may name, LoRAs and ControlNets too: `kind` tells them apart.
 pub(crate) async fn cards(State(app): State<App>, _caller: Caller) -> Json<Cards> {
-    Json(Cards { data: app.cluster.models() })
+    Json(Cards { data: app.cluster.models().values().cloned().collect() })
 }

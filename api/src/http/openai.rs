@@ -4,8 +4,9 @@
 //! we cannot honour is reported back, not silently dropped.
 
 use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use tintype_types::{GenerationRequest, Sampler};
+use tintype_types::{ControlUse, GenerationRequest, Hires, ImageFormat, InitImage, LoraUse, NoiseSource, Sampler};
 
 use crate::error::ApiError;
 
@@ -18,9 +19,9 @@ const IGNORED: [&str; 8] = [
     "background",
     "moderation",
     "output_compression",
-    "output_format",
     "partial_images",
     "complexity",
+    "input_fidelity",
 ];
 
 /// The body as it is described; [`read`] reads it field by field, so as to name what is wrong in it.
@@ -57,6 +58,26 @@ pub(crate) struct ImagesBody {
     sampler: Option<Sampler>,
     /// Whether the file carries the prompt and settings.
     embed_parameters: Option<bool>,
+    /// How the pictures are written.
+    output_format: Option<ImageFormat>,
+    /// LoRAs that change the model for this request alone.
+    #[schemars(length(max = 8))]
+    loras: Option<Vec<LoraUse>>,
+    /// ControlNets and the pictures they follow.
+    #[schemars(length(max = 4))]
+    controls: Option<Vec<ControlUse>>,
+    /// A picture to start from.
+    init: Option<InitImage>,
+    /// A second pass at a larger size.
+    hires: Option<Hires>,
+    /// Layers left off the end of the text encoders.
+    #[schemars(range(min = 0, max = 8))]
+    clip_skip: Option<u32>,
+    /// How far guidance is kept from over-exposing.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    guidance_rescale: Option<f64>,
+    /// Which generator makes the noise.
+    noise: Option<NoiseSource>,
     /// Taken, and without effect.
     user: Option<String>,
     /// Taken, and without effect.
@@ -71,12 +92,12 @@ pub(crate) struct ImagesBody {
     moderation: Option<String>,
     /// Not honoured; named in `x-tintype-ignored`.
     output_compression: Option<u32>,
-    /// Not honoured; named in `x-tintype-ignored`. Pictures are PNG.
-    output_format: Option<String>,
     /// Not honoured; named in `x-tintype-ignored`.
     partial_images: Option<u32>,
     /// Not honoured; named in `x-tintype-ignored`.
     complexity: Option<String>,
+    /// Not honoured; named in `x-tintype-ignored`.
+    input_fidelity: Option<String>,
 }
 
 /// How the pictures are to come back.
@@ -145,6 +166,14 @@ fn read_field(read: &mut ImagesRequest, name: &str, value: &Value) -> Result<(),
         }
         "sampler" => request.sampler = Some(sampler(name, value)?),
         "embed_parameters" => request.embed_parameters = Some(flag(name, value)?),
+        "output_format" => request.format = Some(typed(name, value)?),
+        "loras" => request.loras = typed(name, value)?,
+        "controls" => request.controls = typed(name, value)?,
+        "init" => request.init = Some(typed(name, value)?),
+        "hires" => request.hires = Some(typed(name, value)?),
+        "clip_skip" => request.clip_skip = Some(typed(name, value)?),
+        "guidance_rescale" => request.guidance_rescale = Some(typed(name, value)?),
+        "noise" => request.noise = Some(typed(name, value)?),
         "response_format" => read.format = format(name, value)?,
         "stream" => {
             if flag(name, value)? {
@@ -162,6 +191,11 @@ fn read_field(read: &mut ImagesRequest, name: &str, value: &Value) -> Result<(),
         }
     }
     Ok(())
+}
+
+/// A value of one of our own types; the parser says what it would have taken.
+fn typed<T: DeserializeOwned>(name: &str, value: &Value) -> Result<T, ApiError> {
+    T::deserialize(value).map_err(|error| ApiError::invalid(name, error.to_string()))
 }
 
 fn text(name: &str, value: &Value) -> Result<String, ApiError> {
@@ -210,6 +244,9 @@ pub(crate) fn dialect_name(param: &str) -> &str {
         "negativePrompt" => "negative_prompt",
         "guidanceScale" => "guidance_scale",
         "embedParameters" => "embed_parameters",
+        "clipSkip" => "clip_skip",
+        "guidanceRescale" => "guidance_rescale",
+        "format" => "output_format",
         "images" => "n",
         "width" | "height" => "size",
         other => other,
@@ -227,7 +264,10 @@ mod tests {
         let read = read(&json!({
             "model": "m", "prompt": "p", "n": 2, "size": "512x768", "response_format": "b64_json", "user": "u",
             "quality": "hd", "style": null, "negative_prompt": "q", "steps": 5, "guidance_scale": 3, "seed": 9,
-            "sampler": "euler", "embed_parameters": false, "stream": false
+            "sampler": "euler", "embed_parameters": false, "stream": false, "output_format": "jpeg", "clip_skip": 1,
+            "loras": [{ "name": "night", "weight": 0.5 }], "controls": [{ "name": "outline", "image": "inputs/h" }],
+            "init": { "image": "inputs/i" }, "hires": { "width": 1024, "height": 1536 }, "noise": "nv",
+            "guidance_rescale": 0.7
         }))
         .unwrap();
         assert_eq!(read.format, Format::B64Json);
@@ -241,6 +281,15 @@ mod tests {
         expected.seed = Some(9);
         expected.sampler = Some(Sampler::Euler);
         expected.embed_parameters = Some(false);
+        expected.format = Some(ImageFormat::Jpeg);
+        expected.clip_skip = Some(1);
+        expected.loras = vec![LoraUse { name: "night".to_owned(), weight: 0.5 }];
+        let (name, image) = ("outline".to_owned(), "inputs/h".to_owned());
+        expected.controls = vec![ControlUse { name, image, weight: 1.0, start: 0.0, end: 1.0 }];
+        expected.init = Some(InitImage { image: "inputs/i".to_owned(), strength: 0.8, mask: None });
+        expected.hires = Some(Hires { width: 1024, height: 1536, strength: 0.55 });
+        expected.noise = Some(NoiseSource::Nv);
+        expected.guidance_rescale = Some(0.7);
         assert_eq!(read.request, expected);
     }
 
@@ -255,7 +304,7 @@ mod tests {
             assert!(!refused.unwrap_or_default().contains("no such field"), "{name} is described and not read");
         }
         let ours = "model prompt negative_prompt n size steps seed guidance_scale sampler embed_parameters \
-             response_format stream";
+             response_format stream output_format loras controls init hires clip_skip guidance_rescale noise";
         for name in NEEDLESS.into_iter().chain(IGNORED).chain(ours.split_whitespace()) {
             assert!(fields.contains_key(name), "{name} is read and not described");
         }
@@ -285,6 +334,12 @@ mod tests {
             ("embed_parameters", json!("yes")),
             ("response_format", json!("png")),
             ("stream", json!(true)),
+            ("output_format", json!("gif")),
+            ("loras", json!([{ "nam": "night" }])),
+            ("controls", json!([{ "name": "outline" }])),
+            ("init", json!("inputs/i")),
+            ("hires", json!({ "width": 128 })),
+            ("noise", json!("gpu")),
             ("model", json!(7)),
             ("prompt", json!(["p"])),
         ] {

@@ -79,6 +79,25 @@ pub struct Hires {
     pub strength: f64,
 }
 
+impl InitImage {
+    /// Its strength in whole thousandths, for those who count without fractions.
+    pub fn strength_millis(&self) -> u32 {
+        millis(self.strength)
+    }
+}
+
+impl Hires {
+    /// Its strength in whole thousandths.
+    pub fn strength_millis(&self) -> u32 {
+        millis(self.strength)
+    }
+}
+
+/// A share in whole thousandths; what is no share is none or all of it.
+fn millis(share: f64) -> u32 {
+    (share.clamp(0.0, 1.0) * 1_000.0).round() as u32
+}
+
 /// Which generator makes the noise of a seed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -190,7 +209,11 @@ fn check_name(param: &'static str, name: &str) -> Result<(), RequestError> {
 fn check_key(param: &'static str, key: &str) -> Result<(), RequestError> {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'/');
     if key.len() > IMAGE_KEY_BYTES_MAX as usize || !key.starts_with(INPUT_KEY_PREFIX) || !key.bytes().all(plain) {
-        return refuse(param, format!("a picture is named by the key its upload answered: {INPUT_KEY_PREFIX}..."));
+        let message = format!(
+            "a picture is named by the key its upload answered, {INPUT_KEY_PREFIX}...; POST the file to /api/v1/assets first \
+             (URLs and data URLs are not read)"
+        );
+        return refuse(param, message);
     }
     Ok(())
 }

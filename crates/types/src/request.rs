@@ -84,6 +84,24 @@ impl Sampler {
             Self::Tcd => "tcd",
         }
     }
+
+    /// How often the denoiser runs in one step.
+    pub fn evaluations_per_step(self) -> u32 {
+        match self {
+            Self::Heun | Self::DpmppSde | Self::DpmppSdeKarras => 2,
+            Self::Ddim
+            | Self::Euler
+            | Self::Dpmpp2m
+            | Self::Dpmpp2mKarras
+            | Self::EulerA
+            | Self::Unipc
+            | Self::Lms
+            | Self::Pndm
+            | Self::Ddpm
+            | Self::Lcm
+            | Self::Tcd => 1,
+        }
+    }
 }
 
 /// What to make. Fields left out take the model's defaults.
