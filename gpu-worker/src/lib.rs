@@ -3,7 +3,7 @@
 //! It must not know a cluster, a database, users or money. All it is given is in the assignment.
 //!
 //! `run` is the program; `engine` steps the pictures; `pipeline` is the seam to whatever draws; the rest, from the outside in: `models` (networks),
-//! `samplers`, `rng`, `prompt`, `weights`, `kernels`, `output`, and `probe` for the hardware.
+//! `samplers`, `rng`, `prompt`, `weights`, `kernels`, `images` (in) and `output`, and `probe` for the hardware.
 //!
 //! A build with the feature `cuda` draws on the first CUDA device by the same code. It is written to be generic over
 //! the device and has not been run on one yet.
@@ -14,6 +14,7 @@ pub mod cache;
 pub mod catalogue;
 mod client;
 pub mod engine;
+pub mod images;
 pub mod kernels;
 mod listen;
 mod log;

@@ -7,17 +7,19 @@ use super::{Levels, Method, Recipe, Solver};
 /// The stochasticity of TCD, gamma in its paper: diffusers' default.
 const TCD_GAMMA: f32 = 0.3;
 
-/// Levels told to the model at each evaluation, and the method with its tables.
+/// Levels told to the model at each evaluation, and the method with its tables. All of them cover the whole run but
+/// PNDM's, whose first evaluations are special: its tables begin after the steps left out.
 pub(super) fn lay_out(
     recipe: Recipe,
     schedule: &NoiseSchedule,
     steps: usize,
+    skipped: usize,
 ) -> Result<(Vec<f64>, Method), ScheduleError> {
     let Recipe { solver, levels } = recipe;
     Ok(match solver {
         Solver::Ddim | Solver::Ddpm | Solver::Pndm | Solver::Lcm | Solver::Tcd => {
             let spacing = whole_levels(recipe, schedule)?;
-            by_alphas(solver, schedule, steps, spacing)?
+            by_alphas(solver, schedule, (steps, skipped), spacing)?
         }
         Solver::Dpmpp2m => {
             let (timesteps, sigmas) = multistep(levels, schedule, steps);
@@ -65,7 +67,7 @@ fn whole_levels(recipe: Recipe, schedule: &NoiseSchedule) -> Result<Option<Spaci
 fn by_alphas(
     solver: Solver,
     schedule: &NoiseSchedule,
-    steps: usize,
+    (steps, skipped): (usize, usize),
     spacing: Option<Spacing>,
 ) -> Result<(Vec<f64>, Method), ScheduleError> {
     let (last, first) = (schedule.alphas_cumprod.len() - 1, schedule.alphas_cumprod[0]);
@@ -87,6 +89,8 @@ fn by_alphas(
             if steps > 1 {
                 timesteps.insert(1, timesteps[1]);
             }
+            // As in diffusers: the first level is still there twice, so what is left begins one level earlier.
+            timesteps.drain(..skipped);
             let alphas = timesteps
                 .iter()
                 .enumerate()

@@ -5,9 +5,15 @@
 //! picture: that is for pixel models, and wrong for latents. Noise is asked for where diffusers draws it, so one
 //! generator carried through a run gives diffusers' picture. Pairs of sampler and levels that diffusers has not got
 //! (Euler a, and all `sgm_uniform`) follow the same rules in closed form.
+//!
+//! A run may leave out its first steps and start from a picture with noise added (img2img), as diffusers' img2img
+//! pipelines do. One difference is meant: there LMS weighs the slopes it has as if it had those of the steps left out
+//! too; here it takes the lower orders it can, as at the start of a whole run.
 
 mod beta;
+mod guidance;
 mod layout;
+mod mixture;
 mod multistep;
 mod noisy;
 mod recipe;
@@ -16,6 +22,8 @@ mod step;
 
 use serde::{Deserialize, Serialize};
 
+pub use guidance::{guide, rescale};
+pub use mixture::{Mixture, steps_of_strength};
 pub use recipe::{Levels, Recipe, Solver};
 pub use schedule::{BetaSchedule, NoiseSchedule, Prediction, ScheduleConfig, ScheduleError, Spacing};
 
@@ -23,7 +31,10 @@ pub use schedule::{BetaSchedule, NoiseSchedule, Prediction, ScheduleConfig, Sche
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SamplerRun {
     timesteps: Vec<f32>,
+    /// Steps to take in all.
     steps: usize,
+    /// Steps left out before those; PNDM's are not in its tables at all.
+    skipped: usize,
     init_noise: f32,
     prediction: Prediction,
     method: Method,
@@ -88,13 +99,31 @@ impl SamplerRun {
     /// # Errors
     /// A number of steps the model has too few noise levels for, or levels the sampler cannot take.
     pub fn new(recipe: impl Into<Recipe>, schedule: &NoiseSchedule, steps: u32) -> Result<Self, ScheduleError> {
+        Self::starting_at(recipe, schedule, steps, 0)
+    }
+
+    /// Lays out a run that leaves out its first `skipped` steps; [`Self::mixture`] says how much noise a picture must be
+    /// given to start there. With all of them left out the run is over before it begins.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn starting_at(
+        recipe: impl Into<Recipe>,
+        schedule: &NoiseSchedule,
+        steps: u32,
+        skipped: u32,
+    ) -> Result<Self, ScheduleError> {
         let recipe = recipe.into();
         let steps = schedule.check_steps(steps)?;
-        let (timesteps, method) = layout::lay_out(recipe, schedule, steps)?;
+        let skipped = steps.min(skipped as usize);
+        let taken = steps - skipped;
+        let (timesteps, method) = layout::lay_out(recipe, schedule, steps, skipped)?;
         let init_noise = layout::init_noise(recipe, method.sigmas(), schedule);
-        let timesteps = timesteps.into_iter().map(|step| step as f32).collect();
+        let timesteps: Vec<f32> = timesteps.into_iter().map(|step| step as f32).collect();
         let prediction = schedule.config.prediction_type;
-        Ok(Self { timesteps, steps, init_noise, prediction, method, index: 0 })
+        let skipped = if recipe.solver == Solver::Pndm { 0 } else { skipped };
+        let index = if taken == 0 { timesteps.len() } else { skipped * method.evaluations() };
+        Ok(Self { timesteps, steps: taken, skipped, init_noise, prediction, method, index })
     }
 
     /// The level the model is told at each evaluation. Some samplers evaluate more often than they step.
@@ -107,7 +136,7 @@ impl SamplerRun {
         self.timesteps.get(self.index).copied()
     }
 
-    /// Whole steps to take.
+    /// Whole steps to take, those left out not counted.
     pub fn steps(&self) -> usize {
         self.steps
     }
@@ -117,7 +146,7 @@ impl SamplerRun {
         if self.index >= self.timesteps.len() {
             return self.steps;
         }
-        match &self.method {
+        let done = match &self.method {
             Method::Heun { .. } | Method::DpmppSde { .. } => self.index / 2,
             Method::Pndm { .. } => self.index.saturating_sub(1),
             Method::Ddim { .. }
@@ -129,7 +158,8 @@ impl SamplerRun {
             | Method::Lms { .. }
             | Method::Lcm { .. }
             | Method::Tcd { .. } => self.index,
-        }
+        };
+        done - self.skipped
     }
 
     /// What unit noise is multiplied with to be the first latent.
@@ -254,6 +284,23 @@ impl SamplerRun {
 }
 
 impl Method {
+    /// How often the model runs in a step that is not the last.
+    fn evaluations(&self) -> usize {
+        match self {
+            Self::Heun { .. } | Self::DpmppSde { .. } => 2,
+            Self::Ddim { .. }
+            | Self::Ddpm { .. }
+            | Self::Euler { .. }
+            | Self::EulerA { .. }
+            | Self::Dpmpp2m { .. }
+            | Self::Unipc { .. }
+            | Self::Lms { .. }
+            | Self::Pndm { .. }
+            | Self::Lcm { .. }
+            | Self::Tcd { .. } => 1,
+        }
+    }
+
     fn sigmas(&self) -> Option<&[f32]> {
         match self {
             Self::Ddim { .. } | Self::Ddpm { .. } | Self::Pndm { .. } | Self::Lcm { .. } | Self::Tcd { .. } => None,

@@ -21,7 +21,8 @@ pub(super) struct UnipcMemory {
 
 /// One step of `UniPC` (bh2, order 2): corrects the latent by the new estimate, then predicts the next one.
 pub(super) fn unipc(sigmas: &[f32], index: usize, picture: Vec<f32>, memory: &mut UnipcMemory, latent: &mut [f32]) {
-    if index > 0 {
+    // Nothing is remembered at the start, be it of a whole run or after steps left out.
+    if !memory.pictures.is_empty() {
         correct(sigmas, index, &picture, memory, latent);
     }
     memory.pictures.push(picture);
@@ -29,7 +30,7 @@ pub(super) fn unipc(sigmas: &[f32], index: usize, picture: Vec<f32>, memory: &mu
         memory.pictures.remove(0);
     }
     // Lower at both ends: at first nothing is remembered, at last the noise ends at 0.
-    memory.order = 2.min(sigmas.len() - 1 - index).min(index + 1);
+    memory.order = 2.min(sigmas.len() - 1 - index).min(memory.pictures.len());
     memory.last = latent.to_vec();
     let Stride { of_latent, of_picture, lambda, width } = Stride::new(sigmas[index], sigmas[index + 1]);
     let (earlier, now) = memory.pictures.split_at(memory.pictures.len() - 1);

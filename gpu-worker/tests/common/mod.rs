@@ -8,6 +8,9 @@ use candle_core::{Device, Tensor};
 use safetensors::SafeTensors;
 use tintype_worker::weights::{WeightFile, Weights};
 
+/// Most numbers said of two lists that differ.
+const SHOWN: usize = 16;
+
 /// A fixture file of one network.
 pub struct Case {
     path: PathBuf,
@@ -63,5 +66,7 @@ pub fn near(name: &str, got: &[f32], expected: &[f32], tolerance: f32) {
         // NaN must not pass for nothing.
         if off.is_nan() { f32::INFINITY } else { most.max(off) }
     });
-    assert!(off <= tolerance * largest, "{name}: off by {off:e} of {largest}\n got {got:?}\nwant {expected:?}");
+    let few = |values: &[f32]| values.iter().take(SHOWN).copied().collect::<Vec<_>>();
+    let (got, expected) = (few(got), few(expected));
+    assert!(off <= tolerance * largest, "{name}: off by {off:e} of {largest}\n got {got:?}...\nwant {expected:?}...");
 }
