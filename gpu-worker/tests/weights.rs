@@ -8,22 +8,43 @@ use proptest::prelude::*;
 use tintype_worker::weights::{UnreadableFile, WeightFile};
 
 /// A header, the bytes after it, and what the error must say.
-const DAMAGED: [(&str, usize, &str); 11] = [
-    (r#"{"w":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]}"#, 16, "not a safetensors file"),
-    ("[1, 2]", 0, "not a safetensors file"),
-    (r#"{"w":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]}}"#, 15, "damaged"),
-    (r#"{"w":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]}}"#, 17, "damaged"),
-    (r#"{"w":{"dtype":"F32","shape":[2,2],"data_offsets":[16,0]}}"#, 16, "not a safetensors file"),
-    (r#"{"w":{"dtype":"F32","shape":[2,3],"data_offsets":[0,16]}}"#, 16, "not a safetensors file"),
+const DAMAGED: [(&str, usize, &str); 20] = [
+    (r#"{"w":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]}"#, 16, "is broken"),
+    ("[1, 2]", 0, "an object of tensors"),
+    (r#"{"w":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]}}"#, 15, "the tensor w ends at byte 16 of 15"),
+    (r#"{"w":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]}}"#, 17, "fill 16 bytes of 17"),
+    (r#"{"w":{"dtype":"F32","shape":[2,2],"data_offsets":[16,0]}}"#, 16, "the tensor w, F32 of shape [2, 2], cannot"),
+    (r#"{"w":{"dtype":"F32","shape":[2,3],"data_offsets":[0,16]}}"#, 16, "the tensor w, F32 of shape [2, 3], cannot"),
     (
         r#"{"w":{"dtype":"F32","shape":[4],"data_offsets":[0,16]},"v":{"dtype":"F32","shape":[4],"data_offsets":[8,24]}}"#,
         24,
-        "not a safetensors file",
+        "the tensor v overlaps",
     ),
-    (r#"{"w":{"dtype":"F31","shape":[4],"data_offsets":[0,16]}}"#, 16, "not a safetensors file"),
-    (r#"{"w":{"dtype":"F32","shape":[18446744073709551615,2],"data_offsets":[0,16]}}"#, 16, "not a safetensors file"),
-    (r#"{"w":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,16]}}"#, 16, "not a safetensors file"),
-    (r#"{"w":{"dtype":"F32","shape":[-1],"data_offsets":[0,16]}}"#, 16, "not a safetensors file"),
+    (
+        r#"{"w":{"dtype":"F32","shape":[4],"data_offsets":[0,16]},"v":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}"#,
+        16,
+        "the tensor w overlaps",
+    ),
+    (
+        r#"{"w":{"dtype":"F32","shape":[4],"data_offsets":[0,16]},"v":{"dtype":"F32","shape":[1],"data_offsets":[20,24]}}"#,
+        24,
+        "the tensor v leaves a gap",
+    ),
+    (r#"{"w":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#, 8, "the tensor w leaves a gap"),
+    (
+        r#"{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#,
+        4,
+        "two tensors named w",
+    ),
+    (r#"{"w":{"dtype":"F31","shape":[4],"data_offsets":[0,16]}}"#, 16, "the tensor w: unknown variant `F31`"),
+    (r#"{"w":{"dtype":"F32","shape":[18446744073709551615,2],"data_offsets":[0,16]}}"#, 16, "the tensor w, F32 of"),
+    (r#"{"w":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,16]}}"#, 16, "the tensor w, F32 of"),
+    (r#"{"w":{"dtype":"F32","shape":[1],"data_offsets":[18446744073709551612,18446744073709551615]}}"#, 4, "w, F32 of"),
+    (r#"{"w":{"dtype":"F32","shape":[-1],"data_offsets":[0,16]}}"#, 16, "misdescribes the tensor w"),
+    (r#"{"w":{"dtype":"F32","shape":[1,1,1,1,1,1,1,1,1],"data_offsets":[0,4]}}"#, 4, "more than 8 dimensions"),
+    (r#"{"w":{"dtype":"F32","data_offsets":[0,4]}}"#, 4, "the tensor w: missing field `shape`"),
+    (r#"{"w":null}"#, 4, "misdescribes the tensor w"),
+    (r#"{"__metadata__":{"a":"b"},"__metadata__":{"a":"b"}}"#, 0, "its metadata twice"),
 ];
 
 #[test]
@@ -61,6 +82,7 @@ fn a_length_that_cannot_be_is_not_allocated() {
         (vec![], "cut short"),
         (vec![1, 2, 3], "cut short"),
         (u64::MAX.to_le_bytes().to_vec(), "claims a header"),
+        (((16_u64 << 20) + 1).to_le_bytes().to_vec(), "claims a header"),
         ((1_u64 << 40).to_le_bytes().to_vec(), "claims a header"),
         (100_u64.to_le_bytes().to_vec(), "cut short"),
     ] {
@@ -68,7 +90,6 @@ fn a_length_that_cannot_be_is_not_allocated() {
         let error = WeightFile::open(&path).unwrap_err();
         assert!(error.to_string().contains(said), "{error}");
     }
-    assert!(WeightFile::open(&folder.path().join("absent")).unwrap_err().to_string().contains("cannot be opened"));
 }
 
 #[test]
@@ -81,6 +102,66 @@ fn a_tensor_that_does_not_fit_the_model_is_named() {
     assert!(said("w", &[4]).contains("with the shape [2, 2, 1, 1]"));
     assert!(said("i", &[1]).contains("I32"));
     assert_eq!(file.tensor("w", &[2, 2], &Device::Cpu).unwrap().dims(), [2, 2], "trailing ones do not matter");
+}
+
+#[test]
+fn a_number_that_is_none_is_found_in_every_type() {
+    let folder = tempfile::tempdir().unwrap();
+    for (dtype, bad) in [
+        ("F64", f64::NAN.to_le_bytes().to_vec()),
+        ("F64", 1e39_f64.to_le_bytes().to_vec()),
+        ("F32", f32::INFINITY.to_le_bytes().to_vec()),
+        ("F16", vec![0x00, 0x7c]),
+        ("F16", vec![0x01, 0xfe]),
+        ("BF16", vec![0xc0, 0x7f]),
+    ] {
+        let length = bad.len();
+        let header = format!(
+            r#"{{"v":{{"dtype":"{dtype}","shape":[1],"data_offsets":[0,{length}]}},"w":{{"dtype":"{dtype}","shape":[2],"data_offsets":[{length},{}]}}}}"#,
+            length * 3
+        );
+        let path = write(folder.path(), &header, &[vec![0; length * 2], bad].concat());
+        let file = WeightFile::open(&path).unwrap();
+        assert_eq!(file.tensor("v", &[1], &Device::Cpu).unwrap().to_vec1::<f32>().unwrap(), [0.0]);
+        let error = file.tensor("w", &[2], &Device::Cpu).unwrap_err();
+        assert_eq!(error.file, path);
+        assert!(error.to_string().contains("number in w that is infinite or none (number 1)"), "{dtype}: {error}");
+    }
+}
+
+#[test]
+fn what_is_no_file_is_said_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    std::fs::create_dir(at("folder")).unwrap();
+    std::os::unix::fs::symlink(at("loop"), at("loop")).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", at("device")).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(at("pipe")).status().unwrap().success());
+    for (name, said) in [
+        ("absent", "cannot be opened"),
+        ("folder", "a folder or a device"),
+        ("loop", "cannot be opened"),
+        ("device", "a folder or a device"),
+        ("pipe", "a folder or a device"),
+    ] {
+        let error = WeightFile::open(&at(name)).unwrap_err();
+        assert!(error.file == at(name) && error.to_string().contains(said), "{error}");
+        let error = tintype_worker::weights::read_json::<u32>(&at(name)).unwrap_err();
+        assert!(error.file == at(name) && error.to_string().contains(said), "{error}");
+    }
+}
+
+#[test]
+fn what_a_file_says_of_itself_is_kept_unless_there_is_no_end_to_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let about = |entries: usize| {
+        let entries: Vec<String> = (0..entries).map(|entry| format!(r#""key{entry}":"v""#)).collect();
+        format!(r#"{{"__metadata__":{{{}}}}}"#, entries.join(","))
+    };
+    let file = WeightFile::open(&write(folder.path(), &about(4_096), &[])).unwrap();
+    assert_eq!((file.note("key4095"), file.note("key4096"), file.shapes().len()), (Some("v"), None, 0));
+    let error = WeightFile::open(&write(folder.path(), &about(4_097), &[])).unwrap_err();
+    assert!(error.to_string().contains("more than 4096 entries of metadata"), "{error}");
 }
 
 #[test]

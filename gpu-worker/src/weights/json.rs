@@ -1,11 +1,16 @@
 //! JSON files beside the weights, bounded in length, and the numbers Python writes that JSON has not got.
 
+use std::io::Read as _;
 use std::path::Path;
 
 use super::UnreadableFile;
+use super::file::open_plain;
 
-/// Most bytes of a JSON file beside the weights. A tokenizer.json has about 4 MB, a config some KB.
-const JSON_BYTES_MAX: u64 = 64 << 20;
+/// Most bytes of a JSON file beside the weights: CLIP's vocab.json has 1.1 MB, a config some KB. Parsed, it may take
+/// many times as much.
+const JSON_BYTES_MAX: u64 = 2 << 20;
+/// Most bytes of a tokenizer's file. A tokenizer.json has about 4 MB.
+const BYTES_MAX: u64 = 16 << 20;
 /// What Python's json writes for numbers without end and for none; read as null.
 const PYTHON_NUMBERS: [&[u8]; 3] = [b"-Infinity", b"Infinity", b"NaN"];
 
@@ -14,7 +19,7 @@ const PYTHON_NUMBERS: [&[u8]; 3] = [b"-Infinity", b"Infinity", b"NaN"];
 /// # Errors
 /// A file that is missing, too long, or not of this shape.
 pub fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, UnreadableFile> {
-    let bytes = without_python_numbers(&read_bytes(path)?);
+    let bytes = without_python_numbers(&read_up_to(path, JSON_BYTES_MAX)?);
     serde_json::from_slice(&bytes)
         .map_err(|error| UnreadableFile::new(path, format!("is not the JSON it should be: {error}")))
 }
@@ -24,12 +29,21 @@ pub fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, Unrea
 /// # Errors
 /// A file that is missing or too long.
 pub fn read_bytes(path: &Path) -> Result<Vec<u8>, UnreadableFile> {
-    let wrong = |error: std::io::Error| UnreadableFile::new(path, format!("cannot be read: {error}"));
-    let length = std::fs::metadata(path).map_err(wrong)?.len();
-    if length > JSON_BYTES_MAX {
-        return Err(UnreadableFile::new(path, format!("has {length} bytes; at most {JSON_BYTES_MAX} are read")));
+    read_up_to(path, BYTES_MAX)
+}
+
+fn read_up_to(path: &Path, max: u64) -> Result<Vec<u8>, UnreadableFile> {
+    let too_long = |length: u64| UnreadableFile::new(path, format!("has {length} bytes; at most {max} are read"));
+    let (file, length) = open_plain(path)?;
+    if length > max {
+        return Err(too_long(length));
     }
-    std::fs::read(path).map_err(wrong)
+    let mut bytes = Vec::with_capacity(length as usize);
+    // It may grow while it is read.
+    file.take(max + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| UnreadableFile::new(path, format!("cannot be read: {error}")))?;
+    if bytes.len() as u64 > max { Err(too_long(bytes.len() as u64)) } else { Ok(bytes) }
 }
 
 /// The same text with `-Infinity`, `Infinity` and `NaN` outside strings as `null`.

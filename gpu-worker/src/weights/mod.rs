@@ -4,11 +4,13 @@
 //! [`UnreadableFile`] that names it; nothing here panics and nothing is allocated on a header's word alone.
 
 mod file;
+mod header;
 mod json;
 mod layers;
 mod ldm;
 mod lora;
 mod lora_names;
+mod numbers;
 mod view;
 
 pub use file::WeightFile;
