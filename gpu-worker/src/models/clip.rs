@@ -12,6 +12,15 @@ use super::attention::{Attention, AttentionShape};
 use super::layers::{LayerNorm, Linear};
 use crate::weights::{Layers, UnreadableFile, Weights};
 
+/// Most tokens known: CLIP knows 49,408.
+const VOCABULARY_MAX: usize = 1 << 20;
+/// Widest vectors: SDXL's second encoder has 1280, and 5120 inside its feed-forward layers.
+const WIDTH_MAX: usize = 1 << 16;
+/// Most layers: SDXL's second encoder has 32.
+const LAYERS_MAX: usize = 256;
+/// Most tokens at a time: CLIP reads 77. Attention's memory grows with the square.
+const POSITIONS_MAX: usize = 1_024;
+
 /// The fields of `text_encoder/config.json` that matter to the forward pass.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct ClipConfig {
@@ -49,9 +58,20 @@ impl ClipConfig {
     /// A file that is missing, is not JSON or lacks a field.
     pub fn read(path: &Path) -> std::result::Result<Self, UnreadableFile> {
         let config: Self = crate::weights::read_json(path)?;
-        let sizes = [config.vocab_size, config.hidden_size, config.intermediate_size, config.max_position_embeddings];
-        if sizes.contains(&0) {
-            return Err(UnreadableFile::new(path, "has a size of 0"));
+        let bounds = [
+            ("vocab_size", config.vocab_size, VOCABULARY_MAX),
+            ("hidden_size", config.hidden_size, WIDTH_MAX),
+            ("intermediate_size", config.intermediate_size, WIDTH_MAX),
+            ("projection_dim", config.projection_dim, WIDTH_MAX),
+            ("num_attention_heads", config.num_attention_heads, config.hidden_size),
+            ("num_hidden_layers", config.num_hidden_layers, LAYERS_MAX),
+            ("max_position_embeddings", config.max_position_embeddings, POSITIONS_MAX),
+        ];
+        if let Some((name, value, max)) = bounds.iter().find(|(_, value, max)| *value == 0 || value > max) {
+            return Err(UnreadableFile::new(path, format!("has a {name} of {value}; 1 to {max} can be")));
+        }
+        if !(config.layer_norm_eps > 0.0 && config.layer_norm_eps < 1.0) {
+            return Err(UnreadableFile::new(path, "has a layer_norm_eps that is not between 0 and 1"));
         }
         Ok(config)
     }

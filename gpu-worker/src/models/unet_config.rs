@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use crate::weights::{LdmUNet, UnreadableFile};
 
@@ -12,6 +13,9 @@ const BLOCKS_MAX: usize = 16;
 const LAYERS_MAX: usize = 64;
 /// Widest layer: SDXL has 1280.
 const CHANNELS_MAX: usize = 1 << 16;
+/// Most channels of a latent, with those of a mask and a hidden picture: inpainting has 9. A request's latents are as
+/// many numbers, whatever the weights.
+pub(super) const LATENT_CHANNELS_MAX: usize = 64;
 
 /// A number for all blocks, or one for each.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -54,13 +58,13 @@ struct Raw {
     addition_embed_type: Option<String>,
     addition_time_embed_dim: Option<usize>,
     projection_class_embeddings_input_dim: Option<usize>,
-    class_embed_type: Option<serde_json::Value>,
-    encoder_hid_dim: Option<serde_json::Value>,
-    num_class_embeds: Option<serde_json::Value>,
-    time_cond_proj_dim: Option<serde_json::Value>,
-    time_embedding_act_fn: Option<serde_json::Value>,
-    timestep_post_act: Option<serde_json::Value>,
-    reverse_transformer_layers_per_block: Option<serde_json::Value>,
+    class_embed_type: Option<IgnoredAny>,
+    encoder_hid_dim: Option<IgnoredAny>,
+    num_class_embeds: Option<IgnoredAny>,
+    time_cond_proj_dim: Option<IgnoredAny>,
+    time_embedding_act_fn: Option<IgnoredAny>,
+    timestep_post_act: Option<IgnoredAny>,
+    reverse_transformer_layers_per_block: Option<IgnoredAny>,
     dual_cross_attention: bool,
     only_cross_attention: serde_json::Value,
 }
@@ -224,7 +228,9 @@ fn check(raw: &Raw) -> Result<(), String> {
         ("downsample_padding", raw.downsample_padding == 1),
         ("dual_cross_attention", !raw.dual_cross_attention),
         ("only_cross_attention", never(&raw.only_cross_attention)),
-        ("norm_eps", raw.norm_eps > 0.0),
+        ("norm_eps", raw.norm_eps > 0.0 && raw.norm_eps < 1.0),
+        // Taken from half the first block's channels, and what is left is divided by.
+        ("freq_shift", (0.0..=1.0).contains(&raw.freq_shift)),
     ];
     if let Some((name, _)) = plain.iter().find(|(_, good)| !good) {
         return Err(format!("has a {name} this worker does not do"));
@@ -234,9 +240,15 @@ fn check(raw: &Raw) -> Result<(), String> {
     {
         return Err("does not have as many block types, down and up, as block_out_channels".to_owned());
     }
-    let sizes = [raw.in_channels, raw.out_channels, raw.time_embedding_dim.unwrap_or(1)];
+    let sizes = [raw.time_embedding_dim.unwrap_or(1), raw.norm_num_groups.unwrap_or(1)];
     if raw.block_out_channels.iter().chain(&sizes).any(|size| *size == 0 || *size > CHANNELS_MAX) {
-        return Err("has a number of channels out of bounds".to_owned());
+        return Err("has a number of channels, or of norm groups, out of bounds".to_owned());
+    }
+    if [raw.in_channels, raw.out_channels].iter().any(|size| *size == 0 || *size > LATENT_CHANNELS_MAX) {
+        return Err("has in_channels or out_channels out of bounds".to_owned());
+    }
+    if raw.block_out_channels[0] < 4 {
+        return Err("has too few channels in its first block for the time's sines".to_owned());
     }
     Ok(())
 }
@@ -251,8 +263,8 @@ fn settle(raw: &Raw) -> Result<UNetConfig, String> {
     if layers.iter().chain(&transformer).any(|layers| *layers == 0 || *layers > LAYERS_MAX) {
         return Err("has a number of layers out of bounds".to_owned());
     }
-    if context.iter().any(|size| *size == 0 || *size > CHANNELS_MAX) {
-        return Err("has a cross_attention_dim out of bounds".to_owned());
+    if context.iter().chain(&heads).any(|size| *size == 0 || *size > CHANNELS_MAX) {
+        return Err("has a cross_attention_dim or a number of heads out of bounds".to_owned());
     }
     let down_attends = attends(&raw.down_block_types, "DownBlock2D", "CrossAttnDownBlock2D")?;
     let blocks = (0..count)

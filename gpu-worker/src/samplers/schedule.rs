@@ -134,6 +134,9 @@ impl NoiseSchedule {
         if config.rescale_betas_zero_snr {
             return refuse("sets rescale_betas_zero_snr, which this worker does not do yet");
         }
+        if config.steps_offset > TRAIN_STEPS_MAX {
+            return refuse("has a steps_offset out of bounds");
+        }
         let betas = betas(&config)?;
         let mut product = 1.0_f64;
         let alphas_cumprod: Vec<f32> = betas

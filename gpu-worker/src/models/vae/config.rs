@@ -3,11 +3,19 @@
 use std::path::Path;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
+use super::super::unet_config::LATENT_CHANNELS_MAX;
 use crate::weights::UnreadableFile;
 
 /// Most blocks: SD has 4.
 const BLOCKS_MAX: usize = 16;
+/// Most layers of a block: SD has 2.
+const LAYERS_MAX: usize = 64;
+/// Widest layer, and most groups of a norm: SD has 512 and 32.
+const CHANNELS_MAX: usize = 1 << 16;
+/// Largest picture trained on, in pixels: SDXL has 1024.
+const SAMPLE_SIDE_MAX: usize = 1 << 14;
 
 /// The fields of `vae/config.json` that matter here. `force_upcast` asks for fp32, which this always computes in.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -39,7 +47,7 @@ pub struct VaeConfig {
     pub mid_block_add_attention: bool,
     down_block_types: Vec<String>,
     up_block_types: Vec<String>,
-    latents_mean: Option<serde_json::Value>,
+    latents_mean: Option<IgnoredAny>,
     act_fn: String,
 }
 
@@ -81,10 +89,17 @@ impl VaeConfig {
             ("latents_mean", config.latents_mean.is_none()),
             ("in_channels", config.in_channels == 3),
             ("out_channels", config.out_channels == 3),
-            ("sample_size", config.sample_size.largest() > 0),
-            ("block_out_channels", (1..=BLOCKS_MAX).contains(&blocks) && !config.block_out_channels.contains(&0)),
-            ("latent_channels", config.latent_channels > 0),
-            ("scaling_factor", config.scaling_factor.is_normal()),
+            ("sample_size", (1..=SAMPLE_SIDE_MAX).contains(&config.sample_size.largest())),
+            (
+                "block_out_channels",
+                (1..=BLOCKS_MAX).contains(&blocks)
+                    && config.block_out_channels.iter().all(|channels| (1..=CHANNELS_MAX).contains(channels)),
+            ),
+            ("layers_per_block", (1..=LAYERS_MAX).contains(&config.layers_per_block)),
+            ("norm_num_groups", (1..=CHANNELS_MAX).contains(&config.norm_num_groups)),
+            ("latent_channels", (1..=LATENT_CHANNELS_MAX).contains(&config.latent_channels)),
+            ("scaling_factor", config.scaling_factor.is_normal() && (1.0 / config.scaling_factor).is_normal()),
+            ("shift_factor", config.shift_factor.is_none_or(f64::is_finite)),
         ];
         match good.iter().find(|(_, good)| !good) {
             Some((name, _)) => Err(UnreadableFile::new(path, format!("has a {name} this worker does not do"))),
