@@ -43,8 +43,17 @@ test: ## Install what tests need and run everything
 deny: ## Licences, sources and duplicate versions of every dependency
 	@scripts/deny.sh
 
+.PHONY: fuzz
+fuzz: ## Look for bytes that break a promise; FUZZ_SECONDS a target
+	@scripts/fuzz.sh
+
+.PHONY: cuda-check
+cuda-check: ## Compile the CUDA flavour of the worker; needs no GPU, fetches a compiler
+	@scripts/cuda-check.sh
+
 .PHONY: soak
-soak: ## Long campaigns: many more simulation seeds
+soak: ## Long campaigns: many more simulation seeds, a quarter of an hour of fuzzing a target
+	FUZZ_SECONDS=$${FUZZ_SECONDS:-900} scripts/fuzz.sh
 	SIM_SEEDS=$${SIM_SEEDS:-200000} cargo test -p tintype-scheduler --release --test sim -- --nocapture
 
 .PHONY: generated

@@ -28,11 +28,18 @@ scripts/deny.sh
 step "build"
 cargo build --workspace --bins
 cargo test --workspace --no-run
+scripts/fuzz.sh --build
 
-step "tests"
+step "tests, and a minute of fuzzing for each target beside them"
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+fuzzed=$(mktemp)
+trap 'rm -f "$log" "$fuzzed"' EXIT
+nice scripts/fuzz.sh >"$fuzzed" 2>&1 &
+fuzzing=$!
 cargo test --workspace --no-fail-fast 2>&1 | tee "$log" || status=$?
+step "fuzzing"
+wait "$fuzzing" || status=$?
+cat "$fuzzed"
 step "done"
 grep '^test result:' "$log" | awk '{p += $4; f += $6} END {printf "%d passed, %d failed\n", p, f}'
 exit "${status:-0}"

@@ -18,6 +18,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tintype-worker", &["tintype-types"]),
     ("tintype-kubetest", &[]),
     ("tintype-fake-nvml", &[]),
+    ("tintype-fuzz", &["tintype-worker"]),
     (
         "tintype-cli",
         &[

@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# `make cuda-check`: does the CUDA flavour of the worker still compile, its kernels included? Needs no GPU, no driver and
+# no CUDA toolkit: NVIDIA's compiler comes from its own PyPI wheels, into the cache. Nothing is linked and nothing runs.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+cache=${TINTYPE_CACHE:-$HOME/.cache/tintype}
+# A folder of its own: a build for CUDA shares no crate that matters with the one for CPUs.
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cache/target}/cuda
+
+# The toolkit that cudarc is told to bind to (CUDARC_CUDA_VERSION below says the same), part by part.
+parts=(nvidia-cuda-nvcc==13.2.86 nvidia-nvvm==13.2.86 nvidia-cuda-crt==13.2.86 nvidia-cuda-runtime==13.2.86 nvidia-cuda-cccl==13.2.86)
+toolkit=$cache/cuda/$(printf '%s\n' "${parts[@]}" | sha256sum | cut -c1-16)
+if [ -e "$toolkit/.complete" ]; then
+  echo "cuda-check: compiler reused from the cache"
+else
+  command -v python3 >/dev/null || { echo "cuda-check: python3 is not installed; get Python 3.9 or later with pip" >&2; exit 1; }
+  rm -rf "$toolkit"
+  mkdir -p "$toolkit"
+  python3 -m pip install --quiet --disable-pip-version-check --no-deps --no-compile --target "$toolkit" "${parts[@]}"
+  touch "$toolkit/.complete"
+  echo "cuda-check: fetched ${parts[*]}"
+fi
+export CUDA_HOME=$toolkit/nvidia/cu13
+export NVCC=$CUDA_HOME/bin/nvcc
+export PATH=$CUDA_HOME/bin:$PATH
+chmod +x "$CUDA_HOME"/bin/* "$CUDA_HOME"/nvvm/bin/* 2>/dev/null || true
+export CUDARC_CUDA_VERSION=13020
+# Ampere: the oldest with bf16, which the kernels then cover; later GPUs compile its PTX at start.
+export CUDA_COMPUTE_CAP=${CUDA_COMPUTE_CAP:-80}
+
+"$NVCC" --version | tail -n 2 | head -n 1
+started=$SECONDS
+cargo check --locked -p tintype-worker --features "${CUDA_FEATURES:-cuda}"
+echo "cuda-check: tintype-worker compiles with ${CUDA_FEATURES:-cuda} for sm_$CUDA_COMPUTE_CAP in $((SECONDS - started)) s; not run on a GPU"
