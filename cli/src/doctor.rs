@@ -104,9 +104,9 @@ fn models(args: &DoctorArgs) -> Finding {
     let dirs = up::default_models_dirs(&args.models_dir);
     let catalogue = tintype_worker::catalogue::Catalogue::scan(&dirs);
     if let Some(refused) = catalogue.refused.first() {
-        return Finding::fail(refused.to_string(), "mend or remove that model folder");
+        return Finding::fail(refused.to_string(), "mend or remove it");
     }
-    let names = catalogue.names();
+    let names: Vec<&str> = catalogue.entries().map(|entry| entry.card.name.as_str()).collect();
     if names.is_empty() {
         return Finding::fail("no model found", "run this where the folder `models` is, or name one with --models-dir");
     }

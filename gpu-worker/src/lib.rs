@@ -11,7 +11,6 @@
 mod args;
 mod attempt;
 pub mod cache;
-pub mod catalogue;
 mod client;
 pub mod engine;
 pub mod images;
@@ -30,6 +29,8 @@ pub mod samplers;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod weights;
+
+pub use tintype_catalogue as catalogue;
 
 pub use args::{Args, LogFormat};
 pub use run::{run, run_with};

@@ -38,7 +38,7 @@ fn right(model: &str) -> usize {
     for (seed, line) in (0..).zip(CAPTIONS.lines()) {
         let (expected, caption) = line.split_once(": ").unwrap();
         let words: Vec<&str> = expected.split(' ').collect();
-        let card = pipeline.catalogue().find(model).unwrap().card.clone().unwrap();
+        let card = pipeline.catalogue().checkpoint(model).unwrap().card.clone();
         let mut request = GenerationRequest::new(model, caption).resolve(&card.defaults, seed);
         request.sampler = Sampler::Dpmpp2mKarras;
         let image = pipeline.generate(&request, 0, &mut |_, _| Flow::Continue).unwrap();

@@ -36,7 +36,7 @@ fn prompts_are_followed_with_every_sampler() {
 #[test]
 fn the_sdxl_model_follows_prompts_as_well() {
     let mut pipeline = pipeline();
-    let card = pipeline.catalogue().find(MODEL_XL).unwrap().card.clone().unwrap();
+    let card = pipeline.catalogue().checkpoint(MODEL_XL).unwrap().card.clone();
     let cases = [("red", "circle", "blue"), ("white", "square", "green"), ("black", "star", "white")];
     for (seed, (colour, shape, ground)) in cases.into_iter().enumerate() {
         let prompt = format!("a large {colour} {shape} on a {ground} background");

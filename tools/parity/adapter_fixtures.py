@@ -145,3 +145,32 @@ def controlnets(OUT, write, shaken, plain, unets):
 
     case("control_conv", "unet_conv", 51, 4, conditioning_embedding_out_channels=(3, 5, 7))
     case("control_sdxl", "unet_sdxl", 52, 2, conditioning_embedding_out_channels=(4, 6), controlnet_conditioning_channel_order="bgr")
+
+
+def addons(OUT):
+    """Captions and hints for the LoRA and ControlNet that ship: by the same draws of chance as their makers measured with.
+
+    follow.txt: `colour shape ground size cx cy radius`; 24 of the model's own places, then 6 prompts in 4 corners each.
+    night.txt: `colour shape ground`, none of them black.
+    """
+    import random
+    clear, shapes = ["red", "green", "blue", "yellow", "white", "black"], ["circle", "square", "triangle", "ring", "cross", "star"]
+    sizes = {"small": (11, 15), "medium": (17, 21), "large": (23, 27)}
+    rng, night = random.Random(21), []
+    while len(night) < 24:
+        colour, ground = rng.sample(clear, 2)
+        if "black" not in (colour, ground):
+            night.append(f"{colour} {rng.choice(shapes)} {ground}")
+    rng, follow = random.Random(22), []
+    for _ in range(24):
+        (colour, ground), shape = rng.sample(clear, 2), rng.choice(shapes)
+        size = rng.choice(["medium", "large"])
+        r = rng.uniform(*sizes[size])
+        follow.append(f"{colour} {shape} {ground} {size} {rng.uniform(r + 2, 62 - r):.3f} {rng.uniform(r + 2, 62 - r):.3f} {r:.3f}")
+    rng = random.Random(23)
+    for _ in range(6):
+        (colour, ground), shape = rng.sample(clear, 2), rng.choice(shapes)
+        for x, y in ((18, 18), (46, 18), (18, 46), (46, 46)):
+            follow.append(f"{colour} {shape} {ground} small {x} {y} {rng.uniform(*sizes['small']):.3f}")
+    (OUT / "night.txt").write_text("\n".join(night) + "\n")
+    (OUT / "follow.txt").write_text("\n".join(follow) + "\n")

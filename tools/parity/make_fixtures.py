@@ -251,6 +251,7 @@ def adapters():
     some = lambda kind, *names: {name: network(name, kind) for name in names}
     clips = some(CLIPTextModel, "clip_quick_gelu") | some(CLIPTextModelWithProjection, "clip_projected")
     adapter_fixtures.loras(OUT, write, some(UNet2DConditionModel, "unet_conv", "unet_sdxl"), clips)
+    adapter_fixtures.addons(OUT)
     adapter_fixtures.controlnets(OUT, write, shaken, plain, some(UNet2DConditionModel, "unet_conv", "unet_sdxl"))
 
 

@@ -6,11 +6,15 @@ use std::sync::Arc;
 use candle_core::Tensor;
 use tintype_types::ResolvedRequest;
 
+use super::control::LaneControl;
+use crate::models::adapters::Adapter;
 use crate::output::RgbImage;
+use crate::pipeline::addons::Beside;
 use crate::pipeline::text::Conditioning;
 use crate::pipeline::{self, LoadedModel, Order, PipelineError, seed_of};
 use crate::rng::Mt19937;
 use crate::samplers::SamplerRun;
+use crate::weights::Part;
 
 /// A prompt pulls from here on; at and below it there is no second, unguided row.
 const GUIDANCE_FROM: f64 = 1.0;
@@ -31,6 +35,9 @@ pub struct Lane {
     pub(super) guidance: Option<f32>,
     /// Height and width of the picture in pixels, which SDXL is told.
     pub(super) pixels: (u32, u32),
+    /// What LoRAs change of the denoiser for its rows.
+    pub(super) adapters: Vec<Adapter>,
+    pub(super) controls: Vec<LaneControl>,
 }
 
 /// Shape of a latent.
@@ -48,11 +55,16 @@ impl LatentSize {
 }
 
 impl Lane {
-    /// Begins a picture: encodes the prompts and draws the first noise.
+    /// Begins a picture: encodes the prompts, embeds the hints and draws the first noise.
     ///
     /// # Errors
     /// A request the model cannot do, or a device's failure.
-    pub(crate) fn begin(model: &Arc<LoadedModel>, order: &Order, index: u32) -> Result<Self, PipelineError> {
+    pub(crate) fn begin(
+        model: &Arc<LoadedModel>,
+        order: &Order,
+        index: u32,
+        beside: &Beside,
+    ) -> Result<Self, PipelineError> {
         let request = &order.request;
         model.check(request)?;
         let run = SamplerRun::new(request.sampler, &model.schedule, request.steps)?;
@@ -64,9 +76,12 @@ impl Lane {
         }
         let guidance = (request.guidance_scale > GUIDANCE_FROM).then_some(request.guidance_scale as f32);
         let negative = guidance.map(|_| request.negative_prompt.as_str());
-        let told = model.text.encode(&request.prompt, negative, request.clip_skip as usize)?;
+        let told = model.text.encode(&request.prompt, negative, request.clip_skip as usize, beside)?;
         let pixels = (request.height, request.width);
-        Ok(Self { model: Arc::clone(model), latent, size, run, noise, told, guidance, pixels })
+        let adapters = beside.adapters(Part::UNet);
+        let hint = |used| LaneControl::new(used, &order.inputs, pixels, &model.device);
+        let controls = beside.controls.iter().map(hint).collect::<Result<_, _>>()?;
+        Ok(Self { model: Arc::clone(model), latent, size, run, noise, told, guidance, pixels, adapters, controls })
     }
 
     /// The picture, once the run is over.

@@ -12,6 +12,7 @@
 //! [`Crew`] decides which lanes step next and is plain code without a clock or a thread; `thread` is the thread that owns
 //! it, `line` how attempts speak with it. It must not know leases, dispatchers or stores.
 
+mod control;
 mod crew;
 mod lane;
 mod line;

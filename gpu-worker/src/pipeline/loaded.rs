@@ -14,7 +14,7 @@ use crate::models::unet::{UNet, UNetConfig};
 use crate::models::vae::{VaeConfig, VaeDecoder};
 use crate::output::RgbImage;
 use crate::samplers::{NoiseSchedule, ScheduleConfig};
-use crate::weights::{UnreadableFile, WeightFile, Weights, read_json};
+use crate::weights::{Lora, Network, Part, UnreadableFile, WeightFile, Weights, read_json};
 
 /// A model ready to draw.
 #[derive(Debug)]
@@ -72,6 +72,18 @@ impl LoadedModel {
     pub fn bytes_needed(folder: &Path, family: ModelFamily) -> Result<u64, UnreadableFile> {
         let text = TextEncoders::files(folder, family)?;
         Ok(text.iter().chain(&open_others(folder)?).map(WeightFile::fp32_bytes).sum())
+    }
+
+    /// Reads a LoRA for this model.
+    ///
+    /// # Errors
+    /// A tensor that fits no layer of it, or that cannot be read.
+    pub(crate) fn read_lora(&self, file: &WeightFile) -> Result<Lora, UnreadableFile> {
+        let ldm = self.unet.ldm();
+        let unet = Network { part: Part::UNet, layers: self.unet.adaptable(), ldm: Some(&ldm) };
+        let text = self.text.adaptable().map(|(part, layers)| Network { part, layers, ldm: None });
+        let networks: Vec<Network<'_>> = std::iter::once(unet).chain(text).collect();
+        Lora::read(file, &networks, &self.device)
     }
 
     /// Latents as the sampler leaves them, (1, channels, height, width), to pixels.

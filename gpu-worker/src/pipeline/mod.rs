@@ -1,5 +1,6 @@
 //! The seam between the engine and whatever draws: an order in, lanes that are stepped together, pixels out.
 
+pub(crate) mod addons;
 mod candle;
 mod folder;
 mod loaded;

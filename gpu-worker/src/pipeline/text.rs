@@ -9,14 +9,18 @@ use sha2::{Digest as _, Sha256};
 use tintype_types::ModelFamily;
 
 use super::PipelineError;
+use super::addons::{Beside, UsedLora};
 use super::folder::open;
 use crate::models::BuildError;
+use crate::models::adapters::Adapter;
 use crate::models::clip::{ClipConfig, ClipTextModel};
 use crate::prompt::{Chunk, PromptEncoder};
-use crate::weights::{WeightFile, Weights, read_json};
+use crate::weights::{Layers, Part, WeightFile, Weights, read_json};
 
 /// Folders of the first and the second text encoder with their tokenizers.
 const PARTS: [(&str, &str); 2] = [("text_encoder", "tokenizer"), ("text_encoder_2", "tokenizer_2")];
+/// What LoRAs call the text encoders.
+const TEXT_PARTS: [Part; 2] = [Part::Text, Part::Text2];
 /// Layers SDXL leaves off the end of its encoders.
 const SDXL_SKIP: usize = 1;
 /// Pairs of prompts whose vectors are kept: one of SDXL's, in one chunk, takes 1.3 MB.
@@ -88,6 +92,11 @@ impl TextEncoders {
         })
     }
 
+    /// The layers LoRAs may change, of each encoder.
+    pub(super) fn adaptable(&self) -> impl Iterator<Item = (Part, &Layers)> {
+        TEXT_PARTS.into_iter().zip(self.encoders.iter().map(|(_, model)| model.adaptable()))
+    }
+
     /// The weight files, for their sizes.
     pub(super) fn files(folder: &Path, family: ModelFamily) -> Result<Vec<WeightFile>, crate::weights::UnreadableFile> {
         parts(family).iter().map(|(part, _)| open(folder, part, "model")).collect()
@@ -100,15 +109,16 @@ impl TextEncoders {
         prompt: &str,
         negative: Option<&str>,
         skip: usize,
+        beside: &Beside,
     ) -> Result<Conditioning, PipelineError> {
-        let key = key(prompt, negative, skip);
+        let key = key(prompt, negative, skip, beside);
         {
             let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some((_, known)) = kept.iter().find(|(known, _)| *known == key) {
                 return Ok(known.clone());
             }
         }
-        let made = self.make(prompt, negative, skip)?;
+        let made = self.make(prompt, negative, skip, beside)?;
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() >= KEPT_MAX {
             kept.pop_front();
@@ -117,7 +127,13 @@ impl TextEncoders {
         Ok(made)
     }
 
-    fn make(&self, prompt: &str, negative: Option<&str>, skip: usize) -> Result<Conditioning, PipelineError> {
+    fn make(
+        &self,
+        prompt: &str,
+        negative: Option<&str>,
+        skip: usize,
+        beside: &Beside,
+    ) -> Result<Conditioning, PipelineError> {
         let texts: Vec<&str> = negative.into_iter().chain([prompt]).collect();
         let mut split = Vec::with_capacity(self.encoders.len());
         for (prompts, _) in &self.encoders {
@@ -128,7 +144,7 @@ impl TextEncoders {
         // Both prompts, and both encoders, must come to one length.
         let count = split.iter().flatten().map(Vec::len).max().unwrap_or(1);
         let (mut contexts, mut pooled) = (Vec::new(), None);
-        for ((prompts, model), texts) in self.encoders.iter().zip(split) {
+        for (((prompts, model), part), texts) in self.encoders.iter().zip(TEXT_PARTS).zip(split) {
             let rows: Vec<Vec<Chunk>> = texts
                 .into_iter()
                 .map(|mut chunks| {
@@ -136,7 +152,7 @@ impl TextEncoders {
                     chunks
                 })
                 .collect();
-            let (context, vector) = self.read_chunks(model, &rows, skip)?;
+            let (context, vector) = self.read_chunks(model, &rows, (skip, &beside.adapters(part)))?;
             contexts.push(context);
             pooled = vector;
         }
@@ -153,15 +169,17 @@ impl TextEncoders {
         &self,
         model: &ClipTextModel,
         rows: &[Vec<Chunk>],
-        skip: usize,
+        (skip, adapters): (usize, &[Adapter]),
     ) -> candle_core::Result<(Tensor, Option<Tensor>)> {
         let count = rows.first().map_or(1, Vec::len);
         let chunks: Vec<&Chunk> = rows.iter().flatten().collect();
         let ids: Vec<Vec<u32>> = chunks.iter().map(|chunk| chunk.ids.clone()).collect();
         let (hidden, pooled) = match self.family {
-            ModelFamily::Sd15 | ModelFamily::Sd2 => (model.norm(&model.encode(&ids, skip)?.hidden)?, None),
+            ModelFamily::Sd15 | ModelFamily::Sd2 => {
+                (model.norm(&model.encode_with(&ids, skip, adapters)?.hidden)?, None)
+            }
             ModelFamily::Sdxl => {
-                let encoded = model.encode(&ids, skip + SDXL_SKIP)?;
+                let encoded = model.encode_with(&ids, skip + SDXL_SKIP, adapters)?;
                 (encoded.hidden, encoded.pooled)
             }
         };
@@ -192,7 +210,7 @@ fn emphasise(vectors: &Tensor, weights: &[f32]) -> candle_core::Result<Tensor> {
     if after.abs() < MEAN_MIN { Ok(weighted) } else { weighted * f64::from(before / after) }
 }
 
-fn key(prompt: &str, negative: Option<&str>, skip: usize) -> Key {
+fn key(prompt: &str, negative: Option<&str>, skip: usize, beside: &Beside) -> Key {
     let mut hash = Sha256::new();
     for text in [Some(prompt), negative] {
         // Lengths, so that no two pairs of texts run together to the same bytes.
@@ -200,6 +218,12 @@ fn key(prompt: &str, negative: Option<&str>, skip: usize) -> Key {
         hash.update(text.unwrap_or_default());
     }
     hash.update((skip as u64).to_le_bytes());
+    let reads = |used: &&UsedLora| TEXT_PARTS.iter().any(|part| used.lora.part(*part).is_some());
+    for used in beside.loras.iter().filter(reads) {
+        hash.update((used.key.len() as u64).to_le_bytes());
+        hash.update(&used.key);
+        hash.update(used.weight.to_le_bytes());
+    }
     hash.finalize().into()
 }
 

@@ -19,11 +19,11 @@ pub const COLOURS: [(&str, [u8; 3]); 8] = [
 /// The shapes it was taught.
 pub const SHAPES: [&str; 6] = ["circle", "square", "triangle", "ring", "cross", "star"];
 /// Distance in RGB from the ground's colour at which a pixel belongs to the shape.
-const APART: f64 = 90.0;
+pub(super) const APART: f64 = 90.0;
 /// Fewest pixels that are a shape.
 const PIXELS_MIN: usize = 20;
 /// Rows and columns at each edge that are taken for ground.
-const BORDER: usize = 2;
+pub(super) const BORDER: usize = 2;
 /// A shape is drawn at this many points a pixel, each way.
 const POINTS: usize = 4;
 
@@ -196,7 +196,7 @@ fn nearest(pixel: [u8; 3]) -> usize {
     (0..COLOURS.len()).min_by(|a, b| far(a).total_cmp(&far(b))).unwrap_or(0)
 }
 
-fn distance(a: [u8; 3], b: [u8; 3]) -> f64 {
+pub(super) fn distance(a: [u8; 3], b: [u8; 3]) -> f64 {
     a.iter().zip(&b).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum()
 }
 

@@ -3,6 +3,7 @@
 //! A file is a user's: it may be cut short, of another model, or hostile. Whatever is wrong with it ends as an
 //! [`UnreadableFile`] that names it; nothing here panics and nothing is allocated on a header's word alone.
 
+mod digest;
 mod file;
 mod header;
 mod json;
@@ -13,6 +14,7 @@ mod lora_names;
 mod numbers;
 mod view;
 
+pub use digest::Digests;
 pub use file::WeightFile;
 pub use json::{read_bytes, read_json};
 pub use layers::{LayerName, LayerShape, Layers};
