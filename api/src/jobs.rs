@@ -12,12 +12,14 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::adapters;
+use crate::assets;
 use crate::clock;
 use crate::error::ApiError;
 use crate::ledger::post::Stamp;
 use crate::ledger::sql::{LedgerSqlError, NewHold};
 use crate::ledger::{LedgerError, MILLI_PER_CREDIT, sql as ledger};
 use crate::price;
+use crate::records::asset;
 use crate::records::generation::{self, Generation, Mark, NewGeneration};
 use crate::records::idempotency::{self, Scope};
 use crate::state::App;
@@ -124,9 +126,13 @@ pub(crate) async fn place(app: &App, order: &Order, seed: u64) -> Result<Placed,
         let message = format!("{OPEN_JOBS_MAX} jobs of yours are unfinished, which is all there may be; wait for some");
         return Err(ApiError::new(ErrorCode::QueueFull, message).retry_after(10));
     }
+    let inputs = assets::lock(&mut tx, *account, request).await?;
     let body_sha256 = &repeat.body_sha256;
     let new = NewGeneration { id, account: *account, api_key, request: &resolved, body_sha256, price, at };
     let job = generation::create(&mut tx, &new).await?;
+    if !inputs.is_empty() {
+        asset::link(&mut tx, id, &inputs).await?;
+    }
     if let Some(key) = &repeat.key {
         let scope = Scope { account: *account, route: repeat.route, key: key.clone() };
         if !idempotency::take(&mut tx, &scope, body_sha256, id, at).await? {

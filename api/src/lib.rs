@@ -8,6 +8,7 @@ pub mod records;
 
 mod adapters;
 mod args;
+mod assets;
 mod board;
 mod clock;
 mod cluster;

@@ -12,9 +12,11 @@ use sqlx::PgPool;
 use tintype_dispatch::{DispatchConfig, TokenSource};
 use tintype_store::{FolderConfig, Secret, Store};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::{Args, ClusterKind};
+use crate::assets::UPLOADS_MAX;
 use crate::board::Board;
 use crate::cluster::Cluster;
 use crate::cluster::kubernetes::{Kubernetes, KubernetesConfig};
@@ -79,6 +81,7 @@ async fn run_until(args: Args, stop: &CancellationToken) -> anyhow::Result<()> {
             admin,
             wait_max: Duration::from_secs(args.wait_seconds),
             aliases: args.model_aliases.clone(),
+            uploads: Semaphore::new(UPLOADS_MAX),
             stop: stop.clone(),
         }),
     };

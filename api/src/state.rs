@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 use tintype_types::{ErrorCode, ModelCard, ModelKind};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::adapters::kind_name;
@@ -34,6 +35,8 @@ pub(crate) struct Inner {
     pub(crate) wait_max: Duration,
     /// Names clients use for models of ours: `gpt-image-1` and the like.
     pub(crate) aliases: Vec<(String, String)>,
+    /// Room for uploads.
+    pub(crate) uploads: Semaphore,
     pub(crate) stop: CancellationToken,
 }
 

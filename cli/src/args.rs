@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use tintype_types::Sampler;
+use tintype_types::{ImageFormat, LoraUse, Sampler};
 
 /// Image generation for anyone who owns GPUs.
 #[derive(Debug, Parser)]
@@ -20,8 +20,8 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Run everything on this machine: API, scheduler, one worker, a private PostgreSQL. No Kubernetes, no root.
     Up(Box<UpArgs>),
-    /// Make pictures and write them as PNG files.
-    Generate(GenerateArgs),
+    /// Make pictures and write them as files.
+    Generate(Box<GenerateArgs>),
     /// Check what breaks newcomers; one line a check, with the fix.
     Doctor(DoctorArgs),
     /// Replay a trace of requests through the production scheduler and report how it and other policies would have done.
@@ -87,18 +87,58 @@ pub(crate) struct GenerateArgs {
     /// How strongly the prompt pulls.
     #[arg(long)]
     pub(crate) guidance_scale: Option<f64>,
-    /// Sampler: ddim, euler, dpmpp-2m or dpmpp-2m-karras.
+    /// Sampler, such as euler, dpmpp-2m-karras or unipc; a wrong one lists them all.
     #[arg(long, value_parser = parse_sampler)]
     pub(crate) sampler: Option<Sampler>,
     /// Seed; the same seed makes the same picture.
     #[arg(long)]
     pub(crate) seed: Option<u64>,
+    /// Pictures and LoRAs the request names.
+    #[command(flatten)]
+    pub(crate) inputs: InputArgs,
     /// File or folder to write to [default: a name made from the prompt, here].
     #[arg(long, short)]
     pub(crate) output: Option<PathBuf>,
     /// How to reach the server.
     #[command(flatten)]
     pub(crate) connect: ConnectArgs,
+}
+
+/// What `generate` reads beside its prompt.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct InputArgs {
+    /// LoRA as NAME or NAME:WEIGHT; may be given several times.
+    #[arg(long, value_parser = parse_lora)]
+    pub(crate) lora: Vec<LoraUse>,
+    /// ControlNet and the picture it follows, as NAME:FILE or NAME:FILE:WEIGHT; may be given several times.
+    #[arg(long, value_parser = parse_control)]
+    pub(crate) control: Vec<ControlFile>,
+    /// Picture to start from: a PNG, JPEG or WebP file.
+    #[arg(long)]
+    pub(crate) init: Option<PathBuf>,
+    /// How much of the picture is redrawn, from 0 to 1.
+    #[arg(long, requires = "init", default_value_t = 0.8)]
+    pub(crate) strength: f64,
+    /// Mask of the picture to start from: white is redrawn, black is kept.
+    #[arg(long, requires = "init")]
+    pub(crate) mask: Option<PathBuf>,
+    /// Size of a second pass as WIDTHxHEIGHT: the picture is scaled up and redrawn in part.
+    #[arg(long, value_parser = parse_size)]
+    pub(crate) hires: Option<(u32, u32)>,
+    /// How much the second pass redraws, from 0 to 1.
+    #[arg(long, requires = "hires", default_value_t = 0.55)]
+    pub(crate) hires_strength: f64,
+    /// File format: png, webp or jpeg [default: png].
+    #[arg(long, value_parser = parse_format)]
+    pub(crate) format: Option<ImageFormat>,
+}
+
+/// A ControlNet and the file it follows.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ControlFile {
+    pub(crate) name: String,
+    pub(crate) file: PathBuf,
+    pub(crate) weight: f64,
 }
 
 /// Flags of `tintype doctor`.
@@ -153,6 +193,39 @@ fn parse_size(text: &str) -> Result<(u32, u32), String> {
     Ok((width.parse().map_err(|_| wrong())?, height.parse().map_err(|_| wrong())?))
 }
 
+/// What stands before the last colon, and the number behind it; all of it and 1 when there is none.
+fn weighted(text: &str) -> (&str, f64) {
+    let with_weight = text.rsplit_once(':').and_then(|(rest, weight)| Some((rest, weight.parse().ok()?)));
+    with_weight.unwrap_or((text, 1.0))
+}
+
+fn parse_lora(text: &str) -> Result<LoraUse, String> {
+    let (name, weight) = weighted(text);
+    if name.is_empty() {
+        return Err(format!("`{text}` names no LoRA; write NAME or NAME:WEIGHT, such as tintype/night:0.5"));
+    }
+    Ok(LoraUse { name: name.to_owned(), weight })
+}
+
+fn parse_control(text: &str) -> Result<ControlFile, String> {
+    let (rest, weight) = weighted(text);
+    match rest.split_once(':') {
+        Some((name, file)) if !name.is_empty() && !file.is_empty() => {
+            Ok(ControlFile { name: name.to_owned(), file: file.into(), weight })
+        }
+        Some(_) | None => Err(format!("`{text}` names no ControlNet and file; write NAME:FILE or NAME:FILE:WEIGHT")),
+    }
+}
+
+fn parse_format(text: &str) -> Result<ImageFormat, String> {
+    match text {
+        "png" => Ok(ImageFormat::Png),
+        "webp" => Ok(ImageFormat::Webp),
+        "jpeg" | "jpg" => Ok(ImageFormat::Jpeg),
+        other => Err(format!("no format `{other}`; there are png, webp and jpeg")),
+    }
+}
+
 fn parse_sampler(text: &str) -> Result<Sampler, String> {
     Sampler::ALL.into_iter().find(|sampler| sampler.as_str() == text).ok_or_else(|| {
         let names: Vec<_> = Sampler::ALL.iter().map(|sampler| sampler.as_str()).collect();
@@ -170,6 +243,21 @@ mod tests {
         assert!(parse_size("512").unwrap_err().contains("512x512"));
         assert_eq!(parse_sampler("dpmpp-2m-karras"), Ok(Sampler::Dpmpp2mKarras));
         assert!(parse_sampler("plms").unwrap_err().contains("ddim, euler"));
+    }
+
+    #[test]
+    fn loras_and_controls_take_a_weight_and_files_may_have_colons() {
+        assert_eq!(parse_lora("tintype/night"), Ok(LoraUse { name: "tintype/night".to_owned(), weight: 1.0 }));
+        assert_eq!(parse_lora("night:-0.5").map(|lora| lora.weight), Ok(-0.5));
+        assert!(parse_lora(":1").is_err());
+        let control = |text| parse_control(text).map(|control| (control.name, control.file, control.weight));
+        let expected = |file: &str, weight| Ok(("outline".to_owned(), PathBuf::from(file), weight));
+        assert_eq!(control("outline:a.png"), expected("a.png", 1.0));
+        assert_eq!(control("outline:a.png:0.7"), expected("a.png", 0.7));
+        assert_eq!(control("outline:odd:name.png"), expected("odd:name.png", 1.0));
+        assert!(control("outline").is_err());
+        assert_eq!(parse_format("jpg"), Ok(ImageFormat::Jpeg));
+        assert!(parse_format("gif").unwrap_err().contains("webp"));
     }
 
     #[test]

@@ -83,6 +83,13 @@ impl Client {
         job["id"].as_str().map(str::to_owned).context("the server took the job but did not name it")
     }
 
+    /// Uploads a picture and gives the key requests name it by.
+    pub(crate) async fn upload(&self, content: Vec<u8>) -> Result<String> {
+        let request = self.request(Method::POST, "/api/v1/assets").body(content);
+        let asset: Value = read(request.send().await.with_context(|| self.unreachable())?).await?;
+        asset["key"].as_str().map(str::to_owned).context("the server kept the picture but did not name it")
+    }
+
     /// The event stream of a job.
     pub(crate) async fn events(&self, job: &str) -> Result<Response> {
         let response = self

@@ -1,4 +1,4 @@
-//! `tintype generate`: submit, watch the steps go by, write PNG files.
+//! `tintype generate`: submit, watch the steps go by, write the files.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -11,6 +11,7 @@ use tintype_types::{GenerationRequest, JobEvent, JobState};
 
 use crate::args::GenerateArgs;
 use crate::client::Client;
+use crate::inputs;
 use crate::sse::Decoder;
 use crate::terminal;
 
@@ -44,7 +45,8 @@ pub(crate) async fn run(args: GenerateArgs) -> Result<ExitCode> {
     bar.finish_with_message("done");
     for (index, output) in last.outputs.iter().enumerate() {
         let bytes = client.image(&job, index).await?;
-        let path = target(args.output.as_deref(), &args.prompt, index, last.outputs.len());
+        let name = Name { prompt: &args.prompt, extension: request.format.unwrap_or_default().extension() };
+        let path = target(args.output.as_deref(), name, index, last.outputs.len());
         let path = write_new(&path, &bytes, args.output.is_some())?;
         terminal::result(format_args!("{}  {}x{}  seed {}", path.display(), output.width, output.height, output.seed));
     }
@@ -65,8 +67,15 @@ async fn build(args: &GenerateArgs, client: &Client) -> Result<GenerationRequest
     request.guidance_scale = args.guidance_scale;
     request.sampler = args.sampler;
     request.seed = args.seed;
-    request.validate().map_err(|error| anyhow::anyhow!("{}: {error}", error.param))?;
+    // Before anything is uploaded, and again with what was.
+    check(&request)?;
+    inputs::add(&mut request, &args.inputs, client).await?;
+    check(&request)?;
     Ok(request)
+}
+
+fn check(request: &GenerationRequest) -> Result<()> {
+    request.validate().map_err(|error| anyhow::anyhow!("{}: {error}", error.param))
 }
 
 fn progress_bar() -> ProgressBar {
@@ -130,17 +139,25 @@ fn show(event: &JobEvent, bar: &ProgressBar) {
     }
 }
 
+/// What a file is called when the user does not say.
+#[derive(Clone, Copy)]
+struct Name<'a> {
+    prompt: &'a str,
+    extension: &'a str,
+}
+
 /// Where picture `index` of `count` goes.
-fn target(output: Option<&Path>, prompt: &str, index: usize, count: usize) -> PathBuf {
+fn target(output: Option<&Path>, name: Name<'_>, index: usize, count: usize) -> PathBuf {
+    let Name { prompt, extension } = name;
     let number = if count > 1 { format!("-{}", index + 1) } else { String::new() };
     match output {
-        Some(path) if path.is_dir() => path.join(format!("{}{number}.png", slug(prompt))),
+        Some(path) if path.is_dir() => path.join(format!("{}{number}.{extension}", slug(prompt))),
         Some(path) if count > 1 => {
             let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-            path.with_file_name(format!("{stem}{number}.png"))
+            path.with_file_name(format!("{stem}{number}.{extension}"))
         }
         Some(path) => path.to_path_buf(),
-        None => PathBuf::from(format!("{}{number}.png", slug(prompt))),
+        None => PathBuf::from(format!("{}{number}.{extension}", slug(prompt))),
     }
 }
 
@@ -151,9 +168,10 @@ fn write_new(path: &Path, bytes: &[u8], chosen: bool) -> Result<PathBuf> {
         return Ok(path.to_path_buf());
     }
     let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let extension = path.extension().unwrap_or_default().to_string_lossy().into_owned();
     for number in 1..1_000 {
         let candidate =
-            if number == 1 { path.to_path_buf() } else { path.with_file_name(format!("{stem}_{number}.png")) };
+            if number == 1 { path.to_path_buf() } else { path.with_file_name(format!("{stem}_{number}.{extension}")) };
         match std::fs::OpenOptions::new().write(true).create_new(true).open(&candidate) {
             Ok(mut file) => {
                 file.write_all(bytes).with_context(|| format!("cannot write {}", candidate.display()))?;
@@ -188,9 +206,11 @@ mod tests {
 
     #[test]
     fn several_pictures_get_numbers() {
-        assert_eq!(target(None, "a cat", 0, 1), PathBuf::from("a-cat.png"));
-        assert_eq!(target(None, "a cat", 1, 2), PathBuf::from("a-cat-2.png"));
-        assert_eq!(target(Some(Path::new("out/x.png")), "a cat", 0, 2), PathBuf::from("out/x-1.png"));
+        let name = Name { prompt: "a cat", extension: "webp" };
+        assert_eq!(target(None, name, 0, 1), PathBuf::from("a-cat.webp"));
+        assert_eq!(target(None, name, 1, 2), PathBuf::from("a-cat-2.webp"));
+        assert_eq!(target(Some(Path::new("out/x.png")), name, 0, 2), PathBuf::from("out/x-1.webp"));
+        assert_eq!(target(Some(Path::new("out/x.png")), name, 0, 1), PathBuf::from("out/x.png"), "as it was chosen");
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod args;
 mod client;
 mod doctor;
 mod generate;
+mod inputs;
 mod paths;
 mod simulate;
 mod sse;
@@ -29,7 +30,7 @@ fn main() -> ExitCode {
     let outcome = runtime.block_on(async {
         match args.command {
             Command::Up(args) => up::run(*args).await.map(|()| ExitCode::SUCCESS),
-            Command::Generate(args) => generate::run(args).await,
+            Command::Generate(args) => generate::run(*args).await,
             Command::Doctor(args) => doctor::run(args).await,
             Command::Simulate(args) => simulate::run(&args),
             Command::Worker(args) => up::worker_main(*args).await.map(|()| ExitCode::SUCCESS),

@@ -92,6 +92,11 @@ async fn what_is_out_of_bounds_is_refused_at_the_edge_or_fails_with_a_reason() {
 
     cluster.apply(&cluster.job("unknown", json!({ "model": "nobody/knows", "prompt": "a red circle" })));
     failed_with(&cluster, "unknown", "UnknownModel");
+    let mut request = good.clone();
+    request["loras"] = json!([{ "name": "nobody/knows-this-lora" }]);
+    cluster.apply(&cluster.job("unknown-lora", request));
+    let message = failed_with(&cluster, "unknown-lora", "UnknownModel");
+    assert!(message.contains("knows-this-lora"), "{message}");
 
     let mut card: Value =
         serde_json::from_slice(&std::fs::read(models().join("shapes/tintype.json")).unwrap()).unwrap();

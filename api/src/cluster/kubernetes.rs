@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::relay::Relay;
-use super::{Cluster, ClusterError, Models, Reply, signed_url, stored};
+use super::{Cluster, ClusterError, Models, Reply, picture_key, signed_url, store_failed, stored};
 use crate::board::Board;
 use crate::clock;
 use crate::reconcile::Bells;
@@ -167,7 +167,7 @@ impl Cluster for Kubernetes {
     fn picture_url<'a>(&'a self, job: &'a Generation, n: usize) -> Reply<'a, String> {
         Box::pin(async move {
             match &self.store {
-                Some(store) => signed_url(store, job, n),
+                Some(store) => signed_url(store, picture_key(job, n)?),
                 None => self.relay()?.picture_url(uid(job)?, job.attempt, n).await,
             }
         })
@@ -180,6 +180,33 @@ impl Cluster for Kubernetes {
             }
             let relay = self.relay()?;
             relay.fetch(&relay.picture_url(uid(job)?, job.attempt, n).await?).await
+        })
+    }
+
+    fn put_input<'a>(&'a self, key: &'a str, content: Bytes) -> Reply<'a, ()> {
+        Box::pin(async move {
+            match &self.store {
+                Some(store) => store.put(key, content).await.map_err(store_failed),
+                None => self.relay()?.put_input(key, content).await,
+            }
+        })
+    }
+
+    fn input_url<'a>(&'a self, key: &'a str) -> Reply<'a, String> {
+        Box::pin(async move {
+            match &self.store {
+                Some(store) => signed_url(store, key),
+                None => self.relay()?.input_url(key).await,
+            }
+        })
+    }
+
+    fn delete_input<'a>(&'a self, key: &'a str) -> Reply<'a, ()> {
+        Box::pin(async move {
+            match &self.store {
+                Some(store) => store.delete_prefix(key).await.map(drop).map_err(store_failed),
+                None => self.relay()?.delete_input(key).await,
+            }
         })
     }
 

@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Cluster, ClusterError, Models, Reply, catalogue, signed_url, stored};
+use super::{Cluster, ClusterError, Models, Reply, catalogue, picture_key, signed_url, store_failed, stored};
 use crate::board::Board;
 use crate::clock;
 use crate::reconcile::Bells;
@@ -121,11 +121,23 @@ impl Cluster for Local {
     }
 
     fn picture_url<'a>(&'a self, job: &'a Generation, n: usize) -> Reply<'a, String> {
-        Box::pin(async move { signed_url(&self.store, job, n) })
+        Box::pin(async move { signed_url(&self.store, picture_key(job, n)?) })
     }
 
     fn picture<'a>(&'a self, job: &'a Generation, n: usize) -> Reply<'a, Bytes> {
         Box::pin(stored(&self.store, job, n))
+    }
+
+    fn put_input<'a>(&'a self, key: &'a str, content: Bytes) -> Reply<'a, ()> {
+        Box::pin(async move { self.store.put(key, content).await.map_err(store_failed) })
+    }
+
+    fn input_url<'a>(&'a self, key: &'a str) -> Reply<'a, String> {
+        Box::pin(async move { signed_url(&self.store, key) })
+    }
+
+    fn delete_input<'a>(&'a self, key: &'a str) -> Reply<'a, ()> {
+        Box::pin(async move { self.store.delete_prefix(key).await.map(drop).map_err(store_failed) })
     }
 
     fn models(&self) -> Arc<Models> {

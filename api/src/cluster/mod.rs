@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
-use tintype_store::Store;
+use tintype_store::{Store, StoreError};
 use tintype_types::{JobEvent, ModelCard};
 
 use crate::clock;
@@ -56,6 +56,12 @@ pub(crate) trait Cluster: Send + Sync + 'static {
     fn picture_url<'a>(&'a self, job: &'a Generation, n: usize) -> Reply<'a, String>;
     /// The picture itself.
     fn picture<'a>(&'a self, job: &'a Generation, n: usize) -> Reply<'a, Bytes>;
+    /// Puts an uploaded picture in the store; putting it twice is fine.
+    fn put_input<'a>(&'a self, key: &'a str, content: Bytes) -> Reply<'a, ()>;
+    /// A URL anybody can fetch an uploaded picture from for a while.
+    fn input_url<'a>(&'a self, key: &'a str) -> Reply<'a, String>;
+    /// Deletes an uploaded picture; one that is not there is fine.
+    fn delete_input<'a>(&'a self, key: &'a str) -> Reply<'a, ()>;
     /// What requests may name.
     fn models(&self) -> Arc<Models>;
     /// Whether jobs are being taken.
@@ -71,9 +77,14 @@ fn picture_key(job: &Generation, n: usize) -> Result<&str, ClusterError> {
 }
 
 /// A signed URL from a store of our own.
-fn signed_url(store: &Store, job: &Generation, n: usize) -> Result<String, ClusterError> {
-    let signed = store.sign_get(picture_key(job, n)?, clock::now(), PICTURE_URL_TTL);
+fn signed_url(store: &Store, key: &str) -> Result<String, ClusterError> {
+    let signed = store.sign_get(key, clock::now(), PICTURE_URL_TTL);
     signed.map_err(|error| ClusterError::Refused(error.to_string()))
+}
+
+/// A store of our own did not do it.
+fn store_failed(error: StoreError) -> ClusterError {
+    ClusterError::Unavailable(error.to_string())
 }
 
 /// The bytes from a store of our own.

@@ -1,5 +1,5 @@
 //! The operator's read routes: progress as server-sent events (steps go no other way: etcd sees one write every few
-//! seconds at most), and signed URLs of pictures where the image store is not ours to sign for.
+//! seconds at most), and signed URLs of pictures, made or uploaded, where the image store is not ours to sign for.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use reqwest::Client;
 use reqwest::redirect::Policy;
+use reqwest::{Client, Method};
 use tintype_types::limits::IMAGE_BYTES_MAX;
 use tintype_types::{Attempt, JobEvent};
 
@@ -41,7 +41,7 @@ impl Relay {
 
     /// The events of a job, by its name in the cluster. Ends with the job, and whenever the operator does.
     pub(crate) async fn events(&self, uid: &str) -> Result<BoxStream<'static, JobEvent>, ClusterError> {
-        let response = self.ask(&format!("/dispatch/v1/jobs/{uid}/events")).await?;
+        let response = self.ask(Method::GET, &format!("/dispatch/v1/jobs/{uid}/events")).await?;
         if !response.status().is_success() {
             return Err(ClusterError::Unavailable(format!("the operator answers {}", response.status())));
         }
@@ -50,7 +50,33 @@ impl Relay {
 
     /// A signed URL of a picture, from whoever signs them.
     pub(crate) async fn picture_url(&self, uid: &str, attempt: Attempt, n: usize) -> Result<String, ClusterError> {
-        let response = self.ask(&format!("/dispatch/v1/jobs/{uid}/image/{n}?attempt={attempt}")).await?;
+        self.redirect(Method::GET, &format!("/dispatch/v1/jobs/{uid}/image/{n}?attempt={attempt}")).await
+    }
+
+    /// A signed URL of an uploaded picture.
+    pub(crate) async fn input_url(&self, key: &str) -> Result<String, ClusterError> {
+        self.redirect(Method::GET, &input_path(key)).await
+    }
+
+    /// Puts an uploaded picture where the operator says.
+    pub(crate) async fn put_input(&self, key: &str, content: Bytes) -> Result<(), ClusterError> {
+        let url = self.redirect(Method::PUT, &input_path(key)).await?;
+        let put = self.http.put(url).body(content).send().await.and_then(reqwest::Response::error_for_status);
+        put.map(drop).map_err(|error| ClusterError::Unavailable(error.without_url().to_string()))
+    }
+
+    /// Deletes an uploaded picture.
+    pub(crate) async fn delete_input(&self, key: &str) -> Result<(), ClusterError> {
+        let response = self.ask(Method::DELETE, &input_path(key)).await?;
+        if response.status().is_success() {
+            return Ok(());
+        }
+        Err(ClusterError::Unavailable(format!("the operator answers {} to a deletion", response.status())))
+    }
+
+    /// Where the operator sends us on to.
+    async fn redirect(&self, method: Method, path: &str) -> Result<String, ClusterError> {
+        let response = self.ask(method, path).await?;
         let location = response.headers().get(reqwest::header::LOCATION).and_then(|url| url.to_str().ok());
         match location {
             Some(url) if response.status().is_redirection() => Ok(url.to_owned()),
@@ -75,9 +101,9 @@ impl Relay {
         Ok(bytes.into())
     }
 
-    async fn ask(&self, path: &str) -> Result<reqwest::Response, ClusterError> {
+    async fn ask(&self, method: Method, path: &str) -> Result<reqwest::Response, ClusterError> {
         let unavailable = ClusterError::Unavailable;
-        let mut request = self.http.get(format!("{}{path}", self.url));
+        let mut request = self.http.request(method, format!("{}{path}", self.url));
         if let Some(file) = &self.token_file {
             // Read each time: it may be rotated under us.
             let token = tokio::fs::read_to_string(file).await;
@@ -86,6 +112,11 @@ impl Relay {
         }
         request.send().await.map_err(|error| unavailable(error.without_url().to_string()))
     }
+}
+
+/// The operator's route of an uploaded picture: named by its key.
+fn input_path(key: &str) -> String {
+    format!("/dispatch/v1/{key}")
 }
 
 struct Decoder {

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::Serialize;
-use tintype_types::{ErrorCode, ImageFormat, ModelKind};
+use tintype_types::{ErrorCode, GenerationRequest, ImageFormat, ModelKind};
 
 use super::auth::Caller;
 use super::body::{self, Json};
@@ -39,23 +39,45 @@ pub(crate) async fn generate(
         Some(placed) => placed,
         None => place(&app, caller, repeat, &read).await?,
     };
-    let keyed = headers.contains_key("idempotency-key");
-    let response = if body::prefers_async(&headers) {
-        jobs::answered(&app, placed.job.id).await?;
-        accepted(&placed.job)
-    } else {
-        answer(&app, &placed, keyed, read.format).await?
-    };
-    Ok(with_headers(response, &placed, &read.ignored))
+    respond(&app, &placed, &headers, &read).await
 }
 
-async fn place(app: &App, caller: Caller, repeat: jobs::Repeat, read: &ImagesRequest) -> Result<Placed, ApiError> {
+/// The answer to a request that was placed: the pictures, or the job of one who would rather not wait.
+pub(super) async fn respond(
+    app: &App,
+    placed: &Placed,
+    headers: &HeaderMap,
+    read: &ImagesRequest,
+) -> Result<Response, ApiError> {
+    let keyed = headers.contains_key("idempotency-key");
+    let response = if body::prefers_async(headers) {
+        jobs::answered(app, placed.job.id).await?;
+        accepted(&placed.job)
+    } else {
+        answer(app, placed, keyed, read.format).await?
+    };
+    Ok(with_headers(response, placed, &read.ignored))
+}
+
+/// Makes the job of a request in this dialect.
+pub(super) async fn place(
+    app: &App,
+    caller: Caller,
+    repeat: jobs::Repeat,
+    read: &ImagesRequest,
+) -> Result<Placed, ApiError> {
     let mut request = read.request.clone();
+    fill_model(app, &mut request)?;
+    let order = Order { account: caller.account, api_key: caller.key, request, repeat };
+    jobs::place(app, &order, jobs::draw_seed()).await.map_err(|error| error.rename_param(openai::dialect_name))
+}
+
+/// A request that names no model gets the first there is.
+pub(super) fn fill_model(app: &App, request: &mut GenerationRequest) -> Result<(), ApiError> {
     if request.model.is_empty() {
         request.model = default_model(app)?;
     }
-    let order = Order { account: caller.account, api_key: caller.key, request, repeat };
-    jobs::place(app, &order, jobs::draw_seed()).await.map_err(|error| error.rename_param(openai::dialect_name))
+    Ok(())
 }
 
 fn default_model(app: &App) -> Result<String, ApiError> {

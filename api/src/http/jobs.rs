@@ -19,9 +19,9 @@ use crate::state::App;
 
 /// Under which name idempotency keys of this operation are kept.
 const ROUTE: &str = "POST /api/v1/jobs";
-/// Jobs on a page, unless the caller says.
+/// Things on a page, unless the caller says.
 const PAGE: i64 = 20;
-/// Jobs on a page at most.
+/// Things on a page at most.
 const PAGE_MAX: i64 = 100;
 
 /// Makes a job and answers at once.
@@ -72,19 +72,27 @@ pub(crate) struct PageQuery {
     before: Option<Uuid>,
 }
 
+impl PageQuery {
+    /// How many, and from before what.
+    pub(crate) fn checked(query: Result<Query<Self>, QueryRejection>) -> Result<(i64, Option<Uuid>), ApiError> {
+        let Query(Self { limit, before }) = query.map_err(|_| {
+            ApiError::invalid("query", "the list takes `limit` (a number) and `before` (the `next` of the page before)")
+        })?;
+        let limit = limit.unwrap_or(PAGE);
+        if !(1..=PAGE_MAX).contains(&limit) {
+            return Err(ApiError::invalid("limit", format!("a page has 1 to {PAGE_MAX} of them")));
+        }
+        Ok((limit, before))
+    }
+}
+
 /// The caller's jobs, newest first.
 pub(crate) async fn list(
     State(app): State<App>,
     caller: Caller,
     query: Result<Query<PageQuery>, QueryRejection>,
 ) -> Result<axum::Json<JobPage>, ApiError> {
-    let Query(PageQuery { limit, before }) = query.map_err(|_| {
-        ApiError::invalid("query", "the list takes `limit` (a number) and `before` (the `next` of the page before)")
-    })?;
-    let limit = limit.unwrap_or(PAGE);
-    if !(1..=PAGE_MAX).contains(&limit) {
-        return Err(ApiError::invalid("limit", format!("a page has 1 to {PAGE_MAX} jobs")));
-    }
+    let (limit, before) = PageQuery::checked(query)?;
     // One more than asked for tells whether there is another page.
     let mut jobs = generation::list(&app.pool, caller.account, before, limit + 1).await?;
     let more = jobs.len() as i64 > limit;

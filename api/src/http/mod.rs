@@ -4,8 +4,10 @@ pub(crate) mod admin;
 pub(crate) mod request_id;
 
 mod account;
+mod assets;
 mod auth;
 mod body;
+mod edits;
 mod events;
 mod health;
 mod images;

@@ -6,7 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 use tintype_types::ErrorBody;
 
-use super::routes::{Access, Answer, Route, table};
+use super::routes::{Access, Answer, Route, Sent, table};
 
 /// Makes the schema of a type.
 pub(crate) type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
@@ -71,7 +71,14 @@ fn operation(route: &Route, generator: &mut SchemaGenerator, error: &Schema) -> 
     });
     if let Some(body) = route.body {
         let schema = body(generator);
-        operation["requestBody"] = json!({ "required": true, "content": content("application/json", &schema) });
+        let kinds: &[&str] = match route.sent {
+            Sent::Json => &["application/json"],
+            Sent::Form => &["multipart/form-data"],
+            Sent::Picture => &["image/png", "image/jpeg", "image/webp"],
+        };
+        let content: Map<String, Value> =
+            kinds.iter().map(|kind| ((*kind).to_owned(), json!({ "schema": schema }))).collect();
+        operation["requestBody"] = json!({ "required": true, "content": content });
     }
     operation
 }

@@ -1,11 +1,12 @@
 //! The one table of routes: the router is built from it, and the OpenAPI document is printed from it.
 
+use axum::extract::DefaultBodyLimit;
 use axum::routing::{MethodRouter, delete, get, post};
 use tintype_types::{GenerationRequest, JobEvent};
 
 use super::openapi::{self, SchemaOf, of};
 use super::view::{JobPage, JobView, KeyList, Me, NewKey, NewUser};
-use super::{account, events, health, images, jobs, keys, models, openai, users};
+use super::{account, assets, edits, events, health, images, jobs, keys, models, openai, users};
 use crate::state::App;
 
 /// Who may call.
@@ -34,6 +35,17 @@ pub(crate) enum Answer {
     Text,
 }
 
+/// How a body is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// One object.
+    Json,
+    /// A form with files in it.
+    Form,
+    /// The bytes of a picture.
+    Picture,
+}
+
 /// A route.
 pub(crate) struct Route {
     pub(crate) method: &'static str,
@@ -42,6 +54,7 @@ pub(crate) struct Route {
     pub(crate) summary: &'static str,
     pub(crate) access: Access,
     pub(crate) body: Option<SchemaOf>,
+    pub(crate) sent: Sent,
     pub(crate) status: u16,
     pub(crate) answer: Answer,
     /// Name and JSON type of each.
@@ -51,6 +64,10 @@ pub(crate) struct Route {
 
 /// Every route of ours.
 pub(crate) fn table() -> Vec<Route> {
+    [openai_dialect(), jobs_and_models(), assets_routes(), accounts(), operations()].into_iter().flatten().collect()
+}
+
+fn openai_dialect() -> Vec<Route> {
     let generate = "Makes pictures, as OpenAI's Images API does";
     let list_models = "Lists the models, as OpenAI's API does";
     vec![
@@ -62,8 +79,15 @@ pub(crate) fn table() -> Vec<Route> {
             Route::post("/openai/v1/images/generations", post(images::generate), generate, of::<openai::ImagesBody>)
                 .gives(200, Answer::Json(of::<images::Images>)),
         ),
+        asks(edits("/v1/images/edits")),
+        asks(edits("/openai/v1/images/edits")),
         Route::get("/v1/models", get(models::list), list_models, Answer::Json(of::<models::ModelList>)),
         Route::get("/openai/v1/models", get(models::list), list_models, Answer::Json(of::<models::ModelList>)),
+    ]
+}
+
+fn jobs_and_models() -> Vec<Route> {
+    vec![
         Route {
             headers: &["Idempotency-Key"],
             ..Route::post(
@@ -90,6 +114,44 @@ pub(crate) fn table() -> Vec<Route> {
         Route::get("/api/v1/jobs/{id}/images/{n}", get(jobs::image), "Sends you on to a picture", Answer::Redirect)
             .gives(302, Answer::Redirect),
         Route::get("/api/v1/models", get(models::cards), "Lists the models' cards", Answer::Json(of::<models::Cards>)),
+    ]
+}
+
+fn assets_routes() -> Vec<Route> {
+    vec![
+        Route {
+            sent: Sent::Picture,
+            ..Route::post(
+                "/api/v1/assets",
+                post(assets::create),
+                "Keeps a picture for requests to name: a PNG, JPEG or WebP file as the body",
+                of::<assets::PictureFile>,
+            )
+            .gives(201, Answer::Json(of::<assets::AssetView>))
+        },
+        Route {
+            query: &[("limit", "integer"), ("before", "string")],
+            ..Route::get(
+                "/api/v1/assets",
+                get(assets::list),
+                "Lists your uploaded pictures, newest first",
+                Answer::Json(of::<assets::AssetPage>),
+            )
+        },
+        Route::get(
+            "/api/v1/assets/{id}",
+            get(assets::read),
+            "Shows an uploaded picture's facts",
+            Answer::Json(of::<assets::AssetView>),
+        ),
+        Route::get("/api/v1/assets/{id}/file", get(assets::file), "Sends you on to the file", Answer::Redirect)
+            .gives(302, Answer::Redirect),
+        Route::delete("/api/v1/assets/{id}", delete(assets::delete), "Deletes an uploaded picture"),
+    ]
+}
+
+fn accounts() -> Vec<Route> {
+    vec![
         Route::get("/api/v1/me", get(account::me), "Shows your account and credits", Answer::Json(of::<Me>)),
         Route::post("/api/v1/keys", post(keys::create), "Makes an API key", of::<keys::Named>)
             .gives(201, Answer::Json(of::<NewKey>)),
@@ -100,11 +162,23 @@ pub(crate) fn table() -> Vec<Route> {
             ..Route::post("/api/v1/users", post(users::create), "Makes a user with ten free credits", of::<keys::Named>)
                 .gives(201, Answer::Json(of::<NewUser>))
         },
+    ]
+}
+
+fn operations() -> Vec<Route> {
+    vec![
         Route::get("/healthz", get(health::healthz), "Says that the process serves", Answer::Text).open(),
         Route::get("/readyz", get(health::readyz), "Says whether jobs can be taken", Answer::Text).open(),
         Route::get("/metrics", get(health::metrics), "Numbers for Prometheus", Answer::Text).open(),
         Route::get("/openapi.json", get(openapi::serve), "This document", Answer::Json(of::<serde_json::Value>)).open(),
     ]
+}
+
+fn edits(path: &'static str) -> Route {
+    let handler = post(edits::edit).layer(DefaultBodyLimit::max(edits::FORM_BYTES_MAX));
+    let summary = "Changes a picture, as OpenAI's Images API does";
+    let made = Route::post(path, handler, summary, of::<edits::EditForm>);
+    Route { sent: Sent::Form, ..made.gives(200, Answer::Json(of::<images::Images>)) }
 }
 
 /// What every way of asking for pictures takes beside its body.
@@ -121,6 +195,7 @@ impl Route {
             summary,
             access: Access::Key,
             body: None,
+            sent: Sent::Json,
             status: 200,
             answer: Answer::Empty,
             query: &[],

@@ -1,6 +1,7 @@
 //! What repairs everything: reconcilers that look at the database and bring the world in line. They take no input, are
 //! rung for speed and periodic for safety, and never retry inside.
 
+mod assets;
 mod expire;
 mod settle;
 mod submit;
@@ -23,6 +24,8 @@ use crate::metrics::Metrics;
 const PERIOD: Duration = Duration::from_secs(2);
 /// How often holds without a job are looked for.
 const EXPIRE_PERIOD: Duration = Duration::from_mins(1);
+/// How often uploaded pictures are swept without being rung.
+const SWEEP_PERIOD: Duration = Duration::from_mins(1);
 /// Rows taken up in one pass; more are left for the next, which follows at once.
 const BATCH: i64 = 100;
 /// Longest one pass may take.
@@ -35,6 +38,8 @@ pub(crate) struct Bells {
     pub(crate) submit: Arc<Notify>,
     /// A job has ended.
     pub(crate) settle: Arc<Notify>,
+    /// An uploaded picture is to be deleted.
+    pub(crate) assets: Arc<Notify>,
 }
 
 /// What the reconcilers work with.
@@ -62,12 +67,13 @@ enum Reconciler {
     Submit,
     Settle,
     Expire,
+    Assets,
 }
 
 /// Starts all of them; they end with `stop`.
 pub(crate) fn start(world: &World, stop: &CancellationToken) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
-    for reconciler in [Reconciler::Submit, Reconciler::Settle, Reconciler::Expire] {
+    for reconciler in [Reconciler::Submit, Reconciler::Settle, Reconciler::Expire, Reconciler::Assets] {
         tasks.spawn(stop.clone().run_until_cancelled_owned(run(reconciler, world.clone())).map(drop));
     }
     tasks
@@ -79,6 +85,7 @@ impl Reconciler {
             Self::Submit => "submit",
             Self::Settle => "settle",
             Self::Expire => "expire",
+            Self::Assets => "assets",
         }
     }
 
@@ -87,6 +94,7 @@ impl Reconciler {
             Self::Submit => submit::pass(world).await,
             Self::Settle => settle::pass(world).await,
             Self::Expire => expire::pass(world).await,
+            Self::Assets => assets::pass(world).await,
         }
     }
 
@@ -95,6 +103,7 @@ impl Reconciler {
         let (bell, period) = match self {
             Self::Submit => (&world.bells.submit, PERIOD),
             Self::Settle => (&world.bells.settle, PERIOD),
+            Self::Assets => (&world.bells.assets, SWEEP_PERIOD),
             Self::Expire => return tokio::time::sleep(EXPIRE_PERIOD).await,
         };
         // Rung or not, it is time.

@@ -1,9 +1,11 @@
 //! Jobs in a cluster: a real API server, and in the operator's place a few lines that write statuses and serve the read
 //! routes, so that each moment can be held still.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -107,10 +109,40 @@ async fn serve_reads() -> String {
     let router = Router::new()
         .route("/dispatch/v1/jobs/{uid}/events", get(events))
         .route("/dispatch/v1/jobs/{uid}/image/{n}", get(image))
+        .route("/dispatch/v1/inputs/{*name}", get(input).put(input_place).delete(remove_input))
+        .route("/kept/{*name}", get(kept).put(keep))
         .route("/picture", get(async || ([(header::CONTENT_TYPE, "image/png")], PICTURE)))
-        .with_state(Arc::clone(&url));
+        .with_state(Operator { url: Arc::clone(&url), kept: Arc::default() });
     tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
     url.to_string()
+}
+
+/// The stand-in's address, and the uploads it keeps by name.
+#[derive(Clone)]
+struct Operator {
+    url: Arc<str>,
+    kept: Arc<Mutex<BTreeMap<String, Bytes>>>,
+}
+
+async fn input(State(operator): State<Operator>, Path(name): Path<String>) -> Response {
+    (StatusCode::FOUND, [(header::LOCATION, format!("{}/kept/{name}", operator.url))]).into_response()
+}
+
+async fn input_place(State(operator): State<Operator>, Path(name): Path<String>) -> Response {
+    (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, format!("{}/kept/{name}", operator.url))]).into_response()
+}
+
+async fn remove_input(State(operator): State<Operator>, Path(name): Path<String>) -> StatusCode {
+    operator.kept.lock().unwrap().remove(&name);
+    StatusCode::NO_CONTENT
+}
+
+async fn keep(State(operator): State<Operator>, Path(name): Path<String>, content: Bytes) {
+    operator.kept.lock().unwrap().insert(name, content);
+}
+
+async fn kept(State(operator): State<Operator>, Path(name): Path<String>) -> Result<Bytes, StatusCode> {
+    operator.kept.lock().unwrap().get(&name).cloned().ok_or(StatusCode::NOT_FOUND)
 }
 
 async fn events(Path(uid): Path<String>) -> Response {
@@ -121,12 +153,12 @@ async fn events(Path(uid): Path<String>) -> Response {
 }
 
 async fn image(
-    State(url): State<Arc<str>>,
+    State(operator): State<Operator>,
     Path((_, n)): Path<(String, u32)>,
-    Query(query): Query<std::collections::BTreeMap<String, String>>,
+    Query(query): Query<BTreeMap<String, String>>,
 ) -> Response {
     assert_eq!((n, query["attempt"].as_str()), (0, "1"));
-    (StatusCode::FOUND, [(header::LOCATION, format!("{url}/picture"))]).into_response()
+    (StatusCode::FOUND, [(header::LOCATION, format!("{}/picture", operator.url))]).into_response()
 }
 
 #[tokio::test]
@@ -167,6 +199,36 @@ async fn a_request_becomes_a_job_and_its_end_the_answer() {
     stage.released(&id).await;
     assert_eq!(stage.object(&id).await.spec, object.spec, "letting go changes nothing else");
     stage.rig.audit().await;
+}
+
+/// The API has no store here: the operator says where a picture is put, read and deleted.
+#[tokio::test]
+async fn an_uploaded_picture_goes_to_the_operators_store() {
+    let stage = Stage::set().await;
+    let (user, content) = (&stage.user, crate::worker::picture(64, 64, 3));
+    let made = crate::assets::upload(&stage.rig, user, content.clone()).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.body);
+    let (id, key) = (made.body["id"].as_str().unwrap(), made.body["key"].as_str().unwrap());
+    let file = user.get(&format!("/api/v1/assets/{id}/file")).await;
+    let url = file.header("location").to_owned();
+    let read = || async { crate::worker::client().get(&url).send().await.unwrap() };
+    assert_eq!(read().await.bytes().await.unwrap(), content);
+
+    let body = json!({ "model": "tintype/shapes", "prompt": "p", "init": { "image": key } });
+    let placed = user.post("/api/v1/jobs", body).await;
+    let object = stage.object(placed.body["id"].as_str().unwrap()).await;
+    assert_eq!(object.spec.request.init.unwrap().image, key);
+    user.delete(&format!("/api/v1/jobs/{}", placed.body["id"].as_str().unwrap())).await;
+    stage
+        .status(
+            placed.body["id"].as_str().unwrap(),
+            json!({ "state": "Failed", "attempt": 0, "leaderEpoch": 1,
+        "failure": { "reason": "Cancelled", "message": "cancelled by its owner" } }),
+        )
+        .await;
+    user.job_in(placed.body["id"].as_str().unwrap(), "Failed").await;
+    assert_eq!(user.delete(&format!("/api/v1/assets/{id}")).await.status, StatusCode::NO_CONTENT);
+    until("the file is gone", || async { (read().await.status() == StatusCode::NOT_FOUND).then_some(()) }).await;
 }
 
 #[tokio::test]

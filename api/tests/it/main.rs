@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test's helpers stop the test like the test itself does")]
 
+mod assets;
 mod cluster;
 mod crash;
 mod fences;

@@ -143,6 +143,12 @@ pub(crate) fn prepare(folder: &Path) {
         "defaults": { "width": 64, "height": 64, "steps": 20, "guidanceScale": 3.0, "sampler": "dpmpp-2m-karras" }
     });
     std::fs::write(model.join("tintype.json"), card.to_string()).unwrap();
+    let lora = folder.join("models/night");
+    std::fs::create_dir_all(&lora).unwrap();
+    let (mut lora_card, file) = (card, lora.join("tintype.json"));
+    (lora_card["name"], lora_card["kind"]) = (json!("tintype/night"), json!("lora"));
+    std::fs::write(file, lora_card.to_string()).unwrap();
+    std::fs::write(lora.join("pytorch_lora_weights.safetensors"), "nothing is drawn here").unwrap();
 }
 
 async fn launch(
@@ -207,6 +213,12 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
+    pub(crate) async fn of(response: reqwest::Response) -> Self {
+        let (status, headers) = (response.status(), response.headers().clone());
+        let text = response.text().await.unwrap();
+        Self { status, headers, body: serde_json::from_str(&text).unwrap_or(Value::String(text)) }
+    }
+
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }

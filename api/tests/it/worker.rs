@@ -163,7 +163,7 @@ pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
 }
 
 /// A picture of one colour, which the seed decides.
-fn picture(width: u32, height: u32, seed: u64) -> Vec<u8> {
+pub(crate) fn picture(width: u32, height: u32, seed: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut encoder = png::Encoder::new(&mut bytes, width, height);
     encoder.set_color(png::ColorType::Grayscale);

@@ -14,6 +14,7 @@ mod clock;
 mod dispatch;
 mod events;
 mod finishes;
+mod inputs;
 mod metrics;
 mod reads;
 mod record;

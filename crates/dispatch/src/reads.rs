@@ -1,4 +1,5 @@
-//! The read routes: events of a job, its pictures, verdicts, workers. They change nothing.
+//! The read routes: events of a job, its pictures, verdicts, workers. They change nothing. Beside them, behind the same
+//! token, [`inputs`].
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -21,7 +22,7 @@ use crate::answer::Refusal;
 use crate::dispatch::Dispatch;
 use crate::events::JobWatch;
 use crate::workers::WorkerSeen;
-use crate::{auth, check};
+use crate::{auth, check, inputs};
 
 /// How often a silent stream says that it is alive; proxies commonly close after a minute.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
@@ -36,6 +37,7 @@ pub(crate) fn router(dispatch: &Dispatch) -> Router {
         .route("/dispatch/v1/jobs/{job}/image/{n}", get(image))
         .route("/dispatch/v1/verdicts", get(verdict))
         .route("/dispatch/v1/workers", get(workers))
+        .merge(inputs::router())
         .with_state(dispatch.clone());
     match &dispatch.inner.reader_token {
         Some(token) => routes.layer(middleware::from_fn_with_state(token.clone(), auth::require)),

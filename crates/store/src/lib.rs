@@ -117,6 +117,21 @@ impl Store {
         }
     }
 
+    /// Puts an object, whole or not at all. Putting the same bytes twice is fine.
+    ///
+    /// # Errors
+    /// `InvalidKey`, `Conflict`, `TooLarge`, `Io`.
+    pub async fn put(&self, key: &str, content: Bytes) -> Result<(), StoreError> {
+        let key = Key::parse(key)?;
+        match &self.inner.kind {
+            Kind::Folder(folder) => {
+                let mut upload = folder.begin().await?;
+                upload.write(&content).await?;
+                upload.commit(&key).await
+            }
+        }
+    }
+
     /// What is known of the object; none when there is none.
     ///
     /// # Errors

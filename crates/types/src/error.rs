@@ -44,6 +44,8 @@ pub enum ErrorCode {
     IdempotencyKeyReuse,
     /// The first request with this idempotency key is still running.
     IdempotencyConflict,
+    /// A job that has not ended reads it.
+    AssetInUse,
     /// The attempt is not current any more.
     StaleAttempt,
     /// Too much waiting already; try later.
@@ -73,7 +75,7 @@ impl ErrorCode {
             Self::InsufficientQuota => 402,
             Self::PermissionDenied | Self::InvalidSignature => 403,
             Self::ModelNotFound | Self::NotFound => 404,
-            Self::IdempotencyConflict | Self::StaleAttempt => 409,
+            Self::IdempotencyConflict | Self::StaleAttempt | Self::AssetInUse => 409,
             Self::PayloadTooLarge => 413,
             Self::IdempotencyKeyReuse => 422,
             Self::QueueFull | Self::RateLimited => 429,

@@ -85,6 +85,16 @@ impl Jobs {
         self.by_id.values().filter(|job| !job.state().is_terminal()).map(|job| seen(job, models)).collect()
     }
 
+    /// Waiting jobs that name LoRAs or ControlNets, told again: which of those are known has changed.
+    pub(super) fn with_adapters(&self, models: &Models) -> Vec<Observation> {
+        let waiting = self.by_id.values().filter(|job| {
+            let request = &job.spec.request;
+            let names = !request.loras.is_empty() || !request.controls.is_empty();
+            names && matches!(job.state(), JobState::Queued | JobState::Preempted)
+        });
+        waiting.map(|job| Observation::Job(Box::new(seen(job, models)))).collect()
+    }
+
     pub(super) fn highest_epoch(&self) -> u64 {
         self.by_id.values().filter_map(|job| job.status.as_ref()?.leader_epoch).max().unwrap_or(0)
     }
@@ -130,12 +140,16 @@ fn version(job: &GenerationJob) -> u128 {
 fn seen(job: &GenerationJob, models: &Models) -> JobSeen {
     let status = job.status_or_new();
     let request = &job.spec.request;
+    // The scheduler fails a job whose model nobody knows, once it has waited for it; a LoRA or ControlNet nobody knows
+    // stands in for the model until it is known.
+    let waits = matches!(status.state, JobState::Queued | JobState::Preempted);
+    let missing = models.missing(request).filter(|_| waits);
     let steps = request.steps.or_else(|| models.defaults(&request.model).map(|defaults| defaults.steps));
     JobSeen {
         id: job_id(job),
         queue: QueueKey(format!("{}/{}", job.metadata.namespace.as_deref().unwrap_or_default(), job.spec.queue)),
         priority: job.spec.priority,
-        model: request.model.clone(),
+        model: missing.unwrap_or(&request.model).to_owned(),
         pool: job.spec.pool.clone(),
         work_steps: steps.unwrap_or(STEPS_UNKNOWN).saturating_mul(request.images.unwrap_or(1)),
         submitted: job.metadata.creation_timestamp.as_ref().map(from_time).unwrap_or_default(),
@@ -184,6 +198,34 @@ mod tests {
         });
         job.status = Some(status);
         job
+    }
+
+    #[test]
+    fn a_lora_nobody_knows_is_what_the_job_waits_for() {
+        let model = |object: &str, kind: &str| -> tintype_crds::DiffusionModel {
+            serde_json::from_value(serde_json::json!({
+                "apiVersion": "tintype.dev/v1alpha1", "kind": "DiffusionModel", "metadata": { "name": object },
+                "spec": { "kind": kind, "family": "sd15", "defaults":
+                    { "width": 64, "height": 64, "steps": 20, "guidanceScale": 3.0, "sampler": "euler" } }
+            }))
+            .unwrap()
+        };
+        let names = |told: Vec<Observation>| -> Vec<String> {
+            let job = |seen| if let Observation::Job(job) = seen { Some(job.model) } else { None };
+            told.into_iter().filter_map(job).collect()
+        };
+        let index = super::super::Index::default();
+        let tell = |change| names(index.change(change));
+        tell(super::super::Change::Models(Event::Apply(Box::new(model("m", "checkpoint")))));
+        let mut asking = job("a", 1);
+        asking.spec.request.loras = vec![tintype_types::LoraUse { name: "night".to_owned(), weight: 1.0 }];
+        assert_eq!(tell(super::super::Change::Jobs(Event::Apply(Box::new(asking)))), ["night"]);
+        let as_controlnet = Event::Apply(Box::new(model("night", "controlnet")));
+        assert_eq!(tell(super::super::Change::Models(as_controlnet)), ["night"], "of another kind is not known");
+        let as_lora = Event::Apply(Box::new(model("night", "lora")));
+        assert_eq!(tell(super::super::Change::Models(as_lora)), ["m"]);
+        let gone = Event::Delete(Box::new(model("night", "lora")));
+        assert_eq!(tell(super::super::Change::Models(gone)), ["night"]);
     }
 
     #[test]

@@ -69,7 +69,12 @@ impl Index {
             }
             Change::Models(event) => {
                 synced[1] |= matches!(event, Event::Replace(_));
-                models.change(event)
+                let before = models.adapters();
+                let mut observations = models.change(event);
+                if before != models.adapters() {
+                    observations.extend(jobs.with_adapters(models));
+                }
+                observations
             }
             Change::Queues(event) => {
                 synced[2] |= matches!(event, Event::Replace(_));

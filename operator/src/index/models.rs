@@ -1,10 +1,10 @@
 //! Models: which names requests may use, and what a request gets when it does not say.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tintype_crds::{DiffusionModel, ModelKind};
 use tintype_scheduler::{ModelSeen, Observation};
-use tintype_types::ModelDefaults;
+use tintype_types::{GenerationRequest, ModelDefaults};
 
 use super::{Event, Plain, difference};
 
@@ -13,6 +13,8 @@ use super::{Event, Plain, difference};
 pub(super) struct Models {
     objects: Plain<DiffusionModel>,
     by_name: BTreeMap<String, (ModelSeen, ModelDefaults)>,
+    /// LoRAs and ControlNets, which the scheduler is not told of: jobs are placed by their checkpoint.
+    adapters: BTreeSet<(ModelKind, String)>,
 }
 
 impl Models {
@@ -26,6 +28,8 @@ impl Models {
                 .entry(name.clone())
                 .or_insert_with(|| (ModelSeen { name, vram_bytes: model.spec.vram_bytes }, model.spec.defaults));
         }
+        let adapters = self.objects.0.values().filter(|model| model.spec.kind != ModelKind::Checkpoint);
+        self.adapters = adapters.map(|model| (model.spec.kind, model.request_name().to_owned())).collect();
         let (changed, gone) = difference(&self.by_name, &after);
         self.by_name = after;
         let changed = changed.into_iter().map(|(seen, _)| Observation::Model(seen));
@@ -34,6 +38,19 @@ impl Models {
 
     pub(super) fn defaults(&self, name: &str) -> Option<ModelDefaults> {
         self.by_name.get(name).map(|(_, defaults)| *defaults)
+    }
+
+    /// LoRAs and ControlNets as they are known now.
+    pub(super) fn adapters(&self) -> BTreeSet<(ModelKind, String)> {
+        self.adapters.clone()
+    }
+
+    /// The first LoRA or ControlNet a request names that is not known as such.
+    pub(super) fn missing<'a>(&self, request: &'a GenerationRequest) -> Option<&'a str> {
+        let loras = request.loras.iter().map(|lora| (ModelKind::Lora, &lora.name));
+        let controls = request.controls.iter().map(|control| (ModelKind::Controlnet, &control.name));
+        let mut named = loras.chain(controls);
+        named.find(|(kind, name)| !self.adapters.contains(&(*kind, (*name).clone()))).map(|(_, name)| name.as_str())
     }
 
     pub(super) fn seen(&self) -> Vec<ModelSeen> {
