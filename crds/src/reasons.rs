@@ -88,6 +88,10 @@ fn of_failure(reason: FailureReason) -> Reason {
         FailureReason::WorkerDrained => {
             ("the worker was shutting down and gave the job back", "nothing; such an attempt does not count as failed")
         }
+        FailureReason::Preempted => (
+            "the GPU was wanted for a more urgent job; the attempt stopped between two steps and left a checkpoint",
+            "nothing; the next attempt goes on from there, and this one does not count as failed",
+        ),
         FailureReason::Internal => {
             ("the pipeline broke in a way it should not have", "the worker's log around that time says more; report it")
         }

@@ -33,6 +33,10 @@ pub struct Args {
     /// Most bytes of models kept in memory [default: three quarters of the first GPU's memory, or of the host's].
     #[arg(long, env = "TINTYPE_RESIDENT_BYTES_MAX")]
     pub resident_bytes_max: Option<u64>,
+    /// Steps of a picture after which its job is written to the store, so that a worker that dies loses no more than
+    /// these; steps wait for the store meanwhile. 0 writes only when the job is preempted or the worker drained.
+    #[arg(long, env = "TINTYPE_CHECKPOINT_EVERY", default_value_t = 0)]
+    pub checkpoint_every: u32,
     /// Address for /healthz, /readyz and /metrics; left out, there are none. Port 0 takes a free one.
     #[arg(long, env = "TINTYPE_WORKER_LISTEN")]
     pub listen: Option<SocketAddr>,
@@ -61,6 +65,7 @@ pub(crate) struct Config {
     pub(crate) dispatch: Url,
     pub(crate) token_file: PathBuf,
     pub(crate) listen: Option<SocketAddr>,
+    pub(crate) checkpoint_every: u32,
 }
 
 impl Config {
@@ -86,6 +91,7 @@ impl Config {
             dispatch,
             token_file: args.token_file.clone(),
             listen: args.listen,
+            checkpoint_every: args.checkpoint_every,
         })
     }
 }

@@ -169,14 +169,14 @@ impl Client {
         }
     }
 
-    /// Puts a picture to its signed URL, which may be relative to the dispatcher's.
-    pub(crate) async fn put(&self, put_url: &str, png: Bytes) -> Result<(), CallError> {
+    /// Puts a file to its signed URL, which may be relative to the dispatcher's.
+    pub(crate) async fn put(&self, put_url: &str, media_type: &'static str, file: Bytes) -> Result<(), CallError> {
         let url = self.dispatch.join(put_url).map_err(|_| CallError::Transport("the upload URL is none".to_owned()))?;
         let mut backoff = Backoff::new();
         let mut tries = 1;
         loop {
-            let sent = self.http.put(url.clone()).header(CONTENT_TYPE, "image/png").timeout(PUT_TIME_MAX);
-            let answer = check(sent.body(png.clone()).send().await).await;
+            let sent = self.http.put(url.clone()).header(CONTENT_TYPE, media_type).timeout(PUT_TIME_MAX);
+            let answer = check(sent.body(file.clone()).send().await).await;
             self.metrics
                 .calls
                 .with_label_values(&["put", answer.as_ref().map_or_else(CallError::outcome, |_| "ok")])

@@ -36,6 +36,8 @@ pub(crate) struct Worker {
     /// What the probe says of the GPUs' health; its sender is gone where there is nothing to say.
     pub(crate) health: watch::Receiver<Health>,
     pub(crate) engine: Engine,
+    /// Steps of a picture after which a checkpoint is made unasked; 0 is never.
+    pub(crate) checkpoint_every: u32,
     pool: PoolName,
     ready: Readiness,
     /// Whether the log has said that there is no model; it is said once.
@@ -91,6 +93,7 @@ pub async fn run_with(
         health: probe.health(),
         probe,
         engine,
+        checkpoint_every: config.checkpoint_every,
         pool: config.pool,
         ready,
         told_of_no_model: AtomicBool::new(false),

@@ -123,7 +123,7 @@ impl Turn<'_> {
         }
         self.must_be_out(attempt)?;
         let status = GenerationJobStatus {
-            state: JobState::Queued,
+            state: failure.reason.state_after(),
             failed_attempts: failed,
             assignment: None,
             not_before: (not_before > self.at).then(|| to_time_up(not_before)),

@@ -37,11 +37,15 @@ fn complete(attempt: u32, worker: &str) -> Decision {
 }
 
 fn requeue(attempt: u32, failed: u32) -> Decision {
+    requeue_for(FailureReason::WorkerLost, attempt, failed)
+}
+
+fn requeue_for(reason: FailureReason, attempt: u32, failed: u32) -> Decision {
     Decision::Requeue {
         job: "uid".into(),
         attempt: Attempt(attempt),
         not_before: Timestamp(NOW.0 + 1_500),
-        reason: FailureReason::WorkerLost,
+        reason,
         message: "gone".to_owned(),
         failed_attempts: failed,
     }
@@ -90,6 +94,15 @@ fn a_lost_attempt_leads_to_the_next_one() {
     let again = after([assign(1, "w"), requeue(1, 1), assign(2, "v")]).unwrap().status.unwrap();
     assert_eq!((again.state, again.attempt, again.failure), (JobState::Assigned, Attempt(2), None));
     assert_eq!(again.failed_attempts, 1);
+}
+
+#[test]
+fn a_job_that_stopped_with_a_checkpoint_is_preempted_until_it_is_taken_up() {
+    let stopped = || requeue_for(FailureReason::Preempted, 1, 0);
+    let status = after([assign(1, "w"), stopped()]).unwrap().status.unwrap();
+    assert_eq!((status.state, status.failed_attempts, status.assignment), (JobState::Preempted, 0, None));
+    let again = after([assign(1, "w"), stopped(), assign(2, "v")]).unwrap().status.unwrap();
+    assert_eq!((again.state, again.attempt), (JobState::Assigned, Attempt(2)));
 }
 
 #[test]

@@ -293,8 +293,8 @@ impl LocalRecord {
                 };
             }
             Decision::Progress { step, steps, .. } => progress::advance(pool, fence, step, steps).await,
-            Decision::Requeue { not_before, message, failed_attempts, .. } => {
-                let how = progress::Requeue { not_before, message: &message, failed_attempts };
+            Decision::Requeue { not_before, reason, message, failed_attempts, .. } => {
+                let how = progress::Requeue { not_before, reason, message: &message, failed_attempts };
                 progress::requeue(pool, fence, &how).await
             }
             Decision::Fail { reason, message, .. } => progress::fail(pool, fence, reason, &message, now).await,

@@ -81,6 +81,8 @@ pub async fn advance(pool: &PgPool, fence: Fence, step: u32, steps: u32) -> sqlx
 pub struct Requeue<'a> {
     /// Not to be tried before this.
     pub not_before: Timestamp,
+    /// Why.
+    pub reason: FailureReason,
     /// For people.
     pub message: &'a str,
     /// Attempts that failed, this one included if it counts.
@@ -89,16 +91,17 @@ pub struct Requeue<'a> {
 
 /// Puts the job back in its queue.
 pub async fn requeue(pool: &PgPool, fence: Fence, how: &Requeue<'_>) -> sqlx::Result<bool> {
-    const SQL: &str = "update generation set state = 'Queued', worker = null, step = 0, not_before_ms = $3,
-            message = $4, failed_attempts = $5
+    const SQL: &str = "update generation set state = $6, worker = null, not_before_ms = $3, message = $4,
+            failed_attempts = $5, step = case when $6 = 'Preempted' then step else 0 end
         where id = $1 and attempt = $2 and (state in ('Assigned', 'Running')
-            or (state = 'Queued' and failed_attempts = $5 and not_before_ms = $3))";
+            or (state = $6 and failed_attempts = $5 and not_before_ms = $3))";
     let done = sqlx::query(SQL)
         .bind(fence.job)
         .bind(fence.attempt())
         .bind(to_ms(how.not_before))
         .bind(shortened(how.message))
         .bind(clamp(how.failed_attempts))
+        .bind(state_name(how.reason.state_after()))
         .execute(pool)
         .await?;
     Ok(done.rows_affected() == 1)

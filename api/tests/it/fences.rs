@@ -34,7 +34,26 @@ fn output(seed: u64) -> Vec<Output> {
 }
 
 fn requeue() -> Requeue<'static> {
-    Requeue { not_before: Timestamp(5), message: "lost", failed_attempts: 1 }
+    Requeue { not_before: Timestamp(5), reason: FailureReason::WorkerLost, message: "lost", failed_attempts: 1 }
+}
+
+#[tokio::test]
+async fn a_job_that_stopped_with_a_checkpoint_says_so_until_it_is_taken_up() {
+    let (pool, _) = database().await;
+    let job = job(&pool).await;
+    let (first, second) = (Fence { job, attempt: Attempt(1) }, Fence { job, attempt: Attempt(2) });
+    let worker = WorkerId::from("w1");
+    let stopped = Requeue { reason: FailureReason::Preempted, failed_attempts: 0, ..requeue() };
+    let state = async || -> String {
+        sqlx::query_scalar("select state from generation where id = $1").bind(job).fetch_one(&pool).await.unwrap()
+    };
+    assert!(progress::assign(&pool, first, &worker, now()).await.unwrap().is_some());
+    assert!(progress::requeue(&pool, first, &stopped).await.unwrap());
+    assert_eq!(state().await, "Preempted");
+    assert!(progress::requeue(&pool, first, &stopped).await.unwrap(), "told again");
+    assert!(!progress::requeue(&pool, first, &requeue()).await.unwrap(), "it has stopped in another way");
+    assert!(progress::assign(&pool, second, &worker, now()).await.unwrap().is_some());
+    assert_eq!(state().await, "Assigned");
 }
 
 #[tokio::test]

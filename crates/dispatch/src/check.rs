@@ -72,6 +72,10 @@ pub(crate) fn finish(finish: &mut Finish, job: &JobId, attempt: Attempt) -> Resu
         Outcome::Done { outputs: reported } => {
             *reported = outputs(std::mem::take(reported), job, attempt)?;
         }
+        Outcome::Preempted { checkpoint: Some(left) } if !is_sha256(&left.sha256) => {
+            return Err(Refusal::invalid("checkpoint", "sha256 is 64 lower-case hex digits"));
+        }
+        Outcome::Preempted { .. } => {}
         Outcome::Failed { message, .. } => {
             if let Some((end, _)) = message.char_indices().nth(MESSAGE_CHARS_MAX) {
                 message.truncate(end);
@@ -129,7 +133,7 @@ fn outputs(reported: Vec<Output>, job: &JobId, attempt: Attempt) -> Result<Vec<O
 
 fn picture(output: &Output) -> Result<(), Refusal> {
     let Output { key: _, sha256, bytes, width, height, seed } = output;
-    if sha256.len() != 64 || !sha256.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+    if !is_sha256(sha256) {
         return Err(Refusal::invalid("outputs", "sha256 is 64 lower-case hex digits"));
     }
     let side = 1..=SIDE_PX_MAX;
@@ -137,6 +141,10 @@ fn picture(output: &Output) -> Result<(), Refusal> {
         return Err(Refusal::invalid("outputs", "a picture's bytes, width, height or seed is out of bounds"));
     }
     Ok(())
+}
+
+fn is_sha256(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 fn gpus(gpus: &[Gpu]) -> Result<(), Refusal> {

@@ -257,7 +257,9 @@ fn rank(event: &JobEvent) -> (u32, u32, u32) {
     match event.state {
         JobState::Assigned => (attempt, 0, 0),
         JobState::Running => (attempt, 1, event.step),
-        JobState::Preempted | JobState::Queued => (attempt, 2, 0),
+        JobState::Queued => (attempt, 2, 0),
+        // Says more than that the job waits again, which the record may have told already.
+        JobState::Preempted => (attempt, 3, 0),
         JobState::Complete | JobState::Failed => (u32::MAX, 0, 0),
     }
 }

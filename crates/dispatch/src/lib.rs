@@ -9,6 +9,7 @@ mod auth;
 mod bounded;
 mod calls;
 mod check;
+mod checkpoints;
 mod claims;
 mod clock;
 mod dispatch;

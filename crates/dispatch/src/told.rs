@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use tintype_scheduler::{Decision, Observation};
-use tintype_store::{StoreError, image_key};
-use tintype_types::worker::{Assignment, ClaimAnswer, UploadTarget};
+use tintype_store::{StoreError, checkpoint_key, image_key};
+use tintype_types::worker::{Assignment, CheckpointPlan, ClaimAnswer, UploadTarget};
 use tintype_types::{Attempt, JobEvent, JobId, JobState, ResolvedRequest};
 
 use crate::actor::Actor;
 use crate::answer::Refusal;
+use crate::checkpoints;
+use crate::claims::ClaimReply;
 use crate::finishes::Key;
 use crate::record::{WriteError, Written};
 use crate::writes::Done;
@@ -65,9 +67,9 @@ fn assigned(actor: &mut Actor, decision: Decision, request: ResolvedRequest) {
     let event = JobEvent { steps, ..bare_event(job.clone(), JobState::Assigned, attempt) };
     actor.events.publish(event);
     let places = upload_targets(actor, &job, attempt, request.images)
-        .and_then(|outputs| Ok((outputs, input_urls(actor, &request)?)));
+        .and_then(|outputs| Ok((outputs, input_urls(actor, &request)?, checkpoint_plan(actor, &job, attempt)?)));
     let Some(parked) = actor.claims.take(&worker, &boot_id) else { return };
-    let (outputs, inputs) = match places {
+    let (outputs, inputs, checkpoint) = match places {
         Ok(places) => places,
         Err(error) => {
             let error = &error as &dyn std::error::Error;
@@ -77,11 +79,38 @@ fn assigned(actor: &mut Actor, decision: Decision, request: ResolvedRequest) {
         }
     };
     let lease_ms = u64::try_from(actor.lease.as_millis()).unwrap_or(u64::MAX);
-    let assignment = Assignment { job, attempt, request, lease_end, lease_ms, outputs, inputs };
-    let answer = ClaimAnswer { assignment: Some(assignment), ..ClaimAnswer::default() };
-    // If the caller is gone, its next claim is answered with the same assignment.
-    let heard = parked.reply.send(Ok(answer)).is_ok();
-    actor.metrics.claims.with_label_values(&[if heard { "assigned" } else { "gone" }]).inc();
+    let checkpoint = Some(checkpoint);
+    let assignment = Assignment { job, attempt, request, lease_end, lease_ms, outputs, inputs, checkpoint };
+    answer(actor, assignment, parked.reply);
+}
+
+/// Answers the claim; at once where there is no earlier attempt whose checkpoint must be looked for.
+fn answer(actor: &Actor, mut assignment: Assignment, reply: ClaimReply) {
+    let (claims, store) = (actor.metrics.claims.clone(), actor.store.clone());
+    let (now, ttl) = (actor.clock.signing_now(), actor.output_ttl);
+    let send = move |assignment| {
+        // If the caller is gone, its next claim is answered with the same assignment.
+        let heard = reply.send(Ok(ClaimAnswer { assignment: Some(assignment), ..ClaimAnswer::default() })).is_ok();
+        claims.with_label_values(&[if heard { "assigned" } else { "gone" }]).inc();
+    };
+    if assignment.attempt <= Attempt(1) {
+        return send(assignment);
+    }
+    tokio::spawn(async move {
+        let found = checkpoints::newest_before(&store, &assignment.job, assignment.attempt).await;
+        if let (Some(plan), Some(key)) = (&mut assignment.checkpoint, found) {
+            // A key that was found can be signed.
+            plan.resume_url = store.sign_get(&key, now, ttl).ok();
+        }
+        send(assignment);
+    });
+}
+
+/// Where the attempt's own checkpoint goes.
+fn checkpoint_plan(actor: &Actor, job: &JobId, attempt: Attempt) -> Result<CheckpointPlan, StoreError> {
+    let now = actor.clock.signing_now();
+    let put_url = actor.store.sign_put(&checkpoint_key(job, attempt), now, actor.output_ttl)?;
+    Ok(CheckpointPlan { put_url, resume_url: None })
 }
 
 fn upload_targets(actor: &Actor, job: &JobId, attempt: Attempt, images: u32) -> Result<Vec<UploadTarget>, StoreError> {
@@ -105,6 +134,11 @@ fn recorded(actor: &mut Actor, decision: Decision) {
     let (job, attempt) = decision.subject();
     let key = (job.clone(), attempt);
     if let Some(event) = end_event(&decision) {
+        if event.state.is_terminal() {
+            checkpoints::forget_all(&actor.store, job.clone(), attempt);
+        } else {
+            checkpoints::forget_old(&actor.store, job.clone(), attempt);
+        }
         actor.asked.remove(job);
         actor.events.publish(event);
         actor.finishes.was_seen_early(&key);
@@ -152,7 +186,7 @@ fn failed(actor: &mut Actor, decision: Decision, error: &WriteError) {
 /// What watchers are told once this is written, if it ends an attempt.
 fn end_event(decision: &Decision) -> Option<JobEvent> {
     match decision {
-        Decision::Requeue { job, attempt, .. } => Some(bare_event(job.clone(), JobState::Queued, *attempt)),
+        Decision::Requeue { job, attempt, reason, .. } => Some(bare_event(job.clone(), reason.state_after(), *attempt)),
         Decision::Fail { job, attempt, reason, message } => Some(JobEvent {
             failure: Some(*reason),
             message: Some(message.clone()),

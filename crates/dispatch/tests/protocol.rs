@@ -10,8 +10,9 @@ use axum::http::{Request, StatusCode, header};
 use rig::{Ended, READER_TOKEN, Rig, Runner, WORKER_TOKEN, answer, attempt_path, failed, output, path, soon, until};
 use serde_json::{Value, json};
 use tintype_scheduler::{Decision, Place};
-use tintype_types::worker::{Outcome, RenewAnswer};
-use tintype_types::{Attempt, FailureReason};
+use tintype_store::checkpoint_key;
+use tintype_types::worker::{CheckpointLeft, Outcome, RenewAnswer};
+use tintype_types::{Attempt, FailureReason, JobState};
 use tower::ServiceExt as _;
 
 #[tokio::test(start_paused = true)]
@@ -276,4 +277,47 @@ async fn the_workers_and_verdicts_can_be_read() {
     assert_eq!((status.as_u16(), &body[0]["worker"], &body[0]["pool"]), (200, &json!("w1"), &json!("cpu")));
     let seen = rig.dispatch.workers().await;
     assert_eq!((seen.len(), seen[0].gpus.len()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_goes_on_from_the_newest_checkpoint_before_it_and_none_is_left_in_the_end() {
+    let rig = Rig::leading().await;
+    let (first, second) = (Runner::new("w1", "b1"), Runner::new("w2", "b1"));
+    let job = rig.record.add("j1", 1);
+    let stopped =
+        |step| Outcome::Preempted { checkpoint: Some(CheckpointLeft { step, bytes: 5, sha256: "ab".repeat(32) }) };
+    let mut assignment = rig.assigned(&first).await;
+    for (attempt, left, found) in [(1, true, None), (2, false, Some(1)), (3, true, Some(1)), (4, false, Some(3))] {
+        let plan = assignment.checkpoint.clone().unwrap();
+        let from = plan.resume_url.as_deref().map(|url| url.split_once('?').unwrap().0.to_owned());
+        let wanted = found.map(|earlier| format!("http://store.test/store/v1/jobs/j1/{earlier}/checkpoint"));
+        assert_eq!((assignment.attempt, from), (Attempt(attempt), wanted));
+        if let Some(url) = plan.resume_url {
+            assert_eq!(rig.store_call(Request::get(url.as_str()), "").await, 200);
+        }
+        for content in ["once", "again"] {
+            if left {
+                assert_eq!(rig.store_call(Request::put(plan.put_url.as_str()), content).await, 200);
+            }
+        }
+        let mut watch = rig.dispatch.watch_job(&job).unwrap();
+        assert_eq!(rig.finish(&first, &assignment, stopped(3)).await, 200);
+        while soon(watch.next()).await.unwrap().state != JobState::Preempted {}
+        assert_eq!(rig.record.seen(&job).failed_attempts, 0);
+        assignment = rig.assigned(&first).await;
+    }
+    let again = assignment;
+    assert_eq!(again.attempt, Attempt(5));
+    let bad = Outcome::Preempted { checkpoint: Some(CheckpointLeft { step: 1, bytes: 1, sha256: "x".to_owned() }) };
+    assert_eq!(rig.finish(&first, &again, bad).await, 400);
+    assert_eq!(rig.finish(&second, &again, stopped(1)).await, 409);
+    let outcome = rig.draw(&again).await;
+    assert_eq!(rig.finish(&first, &again, outcome).await, 200);
+    let started = std::time::Instant::now();
+    for attempt in 1..=5 {
+        while rig.store.stat(&checkpoint_key(&job, Attempt(attempt))).await.unwrap().is_some() {
+            assert!(started.elapsed() < Duration::from_secs(30), "the checkpoint of attempt {attempt} stays");
+        }
+    }
+    assert!(rig.store.stat("jobs/j1/5/0.png").await.unwrap().is_some(), "the picture stays");
 }

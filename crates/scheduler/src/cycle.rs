@@ -128,7 +128,7 @@ impl Core {
         if job.seen.cancelled {
             return self.fail(id, FailureReason::Cancelled, "cancelled by its owner".to_owned(), reported);
         }
-        let counts = reason != FailureReason::WorkerDrained;
+        let counts = reason.counts();
         let failed_attempts = job.seen.failed_attempts.saturating_add(u32::from(counts));
         if counts && failed_attempts >= self.config.failed_attempts_max {
             let message = format!("{failed_attempts} attempts failed, the last with {}: {message}", reason.as_str());

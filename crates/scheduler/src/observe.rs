@@ -201,6 +201,15 @@ impl Core {
             Outcome::Failed { reason, message, retryable: true } => {
                 out.extend(self.end_attempt(&seen.job, reason, message, true));
             }
+            Outcome::Preempted { checkpoint } => {
+                let message = match checkpoint {
+                    Some(left) => {
+                        format!("stopped for a more urgent job, {} steps done; it goes on from there", left.step)
+                    }
+                    None => "stopped for a more urgent job before a step was done".to_owned(),
+                };
+                out.extend(self.end_attempt(&seen.job, FailureReason::Preempted, message, true));
+            }
             Outcome::Done { .. } | Outcome::Failed { retryable: false, .. } => {
                 out.extend(self.end_attempt(&seen.job, FailureReason::Cancelled, String::new(), true));
             }

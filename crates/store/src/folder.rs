@@ -1,4 +1,4 @@
-//! Objects as files in a folder: written whole or not at all, never changed afterwards. It must not know URLs or HTTP.
+//! Objects as files in a folder: written whole or not at all, never changed afterwards (checkpoints may be replaced). It must not know URLs or HTTP.
 //!
 //! An upload is a draft in `.drafts`, synced, then hard-linked to its place: linking fails when the place is taken, so
 //! the first write wins even between processes that share the folder.
@@ -113,13 +113,15 @@ impl Upload {
         self.file.write_all(chunk).await.map_err(StoreError::io("writing a draft"))
     }
 
-    /// Puts the object in its place, durably. The same bytes already there are fine, others are a `Conflict`.
+    /// Puts the object in its place, durably. The same bytes already there are fine, others are a `Conflict`, unless the
+    /// key may be replaced.
     pub(crate) async fn commit(mut self, key: &Key) -> Result<(), StoreError> {
         self.file.flush().await.map_err(StoreError::io("writing a draft"))?;
         self.file.sync_all().await.map_err(StoreError::io("syncing a draft"))?;
         let Self { folder, draft, .. } = self;
-        let place = folder.path(key);
-        let kept = blocking(move || place_draft(&folder.root, &draft, &place)).await;
+        let (place, replace) = (folder.path(key), key.is_replaceable());
+        let put = if replace { replace_by_draft } else { place_draft };
+        let kept = blocking(move || put(&folder.root, &draft, &place)).await;
         match kept.map_err(StoreError::io("putting an object in its place"))? {
             Kept::Yes => Ok(()),
             Kept::OtherBytesThere => Err(StoreError::Conflict),
@@ -163,6 +165,27 @@ fn place_draft(root: &Path, draft: &Draft, place: &Path) -> io::Result<Kept> {
                 Err(e) if is_absent(&e) => {}
                 Err(e) => return Err(e),
             },
+            Err(e) => return Err(e),
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::NotFound, "the folder was deleted again and again"))
+}
+
+/// As [`place_draft`], in the place of what is there. Whoever reads meanwhile reads the old bytes to their end.
+fn replace_by_draft(root: &Path, draft: &Draft, place: &Path) -> io::Result<Kept> {
+    let parent = place.parent().unwrap_or(root);
+    for _ in 0..LINK_TRIES_MAX {
+        match fs::create_dir_all(parent) {
+            Ok(()) => {}
+            Err(e) if matches!(e.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory) => {
+                return Ok(Kept::OtherBytesThere);
+            }
+            Err(e) => return Err(e),
+        }
+        match fs::rename(&draft.0, place) {
+            Ok(()) => return sync_folders(root, parent).map(|()| Kept::Yes),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {} // a deletion took the folder away: make it again
+            Err(e) if e.kind() == io::ErrorKind::IsADirectory => return Ok(Kept::OtherBytesThere),
             Err(e) => return Err(e),
         }
     }
@@ -282,6 +305,23 @@ mod tests {
             assert!(matches!(put(&folder, &Key::parse(clash).unwrap(), b"x").await, Err(StoreError::Conflict)));
             assert_eq!(folder.stat(&Key::parse(clash).unwrap()).await.unwrap(), None);
         }
+    }
+
+    #[tokio::test]
+    async fn the_last_write_of_a_checkpoint_stays() {
+        let (root, folder) = folder();
+        let key = Key::parse("jobs/a/1/checkpoint").unwrap();
+        for content in [b"one".as_slice(), b"one", b"another"] {
+            put(&folder, &key, content).await.unwrap();
+            assert_eq!(folder.read(&key).await.unwrap(), content);
+        }
+        assert_eq!(drafts(root.path()), 0);
+        // Neither is a folder replaced, nor does a checkpoint become one.
+        put(&folder, &Key::parse("jobs/b/1/checkpoint/x").unwrap(), b"x").await.unwrap();
+        for clash in ["jobs/b/1/checkpoint", "jobs/a/1/checkpoint/x"] {
+            assert!(matches!(put(&folder, &Key::parse(clash).unwrap(), b"x").await, Err(StoreError::Conflict)));
+        }
+        assert_eq!(folder.delete_prefix(&key).await.unwrap(), 1);
     }
 
     #[tokio::test]

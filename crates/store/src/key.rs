@@ -12,12 +12,19 @@ use crate::error::StoreError;
 const KEY_BYTES_MAX: usize = 512;
 /// Longest segment, in bytes: file systems stop at 255.
 const SEGMENT_BYTES_MAX: usize = 200;
+/// The last segment of a checkpoint's key.
+const CHECKPOINT: &str = "checkpoint";
 /// How much of a bad key an error repeats.
 const SHOWN_CHARS_MAX: usize = 80;
 
 /// The key of one picture of one attempt: `jobs/<job>/<attempt>/<n>.png`, `n` from 0.
 pub fn image_key(job: &JobId, attempt: Attempt, n: u32) -> String {
     format!("jobs/{job}/{attempt}/{n}.png")
+}
+
+/// The key of an attempt's checkpoint: `jobs/<job>/<attempt>/checkpoint`. The one kind of object that may be replaced.
+pub fn checkpoint_key(job: &JobId, attempt: Attempt) -> String {
+    format!("jobs/{job}/{attempt}/{CHECKPOINT}")
 }
 
 /// A key that was checked: segments of `[A-Za-z0-9._-]` between slashes, none empty, none starting with a dot
@@ -35,6 +42,15 @@ impl Key {
 
     pub(crate) fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Whether a later upload replaces an earlier one, as [`checkpoint_key`] promises. Everything else stays as it is.
+    pub(crate) fn is_replaceable(&self) -> bool {
+        let mut parts = self.0.split('/');
+        matches!(
+            (parts.next(), parts.next(), parts.next(), parts.next(), parts.next()),
+            (Some("jobs"), Some(_), Some(_), Some(CHECKPOINT), None)
+        )
     }
 
     /// What comes after the last dot of the last segment; empty when there is none.
@@ -86,6 +102,24 @@ mod tests {
         assert_eq!(image_key(&JobId::from("j-1"), Attempt(2), 3), "jobs/j-1/2/3.png");
         assert_eq!(Key::parse("jobs/j.x/1/0.png").unwrap().extension(), "png");
         assert_eq!(Key::parse("jobs.png/0").unwrap().extension(), "");
+    }
+
+    #[test]
+    fn checkpoints_alone_may_be_replaced() {
+        let key = checkpoint_key(&JobId::from("j-1"), Attempt(2));
+        assert_eq!(key, "jobs/j-1/2/checkpoint");
+        assert!(Key::parse(&key).unwrap().is_replaceable());
+        for other in [
+            "jobs/j-1/2/0.png",
+            "checkpoint",
+            "jobs/j-1/checkpoint",
+            "jobs/j-1/2/x/checkpoint",
+            "inputs/j-1/2/checkpoint",
+            "jobs/j-1/2/checkpoint.png",
+            "jobs/j-1/2/checkpoint/0",
+        ] {
+            assert!(!Key::parse(other).unwrap().is_replaceable(), "{other}");
+        }
     }
 
     #[test]

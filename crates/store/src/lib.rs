@@ -1,7 +1,7 @@
 //! Where pictures are kept: signed GET and PUT URLs, and a folder store it serves itself.
 //!
-//! It must not know jobs, users or credits: a key is a key. (The one exception is [`image_key`], the place where the
-//! shape of a picture's key is written down.)
+//! It must not know jobs, users or credits: a key is a key. (The exceptions are [`image_key`] and [`checkpoint_key`],
+//! where the shapes of a picture's and a checkpoint's key are written down.)
 
 mod error;
 mod folder;
@@ -19,7 +19,7 @@ use tintype_types::Timestamp;
 use tintype_types::limits::IMAGE_BYTES_MAX;
 
 pub use error::StoreError;
-pub use key::image_key;
+pub use key::{checkpoint_key, image_key};
 pub use secret::Secret;
 
 use folder::Folder;
@@ -44,7 +44,7 @@ pub struct ObjectMeta {
     pub bytes: u64,
 }
 
-/// A store of immutable objects. Cloning is cheap; clones are the same store.
+/// A store of immutable objects, but for checkpoints, which may be replaced. Cloning is cheap; clones are the same store.
 #[derive(Clone, Debug)]
 pub struct Store {
     inner: Arc<Inner>,

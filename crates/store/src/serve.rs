@@ -136,7 +136,7 @@ fn now() -> Timestamp {
     Timestamp::default().plus(since_epoch)
 }
 
-/// Objects never change, so they may be kept for ever; they come from strangers' hands, so a browser must not guess
+/// Objects never change, so they may be kept for ever, but for those that may be replaced; they come from strangers' hands, so a browser must not guess
 /// what they are nor run anything in them.
 fn object_headers(key: &Key, bytes: u64) -> HeaderMap {
     let content_type = match key.extension() {
@@ -146,10 +146,11 @@ fn object_headers(key: &Key, bytes: u64) -> HeaderMap {
         "json" => "application/json",
         _ => "application/octet-stream",
     };
+    let kept = if key.is_replaceable() { "no-store" } else { "private, max-age=31536000, immutable" };
     HeaderMap::from_iter([
         (header::CONTENT_TYPE, HeaderValue::from_static(content_type)),
         (header::CONTENT_LENGTH, HeaderValue::from(bytes)),
-        (header::CACHE_CONTROL, HeaderValue::from_static("private, max-age=31536000, immutable")),
+        (header::CACHE_CONTROL, HeaderValue::from_static(kept)),
         (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
         (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox")),
     ])

@@ -49,6 +49,8 @@ pub enum FailureReason {
     WorkerLost,
     /// The worker is shutting down and gave the job back.
     WorkerDrained,
+    /// The worker stopped between two steps because its GPU was wanted for a more urgent job, and left a checkpoint.
+    Preempted,
     /// The pipeline broke in a way it should not have. The log of the worker says more.
     Internal,
     /// The attempt limit was reached.
@@ -61,7 +63,7 @@ pub enum FailureReason {
 
 impl FailureReason {
     /// Every reason, in the order of documentation.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::InvalidRequest,
         Self::UnknownModel,
         Self::ModelUnreadable,
@@ -70,11 +72,22 @@ impl FailureReason {
         Self::UploadFailed,
         Self::WorkerLost,
         Self::WorkerDrained,
+        Self::Preempted,
         Self::Internal,
         Self::TooManyAttempts,
         Self::Cancelled,
         Self::DeadlineExceeded,
     ];
+
+    /// Whether an attempt that ends so counts towards the limit of failed attempts. Giving a job back is no failure.
+    pub fn counts(self) -> bool {
+        !matches!(self, Self::WorkerDrained | Self::Preempted)
+    }
+
+    /// Where a job stands that waits again for this reason.
+    pub fn state_after(self) -> JobState {
+        if self == Self::Preempted { JobState::Preempted } else { JobState::Queued }
+    }
 
     /// The PascalCase word used in conditions, metrics and the API.
     pub fn as_str(self) -> &'static str {
@@ -87,6 +100,7 @@ impl FailureReason {
             Self::UploadFailed => "UploadFailed",
             Self::WorkerLost => "WorkerLost",
             Self::WorkerDrained => "WorkerDrained",
+            Self::Preempted => "Preempted",
             Self::Internal => "Internal",
             Self::TooManyAttempts => "TooManyAttempts",
             Self::Cancelled => "Cancelled",

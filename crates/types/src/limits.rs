@@ -26,6 +26,9 @@ pub const PRIORITY_MIN: i32 = -1_000;
 pub const CLAIM_WAIT_MS_MAX: u64 = 55_000;
 /// Largest picture a worker may upload, in bytes.
 pub const IMAGE_BYTES_MAX: u64 = 64 << 20;
+/// Largest checkpoint of a job, in bytes: ten pictures of the largest size and what any sampler remembers of them take 50
+/// MiB.
+pub const CHECKPOINT_BYTES_MAX: u64 = 64 << 20;
 /// Most LoRAs in one request: each adds its own products to every layer it changes.
 pub const LORAS_MAX: u32 = 8;
 /// Most ControlNets in one request: each is half a denoiser more at every step.

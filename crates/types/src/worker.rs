@@ -88,6 +88,33 @@ pub struct Assignment {
     /// Where to read the pictures the request names: store key to signed GET.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub inputs: BTreeMap<String, String>,
+    /// Where the attempt puts its checkpoint, and where an earlier attempt left one; absent where none are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<CheckpointPlan>,
+}
+
+/// Where checkpoints of a job go and come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CheckpointPlan {
+    /// Signed URL of this attempt's checkpoint; each PUT replaces the one before.
+    pub put_url: String,
+    /// Signed GET of the newest checkpoint an earlier attempt left. One that cannot be used is no failure: the attempt
+    /// starts from the first step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resume_url: Option<String>,
+}
+
+/// A checkpoint that is in the store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CheckpointLeft {
+    /// Steps done, over all pictures.
+    pub step: u32,
+    /// Length in bytes.
+    pub bytes: u64,
+    /// SHA-256 of the bytes, 64 lower-case hex digits.
+    pub sha256: String,
 }
 
 /// Where one picture goes.
@@ -172,6 +199,12 @@ pub enum Outcome {
     Done {
         /// What is in the store.
         outputs: Vec<Output>,
+    },
+    /// The attempt stopped between two steps because it was asked to; the job goes on with another attempt.
+    Preempted {
+        /// What it left; none if it had done nothing yet, or could not be stored.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        checkpoint: Option<CheckpointLeft>,
     },
     /// No picture.
     Failed {

@@ -1,7 +1,7 @@
 //! Why attempts end, and the words the dispatcher is told.
 
-use tintype_types::FailureReason;
-use tintype_types::worker::Outcome;
+use tintype_types::worker::{CheckpointLeft, Outcome};
+use tintype_types::{FailureReason, Output};
 
 use crate::pipeline::PipelineError;
 
@@ -18,6 +18,15 @@ pub(super) enum Stop {
     Cancelled(FailureReason),
     /// The attempt is somebody else's by now; nobody waits for its end.
     NotOurs,
+}
+
+/// What the work of an attempt came to.
+#[derive(Debug)]
+pub(super) enum Worked {
+    /// Every picture is in the store.
+    Done(Vec<Output>),
+    /// It stopped because it was asked to, and may have left a checkpoint.
+    Left(Option<CheckpointLeft>),
 }
 
 /// Why an attempt made no pictures.
@@ -48,25 +57,31 @@ impl Failure {
     }
 }
 
-/// What is said of an attempt that was stopped; nothing when nobody waits for it.
-pub(super) fn stopped(stop: Stop) -> Option<Failure> {
-    let given_back = |why: &str| Failure::new(FailureReason::WorkerDrained, why, true);
-    match stop {
+/// What is said of an attempt that was stopped and has left this checkpoint; nothing when nobody waits for it.
+pub(super) fn stopped(stop: Stop, checkpoint: Option<CheckpointLeft>) -> Option<Outcome> {
+    let failure = match stop {
         Stop::GpuFault => {
             let what = "the GPU had a fault while it drew; another worker may try";
-            Some(Failure::new(FailureReason::GpuFault, what, true))
+            Failure::new(FailureReason::GpuFault, what, true)
         }
-        Stop::Drained => Some(given_back("the worker is shutting down and gave the job back")),
-        // There are no checkpoints yet, so the job starts again from its first step.
-        Stop::Preempted => Some(given_back("the GPU was wanted for a more urgent job; this one was given back")),
-        Stop::Cancelled(reason) => Some(Failure::new(reason, "the job was called off while it ran", false)),
-        Stop::NotOurs => None,
-    }
+        Stop::Drained => {
+            let why = match checkpoint {
+                Some(left) => format!("the worker is shutting down and gave the job back, {} steps done", left.step),
+                None => "the worker is shutting down and gave the job back".to_owned(),
+            };
+            Failure::new(FailureReason::WorkerDrained, why, true)
+        }
+        Stop::Preempted => return Some(Outcome::Preempted { checkpoint }),
+        Stop::Cancelled(reason) => Failure::new(reason, "the job was called off while it ran", false),
+        Stop::NotOurs => return None,
+    };
+    Some(failure.outcome())
 }
 
 pub(super) fn outcome_name(outcome: &Outcome) -> &'static str {
     match outcome {
         Outcome::Done { .. } => "done",
+        Outcome::Preempted { .. } => "preempted",
         Outcome::Failed { reason, .. } => reason.as_str(),
     }
 }

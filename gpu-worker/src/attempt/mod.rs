@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::client::CallError;
 use crate::engine::{self, Wish};
 use crate::run::Worker;
-use end::{Failure, Stop, outcome_name, stopped};
+use end::{Failure, Stop, Worked, outcome_name, stopped};
 
 /// A renewal is sent at a third of the lease, and sooner, at this pace, when there is progress to show.
 const PROGRESS_PERIOD: Duration = Duration::from_secs(1);
@@ -32,7 +32,10 @@ const FAULTY_STEP_MAX: Duration = Duration::from_secs(30);
 struct Control {
     /// The hand on the job in the engine, once it is there.
     job: OnceLock<engine::Control>,
+    /// The work is to be thrown away.
     stop: CancellationToken,
+    /// The job is to be given back, with a checkpoint.
+    give_back: CancellationToken,
 }
 
 impl Control {
@@ -41,6 +44,8 @@ impl Control {
         let job = self.job.get_or_init(|| job);
         if self.stop.is_cancelled() {
             job.wish(Wish::Leave);
+        } else if self.give_back.is_cancelled() {
+            job.wish(Wish::Save);
         }
     }
 
@@ -48,6 +53,13 @@ impl Control {
         self.stop.cancel();
         if let Some(job) = self.job.get() {
             job.wish(Wish::Leave);
+        }
+    }
+
+    fn give_back(&self) {
+        self.give_back.cancel();
+        if let Some(job) = self.job.get() {
+            job.wish(Wish::Save);
         }
     }
 
@@ -67,31 +79,7 @@ impl Worker {
         let (job, attempt) = (&assignment.job, assignment.attempt);
         tracing::info!(job.id = %job, %attempt, model = %assignment.request.model, "an attempt begins");
         let control = Control::default();
-        let mut work = std::pin::pin!(self.work(assignment, &control));
-        let stop = tokio::select! {
-            biased;
-            // First, so that pictures of a faulty GPU do not count, even if they are ready.
-            () = self.until(|health| health.fault().is_some()) => Ok(Stop::GpuFault),
-            worked = &mut work => Err(worked),
-            stop = self.keep_lease(assignment, &control) => Ok(stop),
-            () = drain.cancelled() => Ok(Stop::Drained),
-        };
-        let outcome = match stop {
-            Err(worked) => Some(worked.map_or_else(Failure::outcome, |outputs| Outcome::Done { outputs })),
-            Ok(stop) => {
-                control.stop();
-                // Ends within a step; whatever it made is thrown away.
-                if stop == Stop::GpuFault {
-                    if tokio::time::timeout(FAULTY_STEP_MAX, work).await.is_err() {
-                        // Nothing is claimed before the engine is free again: its models are asked for first.
-                        tracing::error!(job.id = %job, %attempt, "the GPU does not end its step; restart this worker");
-                    }
-                } else {
-                    let _dropped = work.await;
-                }
-                stopped(stop).map(Failure::outcome)
-            }
-        };
+        let outcome = self.outcome(assignment, &control, drain).await;
         let name = outcome.as_ref().map_or("dropped", outcome_name);
         self.metrics.attempts.with_label_values(&[name]).inc();
         let Some(outcome) = outcome else {
@@ -103,6 +91,42 @@ impl Worker {
         }
         let (worker, boot_id, gpu_ms) = (self.id.clone(), self.boot_id.clone(), control.gpu_ms());
         self.say_finished(assignment, Finish { worker, boot_id, outcome, gpu_ms }).await;
+    }
+
+    /// Works until the work is done or somebody wants it to stop; nothing where nobody waits for the end.
+    async fn outcome(&self, assignment: &Assignment, control: &Control, drain: &CancellationToken) -> Option<Outcome> {
+        let mut work = std::pin::pin!(self.work(assignment, control));
+        let mut gives_back = None;
+        let stop = loop {
+            let stop = tokio::select! {
+                biased;
+                // First, so that pictures of a faulty GPU do not count, even if they are ready.
+                () = self.until(|health| health.fault().is_some()) => Stop::GpuFault,
+                worked = &mut work => return ended(worked, gives_back),
+                // Goes on while the job is given back: the step under way may be longer than the lease.
+                stop = self.keep_lease(assignment, control) => stop,
+                () = drain.cancelled(), if gives_back.is_none() => Stop::Drained,
+            };
+            match stop {
+                Stop::Drained | Stop::Preempted => {
+                    control.give_back();
+                    gives_back.get_or_insert(stop);
+                }
+                Stop::GpuFault | Stop::Cancelled(_) | Stop::NotOurs => break stop,
+            }
+        };
+        control.stop();
+        // Ends within a step; whatever it made is thrown away.
+        if stop == Stop::GpuFault {
+            if tokio::time::timeout(FAULTY_STEP_MAX, work).await.is_err() {
+                let (job, attempt) = (&assignment.job, assignment.attempt);
+                // Nothing is claimed before the engine is free again: its models are asked for first.
+                tracing::error!(job.id = %job, %attempt, "the GPU does not end its step; restart this worker");
+            }
+        } else {
+            let _dropped = work.await;
+        }
+        stopped(stop, None)
     }
 
     async fn say_finished(&self, assignment: &Assignment, finish: Finish) {
@@ -142,6 +166,16 @@ impl Worker {
                 Err(error) => tracing::warn!(job.id = %job, %attempt, %error, "a renewal was not heard"),
             }
         }
+    }
+}
+
+/// What is said of work that came to its end, and was to be given back for this reason, if for any.
+fn ended(worked: Result<Worked, Failure>, gives_back: Option<Stop>) -> Option<Outcome> {
+    match worked {
+        // The last step was done before it could stop: all the better.
+        Ok(Worked::Done(outputs)) => Some(Outcome::Done { outputs }),
+        Ok(Worked::Left(checkpoint)) => stopped(gives_back.unwrap_or(Stop::Drained), checkpoint),
+        Err(failure) => Some(failure.outcome()),
     }
 }
 

@@ -1,17 +1,24 @@
 //! The work of an attempt: fetches what it needs, has the engine draw, and uploads pictures as they come.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
-use tintype_types::limits::{IMAGE_BYTES_MAX, INPUT_BYTES_MAX};
-use tintype_types::worker::Assignment;
+use tintype_types::limits::{CHECKPOINT_BYTES_MAX, IMAGE_BYTES_MAX, INPUT_BYTES_MAX};
+use tintype_types::worker::{Assignment, CheckpointLeft};
 use tintype_types::{FailureReason, GenerationRequest, Output};
 
-use super::end::Failure;
+use super::end::{Failure, Worked};
 use super::{Control, FAULT_NEWS};
-use crate::engine::{End, Picture};
+use crate::engine::{End, Join, News, Picture, Saved, Seat};
 use crate::output::encode_png;
 use crate::pipeline::{Order, PipelineError, seed_of};
 use crate::run::Worker;
+
+/// How long storing a checkpoint may take, tries and pauses included. Whoever drains a worker waits this long.
+const CHECKPOINT_PUT_MAX: Duration = Duration::from_secs(20);
+/// What a checkpoint is called on its way.
+const CHECKPOINT_MEDIA_TYPE: &str = "application/octet-stream";
 
 /// A picture as a file.
 struct File {
@@ -22,36 +29,26 @@ struct File {
 }
 
 impl Worker {
-    /// Draws and uploads every picture.
-    pub(super) async fn work(&self, assignment: &Assignment, control: &Control) -> Result<Vec<Output>, Failure> {
+    /// Draws and uploads every picture, or as many steps as it is let.
+    pub(super) async fn work(&self, assignment: &Assignment, control: &Control) -> Result<Worked, Failure> {
         check(assignment)?;
-        let order = Order { request: assignment.request.clone(), inputs: self.fetch_inputs(assignment).await? };
-        let mut seat = self.engine.join(order).await.map_err(|_| Failure::pipeline(&PipelineError::Broken))?;
+        let join = tokio::select! {
+            join = self.prepare(assignment) => join?,
+            () = control.stop.cancelled() => return Err(Failure::pipeline(&PipelineError::Stopped)),
+            () = control.give_back.cancelled() => return Ok(Worked::Left(None)),
+        };
+        let mut seat = self.engine.join(join).await.map_err(|_| Failure::pipeline(&PipelineError::Broken))?;
         control.begun(seat.control());
         let mut outputs = Vec::with_capacity(assignment.outputs.len());
-        let stored = loop {
-            let picture = tokio::select! {
-                picture = seat.picture() => picture,
-                () = control.stop.cancelled() => break Ok(()),
-            };
-            let Some(picture) = picture else { break Ok(()) };
-            let stored = tokio::select! {
-                stored = self.store(assignment, picture) => stored,
-                () = control.stop.cancelled() => break Ok(()),
-            };
-            match stored {
-                Ok(output) => outputs.push(output),
-                Err(failure) => break Err(failure),
-            }
+        let stored = tokio::select! {
+            stored = self.take_in(assignment, &mut seat, &mut outputs) => stored,
+            () = control.stop.cancelled() => Ok(()),
         };
-        if stored.is_err() {
-            control.stop();
-        }
         let end = seat.end().await;
         stored?;
         match end {
-            Some(End::Done) => Ok(outputs),
-            Some(End::Left) => Err(Failure::pipeline(&PipelineError::Stopped)),
+            Some(End::Done) => Ok(Worked::Done(outputs)),
+            Some(End::Left(saved)) => Ok(Worked::Left(self.leave(assignment, saved).await)),
             Some(End::Failed(error)) => {
                 let failure = Failure::pipeline(&error);
                 if failure.reason == FailureReason::Internal {
@@ -64,6 +61,62 @@ impl Worker {
                 Err(Failure::pipeline(&PipelineError::Broken))
             }
         }
+    }
+
+    /// Stores what the engine sends until it sends no more.
+    async fn take_in(
+        &self,
+        assignment: &Assignment,
+        seat: &mut Seat,
+        outputs: &mut Vec<Output>,
+    ) -> Result<(), Failure> {
+        while let Some(news) = seat.news().await {
+            match news {
+                News::Picture(picture) => outputs.push(self.store(assignment, picture).await?),
+                News::Checkpoint(saved) => {
+                    // One that cannot be stored costs steps should this worker die, and nothing else.
+                    self.leave(assignment, Some(saved)).await;
+                    seat.control().stored();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What the engine needs to know: the input pictures, and where an earlier attempt stopped.
+    async fn prepare(&self, assignment: &Assignment) -> Result<Join, Failure> {
+        let order = Order { request: assignment.request.clone(), inputs: self.fetch_inputs(assignment).await? };
+        let resume_url = assignment.checkpoint.as_ref().and_then(|plan| plan.resume_url.as_deref());
+        let saved = match resume_url {
+            None => None,
+            Some(url) => match self.client.get(url, CHECKPOINT_BYTES_MAX).await {
+                Ok(saved) => Some(saved),
+                Err(error) => {
+                    let job = &assignment.job;
+                    tracing::warn!(job.id = %job, %error, "a checkpoint could not be fetched; the job starts anew");
+                    None
+                }
+            },
+        };
+        Ok(Join { order, saved, checkpoint_every: self.checkpoint_every })
+    }
+
+    /// Puts a checkpoint to its place in the store, if there are both.
+    async fn leave(&self, assignment: &Assignment, saved: Option<Saved>) -> Option<CheckpointLeft> {
+        let Saved { step, file } = saved?;
+        let plan = assignment.checkpoint.as_ref()?;
+        let (sha256, bytes) = (hex::encode(Sha256::digest(&file)), file.len() as u64);
+        let put = self.client.put(&plan.put_url, CHECKPOINT_MEDIA_TYPE, file);
+        let (job, attempt) = (&assignment.job, assignment.attempt);
+        match tokio::time::timeout(CHECKPOINT_PUT_MAX, put).await {
+            Ok(Ok(())) => {
+                tracing::debug!(job.id = %job, %attempt, step, bytes, "a checkpoint is stored");
+                return Some(CheckpointLeft { step, bytes, sha256 });
+            }
+            Ok(Err(error)) => tracing::warn!(job.id = %job, %attempt, %error, "a checkpoint could not be stored"),
+            Err(_) => tracing::warn!(job.id = %job, %attempt, "the store was too slow for a checkpoint"),
+        }
+        None
     }
 
     /// The pictures the request names.
@@ -107,7 +160,7 @@ impl Worker {
             return Err(Failure::upload(what, false));
         }
         self.client
-            .put(&target.put_url, file)
+            .put(&target.put_url, "image/png", file)
             .await
             .map_err(|error| Failure::upload(format!("the picture could not be stored: the store {error}"), true))?;
         self.metrics.images.inc();

@@ -3,9 +3,12 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use super::line::{End, Outlet, Picture, Wish};
-use super::thread::Models;
-use crate::pipeline::{Lane as _, Order, Pipeline, PipelineError};
+use tintype_types::ResolvedRequest;
+
+use super::checkpoint::{self, CheckpointError, LaneState};
+use super::line::{End, News, Outlet, Picture, Saved, Wish};
+use super::thread::{Join, Models};
+use crate::pipeline::{Lane, Order, Pipeline, PipelineError};
 
 /// Latent pixels times rows of one call: four guided pictures of 512x512, or one of 1024x1024. A call's memory grows with
 /// it, so larger sets are stepped in turn.
@@ -44,6 +47,8 @@ pub(crate) struct Crew<P: Pipeline> {
 
 struct Job<L> {
     outlet: Outlet,
+    request: ResolvedRequest,
+    checkpoint_every: u32,
     /// In the order of its pictures. Lanes whose picture was sent stay: they are small, and part of the job's state.
     lanes: Vec<Berth<L>>,
 }
@@ -51,6 +56,8 @@ struct Job<L> {
 struct Berth<L> {
     lane: L,
     sent: bool,
+    /// Steps done when it was last written down.
+    saved: u32,
 }
 
 /// A lane, by its places in the lists of jobs and of lanes.
@@ -70,20 +77,20 @@ impl<P: Pipeline> Crew<P> {
         Models { resident: self.pipeline.resident(), loadable: self.pipeline.loadable() }
     }
 
-    /// Begins every picture of a job.
-    pub(crate) fn join(&mut self, order: &Order, outlet: Outlet) {
+    /// Begins every picture of a job, or takes them up where a checkpoint left them.
+    pub(crate) fn join(&mut self, join: Join, outlet: Outlet) {
+        let Join { order, saved, checkpoint_every } = join;
         let started = Instant::now();
-        let pipeline = &mut self.pipeline;
-        let lanes = guarded(|| (0..order.request.images).map(|index| pipeline.begin(order, index)).collect());
+        let lanes = self.begin(&order, saved.as_deref());
         outlet.charge(started.elapsed());
         match lanes {
             Ok(lanes) => {
-                let lanes: Vec<P::Lane> = lanes;
                 if lanes.is_empty() {
                     return outlet.end(End::Done);
                 }
-                let lanes = lanes.into_iter().map(|lane| Berth { lane, sent: false }).collect();
-                let job = Job { outlet, lanes };
+                let berth = |lane: P::Lane| Berth { saved: lane.progress().0, lane, sent: false };
+                let lanes = lanes.into_iter().map(berth).collect();
+                let job = Job { outlet, request: order.request, checkpoint_every, lanes };
                 job.show_progress();
                 // First in line: whoever comes should be seen to move.
                 self.jobs.insert(0, job);
@@ -92,10 +99,24 @@ impl<P: Pipeline> Crew<P> {
         }
     }
 
+    fn begin(&mut self, order: &Order, saved: Option<&[u8]>) -> Result<Vec<P::Lane>, PipelineError> {
+        let pipeline = &mut self.pipeline;
+        let mut begin = || guarded(|| (0..order.request.images).map(|index| pipeline.begin(order, index)).collect());
+        let mut lanes: Vec<P::Lane> = begin()?;
+        let Some(saved) = saved else { return Ok(lanes) };
+        match take_up(&mut lanes, order, saved) {
+            Ok(()) => Ok(lanes),
+            Err(error) => {
+                tracing::warn!(why = %error, "a checkpoint is not used, and the job starts from its first step");
+                begin()
+            }
+        }
+    }
+
     /// Does one thing: lets jobs leave, then finishes one picture or takes one step of the lanes whose turn it is.
     pub(crate) fn turn(&mut self) -> Turn {
         self.let_leave();
-        if self.finish_one() {
+        if self.save_one() || self.finish_one() {
             return Turn::Worked;
         }
         let batch = self.choose();
@@ -110,8 +131,28 @@ impl<P: Pipeline> Crew<P> {
         let (stay, leave) = std::mem::take(&mut self.jobs).into_iter().partition(|job| job.outlet.wish() == Wish::GoOn);
         self.jobs = stay;
         for job in leave {
-            job.outlet.end(End::Left);
+            let saved = if job.outlet.wish() == Wish::Save { job.save() } else { None };
+            job.outlet.end(End::Left(saved));
         }
+    }
+
+    /// Makes one checkpoint that is due, of a job whose attempt has room for it.
+    fn save_one(&mut self) -> bool {
+        for job in &mut self.jobs {
+            if !job.is_due() || job.outlet.is_storing() {
+                continue;
+            }
+            let Some(permit) = job.outlet.room() else { continue };
+            if let Some(saved) = job.save() {
+                job.outlet.begin_storing();
+                permit.send(News::Checkpoint(saved));
+            }
+            for berth in &mut job.lanes {
+                berth.saved = berth.lane.progress().0;
+            }
+            return true;
+        }
+        false
     }
 
     /// Finishes one picture that is ready and whose attempt has room for it.
@@ -125,7 +166,7 @@ impl<P: Pipeline> Crew<P> {
             job.outlet.charge(started.elapsed());
             match finished {
                 Ok(image) => {
-                    permit.send(Picture { index: place as u32, image });
+                    permit.send(News::Picture(Picture { index: place as u32, image }));
                     job.lanes[place].sent = true;
                     if job.lanes.iter().all(|berth| berth.sent) {
                         self.jobs.remove(at).outlet.end(End::Done);
@@ -147,6 +188,10 @@ impl<P: Pipeline> Crew<P> {
         let mut chosen: Vec<Place> = Vec::new();
         let mut area = 0;
         for (at, job) in self.jobs.iter().enumerate() {
+            // With a checkpoint not stored yet, one more step could be lost than was promised.
+            if job.is_due() || job.outlet.is_storing() {
+                continue;
+            }
             for (place, Berth { lane, .. }) in job.lanes.iter().enumerate() {
                 if lane.is_over() {
                     continue;
@@ -217,14 +262,37 @@ impl<P: Pipeline> Crew<P> {
     }
 }
 
-impl<L: crate::pipeline::Lane> Job<L> {
+impl<L: Lane> Job<L> {
+    fn progress(&self) -> (u32, u32) {
+        let lanes = self.lanes.iter().map(|berth| berth.lane.progress());
+        lanes.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+    }
+
     fn show_progress(&self) {
-        let (done, steps) = self
-            .lanes
-            .iter()
-            .map(|berth| berth.lane.progress())
-            .fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+        let (done, steps) = self.progress();
         self.outlet.show_progress(done, steps);
+    }
+
+    /// Whether so many steps were done since the last checkpoint that another must be made first.
+    fn is_due(&self) -> bool {
+        let every = self.checkpoint_every;
+        every > 0 && self.lanes.iter().any(|berth| berth.lane.progress().0 - berth.saved >= every)
+    }
+
+    /// The job written down; nothing if no step was done. Pictures that were sent are in it as the latents they came from.
+    fn save(&self) -> Option<Saved> {
+        let (step, _) = self.progress();
+        let states: Vec<LaneState> = self.lanes.iter().map(|berth| berth.lane.state()).collect();
+        if states.iter().all(|state| state.evaluations == 0) {
+            return None;
+        }
+        match checkpoint::write(&self.request, &states) {
+            Ok(file) => Some(Saved { step, file: file.into() }),
+            Err(error) => {
+                tracing::warn!(%error, "a checkpoint could not be made");
+                None
+            }
+        }
     }
 }
 
@@ -235,6 +303,13 @@ fn lanes_at<'a, L>(jobs: &'a mut [Job<L>], batch: &[Place]) -> Vec<&'a mut L> {
         .filter(|(at, place, _)| chosen(*at, *place))
         .map(|(_, _, berth)| &mut berth.lane)
         .collect()
+}
+
+/// Takes lanes just begun to where a checkpoint left them.
+fn take_up<L: Lane>(lanes: &mut [L], order: &Order, saved: &[u8]) -> Result<(), CheckpointError> {
+    let states = checkpoint::read(&order.request, saved)?;
+    // As many as there are pictures: `read` has seen to it.
+    lanes.iter_mut().zip(states).try_for_each(|(lane, state)| lane.restore(state))
 }
 
 /// A pipeline that panics costs the jobs it worked for, not the engine. It holds nothing half-done: a model is kept only

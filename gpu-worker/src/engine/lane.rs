@@ -6,13 +6,14 @@ use std::sync::Arc;
 use candle_core::Tensor;
 use tintype_types::ResolvedRequest;
 
+use super::checkpoint::{CheckpointError, LaneState};
 use super::control::LaneControl;
 use crate::models::adapters::Adapter;
 use crate::output::RgbImage;
 use crate::pipeline::addons::Beside;
 use crate::pipeline::text::Conditioning;
 use crate::pipeline::{self, LoadedModel, Order, PipelineError, seed_of};
-use crate::rng::Mt19937;
+use crate::rng::Noise;
 use crate::samplers::SamplerRun;
 use crate::weights::Part;
 
@@ -28,7 +29,7 @@ pub struct Lane {
     pub(super) size: LatentSize,
     pub(super) run: SamplerRun,
     /// One generator makes the first latent and all noise added later, as in diffusers.
-    pub(super) noise: Mt19937,
+    pub(super) noise: Noise,
     /// What the denoiser is told of the prompts: a row, or two when there is guidance.
     pub(super) told: Conditioning,
     /// How far from the negative prompt towards the prompt; none has one row and no guidance.
@@ -69,7 +70,7 @@ impl Lane {
         model.check(request)?;
         let run = SamplerRun::new(request.sampler, &model.schedule, request.steps)?;
         let size = latent_size(model, request);
-        let mut noise = Mt19937::new(seed_of(request, index));
+        let mut noise = Noise::new(request.noise, seed_of(request, index));
         let mut latent = noise.randn(size.values());
         for value in &mut latent {
             *value *= run.init_noise();
@@ -126,6 +127,34 @@ impl pipeline::Lane for Lane {
 
     fn area(&self) -> usize {
         self.rows() * self.size.height * self.size.width
+    }
+
+    fn state(&self) -> LaneState {
+        LaneState {
+            pass: 0,
+            evaluations: self.run.evaluations() as u32,
+            // Plain numbers always have a JSON form.
+            noise: serde_json::to_value(&self.noise).unwrap_or_default(),
+            latent: self.latent.clone(),
+            history: self.run.history(),
+        }
+    }
+
+    fn restore(&mut self, state: LaneState) -> Result<(), CheckpointError> {
+        let LaneState { pass, evaluations, noise, latent, history } = state;
+        let values = self.size.values();
+        if pass != 0 || latent.len() != values || history.iter().any(|list| list.len() != values) {
+            return Err(CheckpointError::Unfit("the size of the picture"));
+        }
+        if latent.iter().chain(history.iter().flatten()).any(|value| !value.is_finite()) {
+            return Err(CheckpointError::Unfit("a number that is none"));
+        }
+        let run = self.run.resumed(evaluations as usize, history);
+        self.run = run.ok_or(CheckpointError::Unfit("the steps done, or what the sampler remembers of them"))?;
+        let noise: Option<Noise> = serde_json::from_value(noise).ok();
+        self.noise = noise.filter(Noise::is_sound).ok_or(CheckpointError::Unfit("the noise generator"))?;
+        self.latent = latent;
+        Ok(())
     }
 
     fn steps_with(&self, other: &Self) -> bool {

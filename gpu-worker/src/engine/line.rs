@@ -2,19 +2,29 @@
 //! while holding it up: the engine leaves a job alone whose line is full, and looks at wishes between two steps.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 use super::thread::Engine;
 use crate::output::RgbImage;
 use crate::pipeline::PipelineError;
 
-/// Finished pictures that may wait to be taken; the job's further pictures are finished only then.
-const PICTURES_WAITING_MAX: usize = 1;
+/// Things that may wait to be taken: a finished picture, or a checkpoint. More are made only then.
+const WAITING_MAX: usize = 1;
 
 /// What an attempt is sent while its job is drawn.
+pub(crate) enum News {
+    /// A picture is finished.
+    Picture(Picture),
+    /// So many steps were done since the last checkpoint that another one is due. The job takes no step until the attempt
+    /// says [`Control::stored`].
+    Checkpoint(Saved),
+}
+
+/// One finished picture.
 pub(crate) struct Picture {
     /// Which of the job's pictures.
     pub(crate) index: u32,
@@ -22,12 +32,21 @@ pub(crate) struct Picture {
     pub(crate) image: RgbImage,
 }
 
+/// A job written down between two steps.
+#[derive(Clone)]
+pub(crate) struct Saved {
+    /// Steps done, over all pictures.
+    pub(crate) step: u32,
+    /// The checkpoint.
+    pub(crate) file: Bytes,
+}
+
 /// How a job leaves the engine.
 pub(crate) enum End {
     /// All pictures were sent.
     Done,
-    /// It was asked to leave.
-    Left,
+    /// It was asked to leave; with a checkpoint, if it was asked for one and a step was done.
+    Left(Option<Saved>),
     /// It cannot be drawn.
     Failed(PipelineError),
 }
@@ -40,6 +59,8 @@ pub(crate) enum Wish {
     GoOn = 0,
     /// To leave at the next step boundary, its work thrown away.
     Leave = 1,
+    /// To leave at the next step boundary, with a checkpoint.
+    Save = 2,
 }
 
 /// What both sides read and write without asking each other.
@@ -49,11 +70,13 @@ struct Shared {
     steps: AtomicU32,
     drawing_us: AtomicU64,
     wish: AtomicU8,
+    /// Whether a checkpoint is on its way to the store.
+    storing: AtomicBool,
 }
 
 /// The attempt's end of the line. Dropping it is a wish to leave.
 pub(crate) struct Seat {
-    pictures: mpsc::Receiver<Picture>,
+    news: mpsc::Receiver<News>,
     end: oneshot::Receiver<End>,
     control: Control,
 }
@@ -67,35 +90,45 @@ pub(crate) struct Control {
 
 /// The engine's end of the line.
 pub(crate) struct Outlet {
-    pictures: mpsc::Sender<Picture>,
+    news: mpsc::Sender<News>,
     end: oneshot::Sender<End>,
     shared: Arc<Shared>,
 }
 
 /// A line with nothing on it.
 pub(super) fn line(engine: &Engine) -> (Seat, Outlet) {
-    let (sender, receiver) = mpsc::channel(PICTURES_WAITING_MAX);
+    let (sender, receiver) = mpsc::channel(WAITING_MAX);
     let (end_sender, end_receiver) = oneshot::channel();
     let shared = Arc::new(Shared::default());
     let control = Control { shared: Arc::clone(&shared), engine: engine.clone() };
-    let seat = Seat { pictures: receiver, end: end_receiver, control };
-    (seat, Outlet { pictures: sender, end: end_sender, shared })
+    let seat = Seat { news: receiver, end: end_receiver, control };
+    (seat, Outlet { news: sender, end: end_sender, shared })
 }
 
 impl Seat {
-    /// The next picture; none once the job has left the engine.
-    pub(crate) async fn picture(&mut self) -> Option<Picture> {
-        let picture = self.pictures.recv().await;
+    /// The next picture or checkpoint; none once the job has left the engine.
+    pub(crate) async fn news(&mut self) -> Option<News> {
+        let news = self.news.recv().await;
         // There is room on the line now.
         self.control.engine.poke();
-        picture
+        news
+    }
+
+    #[cfg(test)]
+    pub(super) fn try_news(&mut self) -> Option<News> {
+        self.news.try_recv().ok()
+    }
+
+    #[cfg(test)]
+    pub(super) fn try_end(mut self) -> Option<End> {
+        self.end.try_recv().ok()
     }
 
     /// How the job left, once it has. None if the engine broke.
     pub(crate) async fn end(self) -> Option<End> {
-        let Self { pictures, end, control: _ } = self;
-        // Pictures still on the line are dropped, so that the engine need not wait to send one.
-        drop(pictures);
+        let Self { news, end, control: _ } = self;
+        // What is still on the line is dropped, and a job that is still there leaves.
+        drop(news);
         end.await.ok()
     }
 
@@ -109,6 +142,12 @@ impl Control {
     /// Asks the engine for something, at the next step boundary.
     pub(crate) fn wish(&self, wish: Wish) {
         self.shared.wish.store(wish as u8, Ordering::Release);
+        self.engine.poke();
+    }
+
+    /// The checkpoint sent last is in the store, or will never be: the job may go on.
+    pub(crate) fn stored(&self) {
+        self.shared.storing.store(false, Ordering::Release);
         self.engine.poke();
     }
 
@@ -126,7 +165,23 @@ impl Control {
 impl Outlet {
     pub(super) fn wish(&self) -> Wish {
         let wished = self.shared.wish.load(Ordering::Acquire);
-        if wished == Wish::Leave as u8 || self.pictures.is_closed() { Wish::Leave } else { Wish::GoOn }
+        if wished == Wish::Leave as u8 || self.news.is_closed() {
+            Wish::Leave
+        } else if wished == Wish::Save as u8 {
+            Wish::Save
+        } else {
+            Wish::GoOn
+        }
+    }
+
+    /// Whether a checkpoint is on its way to the store.
+    pub(super) fn is_storing(&self) -> bool {
+        self.shared.storing.load(Ordering::Acquire)
+    }
+
+    /// A checkpoint is about to be sent.
+    pub(super) fn begin_storing(&self) {
+        self.shared.storing.store(true, Ordering::Release);
     }
 
     pub(super) fn show_progress(&self, step: u32, steps: u32) {
@@ -138,9 +193,9 @@ impl Outlet {
         self.shared.drawing_us.fetch_add(time.as_micros() as u64, Ordering::Relaxed);
     }
 
-    /// Room for one picture, if there is any.
-    pub(super) fn room(&self) -> Option<mpsc::Permit<'_, Picture>> {
-        self.pictures.try_reserve().ok()
+    /// Room for one thing to send, if there is any.
+    pub(super) fn room(&self) -> Option<mpsc::Permit<'_, News>> {
+        self.news.try_reserve().ok()
     }
 
     pub(super) fn end(self, end: End) {

@@ -7,20 +7,26 @@
 //!   pass. A lane must stay complete: whatever a step changes is in it, and is written down with it;
 //! - what the denoiser is told, row by row, is gathered in [`step`], which holds the one call of the UNet;
 //! - what is done with its answer (guidance, rescale, the sampler, the mask) is [`Lane`]'s `take_in`;
+//! - what steps change of a lane is in its `state`, and comes back by `restore` into a lane just begun (see
+//!   [`LaneState`]);
 //! - pixels come out in [`Lane`]'s `pixels`, and go to the attempt, which makes the file and uploads it.
 //!
 //! [`Crew`] decides which lanes step next and is plain code without a clock or a thread; `thread` is the thread that owns
 //! it, `line` how attempts speak with it. It must not know leases, dispatchers or stores.
 
+pub mod checkpoint;
 mod control;
 mod crew;
 mod lane;
 mod line;
 pub(crate) mod step;
+#[cfg(test)]
+mod tests;
 mod thread;
 
+pub use checkpoint::{CheckpointError, LaneState};
 pub use lane::Lane;
 
 pub(crate) use crew::{Crew, CrewOptions, Turn};
-pub(crate) use line::{Control, End, Picture, Wish};
-pub(crate) use thread::{Engine, Models};
+pub(crate) use line::{Control, End, News, Picture, Saved, Seat, Wish};
+pub(crate) use thread::{Engine, Join, Models};

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 use super::line::{Outlet, Seat, line};
@@ -11,8 +12,18 @@ use crate::pipeline::{Order, Pipeline};
 /// Things said to the engine that it has not taken in yet. Attempts are few, and what they say is short.
 const COMMANDS_MAX: usize = 64;
 
-enum Command {
-    Join(Box<Order>, Outlet),
+/// A job for the engine.
+pub(crate) struct Join {
+    /// What to draw.
+    pub(crate) order: Order,
+    /// Where an earlier attempt stopped.
+    pub(crate) saved: Option<Bytes>,
+    /// Steps of a picture after which a checkpoint is made unasked; 0 is never.
+    pub(crate) checkpoint_every: u32,
+}
+
+pub(super) enum Command {
+    Join(Box<Join>, Outlet),
     Models(oneshot::Sender<Models>),
     /// Nothing new, but something the engine waited for may have come about.
     Poke,
@@ -51,10 +62,16 @@ impl Engine {
             .map(|_detached| Self { commands })
     }
 
+    /// A handle on whatever takes commands from the channel.
+    #[cfg(test)]
+    pub(super) fn to_nobody(commands: mpsc::Sender<Command>) -> Self {
+        Self { commands }
+    }
+
     /// Gives a job to the engine. Its pictures, and its end, come by the seat.
-    pub(crate) async fn join(&self, order: Order) -> Result<Seat, EngineEnded> {
+    pub(crate) async fn join(&self, join: Join) -> Result<Seat, EngineEnded> {
         let (seat, outlet) = line(self);
-        self.commands.send(Command::Join(Box::new(order), outlet)).await.map_err(|_| EngineEnded)?;
+        self.commands.send(Command::Join(Box::new(join), outlet)).await.map_err(|_| EngineEnded)?;
         Ok(seat)
     }
 
@@ -90,7 +107,7 @@ fn run<P: Pipeline>(mut crew: Crew<P>, mut inbox: mpsc::Receiver<Command>) {
 
 fn take<P: Pipeline>(crew: &mut Crew<P>, command: Command) {
     match command {
-        Command::Join(order, outlet) => crew.join(&order, outlet),
+        Command::Join(join, outlet) => crew.join(*join, outlet),
         Command::Models(reply) => {
             // Whoever asked may have stopped waiting.
             let _unheard = reply.send(crew.models());

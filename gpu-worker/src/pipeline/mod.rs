@@ -14,6 +14,7 @@ use tintype_types::{FailureReason, ResolvedRequest};
 pub use candle::{CandlePipeline, ResidentLimits};
 pub use loaded::LoadedModel;
 
+use crate::engine::{CheckpointError, LaneState};
 use crate::output::RgbImage;
 use crate::samplers::ScheduleError;
 use crate::weights::UnreadableFile;
@@ -55,6 +56,15 @@ pub trait Lane: Send + 'static {
 
     /// What a step of it costs in memory: rows given to the denoiser, times the pixels of its latent.
     fn area(&self) -> usize;
+
+    /// What the steps have changed, to be written down.
+    fn state(&self) -> LaneState;
+
+    /// Takes the lane, just begun, to where another one was when its state was written down.
+    ///
+    /// # Errors
+    /// A state this lane cannot come to. The lane may be anything then.
+    fn restore(&mut self, state: LaneState) -> Result<(), CheckpointError>;
 
     /// Whether the two may be stepped in one call: the same model and the same shape.
     fn steps_with(&self, other: &Self) -> bool;

@@ -28,6 +28,14 @@ impl Noise {
         }
     }
 
+    /// Whether this is a state a generator can be in. One that was read from elsewhere may be none.
+    pub fn is_sound(&self) -> bool {
+        match self {
+            Self::Cpu(generator) => generator.is_sound(),
+            Self::Nv(_) => true,
+        }
+    }
+
     /// The next `len` normal numbers, as one call of `torch.randn` gives them.
     pub fn randn(&mut self, len: usize) -> Vec<f32> {
         match self {

@@ -17,7 +17,8 @@ const BLOCK: usize = 16;
 pub struct Mt19937 {
     words: Vec<u32>,
     next: usize,
-    kept: Option<f64>,
+    /// Its bits, as decimals might not come back the same.
+    kept: Option<u64>,
 }
 
 impl Mt19937 {
@@ -31,6 +32,11 @@ impl Mt19937 {
             words.push(word);
         }
         Self { words, next: WORDS, kept: None }
+    }
+
+    /// Whether this is a state a generator can be in. One that was read from elsewhere may be none.
+    pub fn is_sound(&self) -> bool {
+        self.words.len() == WORDS && self.next <= WORDS
     }
 
     /// What `torch.randn(len, generator=...)` returns in fp32.
@@ -57,12 +63,12 @@ impl Mt19937 {
 
     fn normal(&mut self) -> f64 {
         if let Some(kept) = self.kept.take() {
-            return kept;
+            return f64::from_bits(kept);
         }
         let (turn, tail) = (self.uniform53(), self.uniform53());
         let radius = (-2.0 * (-tail).ln_1p()).sqrt();
         let angle = 2.0 * std::f64::consts::PI * turn;
-        self.kept = Some(radius * angle.sin());
+        self.kept = Some((radius * angle.sin()).to_bits());
         radius * angle.cos()
     }
 
@@ -144,6 +150,9 @@ mod tests {
         let mut resumed: Mt19937 = serde_json::from_str(&text).unwrap();
         assert_eq!(whole.randn(5), resumed.randn(5));
         assert_eq!(whole.randn(100), resumed.randn(100));
+        assert!(resumed.is_sound());
+        let cut: Mt19937 = serde_json::from_str(r#"{"words": [1, 2], "next": 0, "kept": null}"#).unwrap();
+        assert!(!cut.is_sound());
     }
 
     fn close(got: &[f32], expected: &[f32], tolerance: f32) {

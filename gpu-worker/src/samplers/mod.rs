@@ -12,6 +12,7 @@
 
 mod beta;
 mod guidance;
+mod history;
 mod layout;
 mod mixture;
 mod multistep;

@@ -19,6 +19,14 @@ pub(super) struct UnipcMemory {
     order: usize,
 }
 
+impl UnipcMemory {
+    /// All lists of numbers that are there.
+    pub(super) fn lists(&mut self) -> Vec<&mut Vec<f32>> {
+        let last = Some(&mut self.last).filter(|last| !last.is_empty());
+        self.pictures.iter_mut().chain(last).collect()
+    }
+}
+
 /// One step of `UniPC` (bh2, order 2): corrects the latent by the new estimate, then predicts the next one.
 pub(super) fn unipc(sigmas: &[f32], index: usize, picture: Vec<f32>, memory: &mut UnipcMemory, latent: &mut [f32]) {
     // Nothing is remembered at the start, be it of a whole run or after steps left out.
@@ -128,6 +136,13 @@ pub(super) struct PndmMemory {
     outputs: Vec<Vec<f32>>,
     /// The latent of the first step, which is taken twice.
     start: Option<Vec<f32>>,
+}
+
+impl PndmMemory {
+    /// All lists of numbers that are there.
+    pub(super) fn lists(&mut self) -> Vec<&mut Vec<f32>> {
+        self.outputs.iter_mut().chain(&mut self.start).collect()
+    }
 }
 
 /// One evaluation of PNDM (PLMS): `alphas` are the shares of picture before and after the step.

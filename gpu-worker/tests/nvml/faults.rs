@@ -62,6 +62,7 @@ fn reason(outcome: &Outcome) -> (FailureReason, bool) {
     match outcome {
         Outcome::Failed { reason, retryable, .. } => (*reason, *retryable),
         Outcome::Done { outputs } => unreachable!("{} pictures came out", outputs.len()),
+        Outcome::Preempted { checkpoint } => unreachable!("nobody asked it to stop: {checkpoint:?}"),
     }
 }
 

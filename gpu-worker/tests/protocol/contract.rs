@@ -15,7 +15,7 @@ use axum::routing::{post, put};
 use axum::{Json, Router};
 use clap::Parser as _;
 use sha2::{Digest as _, Sha256};
-use tintype_types::worker::{Assignment, Claim, ClaimAnswer, Finish, Renew, RenewAnswer, UploadTarget};
+use tintype_types::worker::{Assignment, CheckpointPlan, Claim, ClaimAnswer, Finish, Renew, RenewAnswer, UploadTarget};
 use tintype_types::{Attempt, ErrorCode, GenerationRequest, JobId, ModelDefaults, Sampler, Timestamp};
 use tintype_worker::Args;
 use tintype_worker::pipeline::Pipeline;
@@ -86,7 +86,7 @@ impl Contract {
             .route(tintype_types::worker::CLAIM_PATH, post(claim))
             .route(tintype_types::worker::RENEW_PATH, post(renew))
             .route(tintype_types::worker::FINISH_PATH, post(finish))
-            .route("/store/{*key}", put(store))
+            .route("/store/{*key}", put(store).get(fetch))
             .with_state(Arc::clone(&shared));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -143,6 +143,31 @@ impl Contract {
             Some((seen.claims[given - 1].clone(), seen.claims.get(given)?.clone()))
         })
         .await
+    }
+
+    /// Waits for an object to be put, or put again until it is as wanted.
+    pub(crate) async fn put(&self, url: &str, wanted: impl Fn(&Stored) -> bool) -> Stored {
+        self.until(url, |seen| seen.stored.get(url).filter(|stored| wanted(stored)).cloned()).await
+    }
+
+    pub(crate) fn put_by_hand(&self, url: &str, bytes: Vec<u8>) {
+        let stored = Stored { bytes: bytes.into(), content_type: None, authorization: None };
+        self.shared.seen.lock().unwrap().stored.insert(url.to_owned(), stored);
+    }
+
+    /// The furthest step told of.
+    pub(crate) fn most_renewed(&self) -> u32 {
+        self.shared.seen.lock().unwrap().renewals.iter().map(|renew| renew.step).max().unwrap_or(0)
+    }
+
+    /// Forgets how a job ended, so that its next attempt can be waited for.
+    pub(crate) fn forget_finish(&self, job: &str) {
+        self.shared.seen.lock().unwrap().finished.remove(job);
+    }
+
+    /// Forgets the renewals that came.
+    pub(crate) fn forget_renewals(&self) {
+        self.shared.seen.lock().unwrap().renewals.clear();
     }
 
     pub(crate) fn stored(&self, url: &str) -> Stored {
@@ -262,7 +287,16 @@ async fn store(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap, 
     let text = |name| headers.get(name).map(|value| value.to_str().unwrap().to_owned());
     let (content_type, authorization) = (text(header::CONTENT_TYPE), text(header::AUTHORIZATION));
     seen.stored.insert(uri.to_string(), Stored { bytes, content_type, authorization });
+    drop(seen);
+    shared.changed.notify_waiters();
     StatusCode::CREATED.into_response()
+}
+
+async fn fetch(State(shared): State<Arc<Shared>>, uri: Uri) -> Response {
+    match shared.seen.lock().unwrap().stored.get(&uri.to_string()) {
+        Some(stored) => stored.bytes.clone().into_response(),
+        None => refuse(ErrorCode::NotFound),
+    }
 }
 
 fn admitted(shared: &Shared, headers: &HeaderMap) -> bool {
@@ -296,6 +330,10 @@ pub(crate) fn assignment(job: &str, images: u32) -> Assignment {
         lease_ms: LEASE_MS,
         outputs: (0..images).map(target).collect(),
         inputs: BTreeMap::new(),
+        checkpoint: Some(CheckpointPlan {
+            put_url: format!("/store/v1/jobs/{job}/1/checkpoint?expires=1&sig=abc"),
+            resume_url: None,
+        }),
     }
 }
 

@@ -2,6 +2,7 @@
 //! attempt can end otherwise.
 #![expect(clippy::unwrap_used, reason = "a test says what broke by panicking")]
 
+mod checkpoints;
 mod contract;
 mod stepper;
 
@@ -71,19 +72,6 @@ async fn a_cancelled_job_takes_no_further_step() {
     assert_eq!(reason(&finish.outcome), (FailureReason::Cancelled, false));
     assert_eq!(steps.taken(), 3);
     assert_eq!(contract.puts(), 0);
-    worker.drain().await;
-}
-
-#[tokio::test]
-async fn a_preempted_job_is_given_back() {
-    let contract = Contract::start().await;
-    contract.give(assignment("job-1", 1));
-    let (stepper, steps) = Stepper::new();
-    let worker = Running::with(&contract, stepper);
-    steps.allow(1);
-    contract.answer_renewals(Some(RenewAnswer::Preempt));
-    let finish = contract.finished("job-1").await;
-    assert_eq!(reason(&finish.outcome), (FailureReason::WorkerDrained, true));
     worker.drain().await;
 }
 
@@ -318,5 +306,6 @@ fn reason(outcome: &Outcome) -> (FailureReason, bool) {
     match outcome {
         Outcome::Failed { reason, retryable, .. } => (*reason, *retryable),
         Outcome::Done { outputs } => unreachable!("{} pictures came out", outputs.len()),
+        Outcome::Preempted { checkpoint } => unreachable!("nobody asked it to stop: {checkpoint:?}"),
     }
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use tintype_types::ResolvedRequest;
+use tintype_worker::engine::{CheckpointError, LaneState};
 use tintype_worker::output::RgbImage;
 use tintype_worker::pipeline::{Lane, Order, Pipeline, PipelineError};
 
@@ -62,6 +63,15 @@ impl Lane for GreyLane {
 
     fn area(&self) -> usize {
         1
+    }
+
+    fn state(&self) -> LaneState {
+        LaneState { pass: 0, evaluations: self.done, noise: 0.into(), latent: vec![0.5; 4], history: Vec::new() }
+    }
+
+    fn restore(&mut self, state: LaneState) -> Result<(), CheckpointError> {
+        self.done = state.evaluations;
+        Ok(())
     }
 
     fn steps_with(&self, _other: &Self) -> bool {

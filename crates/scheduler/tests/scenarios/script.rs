@@ -8,7 +8,7 @@ use tintype_scheduler::{
     ClaimSeen, Config, Decision, FinishedSeen, JobSeen, ModelSeen, Observation, Place, PoolSeen, QueueSeen,
     RenewedSeen, Scheduler,
 };
-use tintype_types::worker::Outcome;
+use tintype_types::worker::{CheckpointLeft, Outcome};
 use tintype_types::{Attempt, BootId, FailureReason, JobId, Output, Timestamp, WorkerId};
 
 use crate::record::{Record, Refused, about};
@@ -279,6 +279,10 @@ impl Play {
                 let reason = reason.ok_or_else(|| format!("no such reason as {name:?}"))?;
                 let retryable = words.more() != Some("for-good");
                 Outcome::Failed { reason, message: "as the worker says".to_owned(), retryable }
+            }
+            "preempted" => {
+                let step = words.number()?;
+                Outcome::Preempted { checkpoint: Some(CheckpointLeft { step, bytes: 1, sha256: "0".repeat(64) }) }
             }
             other => return Err(format!("an attempt does not end {other:?}")),
         };
