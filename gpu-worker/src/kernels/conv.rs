@@ -1,32 +1,75 @@
-//! Two-dimensional convolution on the CPU: rows of the picture copied side by side (im2col), then one matrix product.
+//! Two-dimensional convolution on the CPU: a matrix product whose right factor is the picture's windows, packed straight
+//! from the picture as the product asks for them.
 //!
-//! Candle's own takes two to six times torch's time (it re-orders the picture number by number); whole-row copies and
-//! the `gemm` crate come out level with torch. Samples of a batch are convolved one by one, so that a picture does not
-//! depend on its neighbours.
+//! Candle's own takes two to six times torch's time: it re-orders the picture number by number, and writes out all
+//! windows before it multiplies. Samples of a batch share the packing of the kernel and nothing else, so that a picture
+//! does not depend on its neighbours.
 
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use std::ops::Range;
 
-/// Columns are built for as many output rows at a time as fit here: about half of a core's second-level cache.
-const COLUMN_BYTES: usize = 1 << 20;
+use candle_core::{Result, Tensor, bail};
 
-/// Convolves `input` (batch, channels, height, width) with `kernel` (out, channels, side, side). No bias.
+use super::data::{self, Numbers};
+use super::gemm::{Bias, Columns, Panel, Product, Samples};
+use super::level::Level;
+use super::linear::Added;
+use super::pack::{Matrix, Order};
+use super::tile::{COLUMNS, Line};
+
+/// How a kernel moves over the picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moves {
+    /// Pixels from one window to the next.
+    pub stride: usize,
+    /// Zeros around the picture.
+    pub padding: usize,
+}
+
+impl Default for Moves {
+    /// Pixel by pixel, without zeros.
+    fn default() -> Self {
+        Self { stride: 1, padding: 0 }
+    }
+}
+
+/// Convolves `input` (batch, channels, height, width) with `kernel` (out, channels, side, side). The bias may be one for
+/// all samples, (out), or one for each, (batch, out).
 ///
 /// # Errors
 /// Shapes that do not fit, or a device's own failure.
-pub fn conv2d(input: &Tensor, kernel: &Tensor, stride: usize, padding: usize) -> Result<Tensor> {
-    if !input.device().is_cpu() {
-        return input.conv2d(kernel, padding, stride, 1, 1);
+pub fn conv2d(input: &Tensor, kernel: &Tensor, moves: Moves, added: Added<'_>) -> Result<Tensor> {
+    let plan = Plan::new(input, kernel, moves)?;
+    let shape = [plan.batch, plan.out_channels, plan.out_height, plan.out_width];
+    let biases = added.bias.map_or(plan.out_channels, Tensor::elem_count);
+    let each_sample = added.bias.is_some_and(|bias| bias.dims() == [plan.batch, plan.out_channels]);
+    if biases != plan.out_channels && !each_sample {
+        bail!("a bias of {biases} numbers for {:?}", kernel.dims());
     }
-    input.contiguous()?.apply_op2_no_bwd(&kernel.contiguous()?, &Im2col { stride, padding })
-}
-
-struct Im2col {
-    stride: usize,
-    padding: usize,
+    if !input.device().is_cpu() {
+        let result = input.conv2d(kernel, moves.padding, moves.stride, 1, 1)?;
+        return match added.bias.filter(|_| each_sample) {
+            Some(bias) => {
+                let result = result.broadcast_add(&bias.unsqueeze(2)?.unsqueeze(3)?)?;
+                Added { bias: None, ..added }.onto(result, 1)
+            }
+            None => added.onto(result, 1),
+        };
+    }
+    let (bias, rest) = added.checked(biases, &shape)?;
+    let (input, kernel) = (input.contiguous()?, kernel.contiguous()?);
+    let (input, kernel) = (Numbers::of(&input)?, Numbers::of(&kernel)?);
+    let (bias, rest) = (bias.as_ref().map(Numbers::of).transpose()?, rest.as_ref().map(Numbers::of).transpose()?);
+    let bias = match bias.as_ref().map(Numbers::slice) {
+        None => Bias::None,
+        Some(bias) if each_sample => Bias::SampleRows(bias),
+        Some(bias) => Bias::Rows(bias),
+    };
+    let convolution = Convolution { level: Level::best(), plan, input: input.slice(), kernel: kernel.slice() };
+    data::tensor(convolution.compute(bias, rest.as_ref().map(Numbers::slice)), shape.to_vec())
 }
 
 /// Sizes of one convolution, all in elements.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Plan {
     batch: usize,
     channels: usize,
@@ -41,39 +84,23 @@ struct Plan {
     padding: usize,
 }
 
-impl CustomOp2 for Im2col {
-    fn name(&self) -> &'static str {
-        "im2col-conv2d"
-    }
-
-    fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> Result<(CpuStorage, Shape)> {
-        let plan = self.plan(l1, l2)?;
-        let (Some((start, end)), Some((kernel_start, kernel_end))) = (l1.contiguous_offsets(), l2.contiguous_offsets())
-        else {
-            bail!("conv2d wants contiguous tensors");
-        };
-        let input = &s1.as_slice::<f32>()?[start..end];
-        let kernel = &s2.as_slice::<f32>()?[kernel_start..kernel_end];
-        let out = convolve(&plan, input, kernel);
-        let shape = Shape::from((plan.batch, plan.out_channels, plan.out_height, plan.out_width));
-        Ok((CpuStorage::F32(out), shape))
-    }
-}
-
-impl Im2col {
-    fn plan(&self, input: &Layout, kernel: &Layout) -> Result<Plan> {
-        let (batch, channels, height, width) = input.shape().dims4()?;
-        let (out_channels, kernel_channels, kernel_height, kernel_width) = kernel.shape().dims4()?;
-        let (stride, padding) = (self.stride, self.padding);
+impl Plan {
+    fn new(input: &Tensor, kernel: &Tensor, moves: Moves) -> Result<Self> {
+        let (batch, channels, height, width) = input.dims4()?;
+        let (out_channels, kernel_channels, kernel_height, kernel_width) = kernel.dims4()?;
+        let Moves { stride, padding } = moves;
         if channels != kernel_channels || stride == 0 || [channels, out_channels, height, width].contains(&0) {
             bail!("conv2d of {channels} channels with a kernel for {kernel_channels}, stride {stride}");
         }
         if height + 2 * padding < kernel_height || width + 2 * padding < kernel_width {
             bail!("conv2d of {height}x{width} with a kernel of {kernel_height}x{kernel_width}");
         }
+        if kernel_height * kernel_width == 0 {
+            bail!("conv2d with a kernel of no size");
+        }
         let out_height = (height + 2 * padding - kernel_height) / stride + 1;
         let out_width = (width + 2 * padding - kernel_width) / stride + 1;
-        Ok(Plan {
+        Ok(Self {
             batch,
             channels,
             height,
@@ -87,112 +114,130 @@ impl Im2col {
             padding,
         })
     }
+
+    fn kernel_pixels(&self) -> usize {
+        self.kernel_height * self.kernel_width
+    }
+
+    /// Whether a window is the pixel that it gives.
+    fn is_pointwise(&self) -> bool {
+        self.kernel_pixels() == 1 && self.stride == 1 && self.padding == 0
+    }
 }
 
-fn convolve(plan: &Plan, input: &[f32], kernel: &[f32]) -> Vec<f32> {
-    let taps = plan.channels * plan.kernel_height * plan.kernel_width;
-    let (in_pixels, out_pixels) = (plan.height * plan.width, plan.out_height * plan.out_width);
-    let mut out = vec![0.0; plan.batch * plan.out_channels * out_pixels];
-    let pointwise = plan.kernel_height == 1 && plan.kernel_width == 1 && plan.stride == 1 && plan.padding == 0;
-    let rows_at_once = (COLUMN_BYTES / 4 / (taps * plan.out_width).max(1)).clamp(1, plan.out_height);
-    let mut columns = if pointwise { Vec::new() } else { vec![0.0; taps * rows_at_once * plan.out_width] };
-    let in_sizes = plan.channels * in_pixels;
-    for (sample, out) in input.chunks_exact(in_sizes).zip(out.chunks_exact_mut(plan.out_channels * out_pixels)) {
-        if pointwise {
-            product((kernel, taps), (sample, out_pixels), (out, out_pixels));
-            continue;
-        }
-        for first_row in (0..plan.out_height).step_by(rows_at_once) {
-            let rows = first_row..(first_row + rows_at_once).min(plan.out_height);
-            let pixels = rows.len() * plan.out_width;
-            let columns = &mut columns[..taps * pixels];
-            fill_columns(plan, sample, rows, columns);
-            product((kernel, taps), (columns, pixels), (&mut out[first_row * plan.out_width..], out_pixels));
+struct Convolution<'a> {
+    level: Level,
+    plan: Plan,
+    input: &'a [f32],
+    kernel: &'a [f32],
+}
+
+impl Convolution<'_> {
+    fn compute(&self, bias: Bias<'_>, add: Option<&[f32]>) -> Vec<f32> {
+        let Plan { channels, height, width, .. } = self.plan;
+        if self.plan.is_pointwise() {
+            let matrix = Matrix { data: self.input, stride: height * width, order: Order::ByInner };
+            self.product(&Samples { matrix, sample_stride: channels * height * width }, bias, add)
+        } else {
+            self.product(&Windows { plan: self.plan, input: self.input }, bias, add)
         }
     }
-    out
+
+    fn product<C: Columns>(&self, right: &C, bias: Bias<'_>, add: Option<&[f32]>) -> Vec<f32> {
+        let plan = &self.plan;
+        let inner = plan.channels * plan.kernel_pixels();
+        let product = Product {
+            level: self.level,
+            rows: plan.out_channels,
+            inner,
+            samples: plan.batch,
+            columns: plan.out_height * plan.out_width,
+            left: Matrix { data: self.kernel, stride: inner, order: Order::ByLine },
+            right,
+            bias,
+            add,
+        };
+        product.compute()
+    }
 }
 
-/// Writes, for each (channel, kernel row, kernel column), the input pixel each output pixel meets there.
-fn fill_columns(plan: &Plan, sample: &[f32], rows: std::ops::Range<usize>, columns: &mut [f32]) {
-    let Plan { height, width, out_width, stride, padding, .. } = *plan;
-    let kernel_pixels = plan.kernel_height * plan.kernel_width;
-    for (tap, column) in columns.chunks_exact_mut(rows.len() * out_width).enumerate() {
-        let picture = &sample[tap / kernel_pixels * height * width..][..height * width];
-        let (ky, kx) = (tap % kernel_pixels / plan.kernel_width, tap % plan.kernel_width);
-        for (row, line) in rows.clone().zip(column.chunks_exact_mut(out_width)) {
-            match (row * stride + ky).checked_sub(padding).filter(|y| *y < height) {
-                None => line.fill(0.0),
-                Some(y) => copy_line(&picture[y * width..][..width], kx, plan, line),
+/// The windows of a picture: a column for each output pixel, an inner index for each (channel, kernel row, kernel
+/// column).
+struct Windows<'a> {
+    plan: Plan,
+    input: &'a [f32],
+}
+
+/// Neighbouring output pixels that meet neighbouring input pixels at one place of the kernel.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    /// The first one's column in its line.
+    column: usize,
+    /// The first input pixel, counted from the start of a channel.
+    pixel: usize,
+    len: usize,
+}
+
+impl Columns for Windows<'_> {
+    fn pack(&self, _: Level, panel: &Panel, inner: Range<usize>, out: &mut [Line]) {
+        let Plan { channels, height, width, stride, .. } = self.plan;
+        let sample = &self.input[panel.sample * channels * height * width..][..channels * height * width];
+        let runs: Vec<Vec<Run>> =
+            (0..self.plan.kernel_pixels()).map(|place| self.runs(&panel.columns, place)).collect();
+        for (index, line) in inner.zip(out) {
+            let picture = &sample[index / runs.len() * height * width..][..height * width];
+            let runs = &runs[index % runs.len()];
+            if let ([Run { column: 0, pixel, len: COLUMNS }], 1) = (&runs[..], stride) {
+                line.0.copy_from_slice(&picture[*pixel..][..COLUMNS]);
+                continue;
+            }
+            line.0.fill(0.0);
+            for run in runs {
+                let (line, from) = (&mut line.0[run.column..][..run.len], &picture[run.pixel..]);
+                if stride == 1 {
+                    line.copy_from_slice(&from[..run.len]);
+                } else {
+                    line.iter_mut().zip(from.iter().step_by(stride)).for_each(|(to, from)| *to = *from);
+                }
             }
         }
     }
 }
 
-/// One line of a column: the input line, moved by where the kernel column stands, with zeros beyond its ends.
-fn copy_line(source: &[f32], kx: usize, plan: &Plan, line: &mut [f32]) {
-    let (stride, padding) = (plan.stride, plan.padding);
-    if stride > 1 {
-        for (x, value) in line.iter_mut().enumerate() {
-            let at = (x * stride + kx).checked_sub(padding);
-            *value = at.and_then(|at| source.get(at)).copied().unwrap_or(0.0);
+impl Windows<'_> {
+    /// What output pixels `columns` meet at one place of the kernel; those that meet none are left out.
+    fn runs(&self, columns: &Range<usize>, place: usize) -> Vec<Run> {
+        let Plan { height, width, out_width, stride, padding, .. } = self.plan;
+        let (ky, kx) = (place / self.plan.kernel_width, place % self.plan.kernel_width);
+        let mut runs = Vec::new();
+        let mut start = columns.start;
+        while start < columns.end {
+            let (row, first) = (start / out_width, start % out_width);
+            let end = columns.end.min(start - first + out_width);
+            let last = end - (start - first);
+            // Output pixels x whose x * stride + kx - padding lies in the picture.
+            let inside =
+                padding.saturating_sub(kx).div_ceil(stride)..(width + padding).saturating_sub(kx).div_ceil(stride);
+            let (from, to) = (first.max(inside.start), last.min(inside.end));
+            if let Some(y) = (row * stride + ky).checked_sub(padding).filter(|y| *y < height && from < to) {
+                let pixel = y * width + from * stride + kx - padding;
+                runs.push(Run { column: start - columns.start + from - first, pixel, len: to - from });
+            }
+            start = end;
         }
-        return;
-    }
-    let (before, skip) = (padding.saturating_sub(kx).min(line.len()), kx.saturating_sub(padding));
-    let copied = source.len().saturating_sub(skip).min(line.len() - before);
-    line[..before].fill(0.0);
-    line[before..before + copied].copy_from_slice(&source[skip..skip + copied]);
-    line[before + copied..].fill(0.0);
-}
-
-/// `out[o][p] = sum over k of kernel[o][k] * columns[k][p]`; lines of `out` lie `out_stride` apart, its last may be
-/// shorter.
-fn product(
-    (kernel, taps): (&[f32], usize),
-    (columns, pixels): (&[f32], usize),
-    (out, out_stride): (&mut [f32], usize),
-) {
-    let out_channels = kernel.len() / taps;
-    assert!(columns.len() >= taps * pixels, "columns hold a value for each tap and pixel");
-    assert!(out.len() >= (out_channels - 1) * out_stride + pixels, "out holds a line for each output channel");
-    let parallelism = super::matmul::threads(out_channels * taps * pixels);
-    #[expect(unsafe_code, reason = "gemm's only entry takes raw pointers; both lengths are asserted above")]
-    // SAFETY: the three slices cover every element the strides reach, and `out` overlaps neither input.
-    unsafe {
-        gemm::gemm(
-            out_channels,
-            pixels,
-            taps,
-            out.as_mut_ptr(),
-            1,
-            out_stride as isize,
-            false,
-            kernel.as_ptr(),
-            1,
-            taps as isize,
-            columns.as_ptr(),
-            1,
-            pixels as isize,
-            0.0_f32,
-            1.0_f32,
-            false,
-            false,
-            false,
-            parallelism,
-        );
+        runs
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{Device, Tensor};
+    use candle_core::Device;
 
-    use super::conv2d;
-    use crate::rng::Mt19937;
+    use super::*;
+    use crate::kernels::testing::{assert_close, bits, in_pool, numbers};
 
     #[test]
-    fn every_shape_agrees_with_the_plain_convolution() {
+    fn every_shape_and_level_agrees_with_the_plain_convolution() {
         let cases = [
             (1, 4, 8, 8, 48, 3, 1, 1),
             (2, 3, 5, 7, 6, 3, 1, 1),
@@ -201,42 +246,74 @@ mod tests {
             (3, 6, 4, 4, 2, 1, 1, 0),
             (1, 2, 9, 9, 3, 1, 2, 0),
             (1, 2, 9, 9, 3, 3, 1, 0),
+            (1, 2, 9, 40, 3, 5, 1, 3),
+            (1, 3, 7, 9, 4, 3, 3, 2),
             (1, 64, 96, 80, 3, 3, 1, 1),
         ];
         for (batch, channels, height, width, out, side, stride, padding) in cases {
             let input = random(&[batch, channels, height, width], 1);
             let kernel = random(&[out, channels, side, side], 2);
-            let ours = conv2d(&input, &kernel, stride, padding).unwrap();
-            let plain = input.conv2d(&kernel, padding, stride, 1, 1).unwrap();
-            assert_eq!(ours.dims(), plain.dims());
-            let off = (ours - plain).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap();
-            let off = off.to_scalar::<f32>().unwrap();
-            assert!(off < 1e-4, "{batch}x{channels}x{height}x{width} with {side}, stride {stride}: off by {off}");
+            let plain = flat(&input.conv2d(&kernel, padding, stride, 1, 1).unwrap());
+            let plan = Plan::new(&input, &kernel, Moves { stride, padding }).unwrap();
+            let (input, kernel) = (flat(&input), flat(&kernel));
+            for level in Level::all() {
+                let ours =
+                    Convolution { level: *level, plan, input: &input, kernel: &kernel }.compute(Bias::None, None);
+                let name = format!("{level:?} {batch}x{channels}x{height}x{width} with {side}, stride {stride}");
+                assert_close(&name, &ours, &plain, 1e-5);
+            }
         }
     }
 
     #[test]
-    fn a_sample_does_not_depend_on_its_neighbours() {
-        let (one, two) = (random(&[1, 48, 8, 8], 3), random(&[1, 48, 8, 8], 4));
-        let kernel = random(&[64, 48, 3, 3], 5);
-        let alone = conv2d(&one, &kernel, 1, 1).unwrap();
-        let both = conv2d(&Tensor::cat(&[&one, &two], 0).unwrap(), &kernel, 1, 1).unwrap();
-        let first = both.narrow(0, 0, 1).unwrap();
-        assert_eq!(bits(&alone), bits(&first));
+    fn a_sample_has_the_same_bits_in_every_batch_and_on_any_number_of_threads() {
+        let kernel = numbers(64 * 48 * 9, 5);
+        for (side, level) in [8, 17, 64].into_iter().flat_map(|side| Level::all().iter().map(move |l| (side, *l))) {
+            let input = numbers(4 * 48 * side * side, 3);
+            let convolve = |batch: usize, threads: usize| {
+                let shaped = random(&[batch, 48, side, side], 3);
+                let plan = Plan::new(&shaped, &random(&[64, 48, 3, 3], 5), Moves { stride: 1, padding: 1 }).unwrap();
+                let convolution = Convolution { level, plan, input: &input, kernel: &kernel };
+                in_pool(threads, || bits(&convolution.compute(Bias::None, None)))
+            };
+            let all = convolve(4, 1);
+            for (batch, threads) in [(1, 1), (1, 2), (2, 2), (3, 1), (4, 2)] {
+                assert!(convolve(batch, threads) == all[..batch * 64 * side * side], "{batch} on {threads}");
+            }
+        }
+    }
+
+    #[test]
+    fn biases_and_a_tensor_are_added() {
+        let (input, kernel) = (random(&[2, 3, 4, 5], 1), random(&[6, 3, 3, 3], 2));
+        let (one, each, rest) = (random(&[6], 3), random(&[2, 6], 4), random(&[2, 6, 4, 5], 5));
+        let moves = Moves { stride: 1, padding: 1 };
+        let plain = input.conv2d(&kernel, 1, 1, 1, 1).unwrap();
+        for (bias, shape) in [(&one, (1, 6, 1, 1)), (&each, (2, 6, 1, 1))] {
+            let expected = plain.broadcast_add(&bias.reshape(shape).unwrap()).unwrap();
+            let expected = (expected + &rest).unwrap();
+            let ours = conv2d(&input, &kernel, moves, Added { bias: Some(bias), rest: Some(&rest) }).unwrap();
+            assert_close("biased", &flat(&ours), &flat(&expected), 1e-5);
+        }
+        for wrong in [random(&[5], 1), random(&[6, 2], 1)] {
+            assert!(conv2d(&input, &kernel, moves, Added::bias(Some(&wrong))).is_err());
+        }
+        assert!(conv2d(&input, &kernel, moves, Added { bias: None, rest: Some(&input) }).is_err());
     }
 
     #[test]
     fn channels_that_do_not_fit_are_an_error() {
-        assert!(conv2d(&random(&[1, 3, 8, 8], 1), &random(&[2, 4, 3, 3], 2), 1, 1).is_err());
-        assert!(conv2d(&random(&[1, 3, 2, 2], 1), &random(&[2, 3, 3, 3], 2), 1, 0).is_err());
+        let moves = |padding| Moves { stride: 1, padding };
+        let no = Added::default();
+        assert!(conv2d(&random(&[1, 3, 8, 8], 1), &random(&[2, 4, 3, 3], 2), moves(1), no).is_err());
+        assert!(conv2d(&random(&[1, 3, 2, 2], 1), &random(&[2, 3, 3, 3], 2), moves(0), no).is_err());
     }
 
     fn random(shape: &[usize], seed: u64) -> Tensor {
-        let values = Mt19937::new(seed).randn(shape.iter().product());
-        Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+        Tensor::from_vec(numbers(shape.iter().product(), seed), shape, &Device::Cpu).unwrap()
     }
 
-    fn bits(tensor: &Tensor) -> Vec<u32> {
-        tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap().into_iter().map(f32::to_bits).collect()
+    fn flat(tensor: &Tensor) -> Vec<f32> {
+        tensor.flatten_all().unwrap().to_vec1().unwrap()
     }
 }

@@ -1,8 +1,26 @@
-//! Operations that candle's own CPU code is too slow at, as candle custom operations. On other devices candle's are
-//! used.
+//! Operations that candle's own CPU code is too slow at. On other devices candle's are used.
+//!
+//! One law holds for all of them: a sample's bits depend neither on the batch it stands in nor on the number of threads.
+//! Instructions are chosen at run time ([`Level`]), so one program runs everywhere.
 
+mod attention;
 mod conv;
-mod matmul;
+mod data;
+mod gemm;
+mod level;
+mod linear;
+mod math;
+mod norm;
+mod pack;
+mod pointwise;
+mod shared;
+#[cfg(test)]
+mod testing;
+mod tile;
 
-pub use conv::conv2d;
-pub use matmul::{matmul, matmul_t};
+pub use attention::attention;
+pub use conv::{Moves, conv2d};
+pub use level::Level;
+pub use linear::{Added, linear, map_to_tokens, matmul, matmul_t, tokens_to_map};
+pub use norm::{After, GroupNormShape, group_norm, layer_norm};
+pub use pointwise::{Function, apply, geglu, upsample};

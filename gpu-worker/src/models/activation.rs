@@ -3,6 +3,8 @@
 use candle_core::{Result, Tensor};
 use serde::Deserialize;
 
+use crate::kernels::{self, Function};
+
 /// An activation of CLIP's feed-forward layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -16,12 +18,10 @@ pub enum Activation {
 impl Activation {
     /// Applies it to each element.
     pub(crate) fn apply(self, x: &Tensor) -> Result<Tensor> {
-        match self {
-            Self::QuickGelu => {
-                let gate = ((x * -1.702)?.exp()? + 1.0)?.recip()?;
-                x * gate
-            }
-            Self::Gelu => x.gelu_erf(),
-        }
+        let function = match self {
+            Self::QuickGelu => Function::QuickGelu,
+            Self::Gelu => Function::Gelu,
+        };
+        kernels::apply(x, function)
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use candle_core::{Result, Tensor};
 
-use crate::kernels;
+use crate::kernels::{self, Added, Moves};
 use crate::weights::{Delta, Deltas};
 
 /// No adapters at all.
@@ -58,27 +58,26 @@ impl RowAdapters {
         own
     }
 
+    /// Whether any of them changes a layer.
+    pub(crate) fn touch(&self, layer: &str) -> bool {
+        self.groups.iter().any(|(_, adapters)| adapters.iter().any(|adapter| adapter.deltas.contains_key(layer)))
+    }
+
     /// Adds to `y`, which a linear layer has just made of `x` (both with the rows first), what adapters change of it.
     pub(crate) fn change_linear(&self, layer: &str, x: &Tensor, y: Tensor) -> Result<Tensor> {
         self.change(layer, x, y, |x, delta| kernels::matmul_t(&kernels::matmul_t(x, &delta.down)?, &delta.up))
     }
 
     /// The same for a convolution, whose down half is one of the same stride and padding.
-    pub(crate) fn change_conv(
-        &self,
-        layer: &str,
-        x: &Tensor,
-        y: Tensor,
-        (stride, padding): (usize, usize),
-    ) -> Result<Tensor> {
+    pub(crate) fn change_conv(&self, layer: &str, x: &Tensor, y: Tensor, moves: Moves) -> Result<Tensor> {
         self.change(layer, x, y, |x, delta| {
             // A 1x1 kernel is kept as a matrix.
             let kernel = |matrix: &Tensor| match matrix.dims2() {
                 Ok((outer, inner)) => matrix.reshape((outer, inner, 1, 1)),
                 Err(_) => Ok(matrix.clone()),
             };
-            let low = kernels::conv2d(x, &kernel(&delta.down)?, stride, padding)?;
-            kernels::conv2d(&low, &kernel(&delta.up)?, 1, 0)
+            let low = kernels::conv2d(x, &kernel(&delta.down)?, moves, Added::default())?;
+            kernels::conv2d(&low, &kernel(&delta.up)?, Moves::default(), Added::default())
         })
     }
 
@@ -117,6 +116,7 @@ mod tests {
     use candle_core::{Device, Tensor};
 
     use super::{Adapter, RowAdapters};
+    use crate::kernels::Moves;
     use crate::rng::Mt19937;
     use crate::weights::Delta;
 
@@ -158,7 +158,7 @@ mod tests {
     fn change(rows: &RowAdapters, x: &Tensor, y: &Tensor) -> Tensor {
         let y = y.copy().unwrap();
         let changed = if x.rank() == 4 {
-            rows.change_conv("layer", x, y, (1, usize::from(pads(rows))))
+            rows.change_conv("layer", x, y, Moves { stride: 1, padding: usize::from(pads(rows)) })
         } else {
             rows.change_linear("layer", x, y)
         };

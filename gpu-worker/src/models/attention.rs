@@ -1,15 +1,12 @@
-//! Multi-head attention, exact, in slices of queries so that memory stays bounded.
+//! Multi-head attention: the projections around the kernel.
 
 use candle_core::{Result, Tensor};
 
 use super::BuildError;
 use super::adapters::{NO_ADAPTERS, RowAdapters};
-use super::layers::{Linear, softmax};
+use super::layers::Linear;
 use crate::kernels;
 use crate::weights::{UnreadableFile, Weights};
-
-/// Scores held at a time, in numbers: 64 MiB of fp32.
-const SCORES_MAX: usize = 16 << 20;
 
 /// Projections of one attention.
 #[derive(Clone, Debug)]
@@ -69,30 +66,24 @@ impl Attention {
         mask: Option<&Tensor>,
         rows: &RowAdapters,
     ) -> Result<Tensor> {
-        let (batch, count, channels) = x.dims3()?;
-        let width = channels / self.heads;
-        let scale = 1.0 / (width as f64).sqrt();
-        let q = (self.split(&self.to_q.adapted(x, rows)?, width)? * scale)?;
-        let k = self.split(&self.to_k.adapted(context, rows)?, width)?;
-        let v = self.split(&self.to_v.adapted(context, rows)?, width)?;
-        let per_query = batch * self.heads * k.dim(2)?;
-        let slice = (SCORES_MAX / per_query.max(1)).clamp(1, count);
-        let mut parts = Vec::with_capacity(count.div_ceil(slice));
-        for start in (0..count).step_by(slice) {
-            let len = slice.min(count - start);
-            let mut scores = kernels::matmul_t(&q.narrow(2, start, len)?, &k)?;
-            if let Some(mask) = mask {
-                scores = scores.broadcast_add(&mask.narrow(0, start, len)?)?;
-            }
-            parts.push(kernels::matmul(&softmax(&scores)?, &v)?);
-        }
-        let joined = Tensor::cat(&parts, 2)?.transpose(1, 2)?.reshape((batch, count, channels))?;
-        self.to_out.adapted(&joined, rows)
+        self.to_out.adapted(&self.gather(x, context, mask, rows)?, rows)
     }
 
-    fn split(&self, x: &Tensor, width: usize) -> Result<Tensor> {
-        let (batch, count, _) = x.dims3()?;
-        x.reshape((batch, count, self.heads, width))?.transpose(1, 2)?.contiguous()
+    /// As [`Self::adapted`] without a mask, with a tensor of the queries' shape added.
+    pub(crate) fn adapted_onto(
+        &self,
+        x: &Tensor,
+        context: &Tensor,
+        rest: &Tensor,
+        rows: &RowAdapters,
+    ) -> Result<Tensor> {
+        self.to_out.adapted_onto(&self.gather(x, context, None, rows)?, rest, rows)
+    }
+
+    fn gather(&self, x: &Tensor, context: &Tensor, mask: Option<&Tensor>, rows: &RowAdapters) -> Result<Tensor> {
+        let q = self.to_q.adapted(x, rows)?;
+        let (k, v) = (self.to_k.adapted(context, rows)?, self.to_v.adapted(context, rows)?);
+        kernels::attention(&q, &k, &v, self.heads, mask)
     }
 }
 

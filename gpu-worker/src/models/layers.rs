@@ -1,10 +1,10 @@
 //! The small layers every network here is made of. Sizes are checked against the file when a layer is read.
 
-use candle_core::{D, Result, Tensor};
+use candle_core::{Result, Tensor};
 
 use super::BuildError;
 use super::adapters::RowAdapters;
-use crate::kernels;
+use crate::kernels::{self, Added, After, GroupNormShape, Moves};
 use crate::weights::{LayerName, LayerShape, Weights};
 
 /// `x W^T + b` over the last dimension.
@@ -30,17 +30,39 @@ impl Linear {
         Ok(Self { weight: w.get("weight", &[outer, inner])?, bias: None, name })
     }
 
+    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        kernels::linear(x, &self.weight, Added::bias(self.bias.as_ref()))
+    }
+
     /// As [`Self::forward`], with what adapters change of it for the rows, which are the first dimension.
     pub(crate) fn adapted(&self, x: &Tensor, rows: &RowAdapters) -> Result<Tensor> {
         rows.change_linear(&self.name, x, self.forward(x)?)
     }
 
-    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let y = kernels::matmul_t(x, &self.weight)?;
-        match &self.bias {
-            Some(bias) => y.broadcast_add(bias),
-            None => Ok(y),
+    /// The same with a tensor of the answer's shape added.
+    pub(crate) fn adapted_onto(&self, x: &Tensor, rest: &Tensor, rows: &RowAdapters) -> Result<Tensor> {
+        let y = kernels::linear(x, &self.weight, Added { bias: self.bias.as_ref(), rest: Some(rest) })?;
+        rows.change_linear(&self.name, x, y)
+    }
+
+    /// Over the channels of a map (batch, channels, height, width), giving tokens (batch, pixels, channels).
+    pub(crate) fn tokens_of(&self, map: &Tensor, rows: &RowAdapters) -> Result<Tensor> {
+        let tokens = kernels::map_to_tokens(map, &self.weight, self.bias.as_ref())?;
+        if !rows.touch(&self.name) {
+            return Ok(tokens);
         }
+        rows.change_linear(&self.name, &map.flatten_from(2)?.transpose(1, 2)?, tokens)
+    }
+
+    /// Of tokens (batch, pixels, channels), giving a map with `rest`, which has its shape, added.
+    pub(crate) fn map_onto(&self, tokens: &Tensor, rest: &Tensor, rows: &RowAdapters) -> Result<Tensor> {
+        let map = kernels::tokens_to_map(tokens, &self.weight, self.bias.as_ref(), rest)?;
+        if !rows.touch(&self.name) {
+            return Ok(map);
+        }
+        let (batch, _, height, width) = rest.dims4()?;
+        let x = tokens.transpose(1, 2)?.reshape((batch, (), height, width))?;
+        rows.change_conv(&self.name, &x, map, Moves::default())
     }
 }
 
@@ -48,10 +70,8 @@ impl Linear {
 #[derive(Clone, Debug)]
 pub(crate) struct Conv {
     weight: Tensor,
-    /// Shaped (1, out, 1, 1).
     bias: Tensor,
-    stride: usize,
-    padding: usize,
+    moves: Moves,
     name: LayerName,
 }
 
@@ -81,17 +101,30 @@ impl Conv {
     pub(crate) fn read(w: &Weights, shape: ConvShape) -> std::result::Result<Self, BuildError> {
         let ConvShape { inner, outer, side, stride, padding } = shape;
         let weight = w.get("weight", &[outer, inner, side, side])?;
-        let bias = w.get("bias", &[outer])?.reshape((1, outer, 1, 1))?;
-        Ok(Self { weight, bias, stride, padding, name: w.note_layer(LayerShape { inner, outer, side }) })
+        let (bias, name) = (w.get("bias", &[outer])?, w.note_layer(LayerShape { inner, outer, side }));
+        Ok(Self { weight, bias, moves: Moves { stride, padding }, name })
+    }
+
+    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        kernels::conv2d(x, &self.weight, self.moves, Added::bias(Some(&self.bias)))
     }
 
     /// As [`Self::forward`], with what adapters change of it for the rows.
     pub(crate) fn adapted(&self, x: &Tensor, rows: &RowAdapters) -> Result<Tensor> {
-        rows.change_conv(&self.name, x, self.forward(x)?, (self.stride, self.padding))
+        rows.change_conv(&self.name, x, self.forward(x)?, self.moves)
     }
 
-    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        kernels::conv2d(x, &self.weight, self.stride, self.padding)?.broadcast_add(&self.bias)
+    /// The same with a number for each (sample, channel) added.
+    pub(crate) fn adapted_shifted(&self, x: &Tensor, shift: &Tensor, rows: &RowAdapters) -> Result<Tensor> {
+        let bias = shift.broadcast_add(&self.bias)?;
+        let y = kernels::conv2d(x, &self.weight, self.moves, Added::bias(Some(&bias)))?;
+        rows.change_conv(&self.name, x, y, self.moves)
+    }
+
+    /// The same with a tensor of the answer's shape added.
+    pub(crate) fn adapted_onto(&self, x: &Tensor, rest: &Tensor, rows: &RowAdapters) -> Result<Tensor> {
+        let y = kernels::conv2d(x, &self.weight, self.moves, Added { bias: Some(&self.bias), rest: Some(rest) })?;
+        rows.change_conv(&self.name, x, y, self.moves)
     }
 }
 
@@ -109,21 +142,23 @@ impl GroupNorm {
         if groups == 0 || !channels.is_multiple_of(groups) {
             return Err(w.unreadable(format!("cannot have {channels} channels in {groups} norm groups")).into());
         }
-        let weight = w.get("weight", &[channels])?.reshape((1, channels, 1))?;
-        let bias = w.get("bias", &[channels])?.reshape((1, channels, 1))?;
+        let (weight, bias) = (w.get("weight", &[channels])?, w.get("bias", &[channels])?);
         Ok(Self { weight, bias, groups, eps })
     }
 
     /// Over (batch, channels, ...), whatever follows the channels.
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let dims = x.dims().to_vec();
-        let (batch, channels) = (x.dim(0)?, x.dim(1)?);
-        let grouped = x.reshape((batch, self.groups, x.elem_count() / (batch * self.groups)))?;
-        normalise(&grouped, self.eps)?
-            .reshape((batch, channels, ()))?
-            .broadcast_mul(&self.weight)?
-            .broadcast_add(&self.bias)?
-            .reshape(dims)
+        self.then(x, After::Nothing)
+    }
+
+    /// The norm, and SiLU of it.
+    pub(crate) fn forward_silu(&self, x: &Tensor) -> Result<Tensor> {
+        self.then(x, After::Silu)
+    }
+
+    fn then(&self, x: &Tensor, after: After) -> Result<Tensor> {
+        let shape = GroupNormShape { groups: self.groups, eps: self.eps, after };
+        kernels::group_norm(x, &self.weight, &self.bias, shape)
     }
 }
 
@@ -141,19 +176,6 @@ impl LayerNorm {
     }
 
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        normalise(x, self.eps)?.broadcast_mul(&self.weight)?.broadcast_add(&self.bias)
+        kernels::layer_norm(x, &self.weight, &self.bias, self.eps)
     }
-}
-
-/// Softmax over the last dimension.
-pub(crate) fn softmax(x: &Tensor) -> Result<Tensor> {
-    let raised = x.broadcast_sub(&x.max_keepdim(D::Minus1)?)?.exp()?;
-    let sum = raised.sum_keepdim(D::Minus1)?;
-    raised.broadcast_div(&sum)
-}
-
-fn normalise(x: &Tensor, eps: f64) -> Result<Tensor> {
-    let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
-    let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
-    centred.broadcast_div(&(variance + eps)?.sqrt()?)
 }

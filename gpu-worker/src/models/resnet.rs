@@ -5,6 +5,7 @@ use candle_core::{Result, Tensor};
 use super::BuildError;
 use super::adapters::{NO_ADAPTERS, RowAdapters};
 use super::layers::{Conv, ConvShape, GroupNorm, Linear};
+use crate::kernels;
 use crate::weights::Weights;
 
 /// Sizes of one residual block.
@@ -53,15 +54,15 @@ impl Resnet {
 
     /// As [`Self::forward`], with what adapters change of its layers.
     pub(crate) fn adapted(&self, x: &Tensor, time: Option<&Tensor>, rows: &RowAdapters) -> Result<Tensor> {
-        let mut h = self.conv1.adapted(&self.norm1.forward(x)?.silu()?, rows)?;
-        if let (Some(layer), Some(time)) = (&self.time, time) {
-            let shift = layer.adapted(time, rows)?;
-            h = h.broadcast_add(&shift.unsqueeze(2)?.unsqueeze(3)?)?;
-        }
-        let h = self.conv2.adapted(&self.norm2.forward(&h)?.silu()?, rows)?;
+        let h = self.norm1.forward_silu(x)?;
+        let h = match (&self.time, time) {
+            (Some(layer), Some(time)) => self.conv1.adapted_shifted(&h, &layer.adapted(time, rows)?, rows)?,
+            _ => self.conv1.adapted(&h, rows)?,
+        };
+        let h = self.norm2.forward_silu(&h)?;
         match &self.shortcut {
-            Some(shortcut) => h + shortcut.adapted(x, rows)?,
-            None => h + x,
+            Some(shortcut) => self.conv2.adapted_onto(&h, &shortcut.adapted(x, rows)?, rows),
+            None => self.conv2.adapted_onto(&h, x, rows),
         }
     }
 }
@@ -84,6 +85,6 @@ impl Upsample {
     pub(crate) fn adapted(&self, x: &Tensor, size: Option<(usize, usize)>, rows: &RowAdapters) -> Result<Tensor> {
         let (_, _, height, width) = x.dims4()?;
         let (height, width) = size.unwrap_or((height * 2, width * 2));
-        self.0.adapted(&x.upsample_nearest2d(height, width)?, rows)
+        self.0.adapted(&kernels::upsample(x, (height, width))?, rows)
     }
 }

@@ -1,11 +1,12 @@
 //! The transformer of a UNet block (diffusers' `Transformer2DModel`): pixels attend to each other and to the prompt.
 
-use candle_core::{D, Result, Tensor};
+use candle_core::{Result, Tensor};
 
 use super::BuildError;
 use super::adapters::RowAdapters;
 use super::attention::{Attention, AttentionShape};
-use super::layers::{Conv, ConvShape, GroupNorm, LayerNorm, Linear};
+use super::layers::{GroupNorm, LayerNorm, Linear};
+use crate::kernels;
 use crate::weights::Weights;
 
 /// Epsilon of its group norm, whatever the UNet's own is.
@@ -23,60 +24,39 @@ pub(crate) struct TransformerShape {
     pub(crate) context: usize,
     pub(crate) layers: usize,
     pub(crate) groups: usize,
-    /// Whether the way in and out is a linear layer rather than a 1x1 convolution.
-    pub(crate) linear: bool,
 }
 
 /// A transformer over the pixels of a feature map.
 #[derive(Clone, Debug)]
 pub(crate) struct Transformer {
     norm: GroupNorm,
-    ends: Ends,
+    /// In some files a 1x1 convolution, which is the same.
+    proj_in: Linear,
     blocks: Vec<Block>,
-}
-
-#[derive(Clone, Debug)]
-enum Ends {
-    Conv { proj_in: Conv, proj_out: Conv },
-    Linear { proj_in: Linear, proj_out: Linear },
+    proj_out: Linear,
 }
 
 impl Transformer {
     pub(crate) fn read(w: &Weights, shape: TransformerShape) -> std::result::Result<Self, BuildError> {
         let channels = shape.channels;
-        let (inward, outward) = (w.at("proj_in"), w.at("proj_out"));
-        let ends = if shape.linear {
-            Ends::Linear {
-                proj_in: Linear::read(&inward, channels, channels)?,
-                proj_out: Linear::read(&outward, channels, channels)?,
-            }
-        } else {
-            let one = ConvShape::one(channels, channels);
-            Ends::Conv { proj_in: Conv::read(&inward, one)?, proj_out: Conv::read(&outward, one)? }
-        };
         let blocks = (0..shape.layers)
             .map(|layer| Block::read(&w.at("transformer_blocks").at(layer), shape))
             .collect::<std::result::Result<_, _>>()?;
-        Ok(Self { norm: GroupNorm::read(&w.at("norm"), shape.groups, channels, GROUP_NORM_EPS)?, ends, blocks })
+        Ok(Self {
+            norm: GroupNorm::read(&w.at("norm"), shape.groups, channels, GROUP_NORM_EPS)?,
+            proj_in: Linear::read(&w.at("proj_in"), channels, channels)?,
+            blocks,
+            proj_out: Linear::read(&w.at("proj_out"), channels, channels)?,
+        })
     }
 
     /// `contexts` are the prompts, as in [`Conditions`](super::unet::Conditions).
     pub(crate) fn forward(&self, x: &Tensor, contexts: &[Tensor], rows: &RowAdapters) -> Result<Tensor> {
-        let (batch, channels, height, width) = x.dims4()?;
-        let normed = self.norm.forward(x)?;
-        let mut tokens = match &self.ends {
-            Ends::Conv { proj_in, .. } => to_tokens(&proj_in.adapted(&normed, rows)?)?,
-            Ends::Linear { proj_in, .. } => proj_in.adapted(&to_tokens(&normed)?, rows)?,
-        };
+        let mut tokens = self.proj_in.tokens_of(&self.norm.forward(x)?, rows)?;
         for block in &self.blocks {
-            tokens = block.forward(&tokens, contexts, rows)?;
+            tokens = block.forward(tokens, contexts, rows)?;
         }
-        let to_map = |tokens: &Tensor| tokens.transpose(1, 2)?.reshape((batch, channels, height, width));
-        let out = match &self.ends {
-            Ends::Conv { proj_out, .. } => proj_out.adapted(&to_map(&tokens)?, rows)?,
-            Ends::Linear { proj_out, .. } => to_map(&proj_out.adapted(&tokens, rows)?)?,
-        };
-        out + x
+        self.proj_out.map_onto(&tokens, x, rows)
     }
 }
 
@@ -110,34 +90,30 @@ impl Block {
         })
     }
 
-    fn forward(&self, x: &Tensor, contexts: &[Tensor], rows: &RowAdapters) -> Result<Tensor> {
-        let normed = self.norm1.forward(x)?;
-        let x = (self.attn1.adapted(&normed, &normed, None, rows)? + x)?;
-        let x = (self.attend_to(&self.norm2.forward(&x)?, contexts, rows)? + x)?;
-        let halves = self.gate.adapted(&self.norm3.forward(&x)?, rows)?.chunk(2, D::Minus1)?;
+    fn forward(&self, x: Tensor, contexts: &[Tensor], rows: &RowAdapters) -> Result<Tensor> {
+        let normed = self.norm1.forward(&x)?;
+        let x = self.attn1.adapted_onto(&normed, &normed, &x, rows)?;
+        let x = self.attend_to(&x, contexts, rows)?;
         // GEGLU with the exact gelu: the tanh form is 1e-4 away from diffusers after one forward pass.
-        let gated = (&halves[0] * halves[1].contiguous()?.gelu_erf()?)?;
-        self.out.adapted(&gated, rows)? + x
+        let gated = kernels::geglu(&self.gate.adapted(&self.norm3.forward(&x)?, rows)?)?;
+        self.out.adapted_onto(&gated, &x, rows)
     }
 
-    /// Attention to the prompts, a call for each stretch of samples whose prompts are equally long.
+    /// Attention to the prompts, added: a call for each stretch of samples whose prompts are equally long.
     fn attend_to(&self, x: &Tensor, contexts: &[Tensor], rows: &RowAdapters) -> Result<Tensor> {
+        let normed = self.norm2.forward(x)?;
         if let [all] = contexts {
-            return self.attn2.adapted(x, all, None, rows);
+            return self.attn2.adapted_onto(&normed, all, x, rows);
         }
         let mut first = 0;
         let mut parts = Vec::with_capacity(contexts.len());
         for context in contexts {
             let samples = context.dim(0)?;
+            let part = |tensor: &Tensor| tensor.narrow(0, first, samples);
             let own = rows.within(first..first + samples);
-            parts.push(self.attn2.adapted(&x.narrow(0, first, samples)?, context, None, &own)?);
+            parts.push(self.attn2.adapted_onto(&part(&normed)?, context, &part(x)?, &own)?);
             first += samples;
         }
         Tensor::cat(&parts, 0)
     }
-}
-
-/// (batch, channels, height, width) to (batch, pixels, channels).
-fn to_tokens(map: &Tensor) -> Result<Tensor> {
-    map.flatten_from(2)?.transpose(1, 2)?.contiguous()
 }

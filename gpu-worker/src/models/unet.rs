@@ -161,7 +161,7 @@ impl UNet {
         for block in &self.up {
             x = block.forward(x, told, &mut skips)?;
         }
-        self.conv_out.adapted(&self.norm_out.forward(&x)?.silu()?, rows)
+        self.conv_out.adapted(&self.norm_out.forward_silu(&x)?, rows)
     }
 }
 

@@ -158,7 +158,6 @@ fn stage(
         context: block.context,
         layers: block.transformer_layers,
         groups: config.groups,
-        linear: config.linear_projection,
     };
     let transformer = if attends { Some(Transformer::read(&w.at("attentions").at(layer), shape)?) } else { None };
     Ok(Stage { resnet, transformer })

@@ -91,7 +91,7 @@ impl VaeDecoder {
         for block in &self.up {
             x = block.forward(x)?;
         }
-        self.conv_out.forward(&self.norm_out.forward(&x)?.silu()?)
+        self.conv_out.forward(&self.norm_out.forward_silu(&x)?)
     }
 }
 

@@ -95,7 +95,7 @@ impl VaeEncoder {
         for block in &self.down {
             x = block.forward(x)?;
         }
-        x = self.conv_out.forward(&self.norm_out.forward(&self.mid.forward(&x)?)?.silu()?)?;
+        x = self.conv_out.forward(&self.norm_out.forward_silu(&self.mid.forward(&x)?)?)?;
         match &self.quant {
             Some(quant) => quant.forward(&x),
             None => Ok(x),

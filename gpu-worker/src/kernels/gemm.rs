@@ -1,0 +1,314 @@
+//! Matrix products in blocks that stay in a core's caches, with what follows them (bias, a tensor to add) done while the
+//! numbers are at hand.
+//!
+//! Blocks of the inner index depend on its length alone, and rows and columns only share the work: so a number's bits
+//! depend on its own row and column and on nothing else.
+
+use std::cell::Cell;
+use std::ops::Range;
+
+use rayon::prelude::{IntoParallelIterator as _, ParallelIterator as _};
+
+use super::level::Level;
+use super::pack::Matrix;
+use super::shared::Shared;
+use super::tile::{COLUMNS, Left, Line, ROWS, Tile, add_products};
+
+/// Longest block of the inner index. With [`PANELS_MAX`] it makes a packed right factor of 1 MiB, a core's
+/// second-level cache.
+const INNER_MAX: usize = 512;
+/// Most panels of right columns packed at a time.
+const PANELS_MAX: usize = 16;
+/// Multiply-adds below which a second thread costs more than it brings.
+const PARALLEL_FROM: usize = 1 << 20;
+
+/// Right columns, which may be a matrix or the windows of a convolution.
+pub(super) trait Columns: Sync {
+    /// Packs a panel for each inner index; columns past the panel's become zeros.
+    fn pack(&self, level: Level, panel: &Panel, inner: Range<usize>, out: &mut [Line]);
+}
+
+/// Up to [`COLUMNS`] columns of a sample.
+#[derive(Clone, Debug)]
+pub(super) struct Panel {
+    pub(super) sample: usize,
+    pub(super) columns: Range<usize>,
+}
+
+/// A matrix for each sample, `sample_stride` numbers apart.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Samples<'a> {
+    pub(super) matrix: Matrix<'a>,
+    pub(super) sample_stride: usize,
+}
+
+impl Columns for Samples<'_> {
+    fn pack(&self, level: Level, panel: &Panel, inner: Range<usize>, out: &mut [Line]) {
+        let data = &self.matrix.data[panel.sample * self.sample_stride..];
+        Matrix { data, ..self.matrix }.pack(level, panel.columns.clone(), inner, out);
+    }
+}
+
+/// What is added to the sums.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Bias<'a> {
+    /// Nothing.
+    None,
+    /// A number for each row.
+    Rows(&'a [f32]),
+    /// A number for each row of each sample.
+    SampleRows(&'a [f32]),
+    /// A number for each column.
+    Columns(&'a [f32]),
+}
+
+/// A product of `rows` left rows with the columns of each sample. The result of a sample is a row-major matrix of its
+/// own; the samples' lie one behind the other.
+pub(super) struct Product<'a, C> {
+    pub(super) level: Level,
+    pub(super) rows: usize,
+    pub(super) inner: usize,
+    pub(super) samples: usize,
+    /// Columns of one sample.
+    pub(super) columns: usize,
+    pub(super) left: Matrix<'a>,
+    pub(super) right: &'a C,
+    pub(super) bias: Bias<'a>,
+    /// Added to the result, in its layout.
+    pub(super) add: Option<&'a [f32]>,
+}
+
+/// Rows and panels of columns for one thread.
+#[derive(Clone, Debug)]
+struct Share {
+    /// In tiles.
+    rows: Range<usize>,
+    panels: Range<usize>,
+}
+
+/// A part of the inner index.
+#[derive(Clone, Debug)]
+struct Block {
+    inner: Range<usize>,
+    first: bool,
+    last: bool,
+}
+
+/// Packed factors, kept by each thread for the next product.
+#[derive(Default)]
+struct Scratch {
+    left: Vec<Left>,
+    right: Vec<Line>,
+}
+
+thread_local! {
+    static SCRATCH: Cell<Scratch> = Cell::default();
+}
+
+impl<C: Columns> Product<'_, C> {
+    /// The product as a new vector: (samples, rows, columns).
+    pub(super) fn compute(&self) -> Vec<f32> {
+        let mut out = vec![0.0; self.samples * self.rows * self.columns];
+        if out.is_empty() {
+            return out;
+        }
+        if let Some(add) = self.add {
+            assert_eq!(add.len(), out.len(), "what is added has the result's size");
+        }
+        let lines = Shared::new(&mut out);
+        let shares = self.shares();
+        match &shares[..] {
+            [share] => self.run(share.clone(), &lines),
+            _ => shares.into_par_iter().for_each(|share| self.run(share, &lines)),
+        }
+        out
+    }
+
+    /// Disjoint shares that cover the result. How many there are changes no number.
+    fn shares(&self) -> Vec<Share> {
+        let (tiles, panels) = (self.rows.div_ceil(ROWS), self.samples * self.panels_of_sample());
+        let work = self.samples * self.rows * self.columns * self.inner.max(1);
+        let threads = if work < PARALLEL_FROM { 1 } else { rayon::current_num_threads() };
+        let blocks = panels.div_ceil(PANELS_MAX);
+        let whole = |rows| Share { rows, panels: 0..panels };
+        if threads == 1 {
+            vec![whole(0..tiles)]
+        } else if blocks >= threads {
+            let blocks = blocks.next_multiple_of(threads);
+            pieces(panels, blocks).map(|panels| Share { rows: 0..tiles, panels }).collect()
+        } else {
+            pieces(tiles, threads).map(whole).collect()
+        }
+    }
+
+    fn panels_of_sample(&self) -> usize {
+        self.columns.div_ceil(COLUMNS)
+    }
+
+    fn run(&self, share: Share, out: &Shared<'_>) {
+        let mut scratch = SCRATCH.take();
+        let blocks = self.inner.div_ceil(INNER_MAX).max(1);
+        for panels in pieces(share.panels.len(), share.panels.len().div_ceil(PANELS_MAX)) {
+            let panels = share.panels.start + panels.start..share.panels.start + panels.end;
+            for (index, inner) in pieces(self.inner, blocks).enumerate() {
+                let block = Block { first: index == 0, last: inner.end == self.inner, inner };
+                self.pack_right(panels.clone(), &block, &mut scratch.right);
+                for row in share.rows.clone() {
+                    self.multiply(row, panels.clone(), &block, (&mut scratch, out));
+                }
+            }
+        }
+        SCRATCH.set(scratch);
+    }
+
+    fn pack_right(&self, panels: Range<usize>, block: &Block, right: &mut Vec<Line>) {
+        let len = block.inner.len();
+        if right.len() < panels.len() * len {
+            right.resize(panels.len() * len, Line::ZERO);
+        }
+        let packed = &mut right[..panels.len() * len];
+        for (panel, out) in panels.zip(packed.chunks_exact_mut(len.max(1))) {
+            self.right.pack(self.level, &self.panel(panel), block.inner.clone(), out);
+        }
+    }
+
+    /// A row of tiles, over the panels packed.
+    fn multiply(&self, row: usize, panels: Range<usize>, block: &Block, (scratch, out): (&mut Scratch, &Shared<'_>)) {
+        let Scratch { left, right } = scratch;
+        let len = block.inner.len();
+        if left.len() < len {
+            left.resize(len, Left::ZERO);
+        }
+        let rows = row * ROWS..((row + 1) * ROWS).min(self.rows);
+        self.left.pack(self.level, rows.clone(), block.inner.clone(), &mut left[..len]);
+        for (index, panel) in panels.enumerate() {
+            let mut tile = [Line::ZERO; ROWS];
+            add_products(self.level, &left[..len], &right[index * len..][..len], &mut tile);
+            self.put(&tile, (rows.clone(), self.panel(panel)), block, out);
+        }
+    }
+
+    /// Writes or adds a tile to the result, and finishes the numbers after the last block.
+    fn put(&self, tile: &Tile, (rows, panel): (Range<usize>, Panel), block: &Block, out: &Shared<'_>) {
+        let Panel { sample, columns } = panel;
+        for (row, sums) in rows.zip(tile) {
+            let at = (sample * self.rows + row) * self.columns + columns.start;
+            #[expect(unsafe_code, reason = "threads write one result")]
+            // SAFETY: shares do not overlap and a row's panels lie side by side, so only this call holds this part.
+            let line = unsafe { out.part(at..at + columns.len()) };
+            match (block.first, <&mut [f32; COLUMNS]>::try_from(&mut *line)) {
+                // A whole line is by far the most frequent, and its fixed length makes straight vector code.
+                (true, Ok(line)) => line.copy_from_slice(&sums.0),
+                (false, Ok(line)) => line.iter_mut().zip(&sums.0).for_each(|(number, sum)| *number += sum),
+                (true, Err(_)) => line.copy_from_slice(&sums.0[..columns.len()]),
+                (false, Err(_)) => line.iter_mut().zip(&sums.0).for_each(|(number, sum)| *number += sum),
+            }
+            if block.last {
+                self.finish(line, (sample, row, columns.start), at);
+            }
+        }
+    }
+
+    fn finish(&self, line: &mut [f32], (sample, row, column): (usize, usize, usize), at: usize) {
+        match self.bias {
+            Bias::None => {}
+            Bias::Rows(bias) => add_to_all(line, bias[row]),
+            Bias::SampleRows(bias) => add_to_all(line, bias[sample * self.rows + row]),
+            Bias::Columns(bias) => line.iter_mut().zip(&bias[column..]).for_each(|(number, bias)| *number += bias),
+        }
+        if let Some(add) = self.add {
+            line.iter_mut().zip(&add[at..]).for_each(|(number, add)| *number += add);
+        }
+    }
+
+    fn panel(&self, index: usize) -> Panel {
+        let (sample, panel) = (index / self.panels_of_sample(), index % self.panels_of_sample());
+        Panel { sample, columns: panel * COLUMNS..((panel + 1) * COLUMNS).min(self.columns) }
+    }
+}
+
+fn add_to_all(line: &mut [f32], added: f32) {
+    for number in line {
+        *number += added;
+    }
+}
+
+/// `0..count` in `parts` ranges of like size, the last ones shorter or left out.
+pub(super) fn pieces(count: usize, parts: usize) -> impl Iterator<Item = Range<usize>> {
+    let size = count.div_ceil(parts.max(1)).max(1);
+    // An inner index of no length is still one block: it makes zeros.
+    (0..count.max(1)).step_by(size).map(move |start| start..(start + size).min(count))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::pack::Order;
+    use super::*;
+    use crate::kernels::testing::{assert_close, bits, in_pool, numbers};
+
+    #[test]
+    fn every_shape_and_level_agrees_with_plain_loops() {
+        for (rows, inner, columns, samples) in
+            [(1, 1, 1, 1), (2, 40, 77, 3), (9, 513, 33, 1), (300, 96, 31, 2), (17, 1030, 300, 1), (3, 0, 4, 1)]
+        {
+            let (a, b) = (numbers(rows * inner, 1), numbers(samples * inner * columns, 2));
+            let bias = numbers(columns, 3);
+            let add = numbers(samples * rows * columns, 4);
+            let mut expected = add.clone();
+            for (index, number) in expected.iter_mut().enumerate() {
+                let (sample, row, column) = (index / columns / rows, index / columns % rows, index % columns);
+                let products = (0..inner)
+                    .map(|k| f64::from(a[row * inner + k]) * f64::from(b[(sample * inner + k) * columns + column]));
+                *number += products.sum::<f64>() as f32 + bias[column];
+            }
+            for level in Level::all() {
+                let right = Samples {
+                    matrix: Matrix { data: &b, stride: columns, order: Order::ByInner },
+                    sample_stride: inner * columns,
+                };
+                let left = Matrix { data: &a, stride: inner, order: Order::ByLine };
+                let bias = Bias::Columns(&bias);
+                let product = Product {
+                    level: *level,
+                    rows,
+                    inner,
+                    samples,
+                    columns,
+                    left,
+                    right: &right,
+                    bias,
+                    add: Some(&add),
+                };
+                assert_close(&format!("{level:?}"), &product.compute(), &expected, 1e-5);
+            }
+        }
+    }
+
+    #[test]
+    fn a_number_depends_on_its_row_and_column_alone() {
+        for level in Level::all() {
+            let (inner, columns) = (700, 600);
+            let (a, b) = (numbers(40 * inner, 1), numbers(inner * columns, 2));
+            let product = |rows: usize, threads: usize| {
+                let matrix = Matrix { data: &b, stride: columns, order: Order::ByInner };
+                let right = Samples { matrix, sample_stride: 0 };
+                let left = Matrix { data: &a, stride: inner, order: Order::ByLine };
+                let (level, bias, add, samples) = (*level, Bias::None, None, 1);
+                let product = Product { level, rows, inner, samples, columns, left, right: &right, bias, add };
+                in_pool(threads, || bits(&product.compute()))
+            };
+            let all = product(40, 1);
+            for (rows, threads) in [(1, 1), (1, 2), (2, 1), (9, 2), (40, 2), (40, 3)] {
+                assert!(product(rows, threads) == all[..rows * columns], "{rows} rows, {threads} threads");
+            }
+        }
+    }
+
+    #[test]
+    fn pieces_cover_all_and_do_not_overlap() {
+        for (count, parts) in [(10, 3), (1, 4), (7, 7), (8, 2), (5, 0)] {
+            let all: Vec<usize> = pieces(count, parts).flatten().collect();
+            assert_eq!(all, (0..count).collect::<Vec<_>>());
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! Products of tensors: linear layers, the ways from maps to tokens and back, and plain matrices.
+
+use candle_core::{D, Result, Tensor, bail};
+
+use super::data::{self, Numbers};
+use super::gemm::{Bias, Product, Samples};
+use super::level::Level;
+use super::pack::{Matrix, Order};
+
+/// What is added to a product.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Added<'a> {
+    /// A number for each output channel.
+    pub bias: Option<&'a Tensor>,
+    /// A tensor of the result's shape.
+    pub rest: Option<&'a Tensor>,
+}
+
+impl<'a> Added<'a> {
+    /// Only a bias.
+    pub fn bias(bias: Option<&'a Tensor>) -> Self {
+        Self { bias, rest: None }
+    }
+
+    /// Makes both contiguous and checks their shapes.
+    pub(super) fn checked(self, channels: usize, shape: &[usize]) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        if self.bias.is_some_and(|bias| bias.elem_count() != channels) {
+            bail!("a bias that is not for {channels} channels");
+        }
+        if self.rest.is_some_and(|rest| rest.dims() != shape) {
+            bail!("what is added does not have the shape {shape:?}");
+        }
+        Ok((self.bias.map(Tensor::contiguous).transpose()?, self.rest.map(Tensor::contiguous).transpose()?))
+    }
+
+    /// Other devices' way: `axis` is the dimension of the channels.
+    pub(super) fn onto(self, mut result: Tensor, axis: usize) -> Result<Tensor> {
+        if let Some(bias) = self.bias {
+            let mut shape = vec![1; result.rank()];
+            shape[axis] = bias.elem_count();
+            result = result.broadcast_add(&bias.reshape(shape)?)?;
+        }
+        match self.rest {
+            Some(rest) => result + rest,
+            None => Ok(result),
+        }
+    }
+}
+
+/// `x` (..., inner) times the transpose of `weight` (outer, inner), plus what is added: (..., outer).
+///
+/// # Errors
+/// Shapes that do not fit, or a device's own failure.
+pub fn linear(x: &Tensor, weight: &Tensor, added: Added<'_>) -> Result<Tensor> {
+    let ([shape @ .., inner], (outer, weighed)) = (x.dims(), weight.dims2()?) else {
+        bail!("a linear layer of a number")
+    };
+    if *inner != weighed {
+        bail!("a linear layer {:?} of {:?}", weight.dims(), x.dims());
+    }
+    let shape: Vec<usize> = shape.iter().copied().chain([outer]).collect();
+    if !x.device().is_cpu() {
+        return added.onto(x.broadcast_matmul(&weight.t()?)?, shape.len() - 1);
+    }
+    let (bias, rest) = added.checked(outer, &shape)?;
+    let (x, weight) = (x.contiguous()?, weight.contiguous()?);
+    let (x, weight) = (Numbers::of(&x)?, Numbers::of(&weight)?);
+    let (bias, rest) = (bias.as_ref().map(Numbers::of).transpose()?, rest.as_ref().map(Numbers::of).transpose()?);
+    let matrix = Matrix { data: weight.slice(), stride: weighed, order: Order::ByLine };
+    let product = Product {
+        level: Level::best(),
+        rows: shape.iter().product::<usize>() / outer.max(1),
+        inner: weighed,
+        samples: 1,
+        columns: outer,
+        left: Matrix { data: x.slice(), stride: weighed, order: Order::ByLine },
+        right: &Samples { matrix, sample_stride: 0 },
+        bias: bias.as_ref().map_or(Bias::None, |bias| Bias::Columns(bias.slice())),
+        add: rest.as_ref().map(Numbers::slice),
+    };
+    data::tensor(product.compute(), shape)
+}
+
+/// A linear layer over the channels of a map: (batch, inner, ...) to tokens (batch, pixels, outer).
+///
+/// # Errors
+/// Shapes that do not fit, or a device's own failure.
+pub fn map_to_tokens(map: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    let (flat, (outer, inner)) = (map.flatten_from(2)?, weight.dims2()?);
+    let (batch, channels, pixels) = flat.dims3()?;
+    if !map.device().is_cpu() {
+        return linear(&flat.transpose(1, 2)?.contiguous()?, weight, Added::bias(bias));
+    }
+    let (bias, _) = Added::bias(bias).checked(outer, &[])?;
+    if channels != inner {
+        bail!("a linear layer {:?} over the channels of {:?}", weight.dims(), map.dims());
+    }
+    let (flat, weight) = (flat.contiguous()?, weight.contiguous()?);
+    let (numbers, weights) = (Numbers::of(&flat)?, Numbers::of(&weight)?);
+    let bias = bias.as_ref().map(Numbers::of).transpose()?;
+    let matrix = Matrix { data: weights.slice(), stride: inner, order: Order::ByLine };
+    let mut out = Vec::with_capacity(batch * pixels * outer);
+    for sample in 0..batch {
+        let data = &numbers.slice()[sample * inner * pixels..];
+        let product = Product {
+            level: Level::best(),
+            rows: pixels,
+            inner,
+            samples: 1,
+            columns: outer,
+            left: Matrix { data, stride: pixels, order: Order::ByInner },
+            right: &Samples { matrix, sample_stride: 0 },
+            bias: bias.as_ref().map_or(Bias::None, |bias| Bias::Columns(bias.slice())),
+            add: None,
+        };
+        out.extend(product.compute());
+    }
+    data::tensor(out, (batch, pixels, outer))
+}
+
+/// A linear layer from tokens (batch, pixels, inner) to a map, `like` the one that is added to it: (batch, outer, ...).
+///
+/// # Errors
+/// Shapes that do not fit, or a device's own failure.
+pub fn tokens_to_map(tokens: &Tensor, weight: &Tensor, bias: Option<&Tensor>, like: &Tensor) -> Result<Tensor> {
+    let ((batch, pixels, inner), (outer, weighed)) = (tokens.dims3()?, weight.dims2()?);
+    let shape = like.dims();
+    if inner != weighed || shape[..2] != [batch, outer] || like.elem_count() != batch * outer * pixels {
+        bail!("a linear layer {:?} from {:?} to a map {shape:?}", weight.dims(), tokens.dims());
+    }
+    if !tokens.device().is_cpu() {
+        let map = linear(tokens, weight, Added::bias(bias))?.transpose(1, 2)?.reshape(shape)?;
+        return map + like;
+    }
+    let (bias, rest) = Added { bias, rest: Some(like) }.checked(outer, shape)?;
+    let (tokens, weight) = (tokens.contiguous()?, weight.contiguous()?);
+    let (tokens, weight) = (Numbers::of(&tokens)?, Numbers::of(&weight)?);
+    let (bias, rest) = (bias.as_ref().map(Numbers::of).transpose()?, rest.as_ref().map(Numbers::of).transpose()?);
+    let matrix = Matrix { data: tokens.slice(), stride: inner, order: Order::ByLine };
+    let product = Product {
+        level: Level::best(),
+        rows: outer,
+        inner,
+        samples: batch,
+        columns: pixels,
+        left: Matrix { data: weight.slice(), stride: inner, order: Order::ByLine },
+        right: &Samples { matrix, sample_stride: pixels * inner },
+        bias: bias.as_ref().map_or(Bias::None, |bias| Bias::Rows(bias.slice())),
+        add: rest.as_ref().map(Numbers::slice),
+    };
+    data::tensor(product.compute(), shape)
+}
+
+/// `a` (..., m, k) times the transpose of `b`, which is (..., n, k) with the same batch, or (n, k) for all of it.
+///
+/// # Errors
+/// Shapes that do not fit, or a device's own failure.
+pub fn matmul_t(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    if !a.device().is_cpu() {
+        return a.broadcast_matmul(&b.transpose(D::Minus1, D::Minus2)?);
+    }
+    if b.rank() == 2 {
+        return linear(a, b, Added::default());
+    }
+    batched(a, b, Order::ByLine)
+}
+
+/// `a` (..., m, k) times `b`, which is (..., k, n) with the same batch, or (k, n) for all of it.
+///
+/// # Errors
+/// Shapes that do not fit, or a device's own failure.
+pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    if a.device().is_cpu() { batched(a, b, Order::ByInner) } else { a.broadcast_matmul(b) }
+}
+
+fn batched(a: &Tensor, b: &Tensor, order: Order) -> Result<Tensor> {
+    let ([batch_a @ .., m, k], [batch_b @ .., b1, b2]) = (a.dims(), b.dims()) else {
+        bail!("a product wants matrices");
+    };
+    let (inner, n) = if order == Order::ByLine { (*b2, *b1) } else { (*b1, *b2) };
+    let shared = batch_b.is_empty();
+    if inner != *k || !(shared || batch_a == batch_b) {
+        bail!("{:?} times {:?} is no product", a.dims(), b.dims());
+    }
+    let batch: usize = batch_a.iter().product();
+    // One second factor for all is one tall product.
+    let (count, rows) = if shared { (1, batch * m) } else { (batch, *m) };
+    let shape: Vec<usize> = batch_a.iter().copied().chain([*m, n]).collect();
+    let (a, b) = (a.contiguous()?, b.contiguous()?);
+    let (a, b) = (Numbers::of(&a)?, Numbers::of(&b)?);
+    let mut out = Vec::with_capacity(batch * m * n);
+    for index in 0..count {
+        let (a, b) = (&a.slice()[index * rows * inner..], &b.slice()[index * inner * n..]);
+        let matrix = Matrix { data: b, stride: *b2, order };
+        let product = Product {
+            level: Level::best(),
+            rows,
+            inner,
+            samples: 1,
+            columns: n,
+            left: Matrix { data: a, stride: inner, order: Order::ByLine },
+            right: &Samples { matrix, sample_stride: 0 },
+            bias: Bias::None,
+            add: None,
+        };
+        out.extend(product.compute());
+    }
+    data::tensor(out, shape)
+}
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+    use crate::kernels::testing::{assert_close, bits, in_pool, numbers};
+
+    #[test]
+    fn every_shape_agrees_with_candles_product() {
+        for (batch, rows, inner, columns) in
+            [(1, 1, 3, 5), (2, 77, 96, 384), (8, 64, 12, 77), (3, 1, 1, 1), (1, 300, 320, 320)]
+        {
+            let a = random(&[2, batch, rows, inner], 1);
+            let b = random(&[2, batch, inner, columns], 2);
+            let plain = a.matmul(&b).unwrap();
+            same(&matmul(&a, &b).unwrap(), &plain);
+            same(&matmul_t(&a, &b.t().unwrap()).unwrap(), &plain);
+            let one = random(&[inner, columns], 3);
+            let plain = a.broadcast_matmul(&one).unwrap();
+            same(&matmul(&a, &one).unwrap(), &plain);
+            same(&matmul_t(&a, &one.t().unwrap()).unwrap(), &plain);
+            let (bias, rest) = (random(&[columns], 4), random(plain.dims(), 5));
+            let added = Added { bias: Some(&bias), rest: Some(&rest) };
+            let expected = (plain.broadcast_add(&bias).unwrap() + &rest).unwrap();
+            same(&linear(&a, &one.t().unwrap(), added).unwrap(), &expected);
+            same(&added.onto(plain, 3).unwrap(), &expected);
+        }
+    }
+
+    #[test]
+    fn maps_become_tokens_and_maps_again() {
+        for (batch, inner, outer, height, width) in [(1, 3, 5, 1, 1), (2, 40, 33, 6, 7), (3, 8, 64, 16, 16)] {
+            let (map, weight) = (random(&[batch, inner, height, width], 1), random(&[outer, inner], 2));
+            let (bias, like) = (random(&[outer], 3), random(&[batch, outer, height, width], 4));
+            let tokens = map.flatten_from(2).unwrap().transpose(1, 2).unwrap().contiguous().unwrap();
+            let plain = tokens.broadcast_matmul(&weight.t().unwrap()).unwrap().broadcast_add(&bias).unwrap();
+            same(&map_to_tokens(&map, &weight, Some(&bias)).unwrap(), &plain);
+            let back = plain.transpose(1, 2).unwrap().reshape(like.dims()).unwrap();
+            same(&tokens_to_map(&tokens, &weight, Some(&bias), &like).unwrap(), &(back + &like).unwrap());
+        }
+        let (map, weight) = (random(&[1, 3, 2, 2], 1), random(&[5, 4], 2));
+        assert!(map_to_tokens(&map, &weight, None).is_err());
+        assert!(tokens_to_map(&random(&[1, 4, 4], 1), &weight, None, &map).is_err());
+    }
+
+    #[test]
+    fn a_row_has_the_same_bits_in_every_batch_and_on_any_number_of_threads() {
+        let weight = random(&[200, 600], 2);
+        let all = bits(&flat(&linear(&random(&[4 * 77, 600], 1), &weight, Added::default()).unwrap()));
+        for (rows, threads) in [(1, 1), (1, 2), (77, 1), (154, 2), (4 * 77, 1), (4 * 77, 2)] {
+            let x = random(&[4 * 77, 600], 1).narrow(0, 0, rows).unwrap();
+            let some = in_pool(threads, || bits(&flat(&linear(&x, &weight, Added::default()).unwrap())));
+            assert!(some == all[..rows * 200], "{rows} rows on {threads} threads");
+        }
+    }
+
+    #[test]
+    fn matrices_that_do_not_fit_are_an_error() {
+        let a = random(&[2, 3, 4], 1);
+        for shape in [[2, 3, 4], [3, 4, 5], [1, 4, 5]] {
+            assert!(matmul(&a, &random(&shape, 2)).is_err(), "{shape:?}");
+        }
+        assert!(matmul(&a, &random(&[4], 2)).is_err());
+        assert!(linear(&a, &random(&[5, 3], 2), Added::default()).is_err());
+        let bias = random(&[4], 1);
+        assert!(linear(&a, &random(&[5, 4], 2), Added::bias(Some(&bias))).is_err());
+    }
+
+    fn same(got: &Tensor, expected: &Tensor) {
+        assert_eq!(got.dims(), expected.dims());
+        assert_close("product", &flat(got), &flat(expected), 1e-5);
+    }
+
+    fn flat(tensor: &Tensor) -> Vec<f32> {
+        tensor.flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    fn random(shape: &[usize], seed: u64) -> Tensor {
+        Tensor::from_vec(numbers(shape.iter().product(), seed), shape, &Device::Cpu).unwrap()
+    }
+}
