@@ -56,6 +56,10 @@ soak: ## Long campaigns: many more simulation seeds, a quarter of an hour of fuz
 	FUZZ_SECONDS=$${FUZZ_SECONDS:-900} scripts/fuzz.sh
 	SIM_SEEDS=$${SIM_SEEDS:-200000} cargo test -p tintype-scheduler --release --test sim -- --nocapture
 
+.PHONY: bench-kernels
+bench-kernels: ## The worker's arithmetic beside torch's (TINTYPE_BENCH_PYTHON names a Python that has it); ARGS="--threads 2"
+	cargo bench -p tintype-worker --bench kernels -- $(ARGS)
+
 .PHONY: generated
 generated: ## Rewrite generated files (CRDs, reasons, golden transcripts)
 	UPDATE=1 cargo test -p tintype-crds -p tintype-scheduler
