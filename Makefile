@@ -51,6 +51,10 @@ fuzz: ## Look for bytes that break a promise; FUZZ_SECONDS a target
 cuda-check: ## Compile the CUDA flavour of the worker; needs no GPU, fetches a compiler
 	@scripts/cuda-check.sh
 
+.PHONY: bench-keys
+bench-keys: ## What checking an API key costs, and how soon a revoked one is dead
+	cargo bench -p tintype-api --bench keys
+
 .PHONY: soak
 soak: ## Long campaigns: many more simulation seeds, a quarter of an hour of fuzzing a target
 	FUZZ_SECONDS=$${FUZZ_SECONDS:-900} scripts/fuzz.sh

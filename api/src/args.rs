@@ -6,6 +6,13 @@ use std::time::Duration;
 
 use clap::{Args as Flags, Parser, Subcommand, ValueEnum};
 
+use crate::rate::Rate;
+
+/// Requests an account may make a minute unless the flag says otherwise: one that polls ten jobs ten times a second.
+const REQUESTS_PER_MINUTE: u32 = 6_000;
+/// What part of a minute's requests may come at once.
+const BURST_PART: u32 = 6;
+
 /// The API: users, keys, credits, image endpoints.
 #[derive(Debug, Parser)]
 #[command(name = "api", version, about, subcommand_negates_reqs = true, args_conflicts_with_subcommands = true)]
@@ -72,6 +79,9 @@ pub struct Args {
     /// How long a request for pictures is held open, in seconds; then it is answered 504 and the job goes on.
     #[arg(long, env = "TINTYPE_WAIT_SECONDS", default_value_t = 55, value_parser = clap::value_parser!(u64).range(1..=600))]
     pub wait_seconds: u64,
+    /// Requests an account may make a minute, over all its keys; a sixth of them at once.
+    #[arg(long, env = "TINTYPE_REQUESTS_PER_MINUTE", default_value_t = REQUESTS_PER_MINUTE, value_parser = clap::value_parser!(u32).range(1..=60_000_000))]
+    pub requests_per_minute: u32,
     /// Another name for a model, as NAME=MODEL, such as gpt-image-1=tintype/shapes; may be given several times.
     #[arg(long = "model-alias", env = "TINTYPE_MODEL_ALIASES", value_delimiter = ',', value_parser = alias)]
     pub model_aliases: Vec<(String, String)>,
@@ -135,6 +145,7 @@ impl Args {
             public_url: None,
             admin_token_file: Some(local.admin_token_file),
             wait_seconds: 55,
+            requests_per_minute: REQUESTS_PER_MINUTE,
             model_aliases: Vec::new(),
             worker_token_file: Some(local.worker_token_file),
             models_dirs: local.models_dirs,
@@ -144,6 +155,14 @@ impl Args {
             dispatch_url: None,
             dispatch_token_file: None,
         }
+    }
+}
+
+impl Args {
+    /// How fast accounts may ask.
+    pub(crate) fn rate(&self) -> Rate {
+        let per_minute = self.requests_per_minute;
+        Rate { per_minute, burst: (per_minute / BURST_PART).max(1) }
     }
 }
 

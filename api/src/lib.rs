@@ -1,6 +1,7 @@
 //! The front door: users, keys, credits, image endpoints; submits and settles jobs.
 
 pub mod database;
+pub mod keyring;
 pub mod keys;
 pub mod ledger;
 pub mod price;
@@ -17,6 +18,7 @@ mod http;
 mod jobs;
 mod lock;
 mod metrics;
+mod rate;
 mod reconcile;
 mod run;
 mod state;

@@ -17,6 +17,7 @@ pub(crate) struct Metrics {
     pub(crate) expired: IntCounter,
     pub(crate) vanished: IntCounter,
     pub(crate) passes: IntCounterVec,
+    pub(crate) key_checks: IntCounterVec,
 }
 
 impl Metrics {
@@ -68,6 +69,11 @@ impl Metrics {
                 "tintype_api_reconcile_passes_total",
                 "Passes of the reconcilers, by how they went",
                 &["reconciler", "outcome"],
+            )?,
+            key_checks: counters(
+                "tintype_api_key_checks_total",
+                "API keys checked, by where the answer came from",
+                &["source"],
             )?,
             registry,
         })

@@ -23,10 +23,13 @@ use crate::cluster::kubernetes::{Kubernetes, KubernetesConfig};
 use crate::cluster::local::{Local, LocalConfig};
 use crate::database;
 use crate::http::{self, admin::AdminToken};
+use crate::keyring::{self, Keyring};
 use crate::lock::SchedulerLock;
 use crate::metrics::Metrics;
 use crate::price::Tariff;
+use crate::rate::Limiter;
 use crate::reconcile::{self, Bells, World};
+use crate::records::key;
 use crate::state::{App, Inner};
 
 /// How long a worker's upload URLs are good: longer than any attempt.
@@ -67,8 +70,10 @@ async fn run_until(args: Args, stop: &CancellationToken) -> anyhow::Result<()> {
         board: board.clone(),
         bells: bells.clone(),
         metrics: metrics.clone(),
+        keyring: Keyring::default(),
     };
     let mut reconcilers = reconcile::start(&world, stop);
+    tokio::spawn(stop.clone().run_until_cancelled_owned(keyring::listen(pool.clone(), world.keyring.clone())));
     let admin = args.admin_token_file.as_deref().map(AdminToken::from_file).transpose()?;
     let app = App {
         inner: Arc::new(Inner {
@@ -81,6 +86,8 @@ async fn run_until(args: Args, stop: &CancellationToken) -> anyhow::Result<()> {
             admin,
             wait_max: Duration::from_secs(args.wait_seconds),
             aliases: args.model_aliases.clone(),
+            keyring: world.keyring.clone(),
+            limiter: Limiter::new(args.rate()),
             uploads: Semaphore::new(UPLOADS_MAX),
             stop: stop.clone(),
         }),
@@ -95,6 +102,9 @@ async fn run_until(args: Args, stop: &CancellationToken) -> anyhow::Result<()> {
     };
     stop.cancel();
     while reconcilers.join_next().await.is_some() {}
+    if let Err(error) = key::touch(&pool, &world.keyring.take_used()).await {
+        tracing::warn!(%error, "when keys were last used could not be written down");
+    }
     lock.release().await;
     pool.close().await;
     outcome

@@ -13,8 +13,10 @@ use crate::board::Board;
 use crate::cluster::Cluster;
 use crate::error::ApiError;
 use crate::http::admin::AdminToken;
+use crate::keyring::Keyring;
 use crate::metrics::Metrics;
 use crate::price::Tariff;
+use crate::rate::Limiter;
 use crate::reconcile::Bells;
 
 /// The application. Cloning is cheap.
@@ -35,6 +37,10 @@ pub(crate) struct Inner {
     pub(crate) wait_max: Duration,
     /// Names clients use for models of ours: `gpt-image-1` and the like.
     pub(crate) aliases: Vec<(String, String)>,
+    /// Keys in memory.
+    pub(crate) keyring: Keyring,
+    /// How fast accounts may ask.
+    pub(crate) limiter: Limiter,
     /// Room for uploads.
     pub(crate) uploads: Semaphore,
     pub(crate) stop: CancellationToken,

@@ -70,6 +70,8 @@ pub(crate) async fn revoke(
     Path(id): Path<String>,
 ) -> Result<StatusCode, ApiError> {
     if key::revoke(&app.pool, caller.account, &id, clock::now()).await? {
+        // The database tells every program; this one need not wait for it.
+        app.keyring.forget(&id);
         Ok(StatusCode::NO_CONTENT)
     } else {
         Err(ApiError::not_found("key"))

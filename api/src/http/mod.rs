@@ -23,8 +23,10 @@ mod view;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
 use tintype_types::ErrorCode;
 
+use self::routes::Access;
 use crate::error::ApiError;
 use crate::state::App;
 
@@ -34,14 +36,18 @@ const BODY_BYTES_MAX: usize = 256 << 10;
 
 /// Every route of this process.
 pub(crate) fn router(app: &App) -> Router {
-    let ours = routes::table().into_iter().fold(Router::new(), |router, route| router.route(route.path, route.handler));
+    let guarded = |route: routes::Route| match route.access {
+        Access::Key => route.handler.route_layer(from_fn_with_state(app.clone(), auth::admit)),
+        Access::Anybody | Access::Admin => route.handler,
+    };
+    let ours = routes::table().into_iter().fold(Router::new(), |router, route| router.route(route.path, guarded(route)));
     let ours = ours
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(app.clone());
     ours.merge(app.cluster.routes())
-        .layer(axum::middleware::from_fn_with_state(app.clone(), layers::count))
+        .layer(from_fn_with_state(app.clone(), layers::count))
         .layer(axum::middleware::from_fn(layers::catch_panics))
         .layer(axum::middleware::from_fn(request_id::assign))
 }

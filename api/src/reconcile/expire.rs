@@ -1,5 +1,6 @@
 //! The last net: a job that vanished from its cluster ends, and a hold nobody can end any more is given back. Never by
 //! age alone: only when the job is gone or over. Both counts must stay at zero; a number above it is a bug elsewhere.
+//! Beside it, what may be written once a minute: old idempotency keys go, and when API keys were last used.
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use crate::clock::{self, to_ms};
 use crate::ledger::post::{End, Stamp};
 use crate::ledger::sql as ledger;
 use crate::records::progress::{self, Fence};
-use crate::records::{generation, idempotency};
+use crate::records::{generation, idempotency, key};
 
 /// How long after it was handed over a job may be unseen before it counts as vanished.
 const VANISHED_AFTER: Duration = Duration::from_mins(2);
@@ -22,6 +23,8 @@ pub(super) async fn pass(world: &World) -> anyhow::Result<Pass> {
     free_holds(world).await?;
     let mut conn = world.pool.acquire().await?;
     idempotency::forget_old(&mut conn, clock::now()).await?;
+    drop(conn);
+    key::touch(&world.pool, &world.keyring.take_used()).await?;
     Ok(Pass::Done)
 }
 

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::board::Board;
 use crate::cluster::Cluster;
+use crate::keyring::Keyring;
 use crate::metrics::Metrics;
 
 /// How often each looks without being rung.
@@ -50,6 +51,7 @@ pub(crate) struct World {
     pub(crate) board: Board,
     pub(crate) bells: Bells,
     pub(crate) metrics: Metrics,
+    pub(crate) keyring: Keyring,
 }
 
 /// What a pass found.

@@ -1,16 +1,17 @@
 //! API keys, as hashes.
 
+use std::collections::BTreeMap;
+
 use sqlx::{PgConnection, PgPool};
 use tintype_types::Timestamp;
 use uuid::Uuid;
 
 use crate::clock::to_ms;
+use crate::keyring::Holder;
 use crate::keys::ApiKey;
 
 /// Keys an account may have that are not revoked.
 pub const KEYS_PER_ACCOUNT_MAX: i64 = 100;
-/// A key's last use is written at most this often, in milliseconds.
-const LAST_USED_GRAIN_MS: i64 = 60_000;
 
 /// A key as it may be shown.
 #[derive(Clone, Debug, sqlx::FromRow)]
@@ -47,19 +48,19 @@ pub async fn create(
 }
 
 /// Whose key this is; none when it is unknown or revoked.
-pub async fn authenticate(pool: &PgPool, key: &ApiKey, at: Timestamp) -> sqlx::Result<Option<Uuid>> {
-    const SQL: &str = "select account, secret_sha256, coalesce(last_used_ms, 0) from api_key \
-         where id = $1 and revoked_ms is null";
-    let row: Option<(Uuid, Vec<u8>, i64)> = sqlx::query_as(SQL).bind(key.id()).fetch_optional(pool).await?;
-    let Some((account, _, last_used)) = row.filter(|(_, kept, _)| key.matches(kept)) else { return Ok(None) };
-    if to_ms(at) - last_used > LAST_USED_GRAIN_MS {
-        sqlx::query("update api_key set last_used_ms = $2 where id = $1")
-            .bind(key.id())
-            .bind(to_ms(at))
-            .execute(pool)
-            .await?;
-    }
-    Ok(Some(account))
+pub async fn authenticate(pool: &PgPool, key: &ApiKey) -> sqlx::Result<Option<Holder>> {
+    const SQL: &str = "select account, secret_sha256 from api_key where id = $1 and revoked_ms is null";
+    let row: Option<(Uuid, Vec<u8>)> = sqlx::query_as(SQL).bind(key.id()).fetch_optional(pool).await?;
+    Ok(row.filter(|(_, kept)| key.matches(kept)).map(|(account, _)| Holder { account }))
+}
+
+/// Writes down when keys were last used.
+pub async fn touch(pool: &PgPool, used: &BTreeMap<String, Timestamp>) -> sqlx::Result<()> {
+    const SQL: &str = "update api_key set last_used_ms = greatest(last_used_ms, used.at_ms)
+        from unnest($1::text[], $2::bigint[]) as used (id, at_ms) where api_key.id = used.id";
+    let (ids, times): (Vec<&str>, Vec<i64>) = used.iter().map(|(id, at)| (id.as_str(), to_ms(*at))).unzip();
+    sqlx::query(SQL).bind(ids).bind(times).execute(pool).await?;
+    Ok(())
 }
 
 /// Keys of an account that are not revoked, counted under the account's lock so that two at once cannot pass the limit.

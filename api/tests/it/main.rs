@@ -7,6 +7,7 @@ mod cluster;
 mod crash;
 mod fences;
 mod front;
+mod keys;
 mod ledger_model;
 mod ledger_sql;
 mod lifecycle;

@@ -36,6 +36,7 @@ pub(crate) struct Rig {
 pub(crate) struct Options {
     pub(crate) lease: Duration,
     pub(crate) wait_seconds: u64,
+    pub(crate) requests_per_minute: u32,
     /// Jobs run in this cluster instead of here.
     pub(crate) cluster: Option<KubernetesOptions>,
 }
@@ -50,7 +51,7 @@ pub(crate) struct KubernetesOptions {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { lease: Duration::from_secs(30), wait_seconds: 30, cluster: None }
+        Self { lease: Duration::from_secs(30), wait_seconds: 30, requests_per_minute: 60_000, cluster: None }
     }
 }
 
@@ -170,6 +171,7 @@ async fn launch(
         lease: options.lease,
     });
     args.wait_seconds = options.wait_seconds;
+    args.requests_per_minute = options.requests_per_minute;
     args.model_aliases = vec![("gpt-image-1".to_owned(), "tintype/shapes".to_owned())];
     if let Some(cluster) = &options.cluster {
         args.cluster = ClusterKind::Kubernetes;
