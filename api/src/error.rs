@@ -64,6 +64,12 @@ impl ApiError {
         self
     }
 
+    /// The same for somebody else.
+    pub(crate) fn again(&self) -> Self {
+        let Self { code, message, param, headers } = self;
+        Self { code: *code, message: message.clone(), param: param.clone(), headers: headers.clone() }
+    }
+
     #[cfg(test)]
     pub(crate) fn message(&self) -> &str {
         &self.message

@@ -1,6 +1,7 @@
 //! Making a job and waiting for it: what every way of asking for pictures has in common.
 //!
-//! Idempotency key, job and hold are written in one transaction, so either all of it happened or nothing did.
+//! Idempotency key, job and hold are written in one transaction ([`crate::creation`]), so either all of it happened or
+//! nothing did.
 
 use std::time::Duration;
 
@@ -12,22 +13,16 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::adapters;
-use crate::assets;
 use crate::clock;
+use crate::creation::{NewJob, OPEN_JOBS_MAX, Outcome, sql};
 use crate::error::ApiError;
+use crate::ledger::MILLI_PER_CREDIT;
 use crate::ledger::post::Stamp;
-use crate::ledger::sql::{LedgerSqlError, NewHold};
-use crate::ledger::{LedgerError, MILLI_PER_CREDIT, sql as ledger};
 use crate::price;
-use crate::records::asset;
-use crate::records::generation::{self, Generation, Mark, NewGeneration};
+use crate::records::generation::{self, Generation, Mark};
 use crate::records::idempotency::{self, Scope};
 use crate::state::App;
 
-/// Jobs of one account that may be unfinished at a time.
-pub(crate) const OPEN_JOBS_MAX: i64 = 1_000;
-/// How long a hold is safe from the sweep, which even then frees it only when its job is gone or over.
-const HOLD_TTL: Duration = Duration::from_hours(24);
 /// How long after a request a declared retry of it may still join its job.
 const RETRY_WINDOW: Duration = Duration::from_mins(10);
 /// How often one who waits looks at the database without being woken: another replica may have settled the job.
@@ -117,49 +112,50 @@ pub(crate) async fn place(app: &App, order: &Order, seed: u64) -> Result<Placed,
     adapters::check(request, &card, &app.cluster.models())?;
     let mut resolved = request.resolve(&card.defaults, seed);
     resolved.model = card.name;
-    let price = price::quote(&resolved, &app.tariff);
-    let at = clock::now();
-    let id = Uuid::now_v7();
-
-    let mut tx = app.pool.begin().await?;
-    if generation::count_open(&mut tx, *account).await? >= OPEN_JOBS_MAX {
-        let message = format!("{OPEN_JOBS_MAX} jobs of yours are unfinished, which is all there may be; wait for some");
-        return Err(ApiError::new(ErrorCode::QueueFull, message).retry_after(10));
-    }
-    let inputs = assets::lock(&mut tx, *account, request).await?;
-    let body_sha256 = &repeat.body_sha256;
-    let new = NewGeneration { id, account: *account, api_key, request: &resolved, body_sha256, price, at };
-    let job = generation::create(&mut tx, &new).await?;
-    if !inputs.is_empty() {
-        asset::link(&mut tx, id, &inputs).await?;
-    }
-    if let Some(key) = &repeat.key {
-        let scope = Scope { account: *account, route: repeat.route, key: key.clone() };
-        if !idempotency::take(&mut tx, &scope, body_sha256, id, at).await? {
+    let new = NewJob {
+        id: Uuid::now_v7(),
+        account: *account,
+        api_key: api_key.clone(),
+        body_sha256: repeat.body_sha256,
+        repeat: repeat.key.clone().map(|key| (repeat.route, key)),
+        price: price::quote(&resolved, &app.tariff),
+        request: resolved,
+        stamp: Stamp { txn: Uuid::now_v7(), at: clock::now() },
+    };
+    let job = Generation::new(&new);
+    // Pictures are locked with their job, which is rare enough to go alone.
+    let outcome = if job.request.input_keys().next().is_some() {
+        sql::create_with_inputs(&app.pool, &new).await?
+    } else {
+        app.lane.make(new).await?
+    };
+    match outcome {
+        Outcome::Made => {
+            app.bells.submit.notify_one();
+            Ok(Placed { job, replayed: false })
+        }
+        Outcome::KeyTaken => {
             // Another request with this key was first, just now.
-            tx.rollback().await?;
             let earlier = earlier(app, *account, api_key, repeat).await?;
-            return earlier.ok_or_else(|| {
+            earlier.ok_or_else(|| {
                 ApiError::new(ErrorCode::IdempotencyConflict, "this idempotency key is being used just now; repeat")
                     .retry_after(1)
-            });
+            })
+        }
+        Outcome::TooManyOpen => {
+            let message =
+                format!("{OPEN_JOBS_MAX} jobs of yours are unfinished, which is all there may be; wait for some");
+            Err(ApiError::new(ErrorCode::QueueFull, message).retry_after(10))
+        }
+        Outcome::Insufficient { available, needed } => {
+            let message = format!(
+                "this costs {} credits and {} are available; add credits, or ask for fewer, smaller or faster pictures",
+                credits(needed),
+                credits(available)
+            );
+            Err(ApiError::new(ErrorCode::InsufficientQuota, message).final_answer())
         }
     }
-    let hold = NewHold { account: *account, id, amount: price, expires: at.plus(HOLD_TTL) };
-    ledger::hold(&mut tx, hold, Stamp { txn: Uuid::now_v7(), at }).await.map_err(hold_error)?;
-    tx.commit().await?;
-    app.bells.submit.notify_one();
-    Ok(Placed { job, replayed: false })
-}
-
-fn hold_error(error: LedgerSqlError) -> ApiError {
-    let LedgerSqlError::Refused(LedgerError::Insufficient { available, needed }) = error else { return error.into() };
-    let message = format!(
-        "this costs {} credits and {} are available; add credits, or ask for fewer, smaller or faster pictures",
-        credits(needed),
-        credits(available)
-    );
-    ApiError::new(ErrorCode::InsufficientQuota, message).final_answer()
 }
 
 /// Milli-credits as people read credits.

@@ -1,5 +1,6 @@
 //! The front door: users, keys, credits, image endpoints; submits and settles jobs.
 
+pub mod creation;
 pub mod database;
 pub mod keyring;
 pub mod keys;

@@ -1,9 +1,12 @@
 //! What is counted. Labels come from closed sets, never from ids.
 
-use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 /// Seconds a request or a job takes, from a lookup to an hour in a queue.
 const SECONDS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 3_600.0];
+
+/// Jobs in a batch, from one to the most there are.
+const BATCH_JOBS: [f64; 8] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0];
 
 /// The API's metrics. Cloning is cheap; clones are the same.
 #[derive(Clone, Debug)]
@@ -18,6 +21,7 @@ pub(crate) struct Metrics {
     pub(crate) vanished: IntCounter,
     pub(crate) passes: IntCounterVec,
     pub(crate) key_checks: IntCounterVec,
+    pub(crate) creation_batch: Histogram,
 }
 
 impl Metrics {
@@ -39,6 +43,9 @@ impl Metrics {
         };
         let waiting = IntGauge::new("tintype_api_waiting_requests", "Requests held open until their job ends")?;
         registry.register(Box::new(waiting.clone()))?;
+        let batch = HistogramOpts::new("tintype_api_creation_batch_jobs", "Jobs made in one transaction");
+        let creation_batch = Histogram::with_opts(batch.buckets(BATCH_JOBS.to_vec()))?;
+        registry.register(Box::new(creation_batch.clone()))?;
         Ok(Self {
             requests: counters(
                 "tintype_api_http_requests_total",
@@ -70,6 +77,7 @@ impl Metrics {
                 "Passes of the reconcilers, by how they went",
                 &["reconciler", "outcome"],
             )?,
+            creation_batch,
             key_checks: counters(
                 "tintype_api_key_checks_total",
                 "API keys checked, by where the answer came from",

@@ -21,6 +21,7 @@ use crate::board::Board;
 use crate::cluster::Cluster;
 use crate::cluster::kubernetes::{Kubernetes, KubernetesConfig};
 use crate::cluster::local::{Local, LocalConfig};
+use crate::creation::lane::Lane;
 use crate::database;
 use crate::http::{self, admin::AdminToken};
 use crate::keyring::{self, Keyring};
@@ -86,6 +87,7 @@ async fn run_until(args: Args, stop: &CancellationToken) -> anyhow::Result<()> {
             admin,
             wait_max: Duration::from_secs(args.wait_seconds),
             aliases: args.model_aliases.clone(),
+            lane: Lane::start(&pool, &world.metrics, stop),
             keyring: world.keyring.clone(),
             limiter: Limiter::new(args.rate()),
             uploads: Semaphore::new(UPLOADS_MAX),

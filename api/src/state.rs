@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::adapters::kind_name;
 use crate::board::Board;
 use crate::cluster::Cluster;
+use crate::creation::lane::Lane;
 use crate::error::ApiError;
 use crate::http::admin::AdminToken;
 use crate::keyring::Keyring;
@@ -37,6 +38,8 @@ pub(crate) struct Inner {
     pub(crate) wait_max: Duration,
     /// Names clients use for models of ours: `gpt-image-1` and the like.
     pub(crate) aliases: Vec<(String, String)>,
+    /// The lane of new jobs.
+    pub(crate) lane: Lane,
     /// Keys in memory.
     pub(crate) keyring: Keyring,
     /// How fast accounts may ask.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use tintype_types::inputs::INPUT_KEY_PREFIX;
 use tintype_types::limits::{INPUT_BYTES_MAX, INPUT_PIXELS_MAX};
-use tintype_types::{ErrorCode, GenerationRequest};
+use tintype_types::{ErrorCode, ResolvedRequest};
 use tokio::sync::SemaphorePermit;
 use uuid::Uuid;
 
@@ -94,7 +94,7 @@ pub(crate) async fn delete(app: &App, account: Uuid, id: Uuid) -> Result<(), Api
 }
 
 /// Every picture a request reads: the field that names it, and its key.
-pub(crate) fn named(request: &GenerationRequest) -> Vec<(String, &str)> {
+pub(crate) fn named(request: &ResolvedRequest) -> Vec<(String, &str)> {
     let init = request.init.iter().map(|init| ("init.image".to_owned(), init.image.as_str()));
     let mask = request.init.iter().filter_map(|init| Some(("init.mask".to_owned(), init.mask.as_deref()?)));
     let hints = request.controls.iter().enumerate();
@@ -107,7 +107,7 @@ pub(crate) fn named(request: &GenerationRequest) -> Vec<(String, &str)> {
 pub(crate) async fn lock(
     conn: &mut sqlx::PgConnection,
     account: Uuid,
-    request: &GenerationRequest,
+    request: &ResolvedRequest,
 ) -> Result<Vec<Uuid>, ApiError> {
     let named = named(request);
     if named.is_empty() {

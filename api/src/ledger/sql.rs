@@ -135,6 +135,24 @@ async fn lock_account(conn: &mut PgConnection, account: Uuid) -> Result<Account,
     row.ok_or(LedgerSqlError::NoAccount(account))?.into_account(account)
 }
 
+/// Locks books in the order of their accounts; those that are not there are left out.
+pub async fn lock_many(conn: &mut PgConnection, accounts: &[Uuid]) -> sqlx::Result<Vec<Account>> {
+    const SQL: &str = "select account, granted, available, held, spent, seq, head from ledger_account
+        where account = any($1) order by account for update";
+    let rows: Vec<Book> = sqlx::query_as(SQL).bind(accounts).fetch_all(conn).await?;
+    let book = |Book { account, row }: Book| {
+        row.into_account(account).map_err(|error| sqlx::Error::Protocol(error.to_string()))
+    };
+    rows.into_iter().map(book).collect()
+}
+
+#[derive(sqlx::FromRow)]
+struct Book {
+    account: Uuid,
+    #[sqlx(flatten)]
+    row: AccountRow,
+}
+
 #[derive(sqlx::FromRow)]
 struct HoldRow {
     id: Uuid,

@@ -1,4 +1,4 @@
-//! Generations: one row a job. Reading them, making them, and the marks the API itself sets.
+//! Generations: one row a job. Reading them, and the marks the API itself sets. They are made in [`crate::creation`].
 //!
 //! What a job goes through while it is worked on is written in [`super::progress`].
 
@@ -8,6 +8,7 @@ use tintype_types::{Attempt, FailureReason, JobEvent, JobId, JobState, Output, R
 use uuid::Uuid;
 
 use crate::clock::{from_ms, to_ms};
+use crate::creation::NewJob;
 
 /// A job as Postgres has it.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,6 +64,36 @@ pub struct Generation {
 }
 
 impl Generation {
+    /// A job as it is when it is made.
+    pub(crate) fn new(new: &NewJob) -> Self {
+        Self {
+            id: new.id,
+            account: new.account,
+            request: new.request.clone(),
+            price: new.price,
+            priority: 0,
+            pool: None,
+            state: JobState::Queued,
+            attempt: Attempt(0),
+            failed_attempts: 0,
+            worker: None,
+            not_before: None,
+            step: 0,
+            steps: 0,
+            outputs: Vec::new(),
+            failure: None,
+            message: None,
+            gpu_ms: 0,
+            cluster_uid: None,
+            created: new.stamp.at,
+            submitted: None,
+            started: None,
+            cancelled: None,
+            finished: None,
+            settled: None,
+        }
+    }
+
     /// Its name to the dispatcher on this machine.
     pub fn job_id(&self) -> JobId {
         JobId(self.id.to_string())
@@ -81,25 +112,6 @@ impl Generation {
             outputs: self.outputs.clone(),
         }
     }
-}
-
-/// What a new job is made of.
-#[derive(Debug)]
-pub struct NewGeneration<'a> {
-    /// Its id.
-    pub id: Uuid,
-    /// Whose.
-    pub account: Uuid,
-    /// The key it was asked for with.
-    pub api_key: &'a str,
-    /// What to make.
-    pub request: &'a ResolvedRequest,
-    /// Hash of route and body.
-    pub body_sha256: &'a [u8; 32],
-    /// What it costs, in milli-credits.
-    pub price: i64,
-    /// Now.
-    pub at: Timestamp,
 }
 
 /// The columns of [`Row`].
@@ -195,34 +207,6 @@ fn parse_state(name: &str) -> Option<JobState> {
 /// A reason a newer version wrote reads as the vaguest one here; the message beside it says more.
 fn parse_failure(name: &str) -> FailureReason {
     FailureReason::ALL.into_iter().find(|reason| reason.as_str() == name).unwrap_or(FailureReason::Internal)
-}
-
-/// Writes a new job.
-pub async fn create(conn: &mut PgConnection, new: &NewGeneration<'_>) -> sqlx::Result<Generation> {
-    const SQL: &str = concat!(
-        "insert into generation (id, account, api_key, request, body_sha256, price, created_ms)
-         values ($1, $2, $3, $4, $5, $6, $7) returning ",
-        columns!()
-    );
-    let row: Row = sqlx::query_as(SQL)
-        .bind(new.id)
-        .bind(new.account)
-        .bind(new.api_key)
-        .bind(Json(new.request))
-        .bind(&new.body_sha256[..])
-        .bind(new.price)
-        .bind(to_ms(new.at))
-        .fetch_one(conn)
-        .await?;
-    Ok(row.into_generation())
-}
-
-/// Jobs of an account that have not ended.
-pub async fn count_open(conn: &mut PgConnection, account: Uuid) -> sqlx::Result<i64> {
-    sqlx::query_scalar("select count(*) from generation where account = $1 and finished_ms is null")
-        .bind(account)
-        .fetch_one(conn)
-        .await
 }
 
 /// The job.

@@ -12,7 +12,7 @@ pub const KEPT_MS: i64 = 24 * 60 * 60 * 1_000;
 const FORGET_BATCH: i64 = 1_000;
 
 /// Where a key is valid.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Scope {
     /// Whose key.
     pub account: Uuid,
@@ -35,28 +35,6 @@ pub struct Seen {
 pub async fn find(conn: &mut PgConnection, scope: &Scope) -> sqlx::Result<Option<Seen>> {
     const SQL: &str = "select body_sha256, generation from idempotency where account = $1 and route = $2 and key = $3";
     sqlx::query_as(SQL).bind(scope.account).bind(scope.route).bind(&scope.key).fetch_optional(conn).await
-}
-
-/// Takes the key for a job; false when another has it. Waits for another that is about to take it.
-pub async fn take(
-    conn: &mut PgConnection,
-    scope: &Scope,
-    body_sha256: &[u8; 32],
-    generation: Uuid,
-    at: Timestamp,
-) -> sqlx::Result<bool> {
-    const SQL: &str = "insert into idempotency (account, route, key, body_sha256, generation, created_ms)
-        values ($1, $2, $3, $4, $5, $6) on conflict do nothing";
-    let done = sqlx::query(SQL)
-        .bind(scope.account)
-        .bind(scope.route)
-        .bind(&scope.key)
-        .bind(&body_sha256[..])
-        .bind(generation)
-        .bind(to_ms(at))
-        .execute(conn)
-        .await?;
-    Ok(done.rows_affected() == 1)
 }
 
 /// Forgets keys older than a day, some at a time.

@@ -1,7 +1,10 @@
 //! The record's own fence, without the dispatcher in front of it: what is not about the current attempt changes nothing.
 
 use sqlx::PgPool;
-use tintype_api::records::generation::{self, Mark, NewGeneration};
+use tintype_api::creation::sql::create;
+use tintype_api::creation::{NewJob, Outcome};
+use tintype_api::ledger::post::Stamp;
+use tintype_api::records::generation::{self, Mark};
 use tintype_api::records::progress::{self, Fence, Requeue, Seen};
 use tintype_types::{
     Attempt, FailureReason, GenerationRequest, JobState, ModelDefaults, Output, Sampler, Timestamp, WorkerId,
@@ -23,9 +26,13 @@ async fn job(pool: &PgPool) -> Uuid {
         .execute(pool)
         .await
         .unwrap();
-    let new =
-        NewGeneration { id, account, api_key: &key, request: &request, body_sha256: &[0; 32], price: 16, at: now() };
-    generation::create(&mut pool.acquire().await.unwrap(), &new).await.unwrap();
+    let stamp = || Stamp { txn: Uuid::now_v7(), at: now() };
+    let mut conn = pool.acquire().await.unwrap();
+    tintype_api::ledger::sql::grant(&mut conn, account, 16, format!("grant:{account}"), stamp()).await.unwrap();
+    drop(conn);
+    let (body_sha256, repeat) = ([0; 32], None);
+    let new = NewJob { id, account, api_key: key, request, body_sha256, repeat, price: 16, stamp: stamp() };
+    assert_eq!(create(pool, &[new]).await.unwrap(), [Outcome::Made]);
     id
 }
 

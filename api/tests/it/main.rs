@@ -5,6 +5,7 @@
 mod assets;
 mod cluster;
 mod crash;
+mod creation;
 mod fences;
 mod front;
 mod keys;

@@ -1,0 +1,184 @@
+//! A batch of jobs in one transaction: the books are locked in one order, then everything is written by one statement.
+
+use std::collections::BTreeMap;
+
+use sqlx::types::Json;
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+use super::{Decided, Known, NewJob, Outcome, decide};
+use crate::assets;
+use crate::clock::to_ms;
+use crate::error::ApiError;
+use crate::ledger::post::Posting;
+use crate::ledger::sql as ledger;
+use crate::records::asset;
+use crate::records::idempotency::Scope;
+
+/// Makes the jobs; the outcomes are in the order of the orders.
+///
+/// # Errors
+/// Nothing was made: the database did not do it. One bad row spoils its whole batch, so it is worth trying each alone.
+pub async fn create(pool: &PgPool, orders: &[NewJob]) -> sqlx::Result<Vec<Outcome>> {
+    let mut tx = pool.begin().await?;
+    let outcomes = write_all(&mut tx, orders).await?;
+    tx.commit().await?;
+    Ok(outcomes)
+}
+
+/// Makes one job that reads uploaded pictures, which it locks.
+pub(crate) async fn create_with_inputs(pool: &PgPool, order: &NewJob) -> Result<Outcome, ApiError> {
+    let mut tx = pool.begin().await?;
+    let inputs = assets::lock(&mut tx, order.account, &order.request).await?;
+    let outcome = write_all(&mut tx, std::slice::from_ref(order)).await?.pop().unwrap_or(Outcome::KeyTaken);
+    if outcome == Outcome::Made {
+        asset::link(&mut tx, order.id, &inputs).await?;
+    }
+    tx.commit().await?;
+    Ok(outcome)
+}
+
+async fn write_all(conn: &mut PgConnection, orders: &[NewJob]) -> sqlx::Result<Vec<Outcome>> {
+    let known = Known { accounts: lock(conn, orders).await?, taken: taken(conn, orders).await?.into_iter().collect() };
+    let decided = decide(orders, known).map_err(|error| sqlx::Error::Protocol(error.to_string()))?;
+    let made: Vec<(&NewJob, &Posting)> = std::iter::zip(orders, &decided)
+        .filter_map(|(order, (_, posting)): (&NewJob, &Decided)| Some((order, posting.as_deref()?)))
+        .collect();
+    if !made.is_empty() {
+        write(conn, &made).await?;
+    }
+    Ok(decided.into_iter().map(|(outcome, _)| outcome).collect())
+}
+
+/// Locks the books in the order of their accounts, so that two batches never wait for each other in a circle.
+async fn lock(
+    conn: &mut PgConnection,
+    orders: &[NewJob],
+) -> sqlx::Result<BTreeMap<Uuid, (crate::ledger::Account, u64)>> {
+    const OPEN: &str = "select account, count(*) from generation where account = any($1) and finished_ms is null
+        group by account";
+    let accounts: std::collections::BTreeSet<Uuid> = orders.iter().map(|order| order.account).collect();
+    let accounts: Vec<Uuid> = accounts.into_iter().collect();
+    let books = ledger::lock_many(conn, &accounts).await?;
+    // Its own statement: it must see what was committed while the locks were waited for.
+    let open: Vec<(Uuid, i64)> = sqlx::query_as(OPEN).bind(&accounts).fetch_all(conn).await?;
+    let open: BTreeMap<Uuid, i64> = open.into_iter().collect();
+    let with_open = |book: crate::ledger::Account| {
+        let count = open.get(&book.id).copied().unwrap_or(0).unsigned_abs();
+        (book.id, (book, count))
+    };
+    Ok(books.into_iter().map(with_open).collect())
+}
+
+/// Those of the orders' idempotency keys that were used.
+async fn taken(conn: &mut PgConnection, orders: &[NewJob]) -> sqlx::Result<Vec<Scope>> {
+    const SQL: &str =
+        "select t.n from unnest($1::uuid[], $2::text[], $3::text[]) with ordinality as t (account, route, key, n)
+        join idempotency i on i.account = t.account and i.route = t.route and i.key = t.key";
+    let scopes: Vec<Scope> = orders.iter().filter_map(NewJob::scope).collect();
+    if scopes.is_empty() {
+        return Ok(scopes);
+    }
+    let accounts: Vec<Uuid> = scopes.iter().map(|scope| scope.account).collect();
+    let (routes, keys): (Vec<&str>, Vec<&str>) = scopes.iter().map(|scope| (scope.route, scope.key.as_str())).unzip();
+    let found: Vec<i64> = sqlx::query_scalar(SQL).bind(accounts).bind(routes).bind(keys).fetch_all(conn).await?;
+    Ok(found.into_iter().filter_map(|n| scopes.get(usize::try_from(n - 1).ok()?).cloned()).collect())
+}
+
+/// One statement writes jobs, idempotency keys, transactions, lines, holds and books.
+async fn write(conn: &mut PgConnection, made: &[(&NewJob, &Posting)]) -> sqlx::Result<()> {
+    const SQL: &str = "
+        with jobs as (
+            insert into generation (id, account, api_key, request, body_sha256, price, created_ms)
+            select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::jsonb[], $5::bytea[], $6::bigint[], $7::bigint[])
+        ), keys as (
+            insert into idempotency (account, route, key, body_sha256, generation, created_ms)
+            select account, route, key, body, id, at from
+            unnest($1::uuid[], $2::uuid[], $5::bytea[], $7::bigint[], $8::text[], $9::text[]) as t (id, account, body, at, route, key)
+            where key is not null
+        ), txns as (
+            insert into ledger_txn (id, account, seq, kind, key, at_ms, prev_hash, hash)
+            select id, account, seq, 'hold', key, at, prev, hash from
+            unnest($10::uuid[], $2::uuid[], $11::bigint[], $12::text[], $7::bigint[], $13::bytea[], $14::bytea[])
+            as t (id, account, seq, key, at, prev, hash)
+        ), lines as (
+            insert into ledger_entry (txn, line, account, bucket, amount, balance_after)
+            select * from unnest($15::uuid[], $16::smallint[], $17::uuid[], $18::text[], $19::bigint[], $20::bigint[])
+        ), holds as (
+            insert into hold (id, account, amount, state, created_ms, expires_ms)
+            select id, account, amount, 'held', at, expires from
+            unnest($1::uuid[], $2::uuid[], $6::bigint[], $7::bigint[], $21::bigint[]) as t (id, account, amount, at, expires)
+        )
+        update ledger_account set available = t.available, held = t.held, seq = t.seq, head = t.head
+        from unnest($22::uuid[], $23::bigint[], $24::bigint[], $25::bigint[], $26::bytea[]) as t (account, available, held, seq, head)
+        where ledger_account.account = t.account";
+    let column = Columns::of(made);
+    let written = sqlx::query(SQL)
+        .bind(made.iter().map(|(job, _)| job.id).collect::<Vec<_>>())
+        .bind(made.iter().map(|(job, _)| job.account).collect::<Vec<_>>())
+        .bind(made.iter().map(|(job, _)| job.api_key.as_str()).collect::<Vec<_>>())
+        .bind(made.iter().map(|(job, _)| Json(&job.request)).collect::<Vec<_>>())
+        .bind(made.iter().map(|(job, _)| job.body_sha256.to_vec()).collect::<Vec<_>>())
+        .bind(made.iter().map(|(job, _)| job.price).collect::<Vec<_>>())
+        .bind(made.iter().map(|(job, _)| to_ms(job.at())).collect::<Vec<_>>())
+        .bind(made.iter().map(|(job, _)| job.repeat.as_ref().map(|(route, _)| *route)).collect::<Vec<_>>())
+        .bind(made.iter().map(|(job, _)| job.repeat.as_ref().map(|(_, key)| key.as_str())).collect::<Vec<_>>())
+        .bind(made.iter().map(|(_, posting)| posting.txn.id).collect::<Vec<_>>())
+        .bind(made.iter().map(|(_, posting)| posting.txn.seq).collect::<Vec<_>>())
+        .bind(made.iter().map(|(_, posting)| posting.txn.key.as_str()).collect::<Vec<_>>())
+        .bind(made.iter().map(|(_, posting)| posting.txn.prev_hash.to_vec()).collect::<Vec<_>>())
+        .bind(made.iter().map(|(_, posting)| posting.txn.hash.to_vec()).collect::<Vec<_>>())
+        .bind(column.line_txn)
+        .bind(column.line_number)
+        .bind(column.line_account)
+        .bind(column.line_bucket)
+        .bind(column.line_amount)
+        .bind(column.line_balance)
+        .bind(column.expires)
+        .bind(column.books.iter().map(|book| book.id).collect::<Vec<_>>())
+        .bind(column.books.iter().map(|book| book.available).collect::<Vec<_>>())
+        .bind(column.books.iter().map(|book| book.held).collect::<Vec<_>>())
+        .bind(column.books.iter().map(|book| book.seq).collect::<Vec<_>>())
+        .bind(column.books.iter().map(|book| book.head.to_vec()).collect::<Vec<_>>())
+        .execute(conn)
+        .await?;
+    if written.rows_affected() as usize == column.books.len() {
+        return Ok(());
+    }
+    Err(sqlx::Error::Protocol("a locked book was not there to be written".to_owned()))
+}
+
+/// What is not one value a job.
+#[derive(Default)]
+struct Columns<'a> {
+    line_txn: Vec<Uuid>,
+    line_number: Vec<i16>,
+    line_account: Vec<Uuid>,
+    line_bucket: Vec<&'static str>,
+    line_amount: Vec<i64>,
+    line_balance: Vec<i64>,
+    expires: Vec<i64>,
+    /// Each account's book after its last posting.
+    books: Vec<&'a crate::ledger::Account>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(made: &[(&NewJob, &'a Posting)]) -> Self {
+        let mut column = Self::default();
+        let mut last: BTreeMap<Uuid, &crate::ledger::Account> = BTreeMap::new();
+        for (_, posting) in made {
+            for (number, line) in (1..).zip(&posting.txn.entries) {
+                column.line_txn.push(posting.txn.id);
+                column.line_number.push(number);
+                column.line_account.push(posting.txn.account);
+                column.line_bucket.push(line.bucket.as_str());
+                column.line_amount.push(line.amount);
+                column.line_balance.push(line.balance_after);
+            }
+            column.expires.push(posting.hold.as_ref().map_or(0, |hold| to_ms(hold.expires)));
+            last.insert(posting.account.id, &posting.account);
+        }
+        column.books = last.into_values().collect();
+        column
+    }
+}

@@ -1,0 +1,117 @@
+//! Making jobs one by one and in batches: the same orders, with ids and times given, leave the same books to the byte.
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use sqlx::PgPool;
+use tintype_api::creation::sql::create;
+use tintype_api::creation::{NewJob, Outcome};
+use tintype_api::ledger::post::Stamp;
+use tintype_types::{GenerationRequest, ModelDefaults, Sampler, Timestamp};
+use uuid::Uuid;
+
+use crate::support::{database, ledger_faults};
+
+const ACCOUNTS: u128 = 5;
+
+/// Accounts with a fixed id, a fixed key and a fixed grant.
+async fn prepare(pool: &PgPool) {
+    for n in 1..=ACCOUNTS {
+        let id = Uuid::from_u128(n);
+        sqlx::query("insert into account (id, kind, name, created_ms) values ($1, 'user', 'test', 0)")
+            .bind(id)
+            .execute(pool)
+            .await
+            .unwrap();
+        sqlx::query(
+            "insert into api_key (id, account, name, secret_sha256, created_ms) values ($1, $2, 'k', sha256(''), 0)",
+        )
+        .bind(format!("{n:08}"))
+        .bind(id)
+        .execute(pool)
+        .await
+        .unwrap();
+        let mut conn = pool.acquire().await.unwrap();
+        tintype_api::ledger::sql::open_account(&mut conn, id).await.unwrap();
+        let stamp = Stamp { txn: Uuid::from_u128(900 + n), at: Timestamp(1) };
+        tintype_api::ledger::sql::grant(&mut conn, id, 2_000, format!("grant:{n}"), stamp).await.unwrap();
+    }
+}
+
+/// Orders of several accounts with keys that repeat, and more than the accounts can pay.
+fn orders(seed: u64, count: u128) -> Vec<NewJob> {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let defaults = ModelDefaults { width: 64, height: 64, steps: 20, guidance_scale: 3.0, sampler: Sampler::Euler };
+    let mut order = |n: u128| {
+        let account = rng.random_range(1..=ACCOUNTS);
+        NewJob {
+            id: Uuid::from_u128(1_000_000 + n),
+            account: Uuid::from_u128(account),
+            api_key: format!("{account:08}"),
+            request: GenerationRequest::new("m", format!("prompt {n}")).resolve(&defaults, 7),
+            body_sha256: [n as u8; 32],
+            repeat: rng.random_bool(0.5).then(|| ("POST /x", format!("key-{}", rng.random_range(0..40)))),
+            price: rng.random_range(1..120),
+            stamp: Stamp { txn: Uuid::from_u128(2_000_000 + n), at: Timestamp(10 + n as u64) },
+        }
+    };
+    (0..count).map(&mut order).collect()
+}
+
+/// Everything creation writes, as one digest.
+async fn digest(pool: &PgPool) -> String {
+    const TABLES: [&str; 6] = [
+        "select md5(coalesce(string_agg(t::text, E'\\n' order by t.id), '')) from generation t",
+        "select md5(coalesce(string_agg(t::text, E'\\n' order by t.account, t.route, t.key), '')) from idempotency t",
+        "select md5(coalesce(string_agg(t::text, E'\\n' order by t.id), '')) from hold t",
+        "select md5(coalesce(string_agg(t::text, E'\\n' order by t.account, t.seq), '')) from ledger_txn t",
+        "select md5(coalesce(string_agg(t::text, E'\\n' order by t.txn, t.line), '')) from ledger_entry t",
+        "select md5(coalesce(string_agg(t::text, E'\\n' order by t.account), '')) from ledger_account t",
+    ];
+    let mut digests = Vec::new();
+    for sql in TABLES {
+        digests.push(sqlx::query_scalar::<_, String>(sql).fetch_one(pool).await.unwrap());
+    }
+    digests.join(" ")
+}
+
+async fn outcome_of(sizes: &[usize], orders: &[NewJob]) -> (Vec<Outcome>, String) {
+    let (pool, _url) = database().await;
+    prepare(&pool).await;
+    let (mut outcomes, mut rest, mut turn) = (Vec::new(), orders, sizes.iter().cycle());
+    while !rest.is_empty() {
+        let size = turn.next().unwrap().min(&rest.len()).to_owned();
+        let (batch, after) = rest.split_at(size);
+        outcomes.extend(create(&pool, batch).await.unwrap());
+        rest = after;
+    }
+    assert_eq!(ledger_faults(&pool).await, Vec::<String>::new());
+    (outcomes, digest(&pool).await)
+}
+
+#[tokio::test]
+async fn batches_of_any_size_leave_the_books_of_one_by_one() {
+    let orders = orders(1, 400);
+    let alone = outcome_of(&[1], &orders).await;
+    let count = |wanted: fn(&Outcome) -> bool| alone.0.iter().filter(|outcome| wanted(outcome)).count();
+    let (made, keys) = (count(|o| matches!(o, Outcome::Made)), count(|o| matches!(o, Outcome::KeyTaken)));
+    let short = count(|o| matches!(o, Outcome::Insufficient { .. }));
+    assert!(made > 50 && keys > 20 && short > 50, "the orders try every outcome: {made} {keys} {short}");
+    for sizes in [&[128][..], &[400], &[2, 17, 1, 64]] {
+        assert_eq!(outcome_of(sizes, &orders).await, alone, "in batches of {sizes:?}");
+    }
+}
+
+/// One order names a key nobody has: the database refuses the batch, and nothing of it is there.
+#[tokio::test]
+async fn a_bad_row_leaves_nothing_of_its_batch() {
+    let (pool, _url) = database().await;
+    prepare(&pool).await;
+    let before = digest(&pool).await;
+    let mut batch = orders(2, 10);
+    batch[5].api_key = "nobodys!".to_owned();
+    batch[5].price = 1;
+    batch[5].repeat = None;
+    create(&pool, &batch).await.unwrap_err();
+    assert_eq!(digest(&pool).await, before);
+    assert_eq!(create(&pool, &batch[..5]).await.unwrap().len(), 5);
+}
