@@ -22,6 +22,8 @@ pub(crate) enum Command {
     Up(Box<UpArgs>),
     /// Make pictures and write them as files.
     Generate(Box<GenerateArgs>),
+    /// Give credits, show a book of credits, read every book again.
+    Credits(CreditsArgs),
     /// Check what breaks newcomers; one line a check, with the fix.
     Doctor(DoctorArgs),
     /// Replay a trace of requests through the production scheduler and report how it and other policies would have done.
@@ -139,6 +141,44 @@ pub(crate) struct ControlFile {
     pub(crate) name: String,
     pub(crate) file: PathBuf,
     pub(crate) weight: f64,
+}
+
+/// Flags of `tintype credits`.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct CreditsArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: CreditsCommand,
+    /// The administrator's token. Left out, the one that `tintype up` keeps on this machine is used.
+    #[arg(long, env = "TINTYPE_ADMIN_TOKEN", hide_env_values = true, global = true)]
+    pub(crate) admin_token: Option<String>,
+    /// How to reach the server.
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+}
+
+/// What `tintype credits` does.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum CreditsCommand {
+    /// Give credits; the same reference gives once.
+    Grant {
+        /// How many credits, to the thousandth.
+        amount: f64,
+        /// What for, such as an invoice number.
+        #[arg(long)]
+        reference: String,
+        /// To which account [default: that of this machine's key].
+        #[arg(long)]
+        account: Option<String>,
+    },
+    /// Show an account's book, oldest first.
+    Ledger {
+        /// Whose [default: that of this machine's key].
+        #[arg(long)]
+        account: Option<String>,
+    },
+    /// Read every book again from its first transaction; fails when something does not follow.
+    Verify,
 }
 
 /// Flags of `tintype doctor`.

@@ -120,6 +120,13 @@ impl Client {
         refuse_errors(response).await.map(drop)
     }
 
+    /// Any call, with or without a JSON body.
+    pub(crate) async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {
+        let request = self.request(method, path);
+        let request = if let Some(body) = body { request.json(body) } else { request };
+        read(request.send().await.with_context(|| self.unreachable())?).await
+    }
+
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
         read(self.request(Method::GET, path).send().await.with_context(|| self.unreachable())?).await
     }

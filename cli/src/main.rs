@@ -3,6 +3,7 @@
 
 mod args;
 mod client;
+mod credits;
 mod doctor;
 mod generate;
 mod inputs;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         match args.command {
             Command::Up(args) => up::run(*args).await.map(|()| ExitCode::SUCCESS),
             Command::Generate(args) => generate::run(*args).await,
+            Command::Credits(args) => credits::run(args).await,
             Command::Doctor(args) => doctor::run(args).await,
             Command::Simulate(args) => simulate::run(&args),
             Command::Worker(args) => up::worker_main(*args).await.map(|()| ExitCode::SUCCESS),

@@ -14,6 +14,7 @@ mod images;
 mod jobs;
 mod keys;
 mod layers;
+mod ledger;
 mod models;
 mod openai;
 mod openapi;
@@ -40,7 +41,8 @@ pub(crate) fn router(app: &App) -> Router {
         Access::Key => route.handler.route_layer(from_fn_with_state(app.clone(), auth::admit)),
         Access::Anybody | Access::Admin => route.handler,
     };
-    let ours = routes::table().into_iter().fold(Router::new(), |router, route| router.route(route.path, guarded(route)));
+    let ours =
+        routes::table().into_iter().fold(Router::new(), |router, route| router.route(route.path, guarded(route)));
     let ours = ours
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)

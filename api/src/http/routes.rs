@@ -6,7 +6,7 @@ use tintype_types::{GenerationRequest, JobEvent};
 
 use super::openapi::{self, SchemaOf, of};
 use super::view::{JobPage, JobView, KeyList, Me, NewKey, NewUser};
-use super::{account, assets, edits, events, health, images, jobs, keys, models, openai, users};
+use super::{account, assets, edits, events, health, images, jobs, keys, ledger, models, openai, users};
 use crate::state::App;
 
 /// Who may call.
@@ -153,6 +153,45 @@ fn assets_routes() -> Vec<Route> {
 fn accounts() -> Vec<Route> {
     vec![
         Route::get("/api/v1/me", get(account::me), "Shows your account and credits", Answer::Json(of::<Me>)),
+        Route {
+            query: &[("after", "integer")],
+            ..Route::get(
+                "/api/v1/ledger",
+                get(ledger::own),
+                "Shows your book of credits, oldest first",
+                Answer::Json(of::<ledger::LedgerPage>),
+            )
+        },
+        Route {
+            access: Access::Admin,
+            query: &[("after", "integer")],
+            ..Route::get(
+                "/api/v1/accounts/{id}/ledger",
+                get(ledger::of_account),
+                "Shows an account's book of credits",
+                Answer::Json(of::<ledger::LedgerPage>),
+            )
+        },
+        Route {
+            access: Access::Admin,
+            ..Route::post(
+                "/api/v1/accounts/{id}/grants",
+                post(ledger::grant),
+                "Gives credits, once a reference",
+                of::<ledger::Grant>,
+            )
+            .gives(200, Answer::Json(of::<ledger::Granted>))
+        },
+        Route {
+            access: Access::Admin,
+            query: &[("after", "string")],
+            ..Route::get(
+                "/api/v1/ledger/verification",
+                get(ledger::verify),
+                "Reads books again from their first transaction",
+                Answer::Json(of::<ledger::Verification>),
+            )
+        },
         Route::post("/api/v1/keys", post(keys::create), "Makes an API key", of::<keys::Named>)
             .gives(201, Answer::Json(of::<NewKey>)),
         Route::get("/api/v1/keys", get(keys::list), "Lists your API keys", Answer::Json(of::<KeyList>)),

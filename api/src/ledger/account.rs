@@ -19,6 +19,11 @@ impl Bucket {
     /// Every column.
     pub const ALL: [Self; 4] = [Self::Granted, Self::Available, Self::Held, Self::Spent];
 
+    /// The column of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|bucket| bucket.as_str() == name)
+    }
+
     /// Its name in the database and in the hash.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -22,6 +22,14 @@ pub enum TxnKind {
 }
 
 impl TxnKind {
+    /// Every kind.
+    pub const ALL: [Self; 5] = [Self::Grant, Self::Hold, Self::Capture, Self::Void, Self::Expire];
+
+    /// The kind of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+
     /// Its name in the database and in the hash.
     pub fn as_str(self) -> &'static str {
         match self {

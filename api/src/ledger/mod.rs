@@ -8,6 +8,7 @@ pub mod entry;
 pub mod hold;
 pub mod post;
 pub mod sql;
+pub mod verify;
 
 pub use account::{Account, Bucket};
 pub use entry::{Entry, Txn, TxnKind};

@@ -3,13 +3,18 @@
 //! Everything runs in the caller's transaction, so that credits move together with what they are for. Locks are taken
 //! in one order: the account, then the hold.
 
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgPool};
 use tintype_types::Timestamp;
 use uuid::Uuid;
 
-use super::account::{Account, GENESIS, Hash};
+use super::account::{Account, Bucket, GENESIS, Hash};
+use super::entry::{Entry, Txn, TxnKind};
 use super::hold::{Hold, HoldState};
 use super::post::{self, End, Ended, LedgerError, Posting, Stamp};
+use super::verify::{Fault, Replay};
+
+/// Transactions read at a time when a book is verified.
+const VERIFY_PAGE: i64 = 1_000;
 
 /// Why the ledger did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -107,6 +112,81 @@ pub async fn end(
             write(conn, &posting).await?;
             Ok(None)
         }
+    }
+}
+
+/// Transactions of a book after one, oldest first.
+pub async fn transactions(
+    conn: &mut PgConnection,
+    account: Uuid,
+    after: i64,
+    limit: i64,
+) -> Result<Vec<Txn>, LedgerSqlError> {
+    const SQL: &str = "select t.id, t.seq, t.kind, t.key, t.at_ms, t.prev_hash, t.hash,
+            array_agg(e.bucket order by e.line) as buckets, array_agg(e.amount order by e.line) as amounts,
+            array_agg(e.balance_after order by e.line) as balances
+        from ledger_txn t join ledger_entry e on e.txn = t.id
+        where t.account = $1 and t.seq > $2 group by t.id order by t.seq limit $3";
+    let rows: Vec<TxnRow> = sqlx::query_as(SQL).bind(account).bind(after).bind(limit).fetch_all(conn).await?;
+    rows.into_iter().map(|row| row.into_txn(account).ok_or(LedgerSqlError::Damaged(account))).collect()
+}
+
+/// Accounts that have a book, in order, after one.
+pub async fn accounts(pool: &PgPool, after: Option<Uuid>, limit: i64) -> sqlx::Result<Vec<Uuid>> {
+    const SQL: &str = "select account from ledger_account where $1::uuid is null or account > $1
+        order by account limit $2";
+    sqlx::query_scalar(SQL).bind(after).bind(limit).fetch_all(pool).await
+}
+
+/// Reads a book again as of one moment: how many transactions it has, and what is wrong with it.
+pub async fn verify(pool: &PgPool, account: Uuid) -> Result<(i64, Result<(), Fault>), LedgerSqlError> {
+    let mut tx = pool.begin().await?;
+    sqlx::query("set transaction isolation level repeatable read, read only").execute(&mut *tx).await?;
+    let book = balance(&mut tx, account).await?;
+    let mut replay = Replay::begin(account);
+    loop {
+        let page = transactions(&mut tx, account, replay.seq(), VERIFY_PAGE).await?;
+        if page.is_empty() {
+            break;
+        }
+        if let Err(fault) = page.iter().try_for_each(|txn| replay.take(txn)) {
+            return Ok((replay.seq(), Err(fault)));
+        }
+    }
+    Ok((replay.seq(), replay.end(&book)))
+}
+
+#[derive(sqlx::FromRow)]
+struct TxnRow {
+    id: Uuid,
+    seq: i64,
+    kind: String,
+    key: String,
+    at_ms: i64,
+    prev_hash: Vec<u8>,
+    hash: Vec<u8>,
+    buckets: Vec<String>,
+    amounts: Vec<i64>,
+    balances: Vec<i64>,
+}
+
+impl TxnRow {
+    fn into_txn(self, account: Uuid) -> Option<Txn> {
+        let lines = std::iter::zip(self.buckets, std::iter::zip(self.amounts, self.balances));
+        let line = |(bucket, (amount, balance_after)): (String, (i64, i64))| {
+            Some(Entry { bucket: Bucket::parse(&bucket)?, amount, balance_after })
+        };
+        Some(Txn {
+            id: self.id,
+            account,
+            seq: self.seq,
+            kind: TxnKind::parse(&self.kind)?,
+            key: self.key,
+            at: Timestamp(self.at_ms as u64),
+            prev_hash: self.prev_hash.try_into().ok()?,
+            hash: self.hash.try_into().ok()?,
+            entries: lines.map(line).collect::<Option<_>>()?,
+        })
     }
 }
 

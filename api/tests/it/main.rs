@@ -6,6 +6,7 @@ mod assets;
 mod cluster;
 mod crash;
 mod creation;
+mod credits;
 mod fences;
 mod front;
 mod keys;
