@@ -174,3 +174,68 @@ def addons(OUT):
             follow.append(f"{colour} {shape} {ground} small {x} {y} {rng.uniform(*sizes['small']):.3f}")
     (OUT / "night.txt").write_text("\n".join(night) + "\n")
     (OUT / "follow.txt").write_text("\n".join(follow) + "\n")
+
+
+def single_file_names(OUT):
+    """ldm_names.txt: what diffusers' own conversion makes of each tensor name of single-file checkpoints.
+
+    Lines `part: diffusers name = stored name`, with `/0`, `/1`, `/2` for a third of the rows and `/t` for a turned matrix.
+    One layer a block, two blocks: every kind of name, few times.
+    """
+    from diffusers.loaders import single_file_utils as sf
+    from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+    lines = []
+
+    def traced(stored, convert):
+        """Each stored tensor holds its own number, so that what comes out tells where it came from."""
+        numbers = {n: torch.full(shape, float(i)) for i, (n, shape) in enumerate(stored.items())}
+        by_number = {float(i): n for i, n in enumerate(stored)}
+        return {k: by_number[float(v.flatten()[0])] for k, v in convert(dict(numbers)).items()}
+
+    res = ["in_layers.0", "in_layers.2", "emb_layers.1", "out_layers.0", "out_layers.3", "skip_connection"]
+    att = ["norm", "proj_in", "proj_out"] + [f"transformer_blocks.0.{n}" for n in ("norm1", "attn1.to_q", "attn1.to_out.0", "attn2.to_k", "ff.net.0.proj", "ff.net.2")]
+    at = lambda place, names: [f"{place}.{n}" for n in names]
+    unet = ["input_blocks.0.0", "time_embed.0", "time_embed.2", "label_emb.0.0", "label_emb.0.2", "out.0", "out.2", "input_blocks.2.0.op", "output_blocks.1.1.conv"]
+    unet += at("input_blocks.1.0", res[:-1]) + at("input_blocks.3.0", res) + at("input_blocks.3.1", att)
+    unet += at("middle_block.0", res[:-1]) + at("middle_block.1", att) + at("middle_block.2", res[:-1])
+    for i in range(4):
+        unet += at(f"output_blocks.{i}.0", res) + (at(f"output_blocks.{i}.1", att) if i > 1 else [])
+    # An upsampler behind an attention, as in the other half of published UNets, is kohya's case in lora_kohya_xl.
+    config = dict(layers_per_block=1, down_block_types=["DownBlock2D", "CrossAttnDownBlock2D"], up_block_types=["UpBlock2D", "CrossAttnUpBlock2D"],
+                  class_embed_type=None, addition_embed_type="text_time", num_class_embeds=None, upcast_attention=False)
+    shapes = {f"model.diffusion_model.{n}.{w}": (2,) for n in unet for w in ("weight", "bias")}
+    lines += [f"unet: {k} = {v.removeprefix('model.diffusion_model.')}" for k, v in traced(shapes, lambda c: sf.convert_ldm_unet_checkpoint(c, config)).items()]
+
+    block = ["norm1", "conv1", "norm2", "conv2", "nin_shortcut"]
+    vae = ["quant_conv", "post_quant_conv", "encoder.down.0.downsample.conv", "decoder.up.1.upsample.conv"]
+    for half, side, count in (("encoder", "down", 1), ("decoder", "up", 2)):
+        vae += [f"{half}.{n}" for n in ("conv_in", "conv_out", "norm_out")] + at(f"{half}.mid.attn_1", ["norm", "q", "k", "v", "proj_out"])
+        vae += at(f"{half}.mid.block_1", block[:-1]) + at(f"{half}.mid.block_2", block[:-1])
+        vae += [n for b in (0, 1) for l in range(count) for n in at(f"{half}.{side}.{b}.block.{l}", block)]
+    config = dict(layers_per_block=1, down_block_types=["DownEncoderBlock2D"] * 2, up_block_types=["UpDecoderBlock2D"] * 2)
+    shapes = {f"first_stage_model.{n}.{w}": (2, 2, 1, 1) if "attn_1" in n and "norm" not in n and w == "weight" else (2,) for n in vae for w in ("weight", "bias")}
+    lines += [f"vae: {k} = {v.removeprefix('first_stage_model.')}" for k, v in traced(shapes, lambda c: sf.convert_ldm_vae_checkpoint(c, config)).items()]
+
+    # OpenCLIP holds query, key and value in one matrix, and its projection the other way round.
+    p, g = "conditioner.embedders.1.model.", torch.Generator().manual_seed(1)
+    make = lambda *shape: torch.randn(*shape, generator=g)
+    stored = {"token_embedding.weight": make(9, 4), "positional_embedding": make(5, 4), "ln_final.weight": make(4), "ln_final.bias": make(4), "text_projection": make(4, 4)}
+    for n in ("attn.out_proj", "mlp.c_fc", "mlp.c_proj", "ln_1", "ln_2"):
+        stored |= {f"transformer.resblocks.1.{n}.weight": make(4, 4) if "ln" not in n else make(4), f"transformer.resblocks.1.{n}.bias": make(4)}
+    stored |= {"transformer.resblocks.1.attn.in_proj_weight": make(12, 4), "transformer.resblocks.1.attn.in_proj_bias": make(12)}
+    model = CLIPTextModelWithProjection(CLIPTextConfig(vocab_size=9, hidden_size=4, intermediate_size=4, num_hidden_layers=2, num_attention_heads=2,
+                                                       max_position_embeddings=5, projection_dim=4))
+    out = sf.convert_open_clip_checkpoint(model, {p + k: v for k, v in stored.items()}, prefix=p)
+    pieces = {}
+    for k, v in stored.items():
+        pieces[k] = v
+        if "in_proj" in k:
+            pieces |= {f"{k}/{i}": third for i, third in enumerate(v.chunk(3))}
+        if k == "text_projection":
+            pieces[f"{k}/t"] = v.T
+    for k, v in out.items():
+        source = [n for n, piece in pieces.items() if piece.shape == v.shape and torch.equal(piece, v)]
+        if "position_ids" not in k:
+            lines.append(f"open_clip: {k if k.startswith('text_') else 'text_model.' + k} = {source[0]}")
+    (OUT / "ldm_names.txt").write_text("\n".join(lines) + "\n")
+    print("ldm_names.txt:", len(lines), "names")

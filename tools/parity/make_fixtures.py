@@ -252,6 +252,7 @@ def adapters():
     clips = some(CLIPTextModel, "clip_quick_gelu") | some(CLIPTextModelWithProjection, "clip_projected")
     adapter_fixtures.loras(OUT, write, some(UNet2DConditionModel, "unet_conv", "unet_sdxl"), clips)
     adapter_fixtures.addons(OUT)
+    adapter_fixtures.single_file_names(OUT)
     adapter_fixtures.controlnets(OUT, write, shaken, plain, some(UNet2DConditionModel, "unet_conv", "unet_sdxl"))
 
 

@@ -19,6 +19,8 @@ const INDEX: &str = "model_index.json";
 const CONFIG: &str = "config.json";
 /// How a single file's name ends.
 const EXTENSION: &str = "safetensors";
+/// How the folder of a single file's configs and tokenizer ends, beside the file.
+const CONFIGS: &str = "config";
 /// What diffusers calls the file of a folder that holds one LoRA.
 const LORA_FILE: &str = "pytorch_lora_weights";
 
@@ -180,6 +182,8 @@ fn folder_model(folder: &Path, place: &Place) -> Option<Result<Entry, Refused>> 
     }))
 }
 
+/// Hidden, or the configs that belong to a single file.
 fn is_hidden(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'))
+    let configs = path.extension().is_some_and(|end| end == CONFIGS);
+    configs || path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'))
 }

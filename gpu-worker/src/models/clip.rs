@@ -57,7 +57,13 @@ impl ClipConfig {
     /// # Errors
     /// A file that is missing, is not JSON or lacks a field.
     pub fn read(path: &Path) -> std::result::Result<Self, UnreadableFile> {
-        let config: Self = crate::weights::read_json(path)?;
+        Self::parse(path, crate::weights::read_json(path)?)
+    }
+
+    /// As [`Self::read`], of what such a file says; `path` is named in errors.
+    pub(crate) fn parse(path: &Path, json: serde_json::Value) -> std::result::Result<Self, UnreadableFile> {
+        let config: Self = serde_json::from_value(json)
+            .map_err(|error| UnreadableFile::new(path, format!("is not the JSON it should be: {error}")))?;
         let bounds = [
             ("vocab_size", config.vocab_size, VOCABULARY_MAX),
             ("hidden_size", config.hidden_size, WIDTH_MAX),

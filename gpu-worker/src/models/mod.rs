@@ -9,6 +9,7 @@ pub mod adapters;
 mod attention;
 pub mod clip;
 pub mod controlnet;
+pub(crate) mod infer;
 mod layers;
 mod resnet;
 mod transformer;

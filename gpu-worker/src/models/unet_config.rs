@@ -168,7 +168,13 @@ impl UNetConfig {
     /// # Errors
     /// A file that is missing, is not JSON, contradicts itself, or asks for a part this worker has not got.
     pub fn read(path: &Path) -> Result<Self, UnreadableFile> {
-        let raw: Raw = crate::weights::read_json(path)?;
+        Self::parse(path, crate::weights::read_json(path)?)
+    }
+
+    /// As [`Self::read`], of what such a file says; `path` is named in errors.
+    pub(crate) fn parse(path: &Path, json: serde_json::Value) -> Result<Self, UnreadableFile> {
+        let raw: Raw = serde_json::from_value(json)
+            .map_err(|error| UnreadableFile::new(path, format!("is not the JSON it should be: {error}")))?;
         check(&raw).and_then(|()| settle(&raw)).map_err(|what| UnreadableFile::new(path, what))
     }
 

@@ -1,20 +1,20 @@
-//! One diffusers folder in memory: the networks of one model, and what the model can do.
+//! One checkpoint in memory: the networks of one model, and what the model can do.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 use tintype_types::{ModelFamily, ResolvedRequest};
 
 use super::PipelineError;
-use super::folder::{check_fit, open};
+use super::folder::check_fit;
+use super::source::Source;
 use super::text::TextEncoders;
 use crate::models::BuildError;
-use crate::models::unet::{UNet, UNetConfig};
-use crate::models::vae::{VaeConfig, VaeDecoder};
+use crate::models::unet::UNet;
+use crate::models::vae::VaeDecoder;
 use crate::output::RgbImage;
-use crate::samplers::{NoiseSchedule, ScheduleConfig};
-use crate::weights::{Lora, Network, Part, UnreadableFile, WeightFile, Weights, read_json};
+use crate::samplers::NoiseSchedule;
+use crate::weights::{Lora, Network, Part, UnreadableFile, WeightFile};
 
 /// A model ready to draw.
 #[derive(Debug)]
@@ -33,30 +33,28 @@ pub struct LoadedModel {
 }
 
 impl LoadedModel {
-    /// Reads a diffusers folder of `StableDiffusionPipeline` or `StableDiffusionXLPipeline`.
+    /// Reads a checkpoint: a diffusers folder of `StableDiffusionPipeline` or `StableDiffusionXLPipeline`, or a single file.
     ///
     /// # Errors
     /// A file that is missing, damaged, or of a model this worker does not do.
-    pub fn read(folder: &Path, family: ModelFamily, device: &Device) -> Result<Self, BuildError> {
+    pub fn read(path: &Path, family: ModelFamily, device: &Device) -> Result<Self, BuildError> {
         if family == ModelFamily::Sd2 {
             let what = "is of a family this worker does not draw yet; it draws Stable Diffusion 1.x and XL";
-            return Err(UnreadableFile::new(folder, what).into());
+            return Err(UnreadableFile::new(path, what).into());
         }
-        let unet_config = UNetConfig::read(&folder.join("unet/config.json"))?;
-        let vae_config = VaeConfig::read(&folder.join("vae/config.json"))?;
-        let text = TextEncoders::read(folder, family, device)?;
-        check_fit(folder, &text, &unet_config, &vae_config)?;
-        let [unet_file, vae_file] = open_others(folder)?;
-        let weights = |file| Weights::new(Arc::new(file), device.clone());
-        let schedule_file = folder.join("scheduler/scheduler_config.json");
-        let schedule: ScheduleConfig = read_json(&schedule_file)?;
+        let source = Source::open(path, family)?;
+        let (unet_config, unet) = source.unet(device)?;
+        let (vae_config, vae) = source.vae(device)?;
+        let text = TextEncoders::read(&source, family, device)?;
+        check_fit(path, &text, &unet_config, &vae_config)?;
+        let (schedule_file, schedule) = source.schedule()?;
         let schedule =
             NoiseSchedule::new(schedule).map_err(|error| UnreadableFile::new(&schedule_file, error.to_string()))?;
         Ok(Self {
             text,
             sized: unet_config.added.is_some(),
-            unet: UNet::read(&unet_config, &weights(unet_file))?,
-            vae: VaeDecoder::read(&vae_config, &weights(vae_file))?,
+            unet: UNet::read(&unet_config, &unet)?,
+            vae: VaeDecoder::read(&vae_config, &vae)?,
             schedule,
             latent_channels: vae_config.latent_channels,
             side_multiple: vae_config.factor() << unet_config.halvings(),
@@ -65,13 +63,12 @@ impl LoadedModel {
         })
     }
 
-    /// Memory the weights of a folder will take, in bytes, read from the files' headers.
+    /// Memory the weights of a checkpoint will take, in bytes, read from the files' headers.
     ///
     /// # Errors
     /// A weight file that is missing or damaged.
-    pub fn bytes_needed(folder: &Path, family: ModelFamily) -> Result<u64, UnreadableFile> {
-        let text = TextEncoders::files(folder, family)?;
-        Ok(text.iter().chain(&open_others(folder)?).map(WeightFile::fp32_bytes).sum())
+    pub fn bytes_needed(path: &Path, family: ModelFamily) -> Result<u64, UnreadableFile> {
+        Source::open(path, family)?.bytes()
     }
 
     /// Reads a LoRA for this model.
@@ -119,9 +116,4 @@ fn to_pixels(decoded: &Tensor) -> Result<RgbImage, PipelineError> {
     let pixels =
         values.iter().map(|value| ((value / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0).round_ties_even() as u8).collect();
     Ok(RgbImage { width: width as u32, height: height as u32, pixels })
-}
-
-/// The weights of UNet and VAE.
-fn open_others(folder: &Path) -> Result<[WeightFile; 2], UnreadableFile> {
-    Ok([open(folder, "unet", "diffusion_pytorch_model")?, open(folder, "vae", "diffusion_pytorch_model")?])
 }

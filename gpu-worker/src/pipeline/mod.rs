@@ -4,6 +4,7 @@ pub(crate) mod addons;
 mod candle;
 mod folder;
 mod loaded;
+mod source;
 pub(crate) mod text;
 
 use std::collections::BTreeMap;

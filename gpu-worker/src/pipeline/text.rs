@@ -1,8 +1,7 @@
 //! The text encoders of one model, and a request's prompts as the vectors the denoiser is steered with.
 
 use std::collections::VecDeque;
-use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use candle_core::{D, Device, Tensor};
 use sha2::{Digest as _, Sha256};
@@ -10,15 +9,13 @@ use tintype_types::ModelFamily;
 
 use super::PipelineError;
 use super::addons::{Beside, UsedLora};
-use super::folder::open;
+use super::source::{Source, TextSource};
 use crate::models::BuildError;
 use crate::models::adapters::Adapter;
-use crate::models::clip::{ClipConfig, ClipTextModel};
+use crate::models::clip::ClipTextModel;
 use crate::prompt::{Chunk, PromptEncoder};
-use crate::weights::{Layers, Part, WeightFile, Weights, read_json};
+use crate::weights::{Layers, Part};
 
-/// Folders of the first and the second text encoder with their tokenizers.
-const PARTS: [(&str, &str); 2] = [("text_encoder", "tokenizer"), ("text_encoder_2", "tokenizer_2")];
 /// What LoRAs call the text encoders.
 const TEXT_PARTS: [Part; 2] = [Part::Text, Part::Text2];
 /// Layers SDXL leaves off the end of its encoders.
@@ -55,51 +52,21 @@ pub(crate) struct Conditioning {
     pub(crate) pooled: Option<Tensor>,
 }
 
-/// The fields of `model_index.json` that matter here.
-#[derive(Debug, Default, serde::Deserialize)]
-#[serde(default)]
-struct Index {
-    force_zeros_for_empty_prompt: bool,
-}
-
-/// The folders of a family's text encoders.
-pub(super) fn parts(family: ModelFamily) -> &'static [(&'static str, &'static str)] {
-    match family {
-        ModelFamily::Sd15 | ModelFamily::Sd2 => &PARTS[..1],
-        ModelFamily::Sdxl => &PARTS,
-    }
-}
-
 impl TextEncoders {
-    pub(super) fn read(folder: &Path, family: ModelFamily, device: &Device) -> Result<Self, BuildError> {
-        let index: Index = read_json(&folder.join("model_index.json"))?;
+    pub(super) fn read(source: &Source, family: ModelFamily, device: &Device) -> Result<Self, BuildError> {
         let (mut encoders, mut width, mut pooled) = (Vec::new(), 0, 0);
-        for (part, tokenizer) in parts(family) {
-            let config = ClipConfig::read(&folder.join(part).join("config.json"))?;
-            let weights = Weights::new(Arc::new(open(folder, part, "model")?), device.clone());
+        for TextSource { config, weights, tokenizer } in source.text(device)? {
             let model = ClipTextModel::read(&config, &weights)?;
             width += config.hidden_size;
             pooled = if model.pools() { config.projection_dim } else { 0 };
-            encoders.push((PromptEncoder::read(&folder.join(tokenizer), config.max_position_embeddings)?, model));
+            encoders.push((PromptEncoder::read(&tokenizer, config.max_position_embeddings)?, model));
         }
-        Ok(Self {
-            encoders,
-            family,
-            zeros_for_empty: index.force_zeros_for_empty_prompt,
-            width,
-            pooled,
-            kept: Mutex::default(),
-        })
+        Ok(Self { encoders, family, zeros_for_empty: source.zeros_for_empty()?, width, pooled, kept: Mutex::default() })
     }
 
     /// The layers LoRAs may change, of each encoder.
     pub(super) fn adaptable(&self) -> impl Iterator<Item = (Part, &Layers)> {
         TEXT_PARTS.into_iter().zip(self.encoders.iter().map(|(_, model)| model.adaptable()))
-    }
-
-    /// The weight files, for their sizes.
-    pub(super) fn files(folder: &Path, family: ModelFamily) -> Result<Vec<WeightFile>, crate::weights::UnreadableFile> {
-        parts(family).iter().map(|(part, _)| open(folder, part, "model")).collect()
     }
 
     /// The prompt's vectors, and the negative prompt's before them when there is one. `skip` layers are left off the

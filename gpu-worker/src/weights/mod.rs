@@ -11,6 +11,7 @@ mod layers;
 mod ldm;
 mod lora;
 mod lora_names;
+mod naming;
 mod numbers;
 mod view;
 
@@ -21,6 +22,7 @@ pub use layers::{LayerName, LayerShape, Layers};
 pub use ldm::LdmUNet;
 pub use lora::{Delta, Deltas, Lora};
 pub use lora_names::{Network, Part};
+pub use naming::{Naming, Piece, Stored};
 pub use view::Weights;
 
 use std::path::{Path, PathBuf};

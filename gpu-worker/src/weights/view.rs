@@ -5,13 +5,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{Device, Tensor};
 
-use super::{LayerName, LayerShape, Layers, UnreadableFile, WeightFile};
+use super::{LayerName, LayerShape, Layers, Naming, UnreadableFile, WeightFile};
 
 /// A file, a prefix within it, and the device its tensors go to. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Weights {
     file: Arc<WeightFile>,
     prefix: String,
+    /// How the file names its tensors.
+    naming: Arc<Naming>,
     /// Bytes of the prefix that lie outside the network being read.
     outside: usize,
     /// Layers of that network read so far, from any place below it.
@@ -20,9 +22,14 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// The root of a file.
+    /// The root of a file in diffusers' naming.
     pub fn new(file: Arc<WeightFile>, device: Device) -> Self {
-        Self { file, prefix: String::new(), outside: 0, layers: Arc::default(), device }
+        Self::named(file, device, Naming::Diffusers)
+    }
+
+    /// One network of a file that names its tensors otherwise; here they are asked for by diffusers' names.
+    pub fn named(file: Arc<WeightFile>, device: Device, naming: Naming) -> Self {
+        Self { file, prefix: String::new(), naming: naming.into(), outside: 0, layers: Arc::default(), device }
     }
 
     /// A place below this one.
@@ -51,7 +58,7 @@ impl Weights {
 
     /// Whether a tensor of this name is here.
     pub fn has(&self, name: &str) -> bool {
-        self.file.has(&self.name(name))
+        self.naming.stored(&self.name(name)).is_some_and(|stored| stored.is_in(&self.file))
     }
 
     /// Reads a tensor that must have this shape; see [`WeightFile::tensor`].
@@ -59,7 +66,10 @@ impl Weights {
     /// # Errors
     /// See [`WeightFile::tensor`].
     pub fn get(&self, name: &str, shape: &[usize]) -> Result<Tensor, UnreadableFile> {
-        self.file.tensor(&self.name(name), shape, &self.device)
+        let name = self.name(name);
+        let stored = self.naming.stored(&name);
+        let stored = stored.ok_or_else(|| self.unreadable(format!("has no place for the tensor {name}")))?;
+        stored.read(&self.file, shape, &self.device)
     }
 
     /// The device tensors go to.

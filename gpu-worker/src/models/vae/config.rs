@@ -80,7 +80,13 @@ impl VaeConfig {
     /// # Errors
     /// A file that is missing, is not JSON, or asks for a part this worker has not got.
     pub fn read(path: &Path) -> Result<Self, UnreadableFile> {
-        let config: Self = crate::weights::read_json(path)?;
+        Self::parse(path, crate::weights::read_json(path)?)
+    }
+
+    /// As [`Self::read`], of what such a file says; `path` is named in errors.
+    pub(crate) fn parse(path: &Path, json: serde_json::Value) -> Result<Self, UnreadableFile> {
+        let config: Self = serde_json::from_value(json)
+            .map_err(|error| UnreadableFile::new(path, format!("is not the JSON it should be: {error}")))?;
         let blocks = config.block_out_channels.len();
         let good = [
             ("act_fn", config.act_fn == "silu" || config.act_fn == "swish"),
