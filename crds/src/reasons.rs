@@ -92,6 +92,10 @@ fn of_failure(reason: FailureReason) -> Reason {
             "the GPU was wanted for a more urgent job; the attempt stopped between two steps and left a checkpoint",
             "nothing; the next attempt goes on from there, and this one does not count as failed",
         ),
+        FailureReason::ContentRefused => (
+            "the installation's safety filter held the picture back, or failed, which counts as that",
+            "another prompt or seed; if every job ends so, look at the worker's log and its --safety-filter",
+        ),
         FailureReason::Internal => {
             ("the pipeline broke in a way it should not have", "the worker's log around that time says more; report it")
         }

@@ -8,6 +8,8 @@ use clap::{Parser, ValueEnum};
 use reqwest::Url;
 use tintype_types::{PoolName, WorkerId};
 
+use crate::output::OutputArgs;
+
 /// Claims jobs from a dispatcher, draws them and uploads the pictures.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "gpu-worker", version)]
@@ -43,6 +45,9 @@ pub struct Args {
     /// The NVML library to load instead of the driver's.
     #[arg(long, env = "TINTYPE_NVML_LIB")]
     pub nvml_lib: Option<PathBuf>,
+    /// How pictures are finished.
+    #[command(flatten)]
+    pub output: OutputArgs,
     /// How the log is written.
     #[arg(long, env = "TINTYPE_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,

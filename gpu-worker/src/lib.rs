@@ -2,8 +2,9 @@
 //!
 //! It must not know a cluster, a database, users or money. All it is given is in the assignment.
 //!
-//! `run` is the program; `engine` steps the pictures; `pipeline` is the seam to whatever draws; the rest, from the outside in: `models` (networks),
-//! `samplers`, `rng`, `prompt`, `weights`, `kernels`, `images` (in) and `output`, and `probe` for the hardware.
+//! `run` is the program, `generate` its command that needs no server; `engine` steps the pictures; `pipeline` is the seam
+//! to whatever draws; the rest, from the outside in: `models` (networks), `samplers`, `rng`, `prompt`, `weights`, `kernels`,
+//! `images` (in) and `output`, `safety`, and `probe` for the hardware.
 //!
 //! A build with the feature `cuda` draws on the first CUDA device by the same code. It is written to be generic over
 //! the device and has not been run on one yet.
@@ -13,6 +14,7 @@ mod attempt;
 pub mod cache;
 mod client;
 pub mod engine;
+mod generate;
 pub mod images;
 pub mod kernels;
 mod listen;
@@ -25,6 +27,7 @@ pub mod probe;
 pub mod prompt;
 pub mod rng;
 mod run;
+pub mod safety;
 pub mod samplers;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -33,4 +36,5 @@ pub mod weights;
 pub use tintype_catalogue as catalogue;
 
 pub use args::{Args, LogFormat};
+pub use generate::{GenerateArgs, generate};
 pub use run::{run, run_with};

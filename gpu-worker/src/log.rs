@@ -6,9 +6,18 @@ use tracing_subscriber::EnvFilter;
 
 use crate::args::LogFormat;
 
+/// Starts logging for a person at a terminal, who reads what goes wrong and nothing else.
+pub(crate) fn start_quiet() {
+    start_with(LogFormat::Text, "warn");
+}
+
 /// Starts logging, unless the program around this library has done so already. `TINTYPE_LOG` is the filter.
 pub(crate) fn start(format: LogFormat) {
-    let filter = EnvFilter::try_from_env("TINTYPE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    start_with(format, "info");
+}
+
+fn start_with(format: LogFormat, level: &str) {
+    let filter = EnvFilter::try_from_env("TINTYPE_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // An error means that a log is there already, which is what was wanted.
     let _started = match format {

@@ -1,16 +1,29 @@
-//! The `gpu-worker` program: the library's `run`, stopped by SIGTERM or SIGINT.
+//! The `gpu-worker` program: the library's `run`, stopped by SIGTERM or SIGINT, or its `generate`.
 
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use clap::Parser as _;
-use tintype_worker::Args;
+use clap::{CommandFactory as _, FromArgMatches as _};
+use tintype_worker::{Args, GenerateArgs};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+/// Name of the command that draws without a server; without it the program is a worker.
+const GENERATE: &str = "generate";
+
 fn main() -> ExitCode {
-    let args = Args::parse();
-    match start(args) {
+    let matches = command().get_matches();
+    let done = match matches.subcommand() {
+        Some((GENERATE, flags)) => match GenerateArgs::from_arg_matches(flags) {
+            Ok(args) => return tintype_worker::generate(&args),
+            Err(error) => error.exit(),
+        },
+        Some(_) | None => match Args::from_arg_matches(&matches) {
+            Ok(args) => start(args),
+            Err(error) => error.exit(),
+        },
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             #[expect(clippy::print_stderr, reason = "the program ends here, and the person who started it reads this")]
@@ -20,6 +33,10 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn command() -> clap::Command {
+    Args::command().subcommand(GenerateArgs::command().name(GENERATE)).subcommand_negates_reqs(true)
 }
 
 fn start(args: Args) -> Result<()> {

@@ -1,5 +1,6 @@
 //! The worker's life: start, claim, run what was claimed, and again, until told to stop.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use crate::engine::{CrewOptions, Engine, Models};
 use crate::listen::{self, Readiness};
 use crate::log;
 use crate::metrics::Metrics;
+use crate::output::Publisher;
 use crate::pipeline::{CandlePipeline, Pipeline, ResidentLimits};
 use crate::probe::{self, GpuProbe, Health};
 
@@ -38,6 +40,7 @@ pub(crate) struct Worker {
     pub(crate) engine: Engine,
     /// Steps of a picture after which a checkpoint is made unasked; 0 is never.
     pub(crate) checkpoint_every: u32,
+    pub(crate) publisher: Arc<Publisher>,
     pool: PoolName,
     ready: Readiness,
     /// Whether the log has said that there is no model; it is said once.
@@ -73,6 +76,9 @@ pub async fn run_with(
     let config = Config::new(&args)?;
     // reqwest brings no TLS provider of its own; an error means that the program around us has chosen one.
     let _chosen = rustls::crypto::ring::default_provider().install_default();
+    let output = args.output.clone();
+    let publisher =
+        tokio::task::spawn_blocking(move || output.publisher()).await.context("setting up the output broke")??;
     let metrics = Metrics::new().context("cannot set up metrics")?;
     let client =
         Client::new(config.dispatch, config.token_file, metrics.clone()).context("cannot set up the HTTP client")?;
@@ -94,6 +100,7 @@ pub async fn run_with(
         probe,
         engine,
         checkpoint_every: config.checkpoint_every,
+        publisher: Arc::new(publisher),
         pool: config.pool,
         ready,
         told_of_no_model: AtomicBool::new(false),

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use tintype_types::{ControlUse, FailureReason, GenerationRequest, LoraUse, ModelDefaults, ResolvedRequest, Sampler};
-use tintype_worker::output::{RgbImage, encode_png};
+use tintype_worker::output::{RgbImage, encode};
 use tintype_worker::pipeline::{CandlePipeline, Flow, Order, Pipeline, PipelineError, ResidentLimits};
 use tintype_worker::testing::follow::{apart, ground, hint, overlap, shape};
 use tintype_worker::testing::shapes::draw;
@@ -206,7 +206,7 @@ fn controlled(request: &ResolvedRequest, weight: f64) -> ResolvedRequest {
 /// With the hint as an input.
 fn order(request: &ResolvedRequest, wanted: &[bool]) -> Order {
     let mut order = Order::from(request);
-    let file = encode_png(&hint(wanted, 64), request, 0).unwrap();
+    let file = encode(&hint(wanted, 64), request, 0).unwrap();
     order.inputs.insert(HINT.to_owned(), file.into());
     order
 }

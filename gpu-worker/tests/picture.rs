@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use tintype_types::{FailureReason, GenerationRequest, ModelDefaults, ResolvedRequest, Sampler};
-use tintype_worker::output::{RgbImage, encode_png};
+use tintype_worker::output::{RgbImage, encode};
 use tintype_worker::pipeline::{CandlePipeline, Flow, Pipeline, PipelineError, ResidentLimits};
 use tintype_worker::testing::shapes::{Expected, check, decode_png};
 
@@ -76,7 +76,7 @@ fn the_same_seed_gives_the_same_bytes_and_another_does_not() {
     let request = request("a yellow ring on a black background");
     let file = |request: &ResolvedRequest, index| {
         let image = pipeline().generate(request, index, &mut |_, _| Flow::Continue).unwrap();
-        encode_png(&image, request, request.seed + u64::from(index)).unwrap()
+        encode(&image, request, request.seed + u64::from(index)).unwrap()
     };
     let first = file(&request, 0);
     assert_eq!(first, file(&request, 0));

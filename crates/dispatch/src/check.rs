@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use tintype_store::{Store, StoreError, image_key};
 use tintype_types::limits::{IMAGE_BYTES_MAX, IMAGES_MAX, SEED_MAX, SIDE_PX_MAX};
 use tintype_types::worker::{Claim, Finish, Gpu, Outcome, Renew};
-use tintype_types::{Attempt, ErrorCode, JobId, Output};
+use tintype_types::{Attempt, ErrorCode, ImageFormat, JobId, Output};
 
 use crate::answer::Refusal;
 
@@ -113,7 +113,12 @@ fn outputs(reported: Vec<Output>, job: &JobId, attempt: Attempt) -> Result<Vec<O
     if count == 0 || count > IMAGES_MAX {
         return Err(Refusal::invalid("outputs", format!("an attempt ends with 1 to {IMAGES_MAX} pictures")));
     }
-    let keys: BTreeMap<String, u32> = (0..count).map(|n| (image_key(job, attempt, n), n)).collect();
+    // The format is the first key's: only keys of the format asked for were signed, so no other has a picture behind it.
+    let keys = |format: &ImageFormat| -> BTreeMap<String, u32> {
+        (0..count).map(|n| (image_key(job, attempt, n, *format), n)).collect()
+    };
+    let first = reported.first().map_or("", |output| output.key.as_str());
+    let keys = ImageFormat::ALL.iter().map(keys).find(|keys| keys.contains_key(first)).unwrap_or_default();
     let mut ordered = BTreeMap::new();
     for output in reported {
         let Some(n) = keys.get(&output.key) else {
@@ -227,8 +232,12 @@ mod tests {
         let (first, second) = (picture("jobs/j/2/0.png"), picture("jobs/j/2/1.png"));
         let ordered = report(vec![second.clone(), first.clone()]).unwrap();
         assert_eq!(ordered, Outcome::Done { outputs: vec![first.clone(), second.clone()] });
+        let webp = picture("jobs/j/2/0.webp");
+        assert_eq!(report(vec![webp.clone()]).unwrap(), Outcome::Done { outputs: vec![webp.clone()] });
         for bad in [
             vec![],
+            vec![webp, second.clone()],
+            vec![picture("jobs/j/2/0.gif")],
             vec![second.clone()],
             vec![first.clone(), first.clone()],
             vec![picture("jobs/j/1/0.png")],

@@ -16,7 +16,7 @@ use futures::Stream;
 use serde::Deserialize;
 use tintype_scheduler::Verdict;
 use tintype_store::image_key;
-use tintype_types::{Attempt, ErrorCode, JobEvent, JobId};
+use tintype_types::{Attempt, ErrorCode, ImageFormat, JobEvent, JobId};
 
 use crate::answer::Refusal;
 use crate::dispatch::Dispatch;
@@ -90,14 +90,24 @@ async fn image(
         let outputs = dispatch.inner.events.last(&job)?.outputs;
         outputs.into_iter().nth(usize::try_from(n).ok()?).map(|output| output.key)
     };
-    let key = attempt.map(|attempt| image_key(&job, attempt, n)).or_else(known);
-    let unknown = || not_found("no such picture is known here; name the attempt that made it (?attempt=)");
-    let key = key.ok_or_else(unknown)?;
+    // Which format the attempt was asked for is not known here any more; it has written one at most.
+    let keys: Vec<String> = match attempt {
+        Some(attempt) => ImageFormat::ALL.iter().map(|format| image_key(&job, attempt, n, *format)).collect(),
+        None => known().into_iter().collect(),
+    };
     let failed = |e: tintype_store::StoreError| {
         tracing::error!(error = &e as &dyn std::error::Error, "the store could not be asked for a picture");
         Refusal::new(ErrorCode::Unavailable, "the store could not be asked for the picture; try again")
     };
-    dispatch.inner.store.stat(&key).await.map_err(failed)?.ok_or_else(unknown)?;
+    let mut found = None;
+    for key in keys {
+        if dispatch.inner.store.stat(&key).await.map_err(failed)?.is_some() {
+            found = Some(key);
+            break;
+        }
+    }
+    let unknown = || not_found("no such picture is known here; name the attempt that made it (?attempt=)");
+    let key = found.ok_or_else(unknown)?;
     let url = dispatch.inner.store.sign_get(&key, dispatch.inner.clock.signing_now(), IMAGE_URL_TTL).map_err(failed)?;
     Ok((StatusCode::FOUND, [(header::LOCATION, url), (header::CACHE_CONTROL, "no-store".to_owned())]).into_response())
 }

@@ -66,7 +66,7 @@ fn assigned(actor: &mut Actor, decision: Decision, request: ResolvedRequest) {
     let steps = request.steps.saturating_mul(request.images);
     let event = JobEvent { steps, ..bare_event(job.clone(), JobState::Assigned, attempt) };
     actor.events.publish(event);
-    let places = upload_targets(actor, &job, attempt, request.images)
+    let places = upload_targets(actor, &job, attempt, &request)
         .and_then(|outputs| Ok((outputs, input_urls(actor, &request)?, checkpoint_plan(actor, &job, attempt)?)));
     let Some(parked) = actor.claims.take(&worker, &boot_id) else { return };
     let (outputs, inputs, checkpoint) = match places {
@@ -113,14 +113,19 @@ fn checkpoint_plan(actor: &Actor, job: &JobId, attempt: Attempt) -> Result<Check
     Ok(CheckpointPlan { put_url, resume_url: None })
 }
 
-fn upload_targets(actor: &Actor, job: &JobId, attempt: Attempt, images: u32) -> Result<Vec<UploadTarget>, StoreError> {
+fn upload_targets(
+    actor: &Actor,
+    job: &JobId,
+    attempt: Attempt,
+    request: &ResolvedRequest,
+) -> Result<Vec<UploadTarget>, StoreError> {
     let now = actor.clock.signing_now();
     let target = |n| {
-        let key = image_key(job, attempt, n);
+        let key = image_key(job, attempt, n, request.format);
         let put_url = actor.store.sign_put(&key, now, actor.output_ttl)?;
         Ok(UploadTarget { key, put_url })
     };
-    (0..images).map(target).collect()
+    (0..request.images).map(target).collect()
 }
 
 /// Where the pictures the request names are read, by their keys.

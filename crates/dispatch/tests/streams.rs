@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use futures::StreamExt as _;
-use rig::{Ended, READER_TOKEN, Rig, Runner, WORKER_TOKEN, failed, path, soon, until};
+use rig::{Ended, MODEL, READER_TOKEN, Rig, Runner, WORKER_TOKEN, failed, path, soon, until};
 use serde_json::json;
 use tintype_scheduler::{Decision, JobSeen, Observation, Place};
 use tintype_types::worker::{ClaimAnswer, Finish, Outcome, Renew};
-use tintype_types::{Attempt, FailureReason, JobEvent, JobId, JobState};
+use tintype_types::{Attempt, FailureReason, GenerationRequest, ImageFormat, JobEvent, JobId, JobState};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -107,6 +107,27 @@ async fn a_picture_is_reached_by_its_job_and_number() {
     }
     for missing in ["1", "0?attempt=2"] {
         assert_eq!(rig.read(&format!("/dispatch/v1/jobs/j1/image/{missing}")).await.status(), 404);
+    }
+}
+
+#[tokio::test]
+async fn a_picture_of_another_format_has_its_ending_and_its_media_type() {
+    for (id, format, ending) in [("j1", ImageFormat::Webp, "webp"), ("j2", ImageFormat::Jpeg, "jpg")] {
+        let rig = Rig::leading().await;
+        let worker = Runner::new("w1", "b1");
+        rig.record.add_request(id, GenerationRequest { format: Some(format), ..GenerationRequest::new(MODEL, "x") });
+        let assignment = rig.assigned(&worker).await;
+        assert_eq!(assignment.outputs[0].key, format!("jobs/{id}/1/0.{ending}"));
+        let outcome = rig.draw(&assignment).await;
+        assert_eq!(rig.finish(&worker, &assignment, outcome).await, 200);
+        for query in ["", "?attempt=1"] {
+            let response = rig.read(&format!("/dispatch/v1/jobs/{id}/image/0{query}")).await;
+            let url = response.headers()["location"].to_str().unwrap().to_owned();
+            let path = url.strip_prefix("http://store.test").unwrap();
+            let get = axum::http::Request::get(path).body(Body::empty()).unwrap();
+            let response = tower::ServiceExt::oneshot(rig.store.router(), get).await.unwrap();
+            assert_eq!(response.headers()["content-type"], format.media_type());
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use tintype_types::{Attempt, JobId};
+use tintype_types::{Attempt, ImageFormat, JobId};
 
 use crate::error::StoreError;
 
@@ -17,9 +17,9 @@ const CHECKPOINT: &str = "checkpoint";
 /// How much of a bad key an error repeats.
 const SHOWN_CHARS_MAX: usize = 80;
 
-/// The key of one picture of one attempt: `jobs/<job>/<attempt>/<n>.png`, `n` from 0.
-pub fn image_key(job: &JobId, attempt: Attempt, n: u32) -> String {
-    format!("jobs/{job}/{attempt}/{n}.png")
+/// The key of one picture of one attempt: `jobs/<job>/<attempt>/<n>.<png|webp|jpg>`, `n` from 0.
+pub fn image_key(job: &JobId, attempt: Attempt, n: u32, format: ImageFormat) -> String {
+    format!("jobs/{job}/{attempt}/{n}.{}", format.extension())
 }
 
 /// The key of an attempt's checkpoint: `jobs/<job>/<attempt>/checkpoint`. The one kind of object that may be replaced.
@@ -99,7 +99,10 @@ mod tests {
         for text in ["jobs/0b7e/1/0.png", "a", "a.b-c_D/9"] {
             assert_eq!(Key::parse(text).unwrap().as_str(), text);
         }
-        assert_eq!(image_key(&JobId::from("j-1"), Attempt(2), 3), "jobs/j-1/2/3.png");
+        let key = |format| image_key(&JobId::from("j-1"), Attempt(2), 3, format);
+        assert_eq!(key(ImageFormat::Png), "jobs/j-1/2/3.png");
+        assert_eq!(key(ImageFormat::Webp), "jobs/j-1/2/3.webp");
+        assert_eq!(key(ImageFormat::Jpeg), "jobs/j-1/2/3.jpg");
         assert_eq!(Key::parse("jobs/j.x/1/0.png").unwrap().extension(), "png");
         assert_eq!(Key::parse("jobs.png/0").unwrap().extension(), "");
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tintype_store::{FolderConfig, Secret, Store, StoreError, image_key};
 use tintype_types::limits::IMAGE_BYTES_MAX;
-use tintype_types::{Attempt, ErrorBody, ErrorCode, JobId, Timestamp};
+use tintype_types::{Attempt, ErrorBody, ErrorCode, ImageFormat, JobId, Timestamp};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -16,7 +16,7 @@ const MINUTE: Duration = Duration::from_mins(1);
 #[tokio::test]
 async fn a_picture_goes_in_and_comes_out_with_safe_headers() {
     let served = Served::start().await;
-    let key = image_key(&JobId::from("j1"), Attempt(1), 0);
+    let key = image_key(&JobId::from("j1"), Attempt(1), 0, ImageFormat::Png);
     let put = served.store.sign_put(&key, now(), MINUTE).unwrap();
     assert!(put.starts_with(&format!("http://{}/store/v1/jobs/j1/1/0.png?expires=", served.address)));
     assert_eq!(served.put(&put, b"pixels").await.0, 200);

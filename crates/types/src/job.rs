@@ -51,6 +51,8 @@ pub enum FailureReason {
     WorkerDrained,
     /// The worker stopped between two steps because its GPU was wanted for a more urgent job, and left a checkpoint.
     Preempted,
+    /// The installation's safety filter held the picture back, or could not judge it.
+    ContentRefused,
     /// The pipeline broke in a way it should not have. The log of the worker says more.
     Internal,
     /// The attempt limit was reached.
@@ -63,7 +65,7 @@ pub enum FailureReason {
 
 impl FailureReason {
     /// Every reason, in the order of documentation.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::InvalidRequest,
         Self::UnknownModel,
         Self::ModelUnreadable,
@@ -73,6 +75,7 @@ impl FailureReason {
         Self::WorkerLost,
         Self::WorkerDrained,
         Self::Preempted,
+        Self::ContentRefused,
         Self::Internal,
         Self::TooManyAttempts,
         Self::Cancelled,
@@ -101,6 +104,7 @@ impl FailureReason {
             Self::WorkerLost => "WorkerLost",
             Self::WorkerDrained => "WorkerDrained",
             Self::Preempted => "Preempted",
+            Self::ContentRefused => "ContentRefused",
             Self::Internal => "Internal",
             Self::TooManyAttempts => "TooManyAttempts",
             Self::Cancelled => "Cancelled",
@@ -113,7 +117,7 @@ impl FailureReason {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Output {
-    /// Key in the image store: `jobs/<job>/<attempt>/<n>.png`.
+    /// Key in the image store: `jobs/<job>/<attempt>/<n>.<png|webp|jpg>`.
     pub key: String,
     /// SHA-256 of the file, 64 lower-case hex digits.
     pub sha256: String,

@@ -1,5 +1,6 @@
 //! The work of an attempt: fetches what it needs, has the engine draw, and uploads pictures as they come.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use tintype_types::{FailureReason, GenerationRequest, Output};
 use super::end::{Failure, Worked};
 use super::{Control, FAULT_NEWS};
 use crate::engine::{End, Join, News, Picture, Saved, Seat};
-use crate::output::encode_png;
+use crate::output::{PictureFile, PublishError};
 use crate::pipeline::{Order, PipelineError, seed_of};
 use crate::run::Worker;
 
@@ -22,7 +23,7 @@ const CHECKPOINT_MEDIA_TYPE: &str = "application/octet-stream";
 
 /// A picture as a file.
 struct File {
-    bytes: Bytes,
+    made: PictureFile,
     width: u32,
     height: u32,
     seed: u64,
@@ -153,34 +154,43 @@ impl Worker {
     async fn store(&self, assignment: &Assignment, picture: Picture) -> Result<Output, Failure> {
         let no_place = || Failure::upload("the assignment has no place for this picture".to_owned(), false);
         let target = assignment.outputs.get(picture.index as usize).ok_or_else(no_place)?;
-        let File { bytes: file, width, height, seed } = encode(assignment, picture).await?;
-        let (sha256, bytes) = (hex::encode(Sha256::digest(&file)), file.len() as u64);
+        let File { made, width, height, seed } = self.publish(assignment, picture).await?;
+        let PictureFile { bytes: file, sha256 } = made;
+        let bytes = file.len() as u64;
         if bytes > IMAGE_BYTES_MAX {
             let what = format!("the picture has {bytes} bytes; at most {IMAGE_BYTES_MAX} are taken");
             return Err(Failure::upload(what, false));
         }
         self.client
-            .put(&target.put_url, "image/png", file)
+            .put(&target.put_url, assignment.request.format.media_type(), file.into())
             .await
             .map_err(|error| Failure::upload(format!("the picture could not be stored: the store {error}"), true))?;
         self.metrics.images.inc();
         Ok(Output { key: target.key.clone(), sha256, bytes, width, height, seed })
     }
-}
 
-/// Makes the file, on a thread: it may take as long as a step.
-async fn encode(assignment: &Assignment, picture: Picture) -> Result<File, Failure> {
-    let broken = |message: String| Failure::new(FailureReason::Internal, message, true);
-    let request = assignment.request.clone();
-    let encoding = tokio::task::spawn_blocking(move || {
-        let Picture { index, image } = picture;
-        let seed = seed_of(&request, index);
-        let file = encode_png(&image, &request, seed)?;
-        Ok::<_, crate::output::EncodeError>(File { bytes: file.into(), width: image.width, height: image.height, seed })
-    });
-    match encoding.await {
-        Ok(encoded) => encoded.map_err(|error| broken(error.to_string())),
-        Err(_) => Err(broken("making the file broke; the log of the worker says more".to_owned())),
+    /// Makes the file, on a thread: it may take as long as a step.
+    async fn publish(&self, assignment: &Assignment, picture: Picture) -> Result<File, Failure> {
+        let (publisher, request) = (Arc::clone(&self.publisher), assignment.request.clone());
+        let making = tokio::task::spawn_blocking(move || {
+            let Picture { index, image } = picture;
+            let seed = seed_of(&request, index);
+            let made = publisher.publish(&image, &request, seed)?;
+            Ok(File { made, width: image.width, height: image.height, seed })
+        });
+        let Ok(made) = making.await else {
+            let what = "making the file broke; the log of the worker says more";
+            return Err(Failure::new(FailureReason::Internal, what, true));
+        };
+        made.map_err(|error: PublishError| {
+            if let PublishError::Unjudged(cause) = &error {
+                // Every picture is held back until somebody mends it.
+                let cause = cause as &dyn std::error::Error;
+                tracing::error!(job.id = %assignment.job, error = cause, "the safety filter fails");
+            }
+            let (reason, retryable) = error.reason();
+            Failure::new(reason, error.to_string(), retryable)
+        })
     }
 }
 

@@ -390,6 +390,16 @@ impl Running {
         Self { shutdown, task, folder, listen }
     }
 
+    /// With more flags than the usual ones.
+    pub(crate) fn with_flags(contract: &Contract, pipeline: impl Pipeline, flags: &[&str]) -> Self {
+        let (mut args, folder) = args(contract, &shapes_models(), None);
+        args.update_from(std::iter::once(&"gpu-worker").chain(flags));
+        let shutdown = CancellationToken::new();
+        let probe = Box::new(CpuProbe::default());
+        let task = tokio::spawn(tintype_worker::run_with(args, pipeline, probe, shutdown.clone()));
+        Self { shutdown, task, folder, listen: None }
+    }
+
     pub(crate) fn with_shapes(contract: &Contract) -> Self {
         Self::with_models(contract, &shapes_models())
     }

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tintype_types::worker::{Outcome, RenewAnswer};
-use tintype_types::{Attempt, FailureReason};
+use tintype_types::{Attempt, FailureReason, ImageFormat};
 use tintype_worker::testing::shapes::{Expected, check, decode_png};
 
 use crate::contract::{Contract, Running, TOKEN, assignment, shapes_models};
@@ -42,6 +42,38 @@ async fn a_job_is_claimed_renewed_stored_and_finished() {
     assert_eq!(next.resident_models, ["tintype/shapes"]);
     assert_eq!(first.gpus[0].uuid, "cpu-0");
     assert_eq!((finish.worker, finish.boot_id), (first.worker, first.boot_id));
+    worker.drain().await;
+}
+
+#[tokio::test]
+async fn a_picture_is_stored_in_the_format_asked_for() {
+    let starts: [(ImageFormat, &[u8]); 2] = [(ImageFormat::Webp, b"RIFF"), (ImageFormat::Jpeg, b"\xff\xd8\xff")];
+    for (format, start) in starts {
+        let contract = Contract::start().await;
+        let mut job = assignment("job-1", 1);
+        job.request.format = format;
+        contract.give(job.clone());
+        let (stepper, steps) = Stepper::new();
+        let worker = Running::with(&contract, stepper);
+        steps.allow(20);
+        assert!(matches!(contract.finished("job-1").await.outcome, Outcome::Done { .. }));
+        let put = contract.stored(&job.outputs[0].put_url);
+        assert_eq!(put.content_type.as_deref(), Some(format.media_type()));
+        assert!(put.bytes.starts_with(start), "{format:?}");
+        worker.drain().await;
+    }
+}
+
+#[tokio::test]
+async fn a_picture_the_filter_does_not_pass_is_not_stored_and_not_tried_again() {
+    let contract = Contract::start().await;
+    contract.give(assignment("job-1", 1));
+    let (stepper, steps) = Stepper::new();
+    let worker = Running::with_flags(&contract, stepper, &["--safety-filter", "command:/bin/false"]);
+    steps.allow(20);
+    let finish = contract.finished("job-1").await;
+    assert_eq!(reason(&finish.outcome), (FailureReason::ContentRefused, false));
+    assert_eq!(contract.puts(), 0);
     worker.drain().await;
 }
 

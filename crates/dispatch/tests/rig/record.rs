@@ -78,14 +78,21 @@ impl MemoryRecord {
     }
 
     pub(crate) fn add_for_model(&self, id: &str, images: u32, model: &str) -> JobId {
-        let request = GenerationRequest { images: Some(images), ..GenerationRequest::new(model, "a red circle") };
+        self.add_request(
+            id,
+            GenerationRequest { images: Some(images), ..GenerationRequest::new(model, "a red circle") },
+        )
+    }
+
+    pub(crate) fn add_request(&self, id: &str, request: GenerationRequest) -> JobId {
+        let images = request.images.unwrap_or(1);
         let sampler = Sampler::Ddim;
         let defaults = ModelDefaults { width: 64, height: 64, steps: 20, guidance_scale: 3.0, sampler };
         let seen = JobSeen {
             id: id.into(),
             queue: "default".into(),
             priority: 0,
-            model: model.to_owned(),
+            model: request.model.clone(),
             pool: None,
             work_steps: 20 * images,
             submitted: Timestamp(1),

@@ -1,0 +1,194 @@
+//! `gpu-worker generate` as a person runs it: the real program, its files, its words and its exit codes.
+#![expect(clippy::unwrap_used, reason = "a test says what broke by panicking")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use tintype_worker::testing::shapes::{Expected, check, decode_png};
+
+#[test]
+fn a_picture_is_drawn_and_shows_what_was_asked_for() {
+    let place = Place::new();
+    let drawn = place.run(&["--prompt", "a red circle on a blue background", "--seed", "7", "--out", "x.png"]);
+    assert_eq!(drawn.status.code(), Some(0), "{}", stderr(&drawn));
+    assert_eq!(String::from_utf8(drawn.stdout).unwrap(), "x.png  64x64  seed 7\n");
+    let file = place.read("x.png");
+    let image = decode_png(&file).unwrap();
+    assert!(check(&image, Expected { colour: "red", shape: "circle", ground: "blue" }).all());
+    for word in ["Steps: 20, Sampler: DPM++ 2M, Schedule type: Karras", "trainedAlgorithmicMedia"] {
+        assert!(holds(&file, word), "no {word} in the file");
+    }
+    assert!(!place.0.path().join("x.png.part").exists());
+}
+
+#[test]
+fn flags_say_how_many_in_what_form_and_with_what_inside() {
+    let place = Place::new();
+    let drawn = place.run(&[
+        "--prompt",
+        "a green square on white",
+        "--seed",
+        "3",
+        "--images",
+        "2",
+        "--steps",
+        "3",
+        "--sampler",
+        "euler",
+        "--guidance",
+        "2.5",
+        "--width",
+        "128",
+        "--out",
+        "two.webp",
+        "--no-parameters",
+    ]);
+    assert_eq!(drawn.status.code(), Some(0), "{}", stderr(&drawn));
+    let said = String::from_utf8(drawn.stdout).unwrap();
+    assert_eq!(said, "two-1.webp  128x64  seed 3\ntwo-2.webp  128x64  seed 4\n");
+    let (first, second) = (place.read("two-1.webp"), place.read("two-2.webp"));
+    assert!(first.starts_with(b"RIFF") && first != second);
+    assert!(!holds(&first, "green"));
+    let again = place.run(&[
+        "--prompt",
+        "a green square on white",
+        "--seed",
+        "4",
+        "--steps",
+        "3",
+        "--sampler",
+        "euler",
+        "--guidance",
+        "2.5",
+        "--width",
+        "128",
+        "--out",
+        "one.webp",
+        "--no-parameters",
+    ]);
+    assert_eq!(again.status.code(), Some(0), "{}", stderr(&again));
+    assert_eq!(place.read("one.webp"), second, "the next picture takes the next seed");
+}
+
+#[test]
+fn a_lora_by_its_file_changes_the_picture_and_weight_0_does_not() {
+    let place = Place::new();
+    let night = models().join("night");
+    let plain = ["--prompt", "a red circle on a blue background", "--seed", "7", "--no-parameters"];
+    let drawn = |out: &str, lora: Option<f64>| {
+        let value = lora.map(|weight| format!("{}:{weight}", night.display()));
+        let lora: Vec<&str> = value.iter().flat_map(|value| ["--lora", value.as_str()]).collect();
+        let drawn = place.run(&[&plain[..], &["--out", out], &lora].concat());
+        assert_eq!(drawn.status.code(), Some(0), "{}", stderr(&drawn));
+        decode_png(&place.read(out)).unwrap()
+    };
+    let without = drawn("without.png", None);
+    assert_eq!(drawn("zero.png", Some(0.0)), without);
+    let image = drawn("night.png", Some(1.0));
+    assert!(check(&image, Expected { colour: "red", shape: "circle", ground: "black" }).all());
+}
+
+#[test]
+fn a_wrong_flag_is_named_with_the_way_out() {
+    let place = Place::new();
+    std::fs::create_dir(place.0.path().join("folder")).unwrap();
+    let models = models().display().to_string();
+    let empty = place.0.path().display().to_string();
+    let cases: [(&[&str], &[&str]); 13] = [
+        (&["--steps", "0"], &["--steps", "1"]),
+        (&["--width", "100"], &["--width", "64"]),
+        (&["--guidance", "99"], &["--guidance", "30"]),
+        (&["--sampler", "karras"], &["--sampler", "dpmpp-2m-karras"]),
+        (&["--out", "x.gif"], &["--out", ".webp", "--format"]),
+        (&["--out", "folder"], &["--out"]),
+        (&["--out", "nowhere/x.png"], &["--out", "make it first"]),
+        (&["--model", &models], &["--model", "tintype/shapes-xl", "name one"]),
+        (&["--model", &empty], &["--model", "model_index.json"]),
+        (&["--lora", "nowhere.safetensors:1"], &["--lora", "nowhere.safetensors"]),
+        (&["--lora", &models], &["--lora", "holds"]),
+        (&["--control", "nowhere"], &["--control", "hint.png"]),
+        (&["--safety-filter", "x"], &["--safety-filter", "command:PATH"]),
+    ];
+    for (flags, words) in cases {
+        let refused = place.run(&[&["--prompt", "x", "--out", "x.png"][..], flags].concat());
+        let said = stderr(&refused);
+        assert_eq!(refused.status.code(), Some(2), "{flags:?}: {said}");
+        assert!(words.iter().all(|word| said.contains(word)), "{flags:?}: {said}");
+        assert!(!place.0.path().join("x.png").exists());
+    }
+}
+
+#[test]
+fn a_filter_that_refuses_leaves_no_file() {
+    let place = Place::new();
+    let refused =
+        place.run(&["--prompt", "x", "--steps", "1", "--out", "x.png", "--safety-filter", "command:/bin/false"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(stderr(&refused).contains("held back"), "{}", stderr(&refused));
+    assert!(!place.0.path().join("x.png").exists());
+}
+
+#[test]
+fn without_the_command_it_is_a_worker_still() {
+    let ran = Command::new(env!("CARGO_BIN_EXE_gpu-worker")).env_clear().output().unwrap();
+    assert_eq!(ran.status.code(), Some(2));
+    assert!(stderr(&ran).contains("--dispatch-url"), "{}", stderr(&ran));
+    let ran = Command::new(env!("CARGO_BIN_EXE_gpu-worker"))
+        .env_clear()
+        .args(["--dispatch-url", "ftp://host", "--token-file", "/nowhere", "--models-dir", "/nowhere"])
+        .output();
+    let ran = ran.unwrap();
+    assert_eq!(ran.status.code(), Some(1));
+    assert!(stderr(&ran).contains("http://"), "{}", stderr(&ran));
+}
+
+/// A folder to draw in.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    /// Runs the command there; a flag that comes twice takes its last value.
+    fn run(&self, flags: &[&str]) -> Output {
+        let mut words: Vec<(String, Vec<String>)> = vec![("--model".into(), vec![shapes().display().to_string()])];
+        for word in flags {
+            if word.starts_with("--") {
+                words.retain(|(flag, _)| flag != word);
+                words.push(((*word).to_owned(), Vec::new()));
+            } else if let Some((_, values)) = words.last_mut() {
+                values.push((*word).to_owned());
+            }
+        }
+        let words = words.into_iter().flat_map(|(flag, values)| std::iter::once(flag).chain(values));
+        Command::new(env!("CARGO_BIN_EXE_gpu-worker"))
+            .arg("generate")
+            .args(words)
+            .env_clear()
+            .env("HOME", self.0.path())
+            .current_dir(self.0.path())
+            .output()
+            .unwrap()
+    }
+
+    fn read(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.0.path().join(name)).unwrap()
+    }
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn holds(file: &[u8], word: &str) -> bool {
+    file.windows(word.len()).any(|window| window == word.as_bytes())
+}
+
+fn models() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../models")
+}
+
+fn shapes() -> PathBuf {
+    models().join("shapes")
+}
