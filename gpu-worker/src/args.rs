@@ -39,6 +39,10 @@ pub struct Args {
     /// these; steps wait for the store meanwhile. 0 writes only when the job is preempted or the worker drained.
     #[arg(long, env = "TINTYPE_CHECKPOINT_EVERY", default_value_t = 0)]
     pub checkpoint_every: u32,
+    /// Most jobs drawn at a time. Pictures of one model and one size share their steps: more jobs are more pictures an hour,
+    /// and each of them takes longer. On a CPU sharing brings little, so one job at a time is the default.
+    #[arg(long, env = "TINTYPE_SLOTS", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub slots: u32,
     /// Address for /healthz, /readyz and /metrics; left out, there are none. Port 0 takes a free one.
     #[arg(long, env = "TINTYPE_WORKER_LISTEN")]
     pub listen: Option<SocketAddr>,
@@ -71,6 +75,7 @@ pub(crate) struct Config {
     pub(crate) token_file: PathBuf,
     pub(crate) listen: Option<SocketAddr>,
     pub(crate) checkpoint_every: u32,
+    pub(crate) slots: u32,
 }
 
 impl Config {
@@ -97,6 +102,7 @@ impl Config {
             token_file: args.token_file.clone(),
             listen: args.listen,
             checkpoint_every: args.checkpoint_every,
+            slots: args.slots,
         })
     }
 }

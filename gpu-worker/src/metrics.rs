@@ -23,7 +23,7 @@ pub(crate) struct Metrics {
     pub(crate) images: IntCounter,
     /// Seconds a denoising step took.
     pub(crate) steps: Histogram,
-    /// 1 while an attempt runs.
+    /// Attempts that run now.
     pub(crate) busy: IntGauge,
 }
 
@@ -46,7 +46,7 @@ impl Metrics {
         let steps = HistogramOpts::new("tintype_worker_step_seconds", "How long a denoising step took.");
         let steps = Histogram::with_opts(steps.buckets(STEP_BUCKETS.to_vec()))?;
         registry.register(Box::new(steps.clone()))?;
-        let busy = IntGauge::new("tintype_worker_busy", "1 while an attempt runs, else 0.")?;
+        let busy = IntGauge::new("tintype_worker_busy", "Attempts that run now.")?;
         registry.register(Box::new(busy.clone()))?;
         Ok(Self { registry, calls, gpu_faults, attempts, images, steps, busy })
     }

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use tintype_types::worker::{Assignment, Claim};
 use tintype_types::{BootId, PoolName, WorkerId};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -41,6 +42,8 @@ pub(crate) struct Worker {
     /// Steps of a picture after which a checkpoint is made unasked; 0 is never.
     pub(crate) checkpoint_every: u32,
     pub(crate) publisher: Arc<Publisher>,
+    /// Most jobs at a time.
+    slots: u32,
     pool: PoolName,
     ready: Readiness,
     /// Whether the log has said that there is no model; it is said once.
@@ -91,7 +94,7 @@ pub async fn run_with(
         Some(address) => Some(listen::serve(address, metrics.clone(), ready.clone(), shutdown.child_token()).await?),
         None => None,
     };
-    let worker = Worker {
+    let worker = Arc::new(Worker {
         id: config.worker,
         boot_id: BootId(uuid::Uuid::new_v4().to_string()),
         client,
@@ -101,10 +104,11 @@ pub async fn run_with(
         engine,
         checkpoint_every: config.checkpoint_every,
         publisher: Arc::new(publisher),
+        slots: config.slots,
         pool: config.pool,
         ready,
         told_of_no_model: AtomicBool::new(false),
-    };
+    });
     tracing::info!(worker.id = %worker.id, pool = %worker.pool, "the worker starts");
     tokio::select! {
         lived = worker.live(&shutdown) => lived?,
@@ -118,28 +122,51 @@ pub async fn run_with(
 }
 
 impl Worker {
-    async fn live(&self, shutdown: &CancellationToken) -> Result<()> {
-        let mut backoff = Backoff::new();
+    /// Claims while there are free slots, and runs what it was given beside that.
+    async fn live(self: &Arc<Self>, shutdown: &CancellationToken) -> Result<()> {
+        let (mut backoff, mut attempts) = (Backoff::new(), JoinSet::new());
         while !shutdown.is_cancelled() {
-            let claimed = tokio::select! {
-                claimed = self.claim_when_well(&mut backoff) => claimed?,
-                () = shutdown.cancelled() => break,
+            self.metrics.busy.set(attempts.len() as i64);
+            let free_slots = self.slots.saturating_sub(attempts.len() as u32);
+            if free_slots == 0 {
+                if let Some(ended) = attempts.join_next().await {
+                    ended.context("an attempt broke")?;
+                }
+                continue;
+            }
+            let claimed = {
+                let mut claim = std::pin::pin!(self.claim_when_well(free_slots, &mut backoff));
+                loop {
+                    tokio::select! {
+                        claimed = &mut claim => break claimed?,
+                        // The claim stays open: it may be being answered.
+                        Some(ended) = attempts.join_next() => {
+                            ended.context("an attempt broke")?;
+                            self.metrics.busy.set(attempts.len() as i64);
+                        }
+                        () = shutdown.cancelled() => break None,
+                    }
+                }
             };
             if let Some(assignment) = claimed {
-                self.metrics.busy.set(1);
-                self.run_attempt(&assignment, shutdown).await;
-                self.metrics.busy.set(0);
+                let (worker, drain) = (Arc::clone(self), shutdown.clone());
+                attempts.spawn(async move { worker.run_attempt(&assignment, &drain).await });
             }
         }
+        // They give their jobs back, within a step.
+        while let Some(ended) = attempts.join_next().await {
+            ended.context("an attempt broke")?;
+        }
+        self.metrics.busy.set(0);
         Ok(())
     }
 
     /// Asks for work once the GPU is fit for it. A claim held open is let go when that changes; should it have been
     /// answered on the way, the dispatcher gives the same assignment to the next claim, or its lease runs out.
-    async fn claim_when_well(&self, backoff: &mut Backoff) -> Result<Option<Assignment>> {
+    async fn claim_when_well(&self, free_slots: u32, backoff: &mut Backoff) -> Result<Option<Assignment>> {
         self.until(|health| health.trouble.is_none()).await;
         tokio::select! {
-            claimed = self.claim(backoff) => claimed,
+            claimed = self.claim(free_slots, backoff) => claimed,
             () = self.until(|health| health.trouble.is_some()) => Ok(None),
         }
     }
@@ -177,7 +204,7 @@ impl Worker {
     }
 
     /// Asks once for work, and pauses where that is right.
-    async fn claim(&self, backoff: &mut Backoff) -> Result<Option<Assignment>> {
+    async fn claim(&self, free_slots: u32, backoff: &mut Backoff) -> Result<Option<Assignment>> {
         let models = self.engine.models().await.context("looking for models")?;
         let Models { resident: resident_models, loadable: loadable_models } = models;
         self.ready.models(!loadable_models.is_empty());
@@ -197,7 +224,7 @@ impl Worker {
             gpus: self.probe.read(),
             resident_models,
             loadable_models,
-            free_slots: 1,
+            free_slots,
             wait_ms: CLAIM_WAIT.as_millis() as u64,
         };
         let asked = Instant::now();

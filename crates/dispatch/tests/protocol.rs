@@ -11,7 +11,7 @@ use rig::{Ended, READER_TOKEN, Rig, Runner, WORKER_TOKEN, answer, attempt_path, 
 use serde_json::{Value, json};
 use tintype_scheduler::{Decision, Place};
 use tintype_store::checkpoint_key;
-use tintype_types::worker::{CheckpointLeft, Outcome, RenewAnswer};
+use tintype_types::worker::{CheckpointLeft, Claim, Outcome, RenewAnswer};
 use tintype_types::{Attempt, FailureReason, JobState};
 use tower::ServiceExt as _;
 
@@ -101,6 +101,27 @@ async fn a_new_start_of_a_worker_ends_what_the_old_one_ran_at_once() {
     assert_eq!(rig.renew(&before, &assignment, 2).await, Err(StatusCode::CONFLICT));
     let again = soon(claim).await.unwrap().assignment.unwrap();
     assert_eq!((&again.job, again.attempt), (&job, Attempt(2)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_with_slots_holds_several_attempts() {
+    let rig = Rig::leading().await;
+    let worker = Runner::new("w1", "b1");
+    let jobs = [rig.record.add("j1", 1), rig.record.add("j2", 1)];
+    let mut held = Vec::new();
+    for free_slots in [2, 1] {
+        let claim = Claim { free_slots, ..worker.claim() };
+        held.push(rig.claim(&claim).await.assignment.unwrap());
+    }
+    assert_eq!(held.iter().map(|held| &held.job).collect::<Vec<_>>(), [&jobs[0], &jobs[1]]);
+    for assignment in &held {
+        assert!(rig.renew(&worker, assignment, 1).await.is_ok());
+    }
+    for assignment in &held {
+        let outcome = rig.draw(assignment).await;
+        assert_eq!(rig.finish(&worker, assignment, outcome).await, 200);
+    }
+    assert!(jobs.iter().all(|job| matches!(rig.record.ended(job), Some(Ended::Complete(_)))));
 }
 
 #[tokio::test(start_paused = true)]

@@ -178,6 +178,11 @@ impl Contract {
         self.shared.seen.lock().unwrap().puts
     }
 
+    /// Free slots of each claim, in order.
+    pub(crate) fn free_slots(&self) -> Vec<u32> {
+        self.shared.seen.lock().unwrap().claims.iter().map(|claim| claim.free_slots).collect()
+    }
+
     pub(crate) fn claims(&self) -> usize {
         self.shared.seen.lock().unwrap().claims.len()
     }
@@ -375,6 +380,15 @@ pub(crate) struct Running {
 impl Running {
     pub(crate) fn with(contract: &Contract, pipeline: impl Pipeline) -> Self {
         Self::with_probe(contract, pipeline, Box::new(CpuProbe::default()), None)
+    }
+
+    /// With room for so many jobs at a time.
+    pub(crate) fn with_slots(contract: &Contract, pipeline: impl Pipeline, slots: u32) -> Self {
+        let (args, folder) = args(contract, &shapes_models(), None);
+        let (args, shutdown) = (Args { slots, ..args }, CancellationToken::new());
+        let probe = Box::new(CpuProbe::default());
+        let task = tokio::spawn(tintype_worker::run_with(args, pipeline, probe, shutdown.clone()));
+        Self { shutdown, task, folder, listen: None }
     }
 
     /// With another probe too.

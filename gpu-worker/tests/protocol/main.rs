@@ -137,6 +137,32 @@ async fn a_drained_worker_gives_its_job_back_and_ends() {
 }
 
 #[tokio::test]
+async fn a_worker_with_slots_runs_jobs_side_by_side_and_claims_while_one_is_free() {
+    let contract = Contract::start().await;
+    contract.give(assignment("job-1", 1));
+    contract.give(assignment("job-2", 1));
+    let (stepper, steps) = Stepper::new();
+    let worker = Running::with_slots(&contract, stepper, 3);
+    contract.claimed(3).await;
+    assert_eq!(contract.free_slots(), [3, 2, 1]);
+    // Both move, though neither ends.
+    steps.allow(10);
+    contract.renewed(|renew| renew.step == 5).await;
+    steps.allow(30);
+    for job in ["job-1", "job-2"] {
+        assert!(matches!(contract.finished(job).await.outcome, Outcome::Done { .. }), "{job}");
+    }
+    // The claim that was open is still the one, and takes the next job.
+    assert_eq!(contract.claims(), 3);
+    contract.give(assignment("job-3", 1));
+    contract.claimed(4).await;
+    assert_eq!(contract.free_slots()[3], 2);
+    worker.drain().await;
+    let finish = contract.finished("job-3").await;
+    assert_eq!(reason(&finish.outcome), (FailureReason::WorkerDrained, true));
+}
+
+#[tokio::test]
 async fn a_waiting_worker_ends_at_once() {
     let contract = Contract::start().await;
     let worker = Running::with(&contract, Stepper::new().0);
