@@ -1,5 +1,6 @@
 //! The command line and the environment variables behind it, checked once at the start.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -8,7 +9,9 @@ use clap::{Parser, ValueEnum};
 use reqwest::Url;
 use tintype_types::{PoolName, WorkerId};
 
+use crate::cache::Keep;
 use crate::output::OutputArgs;
+use crate::pipeline::DeviceChoice;
 
 /// Claims jobs from a dispatcher, draws them and uploads the pictures.
 #[derive(Clone, Debug, Parser)]
@@ -43,6 +46,19 @@ pub struct Args {
     /// and each of them takes longer. On a CPU sharing brings little, so one job at a time is the default.
     #[arg(long, env = "TINTYPE_SLOTS", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub slots: u32,
+    /// Model that is loaded at the start and never put out; may be given several times.
+    #[arg(long, env = "TINTYPE_PIN", value_delimiter = ',')]
+    pub pin: Vec<String>,
+    /// Model that is loaded at the start and put out last; may be given several times.
+    #[arg(long, env = "TINTYPE_WARM", value_delimiter = ',')]
+    pub warm: Vec<String>,
+    /// Seconds after which a model that nobody used, and that is not pinned, is put out and its memory given back to the
+    /// system; left out, it stays until its room is wanted. Looked at with each claim, so up to half a minute later.
+    #[arg(long, env = "TINTYPE_UNLOAD_AFTER")]
+    pub unload_after: Option<u64>,
+    /// Where to draw: `auto` (the first CUDA device where there is one, else the CPU), `cpu`, or `cuda:N`.
+    #[arg(long, env = "TINTYPE_DEVICE", default_value = "auto")]
+    pub device: DeviceChoice,
     /// Address for /healthz, /readyz and /metrics; left out, there are none. Port 0 takes a free one.
     #[arg(long, env = "TINTYPE_WORKER_LISTEN")]
     pub listen: Option<SocketAddr>,
@@ -64,6 +80,14 @@ pub enum LogFormat {
     Text,
     /// For machines.
     Json,
+}
+
+impl Args {
+    /// The models wanted more than by their value. Who is both pinned and warm is pinned.
+    pub(crate) fn keep(&self) -> BTreeMap<String, Keep> {
+        let warm = self.warm.iter().map(|name| (name.clone(), Keep::Warm));
+        warm.chain(self.pin.iter().map(|name| (name.clone(), Keep::Pinned))).collect()
+    }
 }
 
 /// Who this worker is and whom it calls: the checked part of [`Args`].

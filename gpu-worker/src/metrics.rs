@@ -1,13 +1,20 @@
 //! What is counted. Labels come from closed lists, never from a job, a model or a user.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use prometheus::{
-    Encoder as _, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    TextEncoder,
 };
+use tintype_types::worker::{ResidentModel, Tier};
 
 use crate::probe::FaultKind;
 
 /// Seconds a step may take: the tiny model takes 30 ms on a CPU, SDXL on a CPU a minute.
 const STEP_BUCKETS: [f64; 12] = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0];
+
+/// Seconds a load may take: a small model some milliseconds, SDXL from a slow disk a minute.
+const LOAD_BUCKETS: [f64; 9] = [0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0];
 
 /// Everything counted, in a registry of its own.
 #[derive(Clone, Debug)]
@@ -25,6 +32,12 @@ pub(crate) struct Metrics {
     pub(crate) steps: Histogram,
     /// Attempts that run now.
     pub(crate) busy: IntGauge,
+    resident_models: IntGauge,
+    resident_bytes: IntGauge,
+    /// Seconds it took to load a model, by `tier`.
+    loads: HistogramVec,
+    /// Who was in memory when last told.
+    told: Arc<Mutex<Vec<ResidentModel>>>,
 }
 
 impl Metrics {
@@ -48,7 +61,44 @@ impl Metrics {
         registry.register(Box::new(steps.clone()))?;
         let busy = IntGauge::new("tintype_worker_busy", "Attempts that run now.")?;
         registry.register(Box::new(busy.clone()))?;
-        Ok(Self { registry, calls, gpu_faults, attempts, images, steps, busy })
+        let gauge = |name: &str, help: &str| {
+            let gauge = IntGauge::new(format!("tintype_worker_{name}"), help)?;
+            registry.register(Box::new(gauge.clone())).map(|()| gauge)
+        };
+        let resident_models = gauge("resident_models", "Models in memory.")?;
+        let resident_bytes = gauge("resident_bytes", "Bytes of the models in memory.")?;
+        let loads = HistogramOpts::new("tintype_worker_model_load_seconds", "How long it took to load a model.");
+        let loads = HistogramVec::new(loads.buckets(LOAD_BUCKETS.to_vec()), &["tier"])?;
+        registry.register(Box::new(loads.clone()))?;
+        let told = Arc::default();
+        Ok(Self {
+            registry,
+            calls,
+            gpu_faults,
+            attempts,
+            images,
+            steps,
+            busy,
+            resident_models,
+            resident_bytes,
+            loads,
+            told,
+        })
+    }
+
+    /// Told who is in memory; a load that was not there the last time is counted.
+    pub(crate) fn residents(&self, now: &[ResidentModel]) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        for new in now.iter().filter(|model| !told.contains(model)) {
+            let tier = match new.tier {
+                Tier::PageCache => "page_cache",
+                Tier::Disk => "disk",
+            };
+            self.loads.with_label_values(&[tier]).observe(new.load_ms as f64 / 1e3);
+        }
+        self.resident_models.set(now.len() as i64);
+        self.resident_bytes.set(now.iter().map(|model| model.bytes).sum::<u64>() as i64);
+        *told = now.to_vec();
     }
 
     /// All of it in the text format Prometheus scrapes.

@@ -19,7 +19,7 @@ use crate::listen::{self, Readiness};
 use crate::log;
 use crate::metrics::Metrics;
 use crate::output::Publisher;
-use crate::pipeline::{CandlePipeline, Pipeline, ResidentLimits};
+use crate::pipeline::{CandlePipeline, Pipeline, Residency, ResidentLimits};
 use crate::probe::{self, GpuProbe, Health};
 
 /// How long the dispatcher is asked to hold a claim open.
@@ -62,7 +62,9 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<()> {
     let memory = probe.read().first().map_or(0, |gpu| gpu.vram_total_bytes);
     let limits =
         ResidentLimits { count: args.resident_models_max, bytes: args.resident_bytes_max.unwrap_or(memory / 4 * 3) };
-    let pipeline = CandlePipeline::new(args.models_dir.clone(), limits).context("cannot start the pipeline")?;
+    let residency = Residency { limits, keep: args.keep(), unload_after: args.unload_after.map(Duration::from_secs) };
+    let pipeline =
+        CandlePipeline::with(args.models_dir.clone(), residency, args.device).context("cannot start the pipeline")?;
     run_with(args, pipeline, probe, shutdown).await
 }
 
@@ -206,7 +208,8 @@ impl Worker {
     /// Asks once for work, and pauses where that is right.
     async fn claim(&self, free_slots: u32, backoff: &mut Backoff) -> Result<Option<Assignment>> {
         let models = self.engine.models().await.context("looking for models")?;
-        let Models { resident: resident_models, loadable: loadable_models } = models;
+        let Models { resident: residents, loadable: loadable_models } = models;
+        self.metrics.residents(&residents);
         self.ready.models(!loadable_models.is_empty());
         // An empty list would mean "any model" to the dispatcher.
         if loadable_models.is_empty() {
@@ -222,7 +225,8 @@ impl Worker {
             boot_id: self.boot_id.clone(),
             pool: self.pool.clone(),
             gpus: self.probe.read(),
-            resident_models,
+            resident_models: residents.iter().map(|resident| resident.name.clone()).collect(),
+            residents,
             loadable_models,
             free_slots,
             wait_ms: CLAIM_WAIT.as_millis() as u64,

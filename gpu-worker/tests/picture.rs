@@ -145,7 +145,7 @@ fn a_model_too_large_for_the_worker_is_given_back() {
     let mut pipeline = CandlePipeline::new(vec![models()], ResidentLimits { count: 1, bytes: 1_000 }).unwrap();
     let error = pipeline.load(MODEL).unwrap_err();
     assert_eq!(error.reason(), (FailureReason::OutOfMemory, true));
-    assert_eq!(pipeline.resident(), Vec::<String>::new());
+    assert!(pipeline.resident().is_empty());
 }
 
 fn draw(pipeline: &mut CandlePipeline, request: &ResolvedRequest) -> RgbImage {

@@ -55,6 +55,7 @@ impl Worker {
             pool: PoolName::from("default"),
             gpus: vec![gpu],
             resident_models: Vec::new(),
+            residents: Vec::new(),
             loadable_models: Vec::new(),
             free_slots: 1,
             wait_ms: 2_000,

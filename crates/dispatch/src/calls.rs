@@ -50,7 +50,8 @@ pub(crate) fn claim(actor: &mut Actor, claim: Claim, serial: u64, reply: ClaimRe
 }
 
 fn claim_seen(claim: &Claim) -> ClaimSeen {
-    let Claim { worker, boot_id, pool, gpus, resident_models, loadable_models, free_slots, wait_ms: _ } = claim.clone();
+    let Claim { worker, boot_id, pool, gpus, resident_models, loadable_models, free_slots, residents: _, wait_ms: _ } =
+        claim.clone();
     ClaimSeen { worker, boot_id, pool, gpus, resident_models, loadable_models, free_slots }
 }
 

@@ -39,14 +39,24 @@ pub(crate) fn job(job: &JobId) -> Result<(), Refusal> {
 }
 
 pub(crate) fn claim(claim: &Claim) -> Result<(), Refusal> {
-    let Claim { worker, boot_id, pool, gpus: gpu_list, resident_models, loadable_models, free_slots, wait_ms: _ } =
-        claim;
+    let Claim {
+        worker,
+        boot_id,
+        pool,
+        gpus: gpu_list,
+        resident_models,
+        residents,
+        loadable_models,
+        free_slots,
+        wait_ms: _,
+    } = claim;
     name("worker", worker.as_str())?;
     name("bootId", boot_id.as_str())?;
     name("pool", pool.as_str())?;
     gpus(gpu_list)?;
-    models("residentModels", resident_models)?;
-    models("loadableModels", loadable_models)?;
+    models("residentModels", resident_models.iter().map(String::as_str))?;
+    models("residents", residents.iter().map(|resident| resident.name.as_str()))?;
+    models("loadableModels", loadable_models.iter().map(String::as_str))?;
     if *free_slots > SLOTS_MAX {
         return Err(Refusal::invalid("freeSlots", format!("{free_slots} is too many; at most {SLOTS_MAX}")));
     }
@@ -163,11 +173,11 @@ fn gpus(gpus: &[Gpu]) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn models(param: &str, models: &[String]) -> Result<(), Refusal> {
+fn models<'a>(param: &str, mut models: impl ExactSizeIterator<Item = &'a str>) -> Result<(), Refusal> {
     if models.len() > MODELS_MAX {
         return Err(Refusal::invalid(param, format!("{} models are too many; at most {MODELS_MAX}", models.len())));
     }
-    models.iter().try_for_each(|model| name(param, model))
+    models.try_for_each(|model| name(param, model))
 }
 
 fn name(param: &str, text: &str) -> Result<(), Refusal> {
@@ -277,6 +287,7 @@ mod tests {
             pool: "p".into(),
             gpus: vec![Gpu::default(); 64],
             resident_models: vec!["m".to_owned(); 1_024],
+            residents: Vec::new(),
             loadable_models: Vec::new(),
             free_slots: 1,
             wait_ms: u64::MAX,

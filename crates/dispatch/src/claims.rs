@@ -183,6 +183,7 @@ mod tests {
             pool: "pool".into(),
             gpus: Vec::new(),
             resident_models: Vec::new(),
+            residents: Vec::new(),
             loadable_models: Vec::new(),
             free_slots: 1,
             wait_ms: 0,

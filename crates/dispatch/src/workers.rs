@@ -90,6 +90,7 @@ mod tests {
             pool: "p".into(),
             gpus: Vec::new(),
             resident_models: vec!["m".to_owned()],
+            residents: Vec::new(),
             loadable_models: Vec::new(),
             free_slots: 1,
             wait_ms: 0,

@@ -46,6 +46,30 @@ pub struct Gpu {
     pub xid_count: u32,
 }
 
+/// Where the weights of a model came from when they were loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Tier {
+    /// The system had the files in memory.
+    PageCache,
+    /// They were read from a disk.
+    Disk,
+}
+
+/// A model whose weights are in memory, and what that cost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ResidentModel {
+    /// Its name.
+    pub name: String,
+    /// Memory its weights take, in bytes.
+    pub bytes: u64,
+    /// What loading it took, in milliseconds.
+    pub load_ms: u64,
+    /// Where from.
+    pub tier: Tier,
+}
+
 /// A request for work.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -60,6 +84,9 @@ pub struct Claim {
     pub gpus: Vec<Gpu>,
     /// Models whose weights are in memory now, most recently used first.
     pub resident_models: Vec<String>,
+    /// The same models with what they cost; empty from workers that do not measure.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub residents: Vec<ResidentModel>,
     /// Models this worker can load; empty means any.
     #[serde(default)]
     pub loadable_models: Vec<String>,

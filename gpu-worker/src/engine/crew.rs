@@ -74,6 +74,7 @@ impl<P: Pipeline> Crew<P> {
     }
 
     pub(crate) fn models(&mut self) -> Models {
+        self.pipeline.tend();
         Models { resident: self.pipeline.resident(), loadable: self.pipeline.loadable() }
     }
 

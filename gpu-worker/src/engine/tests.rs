@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use tintype_types::worker::ResidentModel;
 use tintype_types::{GenerationRequest, ModelDefaults, Sampler};
 use tokio::sync::mpsc;
 
@@ -89,7 +90,7 @@ impl Pipeline for Counter {
         Ok(RgbImage { width: 1, height: 1, pixels: vec![0; 3] })
     }
 
-    fn resident(&self) -> Vec<String> {
+    fn resident(&self) -> Vec<ResidentModel> {
         Vec::new()
     }
 

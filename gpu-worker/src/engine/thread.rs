@@ -3,6 +3,7 @@
 use std::io;
 
 use bytes::Bytes;
+use tintype_types::worker::ResidentModel;
 use tokio::sync::{mpsc, oneshot};
 
 use super::line::{Outlet, Seat, line};
@@ -33,7 +34,7 @@ pub(super) enum Command {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Models {
     /// In memory, most recently used first.
-    pub(crate) resident: Vec<String>,
+    pub(crate) resident: Vec<ResidentModel>,
     /// That could be brought in, in order of name.
     pub(crate) loadable: Vec<String>,
 }

@@ -1,14 +1,16 @@
 //! LoRAs and ControlNets a request names beside its model: found, checked against the model, kept in memory while there
 //! is room.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use candle_core::Device;
 use tintype_types::{ControlUse, LoraUse, ModelFamily, ModelKind};
 
 use super::{LoadedModel, PipelineError};
-use crate::cache::{ResidentLimits, Residents};
+use crate::cache::{Cost, NoRoom, ResidentLimits, Residents};
 use crate::catalogue::{Catalogue, Entry};
 use crate::models::BuildError;
 use crate::models::adapters::Adapter;
@@ -26,6 +28,8 @@ pub(super) struct Addons {
     device: Device,
     loras: Residents<Arc<Lora>>,
     controls: Residents<Arc<ControlNet>>,
+    /// From when the residents' times count.
+    started: Instant,
 }
 
 /// A LoRA at work in a request.
@@ -73,7 +77,16 @@ impl Addons {
     /// None yet. ControlNets may take half of what models may.
     pub(super) fn new(device: Device, models: ResidentLimits) -> Self {
         let controls = ResidentLimits { count: CONTROLS_COUNT, bytes: models.bytes / 2 };
-        Self { device, loras: Residents::new(LORAS), controls: Residents::new(controls) }
+        let (loras, controls) = (Residents::new(LORAS, BTreeMap::new()), Residents::new(controls, BTreeMap::new()));
+        Self { device, loras, controls, started: Instant::now() }
+    }
+
+    /// Puts out what no request has named for this long; says whether anything went.
+    pub(super) fn put_out_idle(&mut self, after: Duration) -> bool {
+        let now = self.started.elapsed();
+        let loras = self.loras.put_out_idle(after, now, in_use);
+        let controls = self.controls.put_out_idle(after, now, in_use);
+        !loras.is_empty() || !controls.is_empty()
     }
 
     /// Brings in what a request names. What has no weight is not even looked at.
@@ -112,23 +125,28 @@ impl Addons {
     ) -> Result<(String, Arc<Lora>), UnreadableFile> {
         // Read for one model: whether and where it fits depends on the model's layers.
         let key = format!("{} for {}", identity(&entry.path), ground.name);
-        if let Some(lora) = self.loras.touch(&key) {
+        let asked = self.started.elapsed();
+        if let Some(lora) = self.loras.touch(&key, asked) {
             return Ok((key, Arc::clone(lora)));
         }
         check_digests(entry, digests)?;
         let file = WeightFile::open(&entry.path)?;
         let lora = ground.model.read_lora(&file)?;
-        self.loras.make_room(lora.bytes());
-        self.loras.insert(key.clone(), lora.bytes(), Arc::new(lora));
-        let lora = self.loras.touch(&key).map(Arc::clone);
-        lora.map(|lora| (key, lora)).ok_or_else(|| UnreadableFile::new(&entry.path, "was put out of memory at once"))
+        let (lora, now) = (Arc::new(lora), self.started.elapsed());
+        // One that finds no room is used and not kept.
+        if self.loras.make_room(lora.bytes(), now, in_use).is_ok() {
+            let cost = Cost { bytes: lora.bytes(), load: now - asked };
+            self.loras.insert(key.clone(), cost, now, Arc::clone(&lora));
+        }
+        Ok((key, lora))
     }
 
     fn control(&mut self, entry: &Entry, digests: &mut Digests) -> Result<Arc<ControlNet>, PipelineError> {
         let name = &entry.card.name;
         let file = entry.path.join("diffusion_pytorch_model.safetensors");
         let key = identity(&file);
-        if let Some(net) = self.controls.touch(&key) {
+        let asked = self.started.elapsed();
+        if let Some(net) = self.controls.touch(&key, asked) {
             return Ok(Arc::clone(net));
         }
         check_digests(entry, digests).map_err(|source| unreadable(name, source.into()))?;
@@ -137,18 +155,26 @@ impl Addons {
         let file = super::folder::open(&entry.path, "", "diffusion_pytorch_model")
             .map_err(|source| unreadable(name, source.into()))?;
         let bytes = file.fp32_bytes();
-        if !self.controls.could_hold(bytes) {
-            return Err(PipelineError::OutOfMemory(format!(
-                "the ControlNet {name} needs {bytes} bytes, more than half of what this worker may use; raise \
-                 --resident-bytes-max or give the job to a larger worker"
-            )));
-        }
-        self.controls.make_room(bytes);
+        self.controls.make_room(bytes, asked, in_use).map_err(|none| {
+            PipelineError::OutOfMemory(match none {
+                NoRoom::Ever { most } => format!(
+                    "the ControlNet {name} needs {bytes} bytes, and this worker has {most} for them; raise \
+                     --resident-bytes-max or give the job to a larger worker"
+                ),
+                NoRoom::Now => format!("the ControlNet {name} needs {bytes} bytes that others are drawn with"),
+            })
+        })?;
         let weights = Weights::new(Arc::new(file), self.device.clone());
         let net = Arc::new(ControlNet::read(&config, &weights).map_err(|error| unreadable(name, error))?);
-        self.controls.insert(key, bytes, Arc::clone(&net));
+        let now = self.started.elapsed();
+        self.controls.insert(key, Cost { bytes, load: now - asked }, now, Arc::clone(&net));
         Ok(net)
     }
+}
+
+/// Whether a lane holds it as well.
+fn in_use<T>(held: &Arc<T>) -> bool {
+    Arc::strong_count(held) > 1
 }
 
 /// An add-on of this kind, of the model's own family.

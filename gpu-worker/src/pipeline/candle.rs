@@ -1,17 +1,22 @@
 //! The pipeline on candle's tensors: CPU, or the first CUDA device when built with the feature `cuda`.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use candle_core::Device;
+use tintype_types::worker::{ResidentModel, Tier};
 use tintype_types::{ModelKind, ResolvedRequest};
 
 use super::addons::{Addons, Beside, Ground, check_digests, unreadable};
-use super::{LoadedModel, Order, Pipeline, PipelineError};
+use super::measure::Meter;
+use super::{DeviceChoice, LoadedModel, Order, Pipeline, PipelineError};
 pub use crate::cache::ResidentLimits;
-use crate::cache::Residents;
+use crate::cache::{Cost, Keep, NoRoom, Residents};
 use crate::catalogue::Catalogue;
 use crate::engine::{Lane, step};
+use crate::kernels;
 use crate::output::RgbImage;
 use crate::weights::Digests;
 
@@ -21,25 +26,77 @@ pub struct CandlePipeline {
     device: Device,
     directories: Vec<PathBuf>,
     catalogue: Catalogue,
-    residents: Residents<Arc<LoadedModel>>,
+    residents: Residents<Held>,
     addons: Addons,
     digests: Digests,
+    unload_after: Option<Duration>,
+    /// From when the residents' times count.
+    started: Instant,
+    /// Models that were to be there from the start and could not be had; said once.
+    not_to_be_had: BTreeSet<String>,
+}
+
+/// Which models stay in memory.
+#[derive(Clone, Debug)]
+pub struct Residency {
+    /// What they may take together.
+    pub limits: ResidentLimits,
+    /// Those wanted more than by their value.
+    pub keep: BTreeMap<String, Keep>,
+    /// How long one may be idle; none is for ever.
+    pub unload_after: Option<Duration>,
+}
+
+impl From<ResidentLimits> for Residency {
+    fn from(limits: ResidentLimits) -> Self {
+        Self { limits, keep: BTreeMap::new(), unload_after: None }
+    }
+}
+
+/// A model in memory. Lanes that are drawn with it hold it as well.
+#[derive(Debug)]
+struct Held {
+    model: Arc<LoadedModel>,
+    tier: Tier,
+}
+
+impl Held {
+    fn in_use(&self) -> bool {
+        Arc::strong_count(&self.model) > 1
+    }
 }
 
 impl CandlePipeline {
+    /// On whatever device there is, with nothing kept but by its value.
+    ///
+    /// # Errors
+    /// See [`Self::with`].
+    pub fn new(directories: Vec<PathBuf>, limits: ResidentLimits) -> Result<Self, PipelineError> {
+        Self::with(directories, limits.into(), DeviceChoice::Auto)
+    }
+
     /// Looks through the models directories; loads nothing yet.
     ///
     /// # Errors
-    /// A CUDA device that was built for and cannot be had.
-    pub fn new(directories: Vec<PathBuf>, limits: ResidentLimits) -> Result<Self, PipelineError> {
+    /// A device that was asked for and cannot be had.
+    pub fn with(directories: Vec<PathBuf>, residency: Residency, device: DeviceChoice) -> Result<Self, PipelineError> {
+        let Residency { limits, keep, unload_after } = residency;
         let catalogue = Catalogue::scan(&directories);
         for refused in &catalogue.refused {
             tracing::warn!(error = %refused, "this is not used as a model");
         }
-        let device = device()?;
-        let addons = Addons::new(device.clone(), limits);
-        let (residents, digests) = (Residents::new(limits), Digests::default());
-        Ok(Self { device, directories, catalogue, residents, addons, digests })
+        let device = device.open()?;
+        Ok(Self {
+            addons: Addons::new(device.clone(), limits),
+            device,
+            directories,
+            catalogue,
+            residents: Residents::new(limits, keep),
+            digests: Digests::default(),
+            unload_after,
+            started: Instant::now(),
+            not_to_be_had: BTreeSet::new(),
+        })
     }
 
     /// The models found at the last look.
@@ -50,23 +107,24 @@ impl CandlePipeline {
     fn read(&mut self, name: &str) -> Result<(), PipelineError> {
         self.look_for(std::iter::once((ModelKind::Checkpoint, name)));
         let entry = self.catalogue.checkpoint(name).ok_or_else(|| PipelineError::UnknownModel(name.to_owned()))?;
-        let started = std::time::Instant::now();
+        let meter = Meter::start();
         let needed = LoadedModel::bytes_needed(&entry.path, entry.card.family)
             .map_err(|error| unreadable(name, error.into()))?;
-        if !self.residents.could_hold(needed) {
-            return Err(PipelineError::OutOfMemory(format!(
-                "the model {name} needs {needed} bytes, more than this worker may use; raise --resident-bytes-max or \
-                 give the job to a larger worker"
-            )));
-        }
         check_digests(entry, &mut self.digests).map_err(|error| unreadable(name, error.into()))?;
-        for gone in self.residents.make_room(needed) {
-            tracing::info!(model = %gone, "put a model out of memory to make room");
-        }
+        let now = self.started.elapsed();
+        let gone = self.residents.make_room(needed, now, Held::in_use).map_err(|none| no_room(name, needed, none))?;
+        put_out(gone, "its room is wanted");
         let loaded =
             LoadedModel::read(&entry.path, entry.card.family, &self.device).map_err(|error| unreadable(name, error))?;
-        tracing::info!(model = %name, bytes = needed, took_ms = started.elapsed().as_millis() as u64, "loaded a model");
-        self.residents.insert(name.to_owned(), needed, Arc::new(loaded));
+        // Weights are stored in half the bytes they take, or in as many.
+        let load = meter.end(needed / 2);
+        tracing::info!(
+            model = %name, bytes = needed, grown_bytes = load.grown, took_ms = load.took.as_millis() as u64,
+            tier = ?load.tier, "loaded a model"
+        );
+        let held = Held { model: Arc::new(loaded), tier: load.tier };
+        let cost = Cost { bytes: needed, load: load.took };
+        self.residents.insert(name.to_owned(), cost, self.started.elapsed(), held);
         Ok(())
     }
 
@@ -91,7 +149,8 @@ impl Pipeline for CandlePipeline {
     type Lane = Lane;
 
     fn load(&mut self, model: &str) -> Result<(), PipelineError> {
-        if self.residents.touch(model).is_some() {
+        let now = self.started.elapsed();
+        if self.residents.touch(model, now).is_some() {
             return Ok(());
         }
         self.read(model)
@@ -100,8 +159,9 @@ impl Pipeline for CandlePipeline {
     fn begin(&mut self, order: &Order, index: u32) -> Result<Lane, PipelineError> {
         let name = &order.request.model;
         self.load(name)?;
-        let model = self.residents.touch(name).ok_or_else(|| PipelineError::UnknownModel(name.clone()))?;
-        let model = Arc::clone(model);
+        let now = self.started.elapsed();
+        let held = self.residents.touch(name, now).ok_or_else(|| PipelineError::UnknownModel(name.clone()))?;
+        let model = Arc::clone(&held.model);
         let beside = self.beside(&model, &order.request)?;
         Lane::begin(&model, order, index, &beside)
     }
@@ -114,8 +174,33 @@ impl Pipeline for CandlePipeline {
         lane.pixels()
     }
 
-    fn resident(&self) -> Vec<String> {
-        self.residents.names()
+    fn resident(&self) -> Vec<ResidentModel> {
+        let tell = |(name, Cost { bytes, load }, held): (&str, Cost, &Held)| ResidentModel {
+            name: name.to_owned(),
+            bytes,
+            load_ms: load.as_millis() as u64,
+            tier: held.tier,
+        };
+        self.residents.list().into_iter().map(tell).collect()
+    }
+
+    fn tend(&mut self) {
+        if let Some(after) = self.unload_after {
+            let idle = self.residents.put_out_idle(after, self.started.elapsed(), Held::in_use);
+            put_out(idle, "nobody used it");
+            if self.addons.put_out_idle(after) {
+                kernels::give_back();
+            }
+        }
+        for name in self.residents.missing() {
+            if self.not_to_be_had.contains(&name) {
+                continue;
+            }
+            if let Err(error) = self.load(&name) {
+                tracing::warn!(model = %name, %error, "a model that should be in memory is not");
+                self.not_to_be_had.insert(name);
+            }
+        }
     }
 
     fn loadable(&mut self) -> Vec<String> {
@@ -129,7 +214,24 @@ impl Pipeline for CandlePipeline {
     }
 }
 
-/// The first CUDA device in a build with the feature, else the CPU.
-fn device() -> Result<Device, PipelineError> {
-    if cfg!(feature = "cuda") { Ok(Device::new_cuda(0)?) } else { Ok(Device::Cpu) }
+/// Lets go of models, and of the memory they took.
+fn put_out(gone: Vec<(String, Held)>, why: &str) {
+    if gone.is_empty() {
+        return;
+    }
+    for (name, held) in gone {
+        tracing::info!(model = %name, why, "put a model out of memory");
+        drop(held);
+    }
+    kernels::give_back();
+}
+
+fn no_room(name: &str, needed: u64, none: NoRoom) -> PipelineError {
+    PipelineError::OutOfMemory(match none {
+        NoRoom::Ever { most } => format!(
+            "the model {name} needs {needed} bytes and this worker can give it {most}; raise --resident-bytes-max, pin \
+             fewer models, or give the job to a larger worker"
+        ),
+        NoRoom::Now => format!("the model {name} needs {needed} bytes, and what could make room is being drawn with"),
+    })
 }

@@ -2,17 +2,21 @@
 
 pub(crate) mod addons;
 mod candle;
+mod device;
 mod folder;
 mod loaded;
+mod measure;
 mod source;
 pub(crate) mod text;
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use tintype_types::worker::ResidentModel;
 use tintype_types::{FailureReason, ResolvedRequest};
 
-pub use candle::{CandlePipeline, ResidentLimits};
+pub use candle::{CandlePipeline, Residency, ResidentLimits};
+pub use device::DeviceChoice;
 pub use loaded::LoadedModel;
 
 use crate::engine::{CheckpointError, LaneState};
@@ -102,7 +106,11 @@ pub trait Pipeline: Send + 'static {
     fn finish(&mut self, lane: &Self::Lane) -> Result<RgbImage, PipelineError>;
 
     /// Models in memory, most recently used first.
-    fn resident(&self) -> Vec<String>;
+    fn resident(&self) -> Vec<ResidentModel>;
+
+    /// Done between two steps, each time the models are asked for: puts out what nobody has used for long, brings in what
+    /// is always to be there.
+    fn tend(&mut self) {}
 
     /// Models that could be brought in, in order of name.
     fn loadable(&mut self) -> Vec<String>;

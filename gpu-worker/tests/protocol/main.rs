@@ -40,6 +40,8 @@ async fn a_job_is_claimed_renewed_stored_and_finished() {
     assert_eq!((first.free_slots, first.resident_models.len()), (1, 0));
     assert_eq!(first.loadable_models, ["tintype/shapes", "tintype/shapes-xl"]);
     assert_eq!(next.resident_models, ["tintype/shapes"]);
+    let [resident] = &next.residents[..] else { unreachable!("one model is in memory: {:?}", next.residents) };
+    assert!(resident.name == "tintype/shapes" && resident.bytes > 9 << 20 && resident.load_ms > 0, "{resident:?}");
     assert_eq!(first.gpus[0].uuid, "cpu-0");
     assert_eq!((finish.worker, finish.boot_id), (first.worker, first.boot_id));
     worker.drain().await;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use tintype_types::ResolvedRequest;
+use tintype_types::worker::{ResidentModel, Tier};
 use tintype_worker::engine::{CheckpointError, LaneState};
 use tintype_worker::output::RgbImage;
 use tintype_worker::pipeline::{Lane, Order, Pipeline, PipelineError};
@@ -115,8 +116,8 @@ impl Pipeline for Stepper {
         Ok(RgbImage { width, height, pixels: vec![128; (width * height * 3) as usize] })
     }
 
-    fn resident(&self) -> Vec<String> {
-        vec!["tintype/shapes".to_owned()]
+    fn resident(&self) -> Vec<ResidentModel> {
+        vec![ResidentModel { name: "tintype/shapes".to_owned(), bytes: 1, load_ms: 1, tier: Tier::PageCache }]
     }
 
     fn loadable(&mut self) -> Vec<String> {

@@ -279,6 +279,7 @@ impl Worker {
             pool: self.pool.as_str().into(),
             gpus: vec![Gpu { uuid: "cpu-0".to_owned(), name: "CPU".to_owned(), ..Gpu::default() }],
             resident_models: self.models.clone(),
+            residents: Vec::new(),
             loadable_models: self.models.clone(),
             free_slots: 1,
             wait_ms,

@@ -216,6 +216,7 @@ impl Runner {
             pool: "cpu".into(),
             gpus: vec![Gpu { uuid: "cpu-0".to_owned(), name: "CPU".to_owned(), ..Gpu::default() }],
             resident_models: vec![MODEL.to_owned()],
+            residents: Vec::new(),
             loadable_models: vec![MODEL.to_owned()],
             free_slots: 1,
             wait_ms: 20_000,
