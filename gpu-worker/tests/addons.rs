@@ -113,8 +113,7 @@ fn lanes_with_different_addons_are_what_they_are_alone() {
     }
     let together: Vec<RgbImage> = lanes.iter().map(|lane| pipeline.finish(lane).unwrap()).collect();
     for (index, (alone, together)) in alone.iter().zip(&together).enumerate() {
-        let off = alone.pixels.iter().zip(&together.pixels).map(|(a, b)| a.abs_diff(*b)).max();
-        assert!(off <= Some(1), "lane {index} is off by {off:?}");
+        assert!(alone == together, "lane {index} depends on its neighbours");
     }
     assert!(alone[0] != alone[1] && alone[0] != alone[2] && alone[2] != alone[3]);
 }
