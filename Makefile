@@ -55,10 +55,15 @@ cuda-check: ## Compile the CUDA flavour of the worker; needs no GPU, fetches a c
 bench-keys: ## What checking an API key costs, and how soon a revoked one is dead
 	cargo bench -p tintype-api --bench keys
 
+.PHONY: bench-scheduler
+bench-scheduler: ## The scheduler at scale, and on the trace TINTYPE_TRACE names (with TINTYPE_LATENCIES)
+	cargo bench -q -p tintype-simulate --bench scheduler
+
 .PHONY: soak
 soak: ## Long campaigns: many more simulation seeds, a quarter of an hour of fuzzing a target
 	FUZZ_SECONDS=$${FUZZ_SECONDS:-900} scripts/fuzz.sh
 	SIM_SEEDS=$${SIM_SEEDS:-200000} cargo test -p tintype-scheduler --release --test sim -- --nocapture
+	FAIRNESS_CASES=$${FAIRNESS_CASES:-1000000} cargo test -p tintype-scheduler --release --test fairness
 
 .PHONY: bench-kernels
 bench-kernels: ## The worker's arithmetic beside torch's (TINTYPE_BENCH_PYTHON names a Python that has it); ARGS="--threads 2"

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
+use tintype_scheduler::Config;
 use tintype_simulate::{
     Figures, Fleet, Latencies, Peer, Report, Schedule, Work, bounds, drive, page, read_trace, run_peer, table,
 };
@@ -83,7 +84,7 @@ fn beside(trace: &Path) -> PathBuf {
 
 fn schedule(name: &str, work: &Work, fleet: Fleet) -> anyhow::Result<(Schedule, Vec<(f64, f64)>)> {
     if name == OURS {
-        let driven = drive(work, fleet, tintype_scheduler::Config::default())?;
+        let driven = drive(work, fleet, Config { warm_ahead: true, ..Config::default() })?;
         return Ok((driven.schedule, driven.lag));
     }
     let peer = Peer::ALL.into_iter().find(|peer| peer.as_str() == name);

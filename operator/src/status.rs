@@ -46,7 +46,7 @@ pub fn next_status(job: &GenerationJob, decision: Decision, epoch: u64, now: Tim
         return Err("a newer leader has written this job".to_owned());
     }
     match decision {
-        Decision::Assign { attempt, worker, pool, job: _, boot_id: _, lease_end: _ } => {
+        Decision::Assign { attempt, worker, pool, job: _, boot_id: _, lease_end: _, evict: _ } => {
             turn.assign(attempt, worker, pool)
         }
         Decision::Progress { attempt, step, steps, job: _ } => turn.progress(attempt, Progress { step, steps }),

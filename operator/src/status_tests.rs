@@ -22,6 +22,7 @@ fn assign(attempt: u32, worker: &str) -> Decision {
         boot_id: BootId::from("b"),
         pool: "p".into(),
         lease_end: NOW,
+        evict: Vec::new(),
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use tintype_scheduler::{JobSeen, ModelSeen, Place, PoolSeen, QueueSeen, Scheduler, WorldSeen};
+use tintype_scheduler::{JobSeen, ModelSeen, Place, PoolSeen, QueueSeen, Scheduler, Shape, WorldSeen};
 use tintype_types::worker::Outcome;
 use tintype_types::{Attempt, JobId, Timestamp};
 
@@ -257,6 +257,9 @@ impl World {
             work_steps: self.rng.range(1, 50) as u32,
             submitted: Timestamp(self.now),
             place: Place::Queued,
+            shape: Shape::default(),
+            // From the number, not from chance, so that old seeds stay the worlds they were.
+            deadline: job.is_multiple_of(3).then_some(Timestamp(self.now + 20_000 * (job % 5))),
             attempt: Attempt(0),
             failed_attempts: 0,
             not_before: None,

@@ -12,7 +12,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use sqlx::PgPool;
 use tintype_dispatch::{Dispatch, DispatchConfig, Record, WriteError, WriteFuture, Written};
-use tintype_scheduler::{Decision, JobSeen, ModelSeen, Observation, Place, WorldSeen};
+use tintype_scheduler::{Decision, JobSeen, ModelSeen, Observation, Place, Shape, WorldSeen};
 use tintype_store::Store;
 use tintype_types::{Attempt, JobEvent, JobId, JobState, ModelCard, ModelKind, PoolName, QueueKey, Timestamp};
 use tokio::sync::Notify;
@@ -249,6 +249,12 @@ fn job_seen(job: &Generation) -> JobSeen {
             (JobState::Assigned | JobState::Running, Some(worker)) => Place::Assigned(worker.clone()),
             (JobState::Assigned | JobState::Running | JobState::Queued | JobState::Preempted, _) => Place::Queued,
         },
+        shape: Shape {
+            pixels: job.request.width.saturating_mul(job.request.height),
+            images: u16::try_from(job.request.images).unwrap_or(u16::MAX),
+            adapters: u16::try_from(job.request.loras.len() + job.request.controls.len()).unwrap_or(u16::MAX),
+        },
+        deadline: None,
         attempt: job.attempt,
         failed_attempts: job.failed_attempts,
         not_before: job.not_before,

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use tintype_types::limits::FAILED_ATTEMPTS_MAX;
 
+use crate::state::SERVED_SCALE;
+
 /// Numbers the scheduler decides by. Two schedulers that are to agree must have the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -23,6 +25,21 @@ pub struct Config {
     pub failed_attempts_max: u32,
     /// How long a worker that claims nothing and runs nothing is remembered.
     pub worker_memory: Duration,
+    /// How far a queue may get ahead of another that could have run instead, in GPU time of a queue of weight 1: what
+    /// locality and deadlines may cost in fairness. `docs/fairness.md` has the bound that follows.
+    pub fairness_budget: Duration,
+    /// A job without a deadline should be done within this and ..
+    pub patience: Duration,
+    /// .. this many times its own length of its submission.
+    pub patience_factor: u32,
+    /// A job that waited this long goes before all others of its priority.
+    pub overdue_after: Duration,
+    /// How long work asked of a model counts when copies of it are weighed: it fades to a third in this time.
+    pub demand_memory: Duration,
+    /// Whether idle workers are told to load models ahead of jobs ([`crate::Scheduler::take_warm_up`]).
+    pub warm_ahead: bool,
+    /// Least time between two of those.
+    pub warm_interval: Duration,
     /// Most unfinished jobs known at once; more are counted in [`crate::Scheduler::jobs_dropped`] and not taken in.
     pub jobs_max: usize,
     /// Most workers known at once; claims of more are left to time out.
@@ -44,6 +61,13 @@ impl Default for Config {
             backoff_cap: Duration::from_mins(1),
             failed_attempts_max: FAILED_ATTEMPTS_MAX,
             worker_memory: Duration::from_mins(2),
+            fairness_budget: Duration::from_mins(30),
+            patience: Duration::from_secs(10),
+            patience_factor: 3,
+            overdue_after: Duration::from_mins(15),
+            demand_memory: Duration::from_hours(3),
+            warm_ahead: false,
+            warm_interval: Duration::from_secs(1),
             jobs_max: 200_000,
             workers_max: 10_000,
             ended_kept_max: 10_000,
@@ -53,6 +77,11 @@ impl Default for Config {
 }
 
 impl Config {
+    /// The fairness budget as queues' counters have it.
+    pub(crate) fn fairness_budget_served(&self) -> u64 {
+        u64::try_from(self.fairness_budget.as_millis()).unwrap_or(u64::MAX).saturating_mul(SERVED_SCALE)
+    }
+
     /// How long a job waits after its `failed`-th failure (from 1).
     pub(crate) fn backoff(&self, failed: u32) -> Duration {
         let doublings = failed.saturating_sub(1).min(16);

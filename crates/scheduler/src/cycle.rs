@@ -1,10 +1,13 @@
 //! What follows from the state: overdue things are settled, then ready jobs meet parked claims. Everything here is
 //! level-triggered: it looks at what is, not at what happened.
 
-use tintype_types::{Attempt, FailureReason, JobId, Timestamp, WorkerId};
+use std::time::Duration;
+
+use tintype_types::{Attempt, FailureReason, JobId, Timestamp};
 
 use crate::decision::Decision;
 use crate::job::{Change, Run, Stand, Stop};
+use crate::place::Choice;
 use crate::state::Core;
 
 /// What is due for a job.
@@ -28,11 +31,9 @@ impl Core {
 
     /// Gives ready jobs to parked claims, best job first, until nothing fits or the step is full.
     pub(crate) fn match_jobs(&mut self, out: &mut Vec<Decision>) {
-        while out.len() < self.config.decisions_max && self.index.parked.len() > 0 {
-            let fitting =
-                |(rank, class): (&crate::line::Rank, _)| Some((rank.job.clone(), self.index.parked.pick(class)?));
-            let Some((job, worker)) = self.index.lines.heads().find_map(fitting) else { return };
-            out.extend(self.assign(&job, &worker));
+        while out.len() < self.config.decisions_max {
+            let Some(choice) = self.choose() else { return };
+            out.extend(self.assign(&choice));
         }
     }
 
@@ -41,10 +42,15 @@ impl Core {
         let (now, memory) = (self.state.now, self.config.worker_memory);
         let turn = |at: Timestamp| u128::from(at.0) / memory.as_millis().max(1);
         if turn(before) != turn(now) {
-            let runs = &self.index.runs;
-            self.state
-                .workers
-                .retain(|id, worker| worker.parked || runs.contains_key(id) || now.since(worker.seen_at) < memory);
+            let Self { state, index, .. } = self;
+            state.workers.retain(|id, worker| {
+                let kept = worker.parked || index.runs.contains_key(id) || now.since(worker.seen_at) < memory;
+                if !kept {
+                    index.holders.remove(id, &worker.claim.pool, &worker.holds);
+                    index.loaders.remove(&worker.claim);
+                }
+                kept
+            });
         }
         while self.index.ended.len() > self.config.ended_kept_max
             && let Some((_, id)) = self.index.ended.first().cloned()
@@ -83,6 +89,9 @@ impl Core {
             }
             Due::Lose { restarted } => {
                 let message = self.lost_message(id, restarted);
+                if !restarted {
+                    self.gone_quiet(id);
+                }
                 out.extend(self.end_attempt(id, FailureReason::WorkerLost, message, false));
             }
         }
@@ -152,25 +161,23 @@ impl Core {
         Some(Decision::Fail { job: id.clone(), attempt, reason, message })
     }
 
-    fn assign(&mut self, id: &JobId, worker: &WorkerId) -> Option<Decision> {
-        let claim = self.state.workers.get(worker)?.claim.clone();
+    fn assign(&mut self, choice: &Choice) -> Option<Decision> {
+        let Choice { job: id, worker, cold } = choice;
+        let state = self.state.workers.get(worker)?;
+        let (boot_id, pool) = (state.claim.boot_id.clone(), state.claim.pool.clone());
         let (now, lease_end) = (self.state.now, self.state.now.plus(self.config.lease));
-        let (queue, work_steps, attempt) = {
-            let seen = &self.state.jobs.get(id)?.seen;
-            (seen.queue.clone(), seen.work_steps, seen.attempt.next())
-        };
+        let job = self.state.jobs.get(id)?;
+        let (queue, model, attempt) = (job.seen.queue.clone(), job.seen.model.clone(), job.seen.attempt.next());
+        let load_ms = if *cold { self.state.costs.load_ms(&model) } else { 0 };
+        let gpu_ms = u64::from(job.run_ms) + u64::from(load_ms);
+        let evict = if *cold { self.evictions(state, &model) } else { Vec::new() };
         self.end_claim(worker, None);
-        let charge = self.serve(&queue, |queue| queue.charge(work_steps));
-        let run = Run::assigned(attempt, worker.clone(), claim.boot_id.clone(), now, &self.config);
-        self.state.jobs.get_mut(id)?.run = Some(Run { charge, ..run });
+        self.hold(worker, &model, &evict);
+        let charge = self.serve(&queue, |queue| queue.charge(gpu_ms));
+        let run = Run::assigned(attempt, worker.clone(), boot_id.clone(), now, &self.config);
+        self.state.jobs.get_mut(id)?.run =
+            Some(Run { charge, cold: *cold, ends_at: now.plus(Duration::from_millis(gpu_ms)), ..run });
         self.assume(id, attempt, Change::Assigned);
-        Some(Decision::Assign {
-            job: id.clone(),
-            attempt,
-            worker: worker.clone(),
-            boot_id: claim.boot_id,
-            pool: claim.pool,
-            lease_end,
-        })
+        Some(Decision::Assign { job: id.clone(), attempt, worker: worker.clone(), boot_id, pool, lease_end, evict })
     }
 }

@@ -20,6 +20,8 @@ pub enum Decision {
         pool: PoolName,
         /// When the attempt counts as lost unless heard of.
         lease_end: Timestamp,
+        /// Models to give up if the job's own has to be loaded. Empty: the worker chooses, if it must.
+        evict: Vec<String>,
     },
     /// Write that the attempt is under way. Throttled: a short job never sees it.
     Progress {
@@ -87,6 +89,20 @@ pub enum Decision {
         /// The attempt.
         attempt: Attempt,
     },
+}
+
+/// Advice to answer a parked claim with a model to load ahead of any job; the worker claims again when it has it. About
+/// no job, not written, and nothing is lost if it never arrives.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WarmUp {
+    /// Who is to load it.
+    pub worker: WorkerId,
+    /// Which start of it.
+    pub boot_id: BootId,
+    /// The model.
+    pub model: String,
+    /// Models to give up for it. Empty: the worker chooses, if it must.
+    pub evict: Vec<String>,
 }
 
 impl Decision {

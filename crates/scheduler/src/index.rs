@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tintype_types::{JobId, QueueKey, Timestamp, WorkerId};
 
 use crate::line::{Class, Gate, Lines, Turn};
-use crate::worker::Parked;
+use crate::worker::{Holders, Loaders, Parked};
 
 /// The indexes.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -15,6 +15,10 @@ pub(crate) struct Index {
     pub(crate) lines: Lines,
     /// Parked claims.
     pub(crate) parked: Parked,
+    /// Which workers hold which model.
+    pub(crate) holders: Holders,
+    /// Which models workers can load.
+    pub(crate) loaders: Loaders,
     /// Attempts out with each worker.
     pub(crate) runs: BTreeMap<WorkerId, BTreeSet<JobId>>,
     /// Waiting jobs by the model they name.
@@ -23,6 +27,8 @@ pub(crate) struct Index {
     pub(crate) delays: BTreeMap<Delay, u32>,
     /// Ended jobs, oldest end first.
     pub(crate) ended: BTreeSet<(Timestamp, JobId)>,
+    /// Estimated time of ready jobs by the model they name.
+    backlog: BTreeMap<String, u64>,
     timers: BTreeMap<(Timestamp, JobId), &'static str>,
     crowds: BTreeMap<QueueKey, Crowd>,
     /// Queues with waiting jobs, the least served first.
@@ -48,6 +54,8 @@ pub(crate) struct Filing {
     pub(crate) model: String,
     pub(crate) place: Filed,
     pub(crate) timer: Option<(Timestamp, &'static str)>,
+    /// What it is estimated to run.
+    pub(crate) run_ms: u32,
 }
 
 /// What a job is filed as.
@@ -72,7 +80,7 @@ struct Crowd {
 
 impl Crowd {
     fn gate(self) -> Gate {
-        Gate { served: self.served, open: self.running_max.is_none_or(|max| self.running < max) }
+        if self.running_max.is_none_or(|max| self.running < max) { Gate::Open } else { Gate::Shut }
     }
 }
 
@@ -110,9 +118,14 @@ impl Index {
         self.crowds.get(queue).map_or((0, 0), |crowd| (crowd.running, crowd.waiting))
     }
 
-    /// Served work of the least served queue that has waiting jobs.
-    pub(crate) fn least_served(&self) -> Option<u64> {
-        self.active.first().map(|(served, _)| *served)
+    /// Queues with waiting jobs, the least served first.
+    pub(crate) fn active(&self) -> impl DoubleEndedIterator<Item = (u64, &QueueKey)> {
+        self.active.iter().map(|(served, queue)| (*served, queue))
+    }
+
+    /// Estimated time of all ready jobs that name a model, in milliseconds.
+    pub(crate) fn backlog_ms(&self, model: &str) -> u64 {
+        self.backlog.get(model).copied().unwrap_or_default()
     }
 
     /// Whether a filed job waits.
@@ -148,6 +161,7 @@ impl Index {
                 self.update_crowd(queue, |crowd| crowd.waiting += 1);
                 let gate = self.crowds.get(queue).copied().unwrap_or_default().gate();
                 self.lines.add(class, queue, turn.clone(), gate);
+                *self.backlog.entry(filing.model.clone()).or_default() += u64::from(filing.run_ms);
             }
             Filed::Delayed(delay) => {
                 self.update_crowd(queue, |crowd| crowd.waiting += 1);
@@ -176,6 +190,12 @@ impl Index {
             Filed::Ready(class, turn) => {
                 let gate = self.crowds.get(queue).copied().unwrap_or_default().gate();
                 self.lines.remove(class, queue, turn, gate);
+                if let Some(backlog) = self.backlog.get_mut(&filing.model) {
+                    *backlog -= u64::from(filing.run_ms);
+                }
+                if self.backlog_ms(&filing.model) == 0 {
+                    self.backlog.remove(&filing.model);
+                }
                 self.update_crowd(queue, |crowd| crowd.waiting -= 1);
             }
             Filed::Delayed(delay) => {

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use tintype_types::{Attempt, BootId, FailureReason, Timestamp, WorkerId};
 
 use crate::config::Config;
+use crate::line::Turn;
 use crate::observation::{JobSeen, Place};
 
 /// A job: the newest record seen, at most one unconfirmed write on top of it, and what memory alone knows.
@@ -26,6 +27,8 @@ pub(crate) struct Job {
     pub(crate) model_unknown_since: Option<Timestamp>,
     /// When it was seen to have ended.
     pub(crate) ended_at: Timestamp,
+    /// What it is estimated to run, where its model is resident. Kept, so that its place in line holds still.
+    pub(crate) run_ms: u32,
 }
 
 /// A decision that was made and not seen written.
@@ -81,6 +84,10 @@ pub(crate) struct Run {
     pub(crate) stop: Option<Stop>,
     /// Work charged to the queue for it, to be given back if it was never written.
     pub(crate) charge: u64,
+    /// The worker had to load the model first.
+    pub(crate) cold: bool,
+    /// When it should end.
+    pub(crate) ends_at: Timestamp,
 }
 
 /// Why a running attempt is to stop.
@@ -137,6 +144,8 @@ impl Run {
             doomed: false,
             stop: None,
             charge: 0,
+            cold: false,
+            ends_at: now,
         }
     }
 
@@ -159,6 +168,7 @@ impl Job {
             held_until: None,
             model_unknown_since: None,
             ended_at: now,
+            run_ms: 0,
         };
         job.follow_record(now, config);
         job
@@ -215,6 +225,17 @@ impl Job {
 
     /// Why the clock must come back to this job, and when. `now` only tells what is already past.
     pub(crate) fn timer(&self, now: Timestamp, config: &Config) -> Option<(Timestamp, &'static str)> {
+        self.timer_but_turn(now, config).or_else(|| {
+            matches!(self.stand(), Stand::Waiting).then(|| self.turn(now, config).1)?.map(|at| (at, "turn"))
+        })
+    }
+
+    /// Its place in line, and when that changes by itself.
+    pub(crate) fn turn(&self, now: Timestamp, config: &Config) -> (Turn, Option<Timestamp>) {
+        Turn::of(&self.seen, self.run_ms, now, config)
+    }
+
+    fn timer_but_turn(&self, now: Timestamp, config: &Config) -> Option<(Timestamp, &'static str)> {
         if let Some(assumed) = &self.assumed {
             return Some((assumed.until, "unconfirmed write"));
         }

@@ -15,27 +15,31 @@
 
 mod check;
 mod config;
+mod cost;
 mod cycle;
 mod decision;
+mod demand;
 mod index;
 mod job;
 mod line;
 mod observation;
 mod observe;
+mod place;
 mod state;
 mod verdict;
 mod worker;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tintype_types::{Attempt, BootId, JobId, Timestamp, WorkerId};
 
 pub use check::Violation;
 pub use config::Config;
-pub use decision::Decision;
+pub use decision::{Decision, WarmUp};
 pub use observation::{
-    ClaimSeen, FinishedSeen, JobSeen, ModelSeen, Observation, Place, PoolSeen, QueueSeen, RenewedSeen, WorldSeen,
+    ClaimSeen, FinishedSeen, JobSeen, ModelSeen, Observation, Place, PoolSeen, QueueSeen, RenewedSeen, Shape, WorldSeen,
 };
 pub use verdict::{AttemptStanding, Verdict};
 
@@ -51,6 +55,8 @@ pub struct Scheduler {
     core: Core,
     /// The last step was full: more may be decided at once.
     more: bool,
+    /// Advice of the last step.
+    warm_up: Option<WarmUp>,
 }
 
 /// The whole state of a scheduler, to be kept, shown or replayed. Its inside is not a contract.
@@ -61,7 +67,7 @@ pub struct Snapshot(State);
 impl Scheduler {
     /// A scheduler that knows nothing yet. Tell it the record with [`Observation::Reset`].
     pub fn new(config: Config) -> Self {
-        Self { core: Core::new(config, State::default()), more: false }
+        Self { core: Core::new(config, State::default()), more: false, warm_up: None }
     }
 
     /// Takes in one fact and answers with all that follows from it, in the order to carry out. A `now` before the last
@@ -73,6 +79,7 @@ impl Scheduler {
         self.core.observe(seen, &mut out);
         self.core.expire(&mut out);
         self.core.match_jobs(&mut out);
+        self.warm_up = if out.is_empty() { self.core.warm_up() } else { None };
         self.core.forget(before);
         self.more = out.len() >= self.core.config.decisions_max;
         debug_assert_eq!(self.debug_check(), Ok(()), "an invariant broke in this step");
@@ -85,6 +92,12 @@ impl Scheduler {
             return Some((self.core.state.now, "decisions left over"));
         }
         self.core.index.next_timer()
+    }
+
+    /// What the last step advises an idle worker to load. Its claim is taken for answered, so a shell that cannot carry
+    /// this out leaves [`Config::warm_ahead`] off.
+    pub fn take_warm_up(&mut self) -> Option<WarmUp> {
+        self.warm_up.take()
     }
 
     /// Why a job is not running; `None` if it is not known.
@@ -108,6 +121,12 @@ impl Scheduler {
         self.core.skipped(worker)
     }
 
+    /// How far apart the least and the most served queues are now, of those that have a job some worker could run, in GPU
+    /// time of a queue of weight 1. `docs/fairness.md` has its bound.
+    pub fn fairness_gap(&self) -> Duration {
+        Duration::from_millis(self.core.fairness_gap_ms())
+    }
+
     /// Jobs not taken in because [`Config::jobs_max`] were known. Not zero: tell everything again once there is room.
     pub fn jobs_dropped(&self) -> u64 {
         self.core.state.jobs_dropped
@@ -120,7 +139,7 @@ impl Scheduler {
 
     /// A scheduler that goes on where the snapshot was taken, given the same configuration.
     pub fn restore(config: Config, snapshot: Snapshot) -> Self {
-        Self { core: Core::new(config, snapshot.0), more: true }
+        Self { core: Core::new(config, snapshot.0), more: true, warm_up: None }
     }
 
     /// Checks the invariants. Looks at everything.

@@ -1,15 +1,22 @@
-//! Who is next. Jobs that are ready wait in lines, one for each class (same pool, same model: what fits one fits
-//! all), and the heads of the lines are kept in the order the policy wants them.
+//! Who is next. Jobs that are ready wait in lines, one for each class (same pool, same model: what fits one fits all),
+//! and the heads of the lines are kept in order.
 //!
-//! The order: priority, then the least served queue, then age, then id. An event costs O(log n) for each class its
-//! queue has jobs in.
+//! The order: priority; then jobs that waited unreasonably long, oldest first; then those that can still be on time,
+//! the most urgent start first and short ones before long ones; then those that are late. How far queues may get ahead
+//! of each other is not decided here but in `place`.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use tintype_types::{JobId, PoolName, QueueKey, Timestamp};
 
+use crate::config::Config;
 use crate::observation::JobSeen;
+
+/// How many times its own length a job on time is put back for it: short ones first loses fewer deadlines.
+const LENGTH_ON_TIME: u32 = 3;
+/// The same for late ones; their order is by age otherwise, so that none starves behind shorter ones for ever.
+const LENGTH_LATE: u32 = 20;
 
 /// Jobs that the same workers can run.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,45 +25,40 @@ pub(crate) struct Class {
     pub(crate) model: String,
 }
 
-/// A job's place among those of its queue.
+/// Which part of its wait a job is in, in the order they are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    /// It waited longer than anyone should.
+    Overdue,
+    /// Begun now it is done by its deadline.
+    OnTime,
+    /// It is not.
+    Late,
+}
+
+/// A job's place in line.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Turn {
-    priority: Reverse<i32>,
-    submitted: Timestamp,
-    job: JobId,
-}
-
-/// A job's place among those of all queues.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Rank {
-    priority: Reverse<i32>,
-    served: u64,
-    submitted: Timestamp,
+    pub(crate) priority: Reverse<i32>,
+    pub(crate) stage: Stage,
+    key: Timestamp,
     pub(crate) job: JobId,
-}
-
-/// What of a queue decides about its jobs' place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Gate {
-    /// Work served, divided by weight.
-    pub(crate) served: u64,
-    /// Whether its quota lets another job run.
-    pub(crate) open: bool,
 }
 
 /// All lines.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Lines {
     classes: BTreeMap<Class, Line>,
-    heads: BTreeMap<Rank, Class>,
+    heads: BTreeMap<Turn, Class>,
     of_queue: BTreeMap<QueueKey, BTreeSet<Class>>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Line {
     turns: BTreeMap<QueueKey, BTreeSet<Turn>>,
-    ranks: BTreeMap<QueueKey, Rank>,
-    order: BTreeSet<Rank>,
+    /// Each queue's first job, of queues whose quota lets one more run.
+    firsts: BTreeMap<QueueKey, Turn>,
+    order: BTreeSet<Turn>,
 }
 
 impl Class {
@@ -67,23 +69,40 @@ impl Class {
 }
 
 impl Turn {
-    /// The turn of a job.
-    pub(crate) fn of(seen: &JobSeen) -> Self {
-        Self { priority: Reverse(seen.priority), submitted: seen.submitted, job: seen.id.clone() }
+    /// The turn of a job that runs some `run_ms`, and when it changes by itself.
+    pub(crate) fn of(seen: &JobSeen, run_ms: u32, now: Timestamp, config: &Config) -> (Self, Option<Timestamp>) {
+        let run = |times: u32| u64::from(run_ms) * u64::from(times);
+        let late_at = Timestamp(deadline(seen, run_ms, config).0.saturating_sub(run(1)).saturating_add(1));
+        let overdue_at = seen.submitted.plus(config.overdue_after);
+        let (stage, key, next) = if now >= overdue_at {
+            (Stage::Overdue, seen.submitted, None)
+        } else if now >= late_at {
+            (Stage::Late, Timestamp(seen.submitted.0.saturating_add(run(LENGTH_LATE))), Some(overdue_at))
+        } else {
+            let key = Timestamp(late_at.0.saturating_add(run(LENGTH_ON_TIME)));
+            (Stage::OnTime, key, Some(late_at.min(overdue_at)))
+        };
+        (Self { priority: Reverse(seen.priority), stage, key, job: seen.id.clone() }, next)
     }
 }
 
+/// By when a job should be done; one that names no deadline has one in proportion to its length.
+pub(crate) fn deadline(seen: &JobSeen, run_ms: u32, config: &Config) -> Timestamp {
+    let own = u64::from(run_ms) * u64::from(config.patience_factor);
+    seen.deadline.unwrap_or_else(|| Timestamp(seen.submitted.plus(config.patience).0.saturating_add(own)))
+}
+
 impl Lines {
-    /// Puts a ready job in line.
-    pub(crate) fn add(&mut self, class: &Class, queue: &QueueKey, turn: Turn, gate: Gate) {
+    /// Puts a ready job in line. `open`: whether its queue's quota lets one more run.
+    pub(crate) fn add(&mut self, class: &Class, queue: &QueueKey, turn: Turn, open: Gate) {
         let line = self.classes.entry(class.clone()).or_default();
         line.turns.entry(queue.clone()).or_default().insert(turn);
         self.of_queue.entry(queue.clone()).or_default().insert(class.clone());
-        self.rerank(class, queue, gate);
+        self.rerank(class, queue, open);
     }
 
     /// Takes a job out of line.
-    pub(crate) fn remove(&mut self, class: &Class, queue: &QueueKey, turn: &Turn, gate: Gate) {
+    pub(crate) fn remove(&mut self, class: &Class, queue: &QueueKey, turn: &Turn, open: Gate) {
         let Some(line) = self.classes.get_mut(class) else { return };
         let Some(turns) = line.turns.get_mut(queue) else { return };
         turns.remove(turn);
@@ -96,19 +115,35 @@ impl Lines {
                 }
             }
         }
-        self.rerank(class, queue, gate);
+        self.rerank(class, queue, open);
     }
 
-    /// A queue was served, or its quota opened or closed.
-    pub(crate) fn regate(&mut self, queue: &QueueKey, gate: Gate) {
+    /// A queue's quota opened or closed.
+    pub(crate) fn regate(&mut self, queue: &QueueKey, open: Gate) {
         for class in self.of_queue.get(queue).cloned().unwrap_or_default() {
-            self.rerank(&class, queue, gate);
+            self.rerank(&class, queue, open);
         }
     }
 
     /// The first job of each class, best first.
-    pub(crate) fn heads(&self) -> impl Iterator<Item = (&Rank, &Class)> {
+    pub(crate) fn heads(&self) -> impl Iterator<Item = (&Turn, &Class)> {
         self.heads.iter()
+    }
+
+    /// Classes with ready jobs.
+    pub(crate) fn classes(&self) -> impl Iterator<Item = &Class> {
+        self.classes.keys()
+    }
+
+    /// The first job of each queue in a class, best first.
+    pub(crate) fn order<'a>(&'a self, class: &Class) -> impl Iterator<Item = &'a Turn> {
+        self.classes.get(class).into_iter().flat_map(|line| &line.order)
+    }
+
+    /// The first jobs of a queue, one for each class it has jobs in, if its quota is open.
+    pub(crate) fn firsts_of<'a>(&'a self, queue: &'a QueueKey) -> impl Iterator<Item = (&'a Turn, &'a Class)> {
+        let classes = self.of_queue.get(queue).into_iter().flatten();
+        classes.filter_map(move |class| Some((self.classes.get(class)?.firsts.get(queue)?, class)))
     }
 
     /// Every line's class, with the queues in it and how many jobs each has ready.
@@ -126,18 +161,16 @@ impl Lines {
     }
 
     /// Makes the queue's entry in a class, and the head of that class, what they should be.
-    fn rerank(&mut self, class: &Class, queue: &QueueKey, gate: Gate) {
+    fn rerank(&mut self, class: &Class, queue: &QueueKey, open: Gate) {
         let Some(line) = self.classes.get_mut(class) else { return };
         let old_head = line.order.first().cloned();
-        if let Some(old) = line.ranks.remove(queue) {
+        if let Some(old) = line.firsts.remove(queue) {
             line.order.remove(&old);
         }
         let first = line.turns.get(queue).and_then(BTreeSet::first);
-        if let (true, Some(turn)) = (gate.open, first) {
-            let rank =
-                Rank { priority: turn.priority, served: gate.served, submitted: turn.submitted, job: turn.job.clone() };
-            line.ranks.insert(queue.clone(), rank.clone());
-            line.order.insert(rank);
+        if let (Gate::Open, Some(turn)) = (open, first) {
+            line.firsts.insert(queue.clone(), turn.clone());
+            line.order.insert(turn.clone());
         }
         let head = line.order.first().cloned();
         if line.turns.is_empty() {
@@ -152,4 +185,11 @@ impl Lines {
             }
         }
     }
+}
+
+/// Whether a queue's quota lets another of its jobs run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gate {
+    Open,
+    Shut,
 }

@@ -77,6 +77,12 @@ pub struct JobSeen {
     pub submitted: Timestamp,
     /// Where it stands.
     pub place: Place,
+    /// What its time depends on beside its steps.
+    #[serde(default)]
+    pub shape: Shape,
+    /// By when it should be done; none is in proportion to its length.
+    #[serde(default)]
+    pub deadline: Option<Timestamp>,
     /// The last attempt given out; 0 when there was none.
     pub attempt: Attempt,
     /// How many attempts failed so far.
@@ -85,6 +91,17 @@ pub struct JobSeen {
     pub not_before: Option<Timestamp>,
     /// The owner wants it gone.
     pub cancelled: bool,
+}
+
+/// What the time of a run depends on beside its model and steps. Jobs of one shape take alike.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Shape {
+    /// Pixels of one picture.
+    pub pixels: u32,
+    /// Pictures.
+    pub images: u16,
+    /// LoRAs and ControlNets.
+    pub adapters: u16,
 }
 
 /// Where a job stands, as the record has it.

@@ -4,9 +4,10 @@ use tintype_types::worker::Outcome;
 use tintype_types::{Attempt, BootId, FailureReason, JobId, WorkerId};
 
 use crate::decision::Decision;
+use crate::demand::Demand;
 use crate::job::{Assumed, Change, Job, Stand};
 use crate::observation::{ClaimSeen, FinishedSeen, JobSeen, Observation, Place, QueueSeen, RenewedSeen, WorldSeen};
-use crate::state::{Core, Queue};
+use crate::state::{Core, Queue, State};
 use crate::worker::Worker;
 
 /// How often one assignment is sent to a worker that claims as if it had not got it. Beyond it the lease decides.
@@ -53,7 +54,13 @@ impl Core {
         if let Some(job) = self.state.jobs.get_mut(&id) {
             job.observe(seen, self.state.now, &self.config);
         } else if seen.place == Place::Ended || self.index.live() < self.config.jobs_max {
-            self.state.jobs.insert(id.clone(), Job::new(seen, self.state.now, &self.config));
+            let waits = seen.place == Place::Queued;
+            let run_ms = self.state.costs.run_ms(Self::run_of(&seen, None));
+            if waits {
+                self.state.demand.add(&seen.model, run_ms, self.state.now, &self.config);
+            }
+            let job = Job { run_ms, ..Job::new(seen, self.state.now, &self.config) };
+            self.state.jobs.insert(id.clone(), job);
         } else {
             self.state.jobs_dropped += 1;
         }
@@ -101,8 +108,15 @@ impl Core {
             return;
         }
         self.end_claim(&id, None);
+        self.let_go(&id);
         let worker = self.state.workers.entry(id.clone()).or_insert_with(|| Worker::new(claim.clone(), now));
+        let warmed = worker.warming.take().filter(|(model, _)| claim.resident_models.contains(model));
         worker.update(claim.clone(), now);
+        self.index.loaders.add(&claim);
+        if let Some((model, since)) = warmed {
+            self.state.costs.learn_load(&model, u64::try_from(now.since(since).as_millis()).unwrap_or(u64::MAX));
+        }
+        self.set_holds(&id, claim.resident_models.clone());
         let (mut heard, mut untold) = (0_u32, Vec::new());
         for job_id in self.index.runs.get(&id).cloned().unwrap_or_default() {
             let Some(job) = self.state.jobs.get_mut(&job_id) else { continue };
@@ -130,6 +144,22 @@ impl Core {
         }
     }
 
+    /// The worker of a job's attempt was not heard of for a lease: nobody is to wait for the models it held.
+    pub(crate) fn gone_quiet(&mut self, id: &JobId) {
+        let run = self.state.jobs.get(id).and_then(|job| job.run.as_ref());
+        if let Some(worker) = run.map(|run| run.worker.clone()) {
+            self.set_holds(&worker, Vec::new());
+        }
+    }
+
+    /// Takes what a worker holds and can load out of the indexes: its new claim may say otherwise, its pool included.
+    fn let_go(&mut self, id: &WorkerId) {
+        self.set_holds(id, Vec::new());
+        if let Some(worker) = self.state.workers.get(id) {
+            self.index.loaders.remove(&worker.claim);
+        }
+    }
+
     fn tell_again(&mut self, id: &JobId, claim: &ClaimSeen) -> Option<Decision> {
         let lease_end = self.state.now.plus(self.config.lease);
         let job = self.state.jobs.get_mut(id)?;
@@ -146,6 +176,7 @@ impl Core {
             boot_id: claim.boot_id.clone(),
             pool: claim.pool.clone(),
             lease_end,
+            evict: Vec::new(),
         })
     }
 
@@ -184,6 +215,17 @@ impl Core {
     fn observe_finished(&mut self, seen: FinishedSeen, out: &mut Vec<Decision>) {
         let Some(job) = self.current(&seen.job, seen.attempt, &seen.worker, &seen.boot_id) else { return };
         let cancelled = job.seen.cancelled;
+        let asked_to_stop = job.run.as_ref().is_some_and(|run| run.stop.is_some());
+        if let Some(worker) = self.state.workers.get_mut(&seen.worker) {
+            worker.seen_at = self.state.now;
+        }
+        match &seen.outcome {
+            Outcome::Done { .. } => self.learn(&seen.job, seen.gpu_ms),
+            // Nobody is to wait for a worker that shuts down.
+            Outcome::Failed { reason: FailureReason::WorkerDrained, .. } => self.set_holds(&seen.worker, Vec::new()),
+            Outcome::Preempted { .. } if !asked_to_stop => self.set_holds(&seen.worker, Vec::new()),
+            Outcome::Failed { .. } | Outcome::Preempted { .. } => {}
+        }
         match seen.outcome {
             Outcome::Done { outputs } if !cancelled => {
                 self.assume(&seen.job, seen.attempt, Change::Ended { complete: true, reported: true });
@@ -213,6 +255,21 @@ impl Core {
             Outcome::Done { .. } | Outcome::Failed { retryable: false, .. } => {
                 out.extend(self.end_attempt(&seen.job, FailureReason::Cancelled, String::new(), true));
             }
+        }
+    }
+
+    /// What an attempt took teaches what the next one takes: a warm one the run, a cold one the load. Only first attempts
+    /// count: a later one may have gone on from a checkpoint.
+    fn learn(&mut self, id: &JobId, gpu_ms: u64) {
+        let State { jobs, workers, costs, .. } = &mut self.state;
+        let Some(job) = jobs.get(id) else { return };
+        let Some(run) = job.run.as_ref().filter(|run| run.charge > 0 && run.attempt == Attempt(1)) else { return };
+        let of = Self::run_of(&job.seen, workers.get(&run.worker).and_then(Worker::kind));
+        if run.cold {
+            let load_ms = gpu_ms.saturating_sub(u64::from(costs.run_ms(of)));
+            costs.learn_load(&job.seen.model, load_ms);
+        } else {
+            costs.learn_run(of, gpu_ms);
         }
     }
 
@@ -252,9 +309,15 @@ impl Core {
     pub(crate) fn forget_assumed(&mut self, id: &JobId) {
         let held_until = self.state.now.plus(self.config.write_retry);
         let Some(job) = self.state.jobs.get_mut(id) else { return };
+        let run = job.run.as_ref().map(|run| run.worker.clone());
         let charge = job.forget_assumed(held_until);
+        let never_given = run.filter(|_| job.run.is_none());
         let queue = job.seen.queue.clone();
         self.unserve(&queue, charge);
+        if let Some(worker) = never_given {
+            let claimed = self.state.workers.get(&worker).map(|worker| worker.claim.resident_models.clone());
+            self.set_holds(&worker, claimed.unwrap_or_default());
+        }
         self.refile(id);
     }
 
@@ -268,6 +331,8 @@ impl Core {
             self.state.queues.insert(key.clone(), Queue { served: queue.served, ..Queue::default() });
             self.index.tune(&key, queue.served, None);
         }
+        // What is listed is asked for again; what had ended by then is not.
+        self.state.demand = Demand::default();
         self.state.pools = pools.into_iter().map(|pool| (pool.name.clone(), pool)).collect();
         self.state.models = models.into_iter().map(|model| (model.name.clone(), model)).collect();
         for seen in queues {

@@ -6,14 +6,16 @@ use serde::{Deserialize, Serialize};
 use tintype_types::{JobId, PoolName, QueueKey, Timestamp, WorkerId};
 
 use crate::config::Config;
+use crate::cost::{Costs, RunOf};
+use crate::demand::Demand;
 use crate::index::{Delay, Filed, Filing, Index};
 use crate::job::{Job, Stand};
-use crate::line::{Class, Turn};
-use crate::observation::{ModelSeen, PoolSeen};
+use crate::line::Class;
+use crate::observation::{JobSeen, ModelSeen, PoolSeen};
 use crate::worker::Worker;
 
-/// Work divided by weight is counted in parts of a step, so that weights up to this differ.
-const SERVED_SCALE: u64 = 1 << 16;
+/// Work divided by weight is counted in parts of a millisecond, so that weights up to this differ.
+pub(crate) const SERVED_SCALE: u64 = 1 << 10;
 /// Queues nobody declared that are remembered while idle; what they were served is forgotten beyond it.
 const IDLE_QUEUES_MAX: usize = 10_000;
 
@@ -27,6 +29,10 @@ pub(crate) struct State {
     pub(crate) pools: BTreeMap<PoolName, PoolSeen>,
     pub(crate) models: BTreeMap<String, ModelSeen>,
     pub(crate) workers: BTreeMap<WorkerId, Worker>,
+    pub(crate) costs: Costs,
+    pub(crate) demand: Demand,
+    /// When a worker was last told to load a model ahead of jobs.
+    pub(crate) warmed_at: Timestamp,
     /// Served work of the queue served last: what a queue starts at when no other waits.
     pub(crate) served_floor: u64,
     /// Jobs not taken in because there were too many.
@@ -51,9 +57,9 @@ impl Default for Queue {
 }
 
 impl Queue {
-    /// What `work_steps` of work cost this queue.
-    pub(crate) fn charge(&self, work_steps: u32) -> u64 {
-        u64::from(work_steps.max(1)) * SERVED_SCALE / u64::from(self.weight.max(1))
+    /// What this much GPU time costs this queue.
+    pub(crate) fn charge(&self, gpu_ms: u64) -> u64 {
+        gpu_ms.max(1).saturating_mul(SERVED_SCALE) / u64::from(self.weight.max(1))
     }
 }
 
@@ -75,10 +81,19 @@ impl Core {
         for (id, job) in &core.state.jobs {
             core.index.refile(id, Some(core.filing(job)));
         }
-        for worker in core.state.workers.values().filter(|worker| worker.parked) {
-            core.index.parked.add(&worker.claim);
+        for (id, worker) in &core.state.workers {
+            core.index.holders.add(id, &worker.claim.pool, &worker.holds);
+            core.index.loaders.add(&worker.claim);
+            if worker.parked {
+                core.index.parked.add(&worker.claim);
+            }
         }
         core
+    }
+
+    /// What a job costs is looked up by.
+    pub(crate) fn run_of<'a>(seen: &'a JobSeen, kind: Option<&'a str>) -> RunOf<'a> {
+        RunOf { kind, model: &seen.model, shape: seen.shape, work_steps: seen.work_steps }
     }
 
     /// Makes the indexes agree with a job that may have changed or gone.
@@ -125,7 +140,7 @@ impl Core {
             let index = &self.index;
             self.state.queues.retain(|key, queue| queue.declared || index.crowd(key) != (0, 0));
         }
-        let floor = self.index.least_served().unwrap_or(self.state.served_floor);
+        let floor = self.least_served().unwrap_or(self.state.served_floor);
         let queue = self.state.queues.entry(key.clone()).or_default();
         queue.served = queue.served.max(floor);
         self.index.tune(key, queue.served, queue.running_max);
@@ -144,8 +159,8 @@ impl Core {
             }
             Stand::Waiting if job.model_unknown_since.is_some() => Filed::Delayed(Delay::UnknownModel),
             Stand::Waiting if job.seen.not_before.is_some_and(|until| until > now) => Filed::Delayed(Delay::BackingOff),
-            Stand::Waiting => Filed::Ready(Class::of(&job.seen), Turn::of(&job.seen)),
+            Stand::Waiting => Filed::Ready(Class::of(&job.seen), job.turn(now, &self.config).0),
         };
-        Filing { queue: job.seen.queue.clone(), model: job.seen.model.clone(), place, timer }
+        Filing { queue: job.seen.queue.clone(), model: job.seen.model.clone(), place, timer, run_ms: job.run_ms }
     }
 }

@@ -1,4 +1,4 @@
-//! Workers as their claims describe them, and which parked claim a job goes to.
+//! Workers as their claims describe them, which models each holds, and the claims that are parked.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,6 +18,10 @@ pub(crate) struct Worker {
     pub(crate) claim: ClaimSeen,
     /// Whether that claim is held open and unanswered.
     pub(crate) parked: bool,
+    /// Models it holds or is loading, most recently used first: what it claimed and what it was given since.
+    pub(crate) holds: Vec<String>,
+    /// A model it was told to load ahead of any job, and when.
+    pub(crate) warming: Option<(String, Timestamp)>,
     /// Most jobs it was known to have room for at once.
     pub(crate) slots: u32,
     /// When it was last heard of.
@@ -29,13 +33,14 @@ pub(crate) struct Worker {
 impl Worker {
     /// A worker heard of for the first time.
     pub(crate) fn new(claim: ClaimSeen, now: Timestamp) -> Self {
-        Self { claim, parked: false, slots: 0, seen_at: now, old_boots: Vec::new() }
+        Self { claim, parked: false, holds: Vec::new(), warming: None, slots: 0, seen_at: now, old_boots: Vec::new() }
     }
 
     /// Takes in a newer claim.
     pub(crate) fn update(&mut self, claim: ClaimSeen, now: Timestamp) {
         if claim.boot_id != self.claim.boot_id {
             self.slots = 0;
+            self.warming = None;
             self.old_boots.insert(0, self.claim.boot_id.clone());
             self.old_boots.truncate(OLD_BOOTS_MAX);
         }
@@ -54,26 +59,114 @@ impl Worker {
         claim.loadable_models.is_empty()
             || claim.loadable_models.iter().chain(&claim.resident_models).any(|name| name == model)
     }
+
+    /// Its GPUs' product name; nothing where it tells of none.
+    pub(crate) fn kind(&self) -> Option<&str> {
+        self.claim.gpus.first().map(|gpu| gpu.name.as_str())
+    }
 }
 
-/// Parked claims, indexed by what they are best at.
+/// Who holds which model, by pool.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Holders {
+    models: BTreeMap<String, BTreeMap<PoolName, BTreeSet<WorkerId>>>,
+}
+
+impl Holders {
+    /// A worker holds these models.
+    pub(crate) fn add(&mut self, worker: &WorkerId, pool: &PoolName, models: &[String]) {
+        for model in models {
+            let pools = self.models.entry(model.clone()).or_default();
+            pools.entry(pool.clone()).or_default().insert(worker.clone());
+        }
+    }
+
+    /// A worker holds these models no more.
+    pub(crate) fn remove(&mut self, worker: &WorkerId, pool: &PoolName, models: &[String]) {
+        for model in models {
+            let Some(pools) = self.models.get_mut(model) else { continue };
+            if let Some(workers) = pools.get_mut(pool) {
+                workers.remove(worker);
+                if workers.is_empty() {
+                    pools.remove(pool);
+                }
+            }
+            if pools.is_empty() {
+                self.models.remove(model);
+            }
+        }
+    }
+
+    /// Who holds the model, in a pool or in any.
+    pub(crate) fn of<'a>(&'a self, model: &str, pool: Option<&'a PoolName>) -> impl Iterator<Item = &'a WorkerId> {
+        let pools = self.models.get(model).into_iter().flatten();
+        pools.filter(move |(name, _)| pool.is_none_or(|pool| pool == *name)).flat_map(|(_, workers)| workers)
+    }
+
+    /// How many hold the model, in a pool or in any.
+    pub(crate) fn count(&self, model: &str, pool: Option<&PoolName>) -> usize {
+        let Some(pools) = self.models.get(model) else { return 0 };
+        match pool {
+            Some(pool) => pools.get(pool).map_or(0, BTreeSet::len),
+            None => pools.values().map(BTreeSet::len).sum(),
+        }
+    }
+}
+
+/// How many workers can load which model, by pool.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Loaders {
+    /// `None` is any model.
+    pools: BTreeMap<PoolName, BTreeMap<Option<String>, u32>>,
+}
+
+impl Loaders {
+    /// A worker that claims like this is there.
+    pub(crate) fn add(&mut self, claim: &ClaimSeen) {
+        let pool = self.pools.entry(claim.pool.clone()).or_default();
+        for model in loadable(claim) {
+            *pool.entry(model).or_default() += 1;
+        }
+    }
+
+    /// It is there no more.
+    pub(crate) fn remove(&mut self, claim: &ClaimSeen) {
+        let Some(pool) = self.pools.get_mut(&claim.pool) else { return };
+        for model in loadable(claim) {
+            if let Some(count) = pool.get_mut(&model) {
+                *count -= 1;
+            }
+        }
+        pool.retain(|_, count| *count > 0);
+        self.pools.retain(|_, models| !models.is_empty());
+    }
+
+    /// Whether a worker of a pool, or of any, can load the model.
+    pub(crate) fn can(&self, pool: Option<&PoolName>, model: &str) -> bool {
+        let mut pools = self.pools.iter().filter(|(name, _)| pool.is_none_or(|pool| pool == *name));
+        pools.any(|(_, models)| models.contains_key(&None) || models.contains_key(&Some(model.to_owned())))
+    }
+}
+
+fn loadable(claim: &ClaimSeen) -> BTreeSet<Option<String>> {
+    if claim.loadable_models.is_empty() {
+        return BTreeSet::from([None]);
+    }
+    claim.loadable_models.iter().chain(&claim.resident_models).cloned().map(Some).collect()
+}
+
+/// Parked claims with room, by pool.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Parked {
     pools: BTreeMap<PoolName, PoolParked>,
     len: usize,
 }
 
-/// Orders claims: the lower goes first, then the worker's name.
-type Scored = BTreeSet<(u32, WorkerId)>;
-
 #[derive(Clone, Debug, Default, PartialEq)]
 struct PoolParked {
-    /// By model resident: how long ago it was used (0 is last).
-    warm: BTreeMap<String, Scored>,
-    /// By model that could be loaded: how many models are resident and may have to go.
-    cold: BTreeMap<String, Scored>,
-    /// The same for workers that can load any.
-    cold_any: Scored,
+    workers: BTreeSet<WorkerId>,
+    /// By model resident.
+    warm: BTreeMap<String, BTreeSet<WorkerId>>,
 }
 
 impl Parked {
@@ -82,78 +175,55 @@ impl Parked {
         self.len
     }
 
-    /// Adds the claim of a worker that has none here.
+    /// Adds the claim of a worker that has none here. One without room waits for nothing.
     pub(crate) fn add(&mut self, claim: &ClaimSeen) {
+        if claim.free_slots == 0 {
+            return;
+        }
         self.len += 1;
         let pool = self.pools.entry(claim.pool.clone()).or_default();
-        each_score(claim, |model, warm, score| {
-            let set = match (model, warm) {
-                (Some(model), true) => pool.warm.entry(model.to_owned()).or_default(),
-                (Some(model), false) => pool.cold.entry(model.to_owned()).or_default(),
-                (None, _) => &mut pool.cold_any,
-            };
-            set.insert((score, claim.worker.clone()));
-        });
+        pool.workers.insert(claim.worker.clone());
+        for model in &claim.resident_models {
+            pool.warm.entry(model.clone()).or_default().insert(claim.worker.clone());
+        }
     }
 
     /// Removes what [`Parked::add`] added for the same claim.
     pub(crate) fn remove(&mut self, claim: &ClaimSeen) {
-        self.len -= 1;
         let Some(pool) = self.pools.get_mut(&claim.pool) else { return };
-        each_score(claim, |model, warm, score| {
-            let entry = (score, claim.worker.clone());
-            let Some(model) = model else {
-                pool.cold_any.remove(&entry);
-                return;
-            };
-            let sets = if warm { &mut pool.warm } else { &mut pool.cold };
-            if let Some(set) = sets.get_mut(model) {
-                set.remove(&entry);
-                if set.is_empty() {
-                    sets.remove(model);
+        if !pool.workers.remove(&claim.worker) {
+            return;
+        }
+        self.len -= 1;
+        for model in &claim.resident_models {
+            if let Some(workers) = pool.warm.get_mut(model) {
+                workers.remove(&claim.worker);
+                if workers.is_empty() {
+                    pool.warm.remove(model);
                 }
             }
-        });
-        if *pool == PoolParked::default() {
+        }
+        if pool.workers.is_empty() {
             self.pools.remove(&claim.pool);
         }
     }
 
-    /// The claim a job of this class goes to: the model resident and used last; else the fewest models resident, as
-    /// loading there evicts least; then the name.
-    pub(crate) fn pick(&self, class: &Class) -> Option<WorkerId> {
-        let pools = || {
-            let one = class.pool.as_ref().map(|name| self.pools.get(name).into_iter());
-            let all = class.pool.is_none().then(|| self.pools.values());
-            one.into_iter().flatten().chain(all.into_iter().flatten())
-        };
-        let warm = pools().filter_map(|pool| pool.warm.get(&class.model)?.first()).min();
-        let cold = || {
-            pools()
-                .flat_map(|pool| [pool.cold.get(&class.model).and_then(BTreeSet::first), pool.cold_any.first()])
-                .flatten()
-                .min()
-        };
-        warm.or_else(cold).map(|(_, worker)| worker.clone())
+    /// Parked workers that have the class's model resident.
+    pub(crate) fn warm<'a>(&'a self, class: &'a Class) -> impl Iterator<Item = &'a WorkerId> {
+        self.pools_of(class.pool.as_ref()).filter_map(|pool| pool.warm.get(&class.model)).flatten()
     }
-}
 
-/// Calls `put` for every set a claim belongs in: (model or any, resident, score).
-fn each_score(claim: &ClaimSeen, mut put: impl FnMut(Option<&str>, bool, u32)) {
-    if claim.free_slots == 0 {
-        return;
+    /// Parked workers of a pool, or of any.
+    pub(crate) fn workers<'a>(&'a self, pool: Option<&'a PoolName>) -> impl Iterator<Item = &'a WorkerId> {
+        self.pools_of(pool).flat_map(|pool| &pool.workers)
     }
-    for (age, model) in claim.resident_models.iter().enumerate().rev() {
-        let repeated = claim.resident_models[..age].contains(model);
-        if !repeated {
-            put(Some(model), true, u32::try_from(age).unwrap_or(u32::MAX));
-        }
+
+    /// Pools with parked claims, and the models resident at those.
+    pub(crate) fn resident(&self) -> impl Iterator<Item = (&PoolName, &String)> {
+        self.pools.iter().flat_map(|(name, pool)| pool.warm.keys().map(move |model| (name, model)))
     }
-    let residents = u32::try_from(claim.resident_models.len()).unwrap_or(u32::MAX);
-    if claim.loadable_models.is_empty() {
-        put(None, false, residents);
-    }
-    for model in &claim.loadable_models {
-        put(Some(model), false, residents);
+
+    fn pools_of<'a>(&'a self, name: Option<&'a PoolName>) -> impl Iterator<Item = &'a PoolParked> {
+        self.pools.iter().filter(move |(pool, _)| name.is_none_or(|name| name == *pool)).map(|(_, parked)| parked)
     }
 }

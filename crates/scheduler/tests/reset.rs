@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 use tintype_scheduler::{
-    ClaimSeen, Config, Decision, JobSeen, ModelSeen, Observation, Place, PoolSeen, QueueSeen, Scheduler, WorldSeen,
+    ClaimSeen, Config, Decision, JobSeen, ModelSeen, Observation, Place, PoolSeen, QueueSeen, Scheduler, Shape,
+    WorldSeen,
 };
 use tintype_types::{Attempt, Timestamp};
 
@@ -153,6 +154,8 @@ fn job() -> impl Strategy<Value = JobSeen> {
                 work_steps,
                 submitted: Timestamp(submitted),
                 place,
+                shape: Shape::default(),
+                deadline: (priority == 1).then_some(Timestamp(submitted * 40)),
                 attempt: Attempt(attempt),
                 failed_attempts: failed.min(attempt),
                 not_before: not_before.map(Timestamp),

@@ -5,8 +5,9 @@ mod fleet;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
+use std::time::Duration;
 
-use tintype_scheduler::{Config, Decision, JobSeen, ModelSeen, Observation, Place, Scheduler};
+use tintype_scheduler::{Config, Decision, JobSeen, ModelSeen, Observation, Place, Scheduler, Shape, WarmUp};
 use tintype_types::{Attempt, JobId, QueueKey, Timestamp, WorkerId};
 
 use crate::{Fleet, Schedule, Work};
@@ -14,6 +15,8 @@ use fleet::{Event, Workers};
 
 /// A replay that makes no progress over this many events is broken. A request takes some ten.
 const EVENTS_PER_REQUEST_MAX: u64 = 1_000;
+/// How often the distance between queues is noted for the chart, in seconds.
+const LAG_EVERY_S: f64 = 10.0;
 
 /// Why the production scheduler could not be replayed. Any of these is a fault of ours.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,6 +43,8 @@ pub struct Driven {
     pub decisions: u64,
     /// Over time in seconds: the furthest a waiting queue was behind another, in GPU-seconds.
     pub lag: Vec<(f64, f64)>,
+    /// The most of it at any event.
+    pub gap_max: Duration,
 }
 
 /// Replays the work through the production scheduler.
@@ -91,12 +96,23 @@ impl Drive<'_> {
             self.now = at;
             self.happen(event);
             self.settle()?;
+            self.note_gap();
             if self.driven.steps > most {
                 return Err(DriveError::Stuck);
             }
         }
         self.driven.schedule = self.workers.schedule();
         Ok(self.driven)
+    }
+
+    fn note_gap(&mut self) {
+        let gap = self.scheduler.fairness_gap();
+        self.driven.gap_max = self.driven.gap_max.max(gap);
+        let last = self.driven.lag.last().map_or(0.0, |(at, _)| *at);
+        let now = self.now as f64 / 1_000.0;
+        if now >= last + LAG_EVERY_S {
+            self.driven.lag.push((now, gap.as_secs_f64()));
+        }
     }
 
     fn happen(&mut self, event: Event) {
@@ -113,7 +129,7 @@ impl Drive<'_> {
                     self.told.push_back(Observation::Tick);
                 }
             }
-            Event::Renew { .. } | Event::Done { .. } => {
+            Event::Renew { .. } | Event::Done { .. } | Event::Warmed { .. } => {
                 let (seen, next) = self.workers.happen(event, self.now);
                 self.told.extend(seen);
                 self.events.extend(next.map(Reverse));
@@ -131,6 +147,10 @@ impl Drive<'_> {
                 for decision in decisions {
                     self.carry_out(decision)?;
                 }
+                if let Some(WarmUp { worker, model, evict, .. }) = self.scheduler.take_warm_up() {
+                    let next = self.workers.warm(&worker, &model, &evict, self.now);
+                    self.events.extend(next.map(Reverse));
+                }
             }
             let Some((due, _)) = self.scheduler.next_deadline() else { return Ok(()) };
             if due.0 > self.now {
@@ -146,10 +166,11 @@ impl Drive<'_> {
 
     fn carry_out(&mut self, decision: Decision) -> Result<(), DriveError> {
         match decision {
-            Decision::Assign { job, attempt, worker, .. } => {
+            Decision::Assign { job, attempt, worker, evict, .. } => {
                 let number = number(&job)?;
                 *self.jobs.get_mut(number).ok_or(DriveError::Unknown)? = (attempt, Some(worker.clone()));
-                let next = self.workers.assign(&worker, number, attempt, self.now).ok_or(DriveError::Unknown)?;
+                let next =
+                    self.workers.assign(&worker, (number, attempt), &evict, self.now).ok_or(DriveError::Unknown)?;
                 self.events.extend(next.map(Reverse));
                 self.told.push_back(Observation::Job(Box::new(self.seen(number, Place::Assigned(worker)))));
             }
@@ -177,6 +198,8 @@ impl Drive<'_> {
             pool: None,
             work_steps: request.steps * request.images,
             submitted: Timestamp(request.arrival_ms),
+            shape: Shape { pixels: 1 << 18, images: request.images as u16, adapters: request.loras as u16 },
+            deadline: Some(Timestamp(request.deadline_ms)),
             place,
             attempt: self.jobs[number].0,
             failed_attempts: 0,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tintype_crds::GenerationJob;
-use tintype_scheduler::{JobSeen, Observation, Place};
+use tintype_scheduler::{JobSeen, Observation, Place, Shape};
 use tintype_types::{JobId, JobState, QueueKey, Timestamp, WorkerId};
 
 use super::Event;
@@ -160,6 +160,12 @@ fn seen(job: &GenerationJob, models: &Models) -> JobSeen {
             ),
             JobState::Complete | JobState::Failed => Place::Ended,
         },
+        shape: Shape {
+            pixels: request.width.unwrap_or_default().saturating_mul(request.height.unwrap_or_default()),
+            images: u16::try_from(request.images.unwrap_or(1)).unwrap_or(u16::MAX),
+            adapters: u16::try_from(request.loras.len() + request.controls.len()).unwrap_or(u16::MAX),
+        },
+        deadline: None,
         attempt: status.attempt,
         failed_attempts: status.failed_attempts,
         not_before: status.not_before.as_ref().map(from_time),

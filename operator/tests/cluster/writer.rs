@@ -54,6 +54,7 @@ impl Rig {
             boot_id: BootId::from("b"),
             pool: "p".into(),
             lease_end: Timestamp(0),
+            evict: Vec::new(),
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tintype_dispatch::{Record, WriteError, WriteFuture, Written};
-use tintype_scheduler::{Decision, JobSeen, Place};
+use tintype_scheduler::{Decision, JobSeen, Place, Shape};
 use tintype_types::{
     Attempt, FailureReason, GenerationRequest, JobId, ModelDefaults, Output, ResolvedRequest, Sampler, Timestamp,
 };
@@ -97,6 +97,8 @@ impl MemoryRecord {
             work_steps: 20 * images,
             submitted: Timestamp(1),
             place: Place::Queued,
+            shape: Shape::default(),
+            deadline: None,
             attempt: Attempt(0),
             failed_attempts: 0,
             not_before: None,

@@ -3,10 +3,11 @@
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use tintype_scheduler::{
     ClaimSeen, Config, Decision, FinishedSeen, JobSeen, ModelSeen, Observation, Place, PoolSeen, QueueSeen,
-    RenewedSeen, Scheduler,
+    RenewedSeen, Scheduler, Shape,
 };
 use tintype_types::worker::{CheckpointLeft, Outcome};
 use tintype_types::{Attempt, BootId, FailureReason, JobId, Output, Timestamp, WorkerId};
@@ -49,6 +50,10 @@ impl Play {
         match words.next() {
             "" => {}
             "at" => self.advance(words.time()?),
+            "budget" => {
+                let fairness_budget = Duration::from_millis(words.time()?.0);
+                self.scheduler = Scheduler::new(Config { fairness_budget, ..Config::default() });
+            }
             "queue" => self.queue(&mut words)?,
             "pool" => {
                 let pool = PoolSeen { name: words.next().into(), warm_models: Vec::new() };
@@ -204,6 +209,8 @@ impl Play {
             work_steps: 20,
             submitted: self.now,
             place: Place::Queued,
+            shape: Shape::default(),
+            deadline: None,
             attempt: Attempt(0),
             failed_attempts: 0,
             not_before: None,
@@ -217,6 +224,7 @@ impl Play {
                 "pool" => job.pool = Some(words.next().into()),
                 "steps" => job.work_steps = words.number()?,
                 "submitted" => job.submitted = words.time()?,
+                "deadline" => job.deadline = Some(words.time()?),
                 other => return Err(format!("a job has no {other:?}")),
             }
         }

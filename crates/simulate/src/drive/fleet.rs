@@ -21,6 +21,8 @@ pub(crate) enum Event {
     Done { worker: usize, turn: u32 },
     /// A worker reports that it goes on.
     Renew { worker: usize, turn: u32 },
+    /// A worker has the model it was told to load.
+    Warmed { worker: usize, turn: u32 },
     /// A request arrives.
     Arrival(usize),
     /// The scheduler asked to be called.
@@ -94,20 +96,17 @@ impl<'a> Workers<'a> {
         }
     }
 
-    /// A free worker takes a request, and what happens next; `None` if there is no such worker or it is not free.
+    /// A free worker takes a request's attempt, and what happens next; `None` if there is no such worker or it is busy.
     pub(crate) fn assign(
         &mut self,
         name: &WorkerId,
-        request: usize,
-        attempt: Attempt,
+        (request, attempt): (usize, Attempt),
+        evict: &[String],
         now: u64,
     ) -> Option<[(u64, Event); 2]> {
-        let worker = number_of(name).filter(|worker| *worker < self.all.len())?;
-        if self.all[worker].task.is_some() {
-            return None;
-        }
+        let worker = self.free(name)?;
         let asked = self.work.requests.get(request)?;
-        let runs_ms = self.load(worker, asked.model, Some(request), now);
+        let runs_ms = self.load(worker, (asked.model, Some(request)), evict, now);
         let done_ms = runs_ms + asked.service_ms();
         let state = &mut self.all[worker];
         state.turn += 1;
@@ -116,15 +115,33 @@ impl<'a> Workers<'a> {
         Some([(done_ms, Event::Done { worker, turn }), (now + self.renew_ms, Event::Renew { worker, turn })])
     }
 
-    /// Brings a model into memory, the least recently used one going if there is no room; answers when it is there.
-    fn load(&mut self, worker: usize, model: usize, request: Option<usize>, now: u64) -> u64 {
+    /// A free worker loads a model ahead of requests, and when it has it.
+    pub(crate) fn warm(&mut self, name: &WorkerId, model: &str, evict: &[String], now: u64) -> Option<(u64, Event)> {
+        let worker = self.free(name)?;
+        let model = self.work.models.iter().position(|known| known.name == model)?;
+        let done_ms = self.load(worker, (model, None), evict, now);
+        let state = &mut self.all[worker];
+        state.turn += 1;
+        Some((done_ms, Event::Warmed { worker, turn: state.turn }))
+    }
+
+    fn free(&self, name: &WorkerId) -> Option<usize> {
+        let worker = number_of(name).filter(|worker| *worker < self.all.len())?;
+        self.all[worker].task.is_none().then_some(worker)
+    }
+
+    /// Brings a model into memory for a request or none; answers when it is there. If there is no room a model goes: one
+    /// the scheduler named, else the least recently used.
+    fn load(&mut self, worker: usize, (model, request): (usize, Option<usize>), evict: &[String], now: u64) -> u64 {
         let resident = &mut self.all[worker].resident;
         if let Some(place) = resident.iter().position(|resident| *resident == model) {
             resident.remove(place);
             resident.insert(0, model);
             return now;
         }
-        let evicts = if resident.len() >= RESIDENT_MODELS { resident.pop() } else { None };
+        let named = resident.iter().rposition(|resident| evict.contains(&self.work.models[*resident].name));
+        let full = resident.len() >= RESIDENT_MODELS;
+        let evicts = full.then(|| resident.remove(named.unwrap_or(resident.len() - 1)));
         resident.insert(0, model);
         let end_ms = now + self.work.models[model].load_ms;
         self.rows.push(Row { worker, model, start_ms: now, end_ms, doing: Doing::Load { request, evicts } });
@@ -133,8 +150,14 @@ impl<'a> Workers<'a> {
 
     /// A worker renews or is done.
     pub(crate) fn happen(&mut self, event: Event, now: u64) -> (Vec<Observation>, Option<(u64, Event)>) {
-        let (Event::Done { worker, turn } | Event::Renew { worker, turn }) = event else { return (Vec::new(), None) };
+        let (Event::Done { worker, turn } | Event::Renew { worker, turn } | Event::Warmed { worker, turn }) = event
+        else {
+            return (Vec::new(), None);
+        };
         let state = &mut self.all[worker];
+        if matches!(event, Event::Warmed { .. }) && state.turn == turn {
+            return (vec![Observation::Claim(self.claim(worker))], None);
+        }
         let Some(task) = state.task.filter(|_| state.turn == turn) else { return (Vec::new(), None) };
         let request = &self.work.requests[task.request];
         let (job, id) = (JobId(format!("{:07}", task.request)), name_of(worker));

@@ -1,0 +1,196 @@
+//! `make bench-scheduler`: figures of the scheduler as lines of JSON, each with what it is held against. With a trace
+//! (`TINTYPE_TRACE`, and `TINTYPE_LATENCIES` beside it) the standard replay; always, placements at scale.
+//!
+//! Nothing here fails for being slow: a line says `ok`, and whoever reads it decides.
+#![expect(clippy::print_stdout, reason = "printing figures is what a benchmark is for")]
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use tintype_scheduler::{ClaimSeen, Config, Decision, JobSeen, ModelSeen, Observation, Place, Scheduler, Shape};
+use tintype_simulate::{Figures, Fleet, Latencies, Peer, Work, bounds, drive, read_trace, run_peer};
+use tintype_types::{Attempt, Timestamp};
+
+/// The standard replay's speed and fleet.
+const SPEED: f64 = 100.0;
+const FLEET: Fleet = Fleet { gpus: 48 };
+
+/// One figure.
+#[derive(Serialize)]
+struct Line<'a> {
+    name: &'a str,
+    value: f64,
+    unit: &'a str,
+    /// What it is held against.
+    anchor: f64,
+    /// Value divided by anchor.
+    ratio: f64,
+    goal: String,
+    ok: bool,
+}
+
+/// Whether less or more is better.
+enum Goal {
+    AtMost(f64),
+    AtLeast(f64),
+}
+
+fn main() {
+    at_scale();
+    let Some(trace) = std::env::var_os("TINTYPE_TRACE").map(PathBuf::from) else {
+        println!(
+            "{{\"name\":\"replay\",\"skipped\":\"set TINTYPE_TRACE to a GenTD26 request file and TINTYPE_LATENCIES to its load times\"}}"
+        );
+        return;
+    };
+    match read(&trace) {
+        Ok(work) => replay(&work),
+        Err(why) => println!("{{\"name\":\"replay\",\"skipped\":{}}}", serde_json::json!(why)),
+    }
+}
+
+fn read(trace: &Path) -> Result<Work, String> {
+    let latencies = std::env::var_os("TINTYPE_LATENCIES").ok_or("TINTYPE_LATENCIES names no file")?;
+    let text =
+        |path: &std::path::Path| std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()));
+    let trace = read_trace(&text(trace)?).map_err(|error| error.to_string())?;
+    let latencies = Latencies::read(&text(latencies.as_ref())?).map_err(|error| error.to_string())?;
+    Work::new(&trace, &latencies, SPEED).map_err(|error| error.to_string())
+}
+
+fn print(name: &str, value: f64, unit: &str, anchor: f64, goal: &Goal) {
+    let (goal, ok) = match goal {
+        Goal::AtMost(most) => (format!("<= {most}"), value <= *most),
+        Goal::AtLeast(least) => (format!(">= {least}"), value >= *least),
+    };
+    let line = Line { name, value, unit, anchor, ratio: value / anchor, goal, ok };
+    println!("{}", serde_json::json!(line));
+}
+
+/// The standard replay: ours beside the peers and the bounds.
+fn replay(work: &Work) {
+    let warm_first = Figures::of(work, FLEET, &run_peer(Peer::WarmFirst, work, FLEET));
+    let flow_bound = bounds::srpt_mean_flow_s(work, FLEET);
+    let (free_flow, free_on_time) = bounds::free_loading(work, FLEET);
+    let relaxed = bounds::relaxed_on_time(work, FLEET);
+    let begun = Instant::now();
+    let config = Config { warm_ahead: true, ..Config::default() };
+    let budget_s = config.fairness_budget.as_secs_f64();
+    let driven = match drive(work, FLEET, config) {
+        Ok(driven) => driven,
+        Err(error) => return println!("{{\"name\":\"replay\",\"failed\":{}}}", serde_json::json!(error.to_string())),
+    };
+    let took_s = begun.elapsed().as_secs_f64();
+    let ours = Figures::of(work, FLEET, &driven.schedule);
+    print("replay_loads", ours.switch_ratio, "loads/request", warm_first.switch_ratio, &Goal::AtMost(0.05));
+    print("replay_mean_flow", ours.mean_flow_s, "s", flow_bound, &Goal::AtMost(1.5 * flow_bound));
+    print("replay_mean_flow_to_free_loading", ours.mean_flow_s, "s", free_flow, &Goal::AtMost(1.5 * free_flow));
+    print("replay_on_time", ours.on_time, "share", relaxed, &Goal::AtLeast(0.86));
+    print("replay_on_time_to_free_loading", ours.on_time, "share", free_on_time, &Goal::AtLeast(0.86));
+    // The longest run and load of the replay stay under these.
+    let charge_s = work.requests.iter().map(tintype_simulate::Request::service_ms).max().unwrap_or_default() as f64
+        / 1e3
+        + work.models.iter().map(|model| model.load_ms).max().unwrap_or_default() as f64 / 1e3;
+    let gap = driven.gap_max.as_secs_f64();
+    print("replay_fairness_gap", gap, "GPU-s", budget_s + charge_s, &Goal::AtMost(budget_s + charge_s));
+    let half = Fleet { gpus: FLEET.gpus / 2 };
+    let halved = drive(work, half, Config { warm_ahead: true, ..Config::default() });
+    let halved = halved.map_or(0.0, |driven| Figures::of(work, half, &driven.schedule).on_time);
+    print("replay_on_time_half_the_gpus", halved, "share", warm_first.on_time, &Goal::AtLeast(warm_first.on_time));
+    print("replay_wall", took_s, "s", 2.0, &Goal::AtMost(2.0));
+    for peer in Peer::ALL {
+        let theirs = Figures::of(work, FLEET, &run_peer(peer, work, FLEET));
+        let name = |figure: &str| format!("peer_{}_{figure}", peer.as_str());
+        print(
+            &name("loads"),
+            theirs.switch_ratio,
+            "loads/request",
+            ours.switch_ratio,
+            &Goal::AtLeast(ours.switch_ratio),
+        );
+        print(&name("mean_flow"), theirs.mean_flow_s, "s", ours.mean_flow_s, &Goal::AtLeast(ours.mean_flow_s));
+        print(&name("on_time"), theirs.on_time, "share", ours.on_time, &Goal::AtMost(ours.on_time));
+    }
+}
+
+/// A backlog, and workers that claim one after the other.
+const JOBS: usize = 100_000;
+const QUEUES: usize = 1_000;
+const MODELS: usize = 500;
+const PLACEMENTS: usize = 20_000;
+
+fn at_scale() {
+    let before = resident_bytes();
+    let mut scheduler = Scheduler::new(Config { jobs_max: JOBS + 1, decisions_max: 4_096, ..Config::default() });
+    for model in 0..MODELS {
+        scheduler.step(Timestamp(0), Observation::Model(ModelSeen { name: format!("m{model}"), vram_bytes: 0 }));
+    }
+    let begun = Instant::now();
+    for number in 0..JOBS {
+        scheduler.step(Timestamp(0), Observation::Job(Box::new(job(number, Place::Queued, 0))));
+    }
+    let took = begun.elapsed();
+    print("scale_jobs_taken_in", JOBS as f64 / took.as_secs_f64(), "jobs/s", 100_000.0, &Goal::AtLeast(100_000.0));
+    let bytes = resident_bytes().saturating_sub(before) as f64;
+    print("scale_bytes_a_job", bytes / JOBS as f64, "bytes", 600.0, &Goal::AtMost(600.0));
+    print("scale_memory", bytes / 1e6, "MB", 100.0, &Goal::AtMost(100.0));
+    let mut times = Vec::with_capacity(PLACEMENTS);
+    for turn in 0..PLACEMENTS {
+        let claim = ClaimSeen {
+            worker: format!("w{:05}", turn % 5_000).into(),
+            boot_id: "1".into(),
+            pool: "p".into(),
+            gpus: Vec::new(),
+            resident_models: vec![format!("m{}", turn % MODELS), format!("m{}", (turn * 7 + 1) % MODELS)],
+            loadable_models: Vec::new(),
+            free_slots: 1,
+        };
+        let begun = Instant::now();
+        let decisions = scheduler.step(Timestamp(1), Observation::Claim(claim));
+        times.push(begun.elapsed());
+        for decision in decisions {
+            // Written at once, and over at once: the job goes, as if another worker had finished it.
+            if let Decision::Assign { job, .. } = decision {
+                scheduler.step(Timestamp(1), Observation::JobGone(job));
+            }
+        }
+    }
+    times.sort_unstable();
+    let total: Duration = times.iter().sum();
+    let p99 = times[PLACEMENTS * 99 / 100].as_secs_f64() * 1e3;
+    print(
+        "scale_placements",
+        PLACEMENTS as f64 / total.as_secs_f64(),
+        "placements/s",
+        100_000.0,
+        &Goal::AtLeast(100_000.0),
+    );
+    print("scale_decision_p99", p99, "ms", 1.0, &Goal::AtMost(1.0));
+}
+
+fn job(number: usize, place: Place, attempt: u32) -> JobSeen {
+    JobSeen {
+        id: format!("00000000-0000-7000-8000-{number:012}").into(),
+        queue: format!("namespace/queue-{}", number % QUEUES).into(),
+        priority: 0,
+        model: format!("m{}", (number * 31) % MODELS),
+        pool: None,
+        work_steps: 30,
+        submitted: Timestamp(number as u64 / 100),
+        place,
+        shape: Shape::default(),
+        deadline: None,
+        attempt: Attempt(attempt),
+        failed_attempts: 0,
+        not_before: None,
+        cancelled: false,
+    }
+}
+
+/// Memory this process has resident, where the system tells (Linux); 0 elsewhere.
+fn resident_bytes() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: u64 = statm.split_whitespace().nth(1).and_then(|pages| pages.parse().ok()).unwrap_or_default();
+    pages * 4_096
+}
