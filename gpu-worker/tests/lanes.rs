@@ -154,7 +154,7 @@ fn draw_together(lives: &[Life]) -> Vec<Vec<u8>> {
             pipeline.step(&mut batch).unwrap();
             moving = others;
         }
-        if lanes.iter().all(|lane| lane.as_ref().is_some_and(|lane| lane.is_over())) {
+        if lanes.iter().all(|lane| lane.as_ref().is_some_and(tintype_worker::pipeline::Lane::is_over)) {
             break;
         }
     }
