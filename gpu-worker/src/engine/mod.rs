@@ -3,8 +3,9 @@
 //!
 //! How a feature hooks in:
 //! - what one picture needs from beginning to end is a field of [`Lane`], set in [`Lane::begin`] from the
-//!   [`Order`](crate::pipeline::Order) (request and fetched input files): a LoRA set, ControlNets with their hints, an init latent and its mask, a second
-//!   pass. A lane must stay complete: whatever a step changes is in it, and is written down with it;
+//!   [`Order`](crate::pipeline::Order) (request and fetched input files): a LoRA set, ControlNets with their hints;
+//! - what it needs at one size is made in `pass`: the first latent, the sampler's run, what is kept of a user's picture. A
+//!   second pass (`hires`) begins with a step of its own, between those of the first and its own. A lane must stay complete: whatever a step changes is in it, and is written down with it;
 //! - what the denoiser is told, row by row, is gathered in [`step`], which holds the one call of the UNet;
 //! - what is done with its answer (guidance, rescale, the sampler, the mask) is [`Lane`]'s `take_in`;
 //! - what steps change of a lane is in its `state`, and comes back by `restore` into a lane just begun (see
@@ -17,8 +18,10 @@
 pub mod checkpoint;
 mod control;
 mod crew;
+mod ground;
 mod lane;
 mod line;
+mod pass;
 pub(crate) mod step;
 #[cfg(test)]
 mod tests;

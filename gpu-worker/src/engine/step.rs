@@ -26,10 +26,15 @@ struct Rows {
 
 /// Takes every lane one evaluation further. All are of one model and one shape, and none is over.
 pub(crate) fn step(lanes: &mut [&mut Lane]) -> Result<(), PipelineError> {
+    if let [lane] = lanes
+        && lane.is_between_passes()
+    {
+        return lane.begin_second_pass();
+    }
     // Equally long prompts side by side make fewer calls of attention.
     lanes.sort_by_key(|lane| lane.tokens());
     let Some(first) = lanes.first() else { return Ok(()) };
-    let (model, size) = (std::sync::Arc::clone(&first.model), first.size);
+    let (model, size) = (std::sync::Arc::clone(&first.model), first.pass.size);
     let rows = gather(lanes)?;
     let output = denoise(&model, size, rows)?;
     let mut rest = output.as_slice();
@@ -45,13 +50,14 @@ fn gather(lanes: &[&mut Lane]) -> Result<Rows, PipelineError> {
     let mut rows = Rows::default();
     let mut tokens = None;
     for lane in lanes {
-        let input = lane.run.model_input(&lane.latent);
+        let input = lane.pass.run.model_input(&lane.pass.latent);
         // What SDXL is told as the original and the target size is the picture's own; nothing is cropped.
-        let (height, width) = (lane.pixels.0 as f32, lane.pixels.1 as f32);
+        let (height, width) = (lane.pass.pixels.0 as f32, lane.pass.pixels.1 as f32);
         let own = rows.timesteps.len()..rows.timesteps.len() + lane.rows();
         for _ in 0..lane.rows() {
             rows.values.extend(&input);
-            rows.timesteps.extend(lane.run.timestep());
+            rows.values.extend(&lane.pass.beside);
+            rows.timesteps.extend(lane.pass.run.timestep());
             rows.sizes.push([height, width, 0.0, 0.0, height, width]);
         }
         if tokens != Some(lane.tokens()) {
@@ -79,18 +85,20 @@ fn controlled(
     timesteps: &[f32],
     sizes: &[[f32; SIZES]],
 ) -> Result<Option<Residuals>, PipelineError> {
-    let LatentSize { channels, height, width } = lane.size;
+    let LatentSize { channels, height, width } = lane.pass.size;
     let shape = (timesteps.len(), channels, height, width);
     let latents = Tensor::from_vec(input.repeat(timesteps.len()), shape, &lane.model.device)?;
     let added = lane.told.pooled.as_ref().filter(|_| lane.model.sized).map(|pooled| Added { pooled, sizes });
     let conditions = Conditions { contexts: std::slice::from_ref(&lane.told.context), added };
-    let at = (lane.run.done() as u32, lane.run.steps() as u32);
+    let at = (lane.pass.run.done() as u32, lane.pass.run.steps() as u32);
     Ok(follow(&lane.controls, at, &LaneRows { latents: &latents, timesteps, conditions })?)
 }
 
 fn denoise(model: &crate::pipeline::LoadedModel, size: LatentSize, rows: Rows) -> Result<Vec<f32>, PipelineError> {
     let Rows { values, timesteps, contexts, pooled, sizes, adapters, controls } = rows;
-    let LatentSize { channels, height, width } = size;
+    let LatentSize { height, width, .. } = size;
+    // The latent's, and in a denoiser made for inpainting those beside it.
+    let channels = values.len() / (timesteps.len() * height * width).max(1);
     let input = Tensor::from_vec(values, (timesteps.len(), channels, height, width), &model.device)?;
     let contexts =
         contexts.iter().map(|neighbours| Tensor::cat(neighbours, 0)).collect::<candle_core::Result<Vec<_>>>()?;

@@ -117,13 +117,12 @@ fn read_png(file: &[u8]) -> Result<(Raw, Orientation), String> {
 }
 
 fn read_jpeg(file: &[u8]) -> Result<(Raw, Orientation), String> {
-    // No side may be longer than all pixels allowed.
+    // No side may be longer than all pixels allowed. Not strict: cameras and phones write slips that every viewer forgives.
     let options = DecoderOptions::default()
         .set_max_width(INPUT_PIXELS_MAX as usize)
         .set_max_height(INPUT_PIXELS_MAX as usize)
         .jpeg_set_max_scans(SCANS_MAX)
-        .jpeg_set_out_colorspace(ColorSpace::RGB)
-        .set_strict_mode(true);
+        .jpeg_set_out_colorspace(ColorSpace::RGB);
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(file), options);
     decoder.decode_headers().map_err(damaged)?;
     let (width, height) = decoder.dimensions().ok_or("has no size")?;

@@ -12,6 +12,7 @@ pub mod controlnet;
 pub(crate) mod infer;
 mod layers;
 mod resnet;
+pub mod taesd;
 mod transformer;
 pub mod unet;
 mod unet_blocks;

@@ -36,9 +36,11 @@ pub(super) fn check_fit(
         let (wants, gives) = (unet.context_channels(), text.width);
         return wrong(format!("pairs a UNet that reads vectors of {wants} with text encoders that make {gives}"));
     }
-    if unet.in_channels != vae.latent_channels || unet.out_channels != vae.latent_channels {
+    // A UNet made for inpainting also reads a mask and the latent of a picture.
+    let plain_or_inpainting = [vae.latent_channels, 2 * vae.latent_channels + 1];
+    if !plain_or_inpainting.contains(&unet.in_channels) || unet.out_channels != vae.latent_channels {
         let (inner, latent) = (unet.in_channels, vae.latent_channels);
-        return wrong(format!("pairs a UNet of {inner} channels with a VAE of {latent}: an inpainting model, perhaps"));
+        return wrong(format!("pairs a UNet of {inner} channels with a VAE of {latent}"));
     }
     let pooled = unet.added.map_or(0, |added| added.pooled);
     if pooled != 0 && pooled != text.pooled {

@@ -1,20 +1,26 @@
 //! One checkpoint in memory: the networks of one model, and what the model can do.
 
 use std::path::Path;
+use std::sync::OnceLock;
 
 use candle_core::{Device, Tensor};
 use tintype_types::{ModelFamily, ResolvedRequest};
 
 use super::PipelineError;
 use super::folder::check_fit;
+use super::preview::{Colours, Preview};
 use super::source::Source;
 use super::text::TextEncoders;
+use crate::images::signed_planes;
 use crate::models::BuildError;
 use crate::models::unet::UNet;
-use crate::models::vae::VaeDecoder;
+use crate::models::vae::{VaeDecoder, VaeEncoder};
 use crate::output::RgbImage;
 use crate::samplers::NoiseSchedule;
 use crate::weights::{Lora, Network, Part, UnreadableFile, WeightFile};
+
+/// A tensor of every autoencoder that can encode.
+const ENCODER: &str = "encoder.conv_in.weight";
 
 /// A model ready to draw.
 #[derive(Debug)]
@@ -23,6 +29,12 @@ pub struct LoadedModel {
     pub(crate) text: TextEncoders,
     pub(crate) unet: UNet,
     vae: VaeDecoder,
+    /// Some files have none.
+    encoder: Option<VaeEncoder>,
+    /// How latents are shown while they are drawn; fitted when first asked for, where no tiny decoder came along.
+    preview: OnceLock<Preview>,
+    /// Whether the UNet is shown a mask and a picture beside the latent.
+    pub(crate) inpaints: bool,
     /// Whether the UNet is told the picture's size.
     pub(crate) sized: bool,
     pub(crate) schedule: NoiseSchedule,
@@ -38,10 +50,6 @@ impl LoadedModel {
     /// # Errors
     /// A file that is missing, damaged, or of a model this worker does not do.
     pub fn read(path: &Path, family: ModelFamily, device: &Device) -> Result<Self, BuildError> {
-        if family == ModelFamily::Sd2 {
-            let what = "is of a family this worker does not draw yet; it draws Stable Diffusion 1.x and XL";
-            return Err(UnreadableFile::new(path, what).into());
-        }
         let source = Source::open(path, family)?;
         let (unet_config, unet) = source.unet(device)?;
         let (vae_config, vae) = source.vae(device)?;
@@ -55,6 +63,10 @@ impl LoadedModel {
             sized: unet_config.added.is_some(),
             unet: UNet::read(&unet_config, &unet)?,
             vae: VaeDecoder::read(&vae_config, &vae)?,
+            encoder: if vae.has(ENCODER) { Some(VaeEncoder::read(&vae_config, &vae)?) } else { None },
+            preview: Preview::read_tiny(path, vae_config.latent_channels, device)?
+                .map_or_else(OnceLock::new, OnceLock::from),
+            inpaints: unet_config.in_channels != vae_config.latent_channels,
             schedule,
             latent_channels: vae_config.latent_channels,
             side_multiple: vae_config.factor() << unet_config.halvings(),
@@ -91,10 +103,51 @@ impl LoadedModel {
         to_pixels(&self.vae.decode(latents)?)
     }
 
+    /// A picture of the size that is drawn to the latent of one, drawn with these unit normal numbers.
+    ///
+    /// # Errors
+    /// A model without an encoder, or a device's failure.
+    pub(crate) fn encode(&self, picture: &RgbImage, noise: Vec<f32>) -> Result<Vec<f32>, PipelineError> {
+        self.encode_planes(signed_planes(picture), (picture.width, picture.height), noise)
+    }
+
+    /// As [`Self::encode`], of planes of -1 to 1.
+    ///
+    /// # Errors
+    /// As [`Self::encode`].
+    pub(crate) fn encode_planes(
+        &self,
+        planes: Vec<f32>,
+        (width, height): (u32, u32),
+        noise: Vec<f32>,
+    ) -> Result<Vec<f32>, PipelineError> {
+        let Some(encoder) = &self.encoder else {
+            let what = "this model's autoencoder cannot encode, so it cannot start from a picture; take another model";
+            return Err(PipelineError::Unsupported(what.to_owned()));
+        };
+        let planes = Tensor::from_vec(planes, (1, 3, height as usize, width as usize), &self.device)?;
+        Ok(encoder.encode(&planes)?.sample(noise)?.flatten_all()?.to_vec1()?)
+    }
+
+    /// A latent, (1, channels, height, width), as a picture of at most [`super::PREVIEW_SIDE_MAX`] a side: roughly what it
+    /// would decode to, at a small part of the work.
+    ///
+    /// # Errors
+    /// Shapes that do not fit, or a device's failure.
+    pub(crate) fn preview(&self, latent: &Tensor) -> Result<RgbImage, PipelineError> {
+        if let Some(preview) = self.preview.get() {
+            return preview.show(latent);
+        }
+        let fitted = Preview::Linear(Colours::fit(&self.vae, self.latent_channels, &self.device)?);
+        self.preview.get_or_init(|| fitted).show(latent)
+    }
+
     /// Refuses what the model cannot do.
     pub(crate) fn check(&self, request: &ResolvedRequest) -> Result<(), PipelineError> {
         let multiple = self.side_multiple as u32;
-        for (name, side) in [("width", request.width), ("height", request.height)] {
+        let (final_width, final_height) = request.final_size();
+        let sides = [("width", request.width), ("height", request.height)];
+        for (name, side) in sides.into_iter().chain([("width", final_width), ("height", final_height)]) {
             if side == 0 || !side.is_multiple_of(multiple) || side > tintype_types::limits::SIDE_PX_MAX {
                 let most = tintype_types::limits::SIDE_PX_MAX;
                 return Err(PipelineError::Unsupported(format!(
@@ -110,7 +163,7 @@ impl LoadedModel {
 }
 
 /// (1, 3, height, width) of about -1 to 1 to bytes, rounded as numpy rounds.
-fn to_pixels(decoded: &Tensor) -> Result<RgbImage, PipelineError> {
+pub(super) fn to_pixels(decoded: &Tensor) -> Result<RgbImage, PipelineError> {
     let (_, _, height, width) = decoded.dims4()?;
     let values: Vec<f32> = decoded.squeeze(0)?.permute((1, 2, 0))?.flatten_all()?.to_vec1()?;
     let pixels =

@@ -6,6 +6,7 @@ mod device;
 mod folder;
 mod loaded;
 mod measure;
+mod preview;
 mod source;
 pub(crate) mod text;
 
@@ -18,8 +19,10 @@ use tintype_types::{FailureReason, ResolvedRequest};
 pub use candle::{CandlePipeline, Residency, ResidentLimits};
 pub use device::DeviceChoice;
 pub use loaded::LoadedModel;
+pub use preview::PREVIEW_SIDE_MAX;
 
 use crate::engine::{CheckpointError, LaneState};
+use crate::images::InputError;
 use crate::output::RgbImage;
 use crate::samplers::ScheduleError;
 use crate::weights::UnreadableFile;
@@ -175,6 +178,9 @@ pub enum PipelineError {
     /// The model cannot do what is asked.
     #[error("{0}")]
     Unsupported(String),
+    /// An input picture cannot be used.
+    #[error(transparent)]
+    Input(#[from] InputError),
     /// Not enough memory.
     #[error("{0}")]
     OutOfMemory(String),
@@ -193,7 +199,7 @@ impl PipelineError {
             Self::Stopped => (FailureReason::Cancelled, false),
             Self::UnknownModel(_) => (FailureReason::UnknownModel, false),
             Self::Unreadable { .. } => (FailureReason::ModelUnreadable, false),
-            Self::Unsupported(_) => (FailureReason::InvalidRequest, false),
+            Self::Unsupported(_) | Self::Input(_) => (FailureReason::InvalidRequest, false),
             Self::OutOfMemory(_) => (FailureReason::OutOfMemory, true),
             Self::Device(_) | Self::Broken => (FailureReason::Internal, true),
         }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::step::alpha_sigma;
-use super::{Method, SamplerRun};
+use super::{Method, Prediction, SamplerRun};
 
 /// How many of `steps` are taken at this strength (0 to 1): its share of them, rounded down as diffusers does.
 pub fn steps_of_strength(steps: u32, strength: f64) -> u32 {
@@ -56,5 +56,22 @@ impl SamplerRun {
                 Mixture { picture: alpha as f32, noise: sigma as f32 }
             }
         }
+    }
+
+    /// The picture the model believes in: `output` is what it said of `latent`, before [`Self::step`] takes it in. For
+    /// previews; the samplers have their own ways.
+    pub fn estimate(&self, output: &[f32], latent: &[f32]) -> Vec<f32> {
+        let Mixture { picture, mut noise } = self.mixture();
+        if let (Method::DpmppSde { .. }, Some(sigma)) = (&self.method, self.sigma()) {
+            noise = sigma;
+        }
+        let (of_latent, of_output) = match self.prediction {
+            Prediction::Epsilon => (1.0 / picture, -noise / picture),
+            Prediction::VPrediction => {
+                let square = picture * picture + noise * noise;
+                (picture / square, -noise / square.sqrt())
+            }
+        };
+        latent.iter().zip(output).map(|(latent, output)| of_latent * latent + of_output * output).collect()
     }
 }

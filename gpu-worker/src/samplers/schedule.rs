@@ -15,6 +15,9 @@ pub(super) const DISTILLED_STEPS: usize = 50;
 /// Exponent of the Karras noise levels (Karras et al., 2022).
 const KARRAS_RHO: f64 = 7.0;
 
+/// What stands for no signal at all where noise is told by its ratio to signal: diffusers' number, 2 to the -24.
+const ALPHA_MIN: f32 = 5.960_464_5e-8;
+
 /// What the model's output stands for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -71,7 +74,7 @@ pub struct ScheduleConfig {
     pub steps_offset: usize,
     /// Whether DDIM's last step ends at no noise at all rather than at the first level's.
     pub set_alpha_to_one: bool,
-    /// Betas rescaled so that the last level is pure noise. Not done here.
+    /// Betas rescaled so that the last level is pure noise (Lin et al., 2023, algorithm 1); for models that predict v.
     pub rescale_betas_zero_snr: bool,
 }
 
@@ -131,13 +134,16 @@ impl NoiseSchedule {
     /// # Errors
     /// Numbers that cannot be a noise schedule, or one this program does not know.
     pub fn new(config: ScheduleConfig) -> Result<Self, ScheduleError> {
-        if config.rescale_betas_zero_snr {
-            return refuse("sets rescale_betas_zero_snr, which this worker does not do yet");
+        let zero_snr = config.rescale_betas_zero_snr;
+        if zero_snr && config.prediction_type == Prediction::Epsilon {
+            return refuse(
+                "sets rescale_betas_zero_snr for a model that predicts noise: of pure noise that says nothing",
+            );
         }
         if config.steps_offset > TRAIN_STEPS_MAX {
             return refuse("has a steps_offset out of bounds");
         }
-        let betas = betas(&config)?;
+        let betas = if zero_snr { without_signal_at_last(&betas(&config)?) } else { betas(&config)? };
         let mut product = 1.0_f64;
         let alphas_cumprod: Vec<f32> = betas
             .iter()
@@ -146,7 +152,8 @@ impl NoiseSchedule {
                 product as f32
             })
             .collect();
-        if !alphas_cumprod.iter().all(|alpha| *alpha > 0.0 && *alpha < 1.0) {
+        let signal = alphas_cumprod.len() - usize::from(zero_snr);
+        if !alphas_cumprod[..signal].iter().all(|alpha| *alpha > 0.0 && *alpha < 1.0) {
             return refuse("has betas outside 0 to 1");
         }
         Ok(Self { alphas_cumprod, config })
@@ -162,9 +169,11 @@ impl NoiseSchedule {
         Ok(steps as usize)
     }
 
-    /// Noise to signal at each trained level.
+    /// Noise to signal at each trained level; where there is no signal at all, as with hardly any.
     pub(super) fn train_sigmas(&self) -> Vec<f64> {
-        self.alphas_cumprod.iter().map(|alpha| f64::from(((1.0 - alpha) / alpha).sqrt())).collect()
+        let some = |alpha: f32| if alpha > 0.0 { alpha } else { ALPHA_MIN };
+        let alphas = self.alphas_cumprod.iter().map(|alpha| some(*alpha));
+        alphas.map(|alpha| f64::from(((1.0 - alpha) / alpha).sqrt())).collect()
     }
 
     /// Visited levels as DDIM lays them out, highest first.
@@ -286,6 +295,22 @@ fn betas(config: &ScheduleConfig) -> Result<Vec<f32>, ScheduleError> {
             })
             .collect(),
     })
+}
+
+/// The same betas stretched so that nothing of the picture is left at the last level.
+fn without_signal_at_last(betas: &[f32]) -> Vec<f32> {
+    let mut product = 1.0_f64;
+    let roots: Vec<f32> = betas
+        .iter()
+        .map(|beta| {
+            product *= f64::from(1.0_f32 - beta);
+            (product as f32).sqrt()
+        })
+        .collect();
+    let (first, last) = (roots[0], roots[roots.len() - 1]);
+    let left: Vec<f32> = roots.iter().map(|root| ((root - last) * (first / (first - last))).powi(2)).collect();
+    let before = std::iter::once(1.0).chain(left.iter().copied());
+    left.iter().zip(before).map(|(now, before)| 1.0 - now / before).collect()
 }
 
 fn refuse<T>(what: &str) -> Result<T, ScheduleError> {

@@ -41,6 +41,9 @@ fn arrives(mut run: SamplerRun, schedule: &NoiseSchedule, picture: &[f32], name:
     };
     while let Some(timestep) = run.timestep() {
         let output = truth(&run, schedule, timestep, &latent, picture);
+        for (got, wanted) in run.estimate(&output, &latent).iter().zip(picture) {
+            assert!((got - wanted).abs() < 2e-3, "{name}: {got} is shown for {wanted}");
+        }
         run.step(&output, &mut latent, |len| vec![0.5; len]);
     }
     assert_eq!(run.done(), run.steps(), "{name}");

@@ -27,11 +27,9 @@ impl Case {
 
     /// The config in the metadata, by way of a file as a model folder has it.
     pub fn config<T, E: std::fmt::Debug>(&self, read: fn(&Path) -> Result<T, E>) -> T {
-        let bytes = std::fs::read(&self.path).unwrap();
-        let (_, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config.json");
-        std::fs::write(&path, &metadata.metadata().as_ref().unwrap()["config"]).unwrap();
+        std::fs::write(&path, config_of(&self.path)).unwrap();
         read(&path).unwrap()
     }
 
@@ -44,6 +42,13 @@ impl Case {
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Tensor {
         self.file.tensor(name, shape, &Device::Cpu).unwrap()
     }
+}
+
+/// The network's config in a fixture's metadata.
+pub fn config_of(file: &Path) -> String {
+    let bytes = std::fs::read(file).unwrap();
+    let (_, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
+    metadata.metadata().as_ref().unwrap()["config"].clone()
 }
 
 /// Where fixtures lie.

@@ -7,6 +7,10 @@ mod common;
 
 mod autoencoder;
 mod files;
+mod lanes;
+mod previews;
+mod redrawn;
+mod sd2;
 mod starts;
 
 /// A fixture in JSON.

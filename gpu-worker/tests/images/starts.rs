@@ -67,3 +67,41 @@ fn a_run_with_nothing_to_redraw_is_over_before_it_begins() {
     assert_eq!(latent, [0.5, -2.0]);
     assert_eq!([0.0, 0.19, 0.2, 0.55, 1.0].map(|strength| steps_of_strength(5, strength)), [0, 0, 1, 2, 5]);
 }
+
+#[derive(Deserialize)]
+struct ZeroSnr {
+    start: Vec<f32>,
+    cases: Vec<ZeroSnrCase>,
+}
+
+#[derive(Deserialize)]
+struct ZeroSnrCase {
+    solver: Solver,
+    config: ScheduleConfig,
+    init_noise: f32,
+    timesteps: Vec<f32>,
+    end: Vec<f32>,
+}
+
+#[test]
+fn models_whose_last_level_is_pure_noise_are_walked_as_diffusers_does() {
+    let ZeroSnr { start, cases } = read("zero_snr.json");
+    assert_eq!(cases.len(), 6);
+    for ZeroSnrCase { solver, config, init_noise, timesteps, end } in cases {
+        let schedule = NoiseSchedule::new(config).unwrap();
+        let mut run = SamplerRun::new(solver, &schedule, 12).unwrap();
+        near("levels", run.timesteps(), &timesteps, 1e-6);
+        near("first noise", &[run.init_noise()], &[init_noise], 1e-5);
+        let mut noise = Mt19937::new(5);
+        let mut latent: Vec<f32> = start.iter().map(|value| value * run.init_noise()).collect();
+        while let Some(timestep) = run.timestep() {
+            let output: Vec<f32> = run
+                .model_input(&latent)
+                .iter()
+                .map(|seen| (3.0 * seen + timestep / 500.0).sin() * 0.7 + seen / 4.0)
+                .collect();
+            run.step(&output, &mut latent, |len| noise.randn(len));
+        }
+        near(&format!("end of {solver:?}"), &latent, &end, 1e-4);
+    }
+}
