@@ -135,7 +135,7 @@ impl Addons {
         let (lora, now) = (Arc::new(lora), self.started.elapsed());
         // One that finds no room is used and not kept.
         if self.loras.make_room(lora.bytes(), now, in_use).is_ok() {
-            let cost = Cost { bytes: lora.bytes(), load: now - asked };
+            let cost = Cost { bytes: lora.bytes(), load: now.saturating_sub(asked) };
             self.loras.insert(key.clone(), cost, now, Arc::clone(&lora));
         }
         Ok((key, lora))
@@ -167,7 +167,7 @@ impl Addons {
         let weights = Weights::new(Arc::new(file), self.device.clone());
         let net = Arc::new(ControlNet::read(&config, &weights).map_err(|error| unreadable(name, error))?);
         let now = self.started.elapsed();
-        self.controls.insert(key, Cost { bytes, load: now - asked }, now, Arc::clone(&net));
+        self.controls.insert(key, Cost { bytes, load: now.saturating_sub(asked) }, now, Arc::clone(&net));
         Ok(net)
     }
 }
