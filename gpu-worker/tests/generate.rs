@@ -73,7 +73,7 @@ fn flags_say_how_many_in_what_form_and_with_what_inside() {
 #[test]
 fn a_lora_by_its_file_changes_the_picture_and_weight_0_does_not() {
     let place = Place::new();
-    let night = models().join("night");
+    let night = models().join("shapes-night");
     let plain = ["--prompt", "a red circle on a blue background", "--seed", "7", "--no-parameters"];
     let drawn = |out: &str, lora: Option<f64>| {
         let value = lora.map(|weight| format!("{}:{weight}", night.display()));
