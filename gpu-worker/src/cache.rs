@@ -276,12 +276,11 @@ mod tests {
                 let (name, now) = (NAMES[name], secs(step as u64));
                 let before = residents.list().iter().map(|(name, ..)| (*name).to_owned()).collect::<Vec<_>>();
                 if residents.touch(name, now).is_none() {
-                    match residents.make_room(bytes, now, |busy| *busy) {
-                        Ok(gone) => {
-                            prop_assert!(gone.iter().all(|(name, busy)| name != "pinned" && !busy));
-                            residents.insert(name.to_owned(), cost(bytes, load_ms), now, busy);
-                        }
-                        Err(_) => prop_assert_eq!(before.len(), residents.list().len(), "nothing goes for nothing"),
+                    if let Ok(gone) = residents.make_room(bytes, now, |busy| *busy) {
+                        prop_assert!(gone.iter().all(|(name, busy)| name != "pinned" && !busy));
+                        residents.insert(name.to_owned(), cost(bytes, load_ms), now, busy);
+                    } else {
+                        prop_assert_eq!(before.len(), residents.list().len(), "nothing goes for nothing");
                     }
                 }
                 let list = residents.list();

@@ -52,8 +52,7 @@ fn main() {
 
 fn read(trace: &Path) -> Result<Work, String> {
     let latencies = std::env::var_os("TINTYPE_LATENCIES").ok_or("TINTYPE_LATENCIES names no file")?;
-    let text =
-        |path: &std::path::Path| std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()));
+    let text = |path: &Path| std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()));
     let trace = read_trace(&text(trace)?).map_err(|error| error.to_string())?;
     let latencies = Latencies::read(&text(latencies.as_ref())?).map_err(|error| error.to_string())?;
     Work::new(&trace, &latencies, SPEED).map_err(|error| error.to_string())
