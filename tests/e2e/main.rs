@@ -8,6 +8,8 @@
     reason = "a test's helpers stop the test like the test itself does, and show the logs of what they started"
 )]
 
+mod addons;
+mod captions;
 mod cluster;
 mod faults;
 mod front;

@@ -51,6 +51,14 @@ impl Rest {
         answer
     }
 
+    /// Uploads a picture that must be taken; the key requests name it by.
+    pub(crate) async fn upload(&self, content: Vec<u8>) -> String {
+        let request = self.http.post(format!("{}/api/v1/assets", self.url)).bearer_auth(&self.key);
+        let response = request.body(content).send().await.unwrap();
+        let asset: Value = response.json().await.unwrap();
+        asset["key"].as_str().unwrap_or_else(|| panic!("the upload was refused: {asset}")).to_owned()
+    }
+
     /// The bytes at a path or a whole URL, following redirects.
     pub(crate) async fn bytes(&self, path: &str) -> Vec<u8> {
         let url = if path.starts_with("http") { path.to_owned() } else { format!("{}{path}", self.url) };

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::programs::{Running, command};
 use super::rest::Rest;
 use super::wait::until;
@@ -10,6 +12,9 @@ use super::{models, root};
 
 /// How long the first start may take here: it makes a database cluster, beside other tests.
 pub(crate) const START_LIMIT: Duration = Duration::from_mins(1);
+
+/// How long a job may take behind others, on a machine that does other things.
+const JOB_LIMIT: Duration = Duration::from_mins(4);
 
 /// A running `tintype up`.
 pub(crate) struct Up {
@@ -39,6 +44,31 @@ impl Up {
         .await;
         assert!(running.is_alive(), "`tintype up` has ended");
         Self { running, rest: Rest::new(&url, &key), data }
+    }
+
+    /// Uploads a picture; the key requests name it by.
+    pub(crate) async fn upload(&self, content: Vec<u8>) -> String {
+        self.rest.upload(content).await
+    }
+
+    /// The first picture of each request, all of them asked for at once.
+    pub(crate) async fn pictures(&self, requests: Vec<Value>) -> Vec<Vec<u8>> {
+        let mut ids = Vec::new();
+        for request in requests {
+            let job = self.rest.post("/api/v1/jobs", request).await;
+            ids.push(job["id"].as_str().unwrap().to_owned());
+        }
+        let mut pictures = Vec::new();
+        for id in ids {
+            let job = until("a job to end", JOB_LIMIT, || async {
+                let job = self.rest.job(&id).await;
+                matches!(job["state"].as_str(), Some("Complete" | "Failed")).then_some(job)
+            })
+            .await;
+            assert_eq!(job["state"], "Complete", "{job}");
+            pictures.push(self.rest.bytes(&format!("/api/v1/jobs/{id}/images/0")).await);
+        }
+        pictures
     }
 
     /// Ends it as Ctrl-C does.
