@@ -10,6 +10,7 @@ use reqwest::Url;
 use tintype_types::{PoolName, WorkerId};
 
 use crate::cache::Keep;
+use crate::kernels::Precision;
 use crate::output::OutputArgs;
 use crate::pipeline::DeviceChoice;
 
@@ -59,6 +60,10 @@ pub struct Args {
     /// Where to draw: `auto` (the first CUDA device where there is one, else the CPU), `cpu`, or `cuda:N`.
     #[arg(long, env = "TINTYPE_DEVICE", default_value = "auto")]
     pub device: DeviceChoice,
+    /// What the denoiser multiplies in on a CPU: f32, or bf16, which is faster and less exact and needs a processor with
+    /// AVX512-BF16.
+    #[arg(long, env = "TINTYPE_PRECISION", default_value_t = Precision::F32)]
+    pub precision: Precision,
     /// Address for /healthz, /readyz and /metrics; left out, there are none. Port 0 takes a free one.
     #[arg(long, env = "TINTYPE_WORKER_LISTEN")]
     pub listen: Option<SocketAddr>,
@@ -149,6 +154,17 @@ mod tests {
         Args::command().debug_assert();
         let args = parse("http://127.0.0.1:8089", "/a:/b");
         assert_eq!(args.models_dir, [PathBuf::from("/a"), PathBuf::from("/b")]);
+    }
+
+    #[test]
+    fn a_precision_is_one_of_two_words() {
+        let with = |word: &str| {
+            let words = ["gpu-worker", "--dispatch-url", "http://h", "--token-file", "/t", "--models-dir", "/m"];
+            Args::try_parse_from(words.into_iter().chain(["--precision", word])).map(|args| args.precision)
+        };
+        assert_eq!(with("bf16").unwrap(), Precision::Bf16);
+        assert_eq!(with("f32").unwrap(), Precision::F32);
+        assert!(with("fp8").unwrap_err().to_string().contains("f32 or bf16"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use serde_json::json;
-use tintype_worker::kernels::{self, Added, After, Function, GroupNormShape, Moves};
+use tintype_worker::kernels::{self, After, Function, GroupNormShape, Moves, Precision, With};
 
 use super::Options;
 use super::clock::Clock;
@@ -63,12 +63,12 @@ const CASES: &[Case] = &[
 
 /// Measures all of them.
 pub(crate) fn run(options: &Options, clock: Clock, torch: &mut Torch) -> Result<()> {
-    for case in CASES {
-        let name = case.name();
+    for (case, precision) in all() {
+        let name = case.name(precision);
         if !name.contains(&options.only) {
             continue;
         }
-        let work = case.ours()?;
+        let work = case.ours(precision)?;
         work()?;
         let (mut ours, mut theirs) = (f64::INFINITY, None::<f64>);
         for _ in 0..options.runs {
@@ -76,7 +76,7 @@ pub(crate) fn run(options: &Options, clock: Clock, torch: &mut Torch) -> Result<
             made?;
             ours = ours.min(time);
             let (op, sizes) = case.theirs();
-            if let Some(time) = torch.time(op, "f32", &sizes)? {
+            if let Some(time) = torch.time(op, &precision.to_string(), &sizes)? {
                 theirs = Some(theirs.map_or(time, |least| least.min(time)));
             }
         }
@@ -85,11 +85,19 @@ pub(crate) fn run(options: &Options, clock: Clock, torch: &mut Torch) -> Result<
     Ok(())
 }
 
+/// All in fp32, and where this processor does bf16 those it makes a difference to.
+fn all() -> impl Iterator<Item = (Case, Precision)> {
+    let short = Precision::Bf16.checked().ok();
+    let multiplies = |case: &&Case| matches!(case, Case::Conv(_) | Case::Linear(_));
+    let shortened = short.into_iter().flat_map(move |short| CASES.iter().filter(multiplies).map(move |c| (*c, short)));
+    CASES.iter().map(|case| (*case, Precision::F32)).chain(shortened)
+}
+
 type Work = Box<dyn Fn() -> Result<Tensor>>;
 
 impl Case {
-    fn name(self) -> String {
-        match self {
+    fn name(self, precision: Precision) -> String {
+        let name = match self {
             Self::Conv([inner, outer, side, kernel, stride]) => {
                 format!("conv {kernel}x{kernel} stride {stride} {inner} to {outer} at {side}")
             }
@@ -102,7 +110,8 @@ impl Case {
             Self::LayerNorm([rows, width]) => format!("layer norm {rows} rows of {width}"),
             Self::Silu([channels, side]) => format!("silu {channels} at {side}"),
             Self::Geglu([rows, width]) => format!("geglu {rows} rows of {width}"),
-        }
+        };
+        format!("{precision} {name}")
     }
 
     /// Torch's name of it and its sizes there.
@@ -122,16 +131,16 @@ impl Case {
     }
 
     /// Ours, with operands of random numbers.
-    fn ours(self) -> Result<Work> {
+    fn ours(self, precision: Precision) -> Result<Work> {
         Ok(match self {
             Self::Conv([inner, outer, side, kernel, stride]) => {
                 let (x, w) = (random(&[1, inner, side, side])?, random(&[outer, inner, kernel, kernel])?);
                 let (b, moves) = (random(&[outer])?, Moves { stride, padding: kernel / 2 });
-                Box::new(move || Ok(kernels::conv2d(&x, &w, moves, Added::bias(Some(&b)))?))
+                Box::new(move || Ok(kernels::conv2d(&x, &w, moves, With { bias: Some(&b), rest: None, precision })?))
             }
             Self::Linear([rows, inner, outer]) => {
                 let (x, w, b) = (random(&[rows, inner])?, random(&[outer, inner])?, random(&[outer])?);
-                Box::new(move || Ok(kernels::linear(&x, &w, Added::bias(Some(&b)))?))
+                Box::new(move || Ok(kernels::linear(&x, &w, With { bias: Some(&b), rest: None, precision })?))
             }
             Self::Attention([heads, queries, keys, width]) => {
                 let q = random(&[1, queries, heads * width])?;

@@ -12,9 +12,10 @@ use candle_core::{Result, Tensor, bail};
 use super::data::{self, Numbers};
 use super::gemm::{Bias, Columns, Panel, Product, Samples};
 use super::level::Level;
-use super::linear::Added;
+use super::linear::With;
 use super::pack::{Matrix, Order};
-use super::tile::{COLUMNS, Line};
+use super::precision::Precision;
+use super::tile::Line;
 
 /// How a kernel moves over the picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,25 +38,25 @@ impl Default for Moves {
 ///
 /// # Errors
 /// Shapes that do not fit, or a device's own failure.
-pub fn conv2d(input: &Tensor, kernel: &Tensor, moves: Moves, added: Added<'_>) -> Result<Tensor> {
+pub fn conv2d(input: &Tensor, kernel: &Tensor, moves: Moves, with: With<'_>) -> Result<Tensor> {
     let plan = Plan::new(input, kernel, moves)?;
     let shape = [plan.batch, plan.out_channels, plan.out_height, plan.out_width];
-    let biases = added.bias.map_or(plan.out_channels, Tensor::elem_count);
-    let each_sample = added.bias.is_some_and(|bias| bias.dims() == [plan.batch, plan.out_channels]);
+    let biases = with.bias.map_or(plan.out_channels, Tensor::elem_count);
+    let each_sample = with.bias.is_some_and(|bias| bias.dims() == [plan.batch, plan.out_channels]);
     if biases != plan.out_channels && !each_sample {
         bail!("a bias of {biases} numbers for {:?}", kernel.dims());
     }
     if !input.device().is_cpu() {
         let result = input.conv2d(kernel, moves.padding, moves.stride, 1, 1)?;
-        return match added.bias.filter(|_| each_sample) {
+        return match with.bias.filter(|_| each_sample) {
             Some(bias) => {
                 let result = result.broadcast_add(&bias.unsqueeze(2)?.unsqueeze(3)?)?;
-                Added { bias: None, ..added }.onto(result, 1)
+                With { bias: None, ..with }.onto(result, 1)
             }
-            None => added.onto(result, 1),
+            None => with.onto(result, 1),
         };
     }
-    let (bias, rest) = added.checked(biases, &shape)?;
+    let (bias, rest) = with.checked(biases, &shape)?;
     let (input, kernel) = (input.contiguous()?, kernel.contiguous()?);
     let (input, kernel) = (Numbers::of(&input)?, Numbers::of(&kernel)?);
     let (bias, rest) = (bias.as_ref().map(Numbers::of).transpose()?, rest.as_ref().map(Numbers::of).transpose()?);
@@ -64,7 +65,13 @@ pub fn conv2d(input: &Tensor, kernel: &Tensor, moves: Moves, added: Added<'_>) -
         Some(bias) if each_sample => Bias::SampleRows(bias),
         Some(bias) => Bias::Rows(bias),
     };
-    let convolution = Convolution { level: Level::best(), plan, input: input.slice(), kernel: kernel.slice() };
+    let convolution = Convolution {
+        level: Level::best(),
+        precision: with.precision,
+        plan,
+        input: input.slice(),
+        kernel: kernel.slice(),
+    };
     data::tensor(convolution.compute(bias, rest.as_ref().map(Numbers::slice)), shape.to_vec())
 }
 
@@ -127,6 +134,7 @@ impl Plan {
 
 struct Convolution<'a> {
     level: Level,
+    precision: Precision,
     plan: Plan,
     input: &'a [f32],
     kernel: &'a [f32],
@@ -148,6 +156,7 @@ impl Convolution<'_> {
         let inner = plan.channels * plan.kernel_pixels();
         let product = Product {
             level: self.level,
+            precision: self.precision,
             rows: plan.out_channels,
             inner,
             samples: plan.batch,
@@ -187,8 +196,13 @@ impl Columns for Windows<'_> {
         for (index, line) in inner.zip(out) {
             let picture = &sample[index / runs.len() * height * width..][..height * width];
             let runs = &runs[index % runs.len()];
-            if let ([Run { column: 0, pixel, len: COLUMNS }], 1) = (&runs[..], stride) {
-                line.0.copy_from_slice(&picture[*pixel..][..COLUMNS]);
+            if let ([Run { column, pixel, len }], 1) = (&runs[..], stride)
+                && let Some(window) = pixel.checked_sub(*column).and_then(|start| picture[start..].first_chunk())
+            {
+                // Most windows: a whole line is copied at once, and what lies outside of the picture blanked.
+                line.0 = *window;
+                line.0[..*column].fill(0.0);
+                line.0[column + len..].fill(0.0);
                 continue;
             }
             line.0.fill(0.0);
@@ -231,7 +245,7 @@ impl Windows<'_> {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Device;
+    use candle_core::{DType, Device};
 
     use super::*;
     use crate::kernels::testing::{assert_close, bits, in_pool, numbers};
@@ -258,7 +272,8 @@ mod tests {
             let (input, kernel) = (flat(&input), flat(&kernel));
             for level in Level::all() {
                 let ours =
-                    Convolution { level: *level, plan, input: &input, kernel: &kernel }.compute(Bias::None, None);
+                    Convolution { level: *level, precision: Precision::F32, plan, input: &input, kernel: &kernel }
+                        .compute(Bias::None, None);
                 let name = format!("{level:?} {batch}x{channels}x{height}x{width} with {side}, stride {stride}");
                 assert_close(&name, &ours, &plain, 1e-5);
             }
@@ -268,12 +283,14 @@ mod tests {
     #[test]
     fn a_sample_has_the_same_bits_in_every_batch_and_on_any_number_of_threads() {
         let kernel = numbers(64 * 48 * 9, 5);
-        for (side, level) in [8, 17, 64].into_iter().flat_map(|side| Level::all().iter().map(move |l| (side, *l))) {
+        let ways = Level::all().iter().flat_map(|l| [(*l, Precision::F32), (*l, Precision::Bf16)]);
+        for (side, (level, precision)) in [8, 17, 64].into_iter().flat_map(|side| ways.clone().map(move |w| (side, w)))
+        {
             let input = numbers(4 * 48 * side * side, 3);
             let convolve = |batch: usize, threads: usize| {
                 let shaped = random(&[batch, 48, side, side], 3);
                 let plan = Plan::new(&shaped, &random(&[64, 48, 3, 3], 5), Moves { stride: 1, padding: 1 }).unwrap();
-                let convolution = Convolution { level, plan, input: &input, kernel: &kernel };
+                let convolution = Convolution { level, precision, plan, input: &input, kernel: &kernel };
                 in_pool(threads, || bits(&convolution.compute(Bias::None, None)))
             };
             let all = convolve(4, 1);
@@ -281,6 +298,16 @@ mod tests {
                 assert!(convolve(batch, threads) == all[..batch * 64 * side * side], "{batch} on {threads}");
             }
         }
+    }
+
+    #[test]
+    fn in_bf16_only_the_factors_are_rounded() {
+        let (input, kernel) = (random(&[2, 20, 9, 40], 1), random(&[11, 20, 3, 3], 2));
+        let moves = Moves { stride: 1, padding: 1 };
+        let short = |tensor: &Tensor| tensor.to_dtype(DType::BF16).unwrap().to_dtype(DType::F32).unwrap();
+        let expected = conv2d(&short(&input), &short(&kernel), moves, With::default()).unwrap();
+        let ours = conv2d(&input, &kernel, moves, With { precision: Precision::Bf16, ..With::default() }).unwrap();
+        assert_close("bf16", &flat(&ours), &flat(&expected), 1e-5);
     }
 
     #[test]
@@ -292,19 +319,20 @@ mod tests {
         for (bias, shape) in [(&one, (1, 6, 1, 1)), (&each, (2, 6, 1, 1))] {
             let expected = plain.broadcast_add(&bias.reshape(shape).unwrap()).unwrap();
             let expected = (expected + &rest).unwrap();
-            let ours = conv2d(&input, &kernel, moves, Added { bias: Some(bias), rest: Some(&rest) }).unwrap();
+            let ours = conv2d(&input, &kernel, moves, With { bias: Some(bias), rest: Some(&rest), ..With::default() })
+                .unwrap();
             assert_close("biased", &flat(&ours), &flat(&expected), 1e-5);
         }
         for wrong in [random(&[5], 1), random(&[6, 2], 1)] {
-            assert!(conv2d(&input, &kernel, moves, Added::bias(Some(&wrong))).is_err());
+            assert!(conv2d(&input, &kernel, moves, With::bias(Some(&wrong))).is_err());
         }
-        assert!(conv2d(&input, &kernel, moves, Added { bias: None, rest: Some(&input) }).is_err());
+        assert!(conv2d(&input, &kernel, moves, With { rest: Some(&input), ..With::default() }).is_err());
     }
 
     #[test]
     fn channels_that_do_not_fit_are_an_error() {
         let moves = |padding| Moves { stride: 1, padding };
-        let no = Added::default();
+        let no = With::default();
         assert!(conv2d(&random(&[1, 3, 8, 8], 1), &random(&[2, 4, 3, 3], 2), moves(1), no).is_err());
         assert!(conv2d(&random(&[1, 3, 2, 2], 1), &random(&[2, 3, 3, 3], 2), moves(0), no).is_err());
     }

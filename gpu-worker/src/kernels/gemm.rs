@@ -11,13 +11,15 @@ use rayon::prelude::{IntoParallelIterator as _, ParallelIterator as _};
 
 use super::level::Level;
 use super::pack::Matrix;
+use super::pairs::{LeftPairs, LinePairs, Paired, add_pair_products, pair};
+use super::precision::{Pairing, Precision};
 use super::shared::Shared;
 use super::tile::{COLUMNS, Left, Line, ROWS, Tile, add_products};
 
 /// Longest block of the inner index. With [`PANELS_MAX`] it makes a packed right factor of 1 MiB, a core's
 /// second-level cache.
 const INNER_MAX: usize = 512;
-/// Most panels of right columns packed at a time.
+/// Most panels of right columns packed at a time; in bf16, whose panels take half the room, twice as many.
 const PANELS_MAX: usize = 16;
 /// Multiply-adds below which a second thread costs more than it brings.
 const PARALLEL_FROM: usize = 1 << 20;
@@ -66,6 +68,7 @@ pub(super) enum Bias<'a> {
 /// own; the samples' lie one behind the other.
 pub(super) struct Product<'a, C> {
     pub(super) level: Level,
+    pub(super) precision: Precision,
     pub(super) rows: usize,
     pub(super) inner: usize,
     pub(super) samples: usize,
@@ -99,6 +102,9 @@ struct Block {
 struct Scratch {
     left: Vec<Left>,
     right: Vec<Line>,
+    /// The same in bf16.
+    left_pairs: Vec<LeftPairs>,
+    right_pairs: Vec<LinePairs>,
 }
 
 thread_local! {
@@ -129,7 +135,7 @@ impl<C: Columns> Product<'_, C> {
         let (tiles, panels) = (self.rows.div_ceil(ROWS), self.samples * self.panels_of_sample());
         let work = self.samples * self.rows * self.columns * self.inner.max(1);
         let threads = if work < PARALLEL_FROM { 1 } else { rayon::current_num_threads() };
-        let blocks = panels.div_ceil(PANELS_MAX);
+        let blocks = panels.div_ceil(self.panels_max());
         let whole = |rows| Share { rows, panels: 0..panels };
         if threads == 1 {
             vec![whole(0..tiles)]
@@ -148,11 +154,11 @@ impl<C: Columns> Product<'_, C> {
     fn run(&self, share: Share, out: &Shared<'_>) {
         let mut scratch = SCRATCH.take();
         let blocks = self.inner.div_ceil(INNER_MAX).max(1);
-        for panels in pieces(share.panels.len(), share.panels.len().div_ceil(PANELS_MAX)) {
+        for panels in pieces(share.panels.len(), share.panels.len().div_ceil(self.panels_max())) {
             let panels = share.panels.start + panels.start..share.panels.start + panels.end;
             for (index, inner) in pieces(self.inner, blocks).enumerate() {
                 let block = Block { first: index == 0, last: inner.end == self.inner, inner };
-                self.pack_right(panels.clone(), &block, &mut scratch.right);
+                self.pack_right(panels.clone(), &block, &mut scratch);
                 for row in share.rows.clone() {
                     self.multiply(row, panels.clone(), &block, (&mut scratch, out));
                 }
@@ -161,31 +167,62 @@ impl<C: Columns> Product<'_, C> {
         SCRATCH.set(scratch);
     }
 
-    fn pack_right(&self, panels: Range<usize>, block: &Block, right: &mut Vec<Line>) {
-        let len = block.inner.len();
-        if right.len() < panels.len() * len {
-            right.resize(panels.len() * len, Line::ZERO);
+    fn pack_right(&self, panels: Range<usize>, block: &Block, scratch: &mut Scratch) {
+        let Scratch { right, right_pairs, .. } = scratch;
+        let (len, pairs) = (block.inner.len(), block.inner.len().div_ceil(2));
+        match self.precision {
+            Precision::F32 => {
+                let packed = grown(right, panels.len() * len, Line::ZERO);
+                for (panel, out) in panels.zip(packed.chunks_exact_mut(len.max(1))) {
+                    self.right.pack(self.level, &self.panel(panel), block.inner.clone(), out);
+                }
+            }
+            Precision::Bf16 => {
+                // One panel at a time is enough in fp32, and stays in the first-level cache.
+                let packed = grown(right, len, Line::ZERO);
+                let paired = grown(right_pairs, panels.len() * pairs, Line::NOTHING);
+                for (panel, out) in panels.zip(paired.chunks_exact_mut(pairs.max(1))) {
+                    self.right.pack(self.level, &self.panel(panel), block.inner.clone(), packed);
+                    pair(self.level, packed, out);
+                }
+            }
         }
-        let packed = &mut right[..panels.len() * len];
-        for (panel, out) in panels.zip(packed.chunks_exact_mut(len.max(1))) {
-            self.right.pack(self.level, &self.panel(panel), block.inner.clone(), out);
+    }
+
+    fn panels_max(&self) -> usize {
+        match self.precision {
+            Precision::F32 => PANELS_MAX,
+            Precision::Bf16 => 2 * PANELS_MAX,
         }
     }
 
     /// A row of tiles, over the panels packed.
     fn multiply(&self, row: usize, panels: Range<usize>, block: &Block, (scratch, out): (&mut Scratch, &Shared<'_>)) {
-        let Scratch { left, right } = scratch;
-        let len = block.inner.len();
-        if left.len() < len {
-            left.resize(len, Left::ZERO);
-        }
+        let Scratch { left, right, left_pairs, right_pairs } = scratch;
+        let (len, pairs) = (block.inner.len(), block.inner.len().div_ceil(2));
+        let left = grown(left, len, Left::ZERO);
         let rows = row * ROWS..((row + 1) * ROWS).min(self.rows);
-        self.left.pack(self.level, rows.clone(), block.inner.clone(), &mut left[..len]);
+        self.left.pack(self.level, rows.clone(), block.inner.clone(), left);
+        let left_pairs = grown(left_pairs, pairs, Left::NOTHING);
+        if self.precision == Precision::Bf16 {
+            pair(self.level, left, left_pairs);
+        }
         for (index, panel) in panels.enumerate() {
             let mut tile = [Line::ZERO; ROWS];
-            add_products(self.level, &left[..len], &right[index * len..][..len], &mut tile);
+            match self.precision {
+                Precision::F32 => add_products(self.level, left, &right[index * len..][..len], &mut tile),
+                Precision::Bf16 => {
+                    let right = &right_pairs[index * pairs..][..pairs];
+                    add_pair_products(self.pairing(), left_pairs, right, &mut tile);
+                }
+            }
             self.put(&tile, (rows.clone(), self.panel(panel)), block, out);
         }
+    }
+
+    /// Tests that ask for plain arithmetic get it in bf16 too.
+    fn pairing(&self) -> Pairing {
+        if self.level == Level::Portable { Pairing::Portable } else { Pairing::best() }
     }
 
     /// Writes or adds a tile to the result, and finishes the numbers after the last block.
@@ -233,6 +270,14 @@ fn add_to_all(line: &mut [f32], added: f32) {
     }
 }
 
+/// The first `len` of a buffer that is made longer where it must be.
+fn grown<T: Copy>(buffer: &mut Vec<T>, len: usize, nothing: T) -> &mut [T] {
+    if buffer.len() < len {
+        buffer.resize(len, nothing);
+    }
+    &mut buffer[..len]
+}
+
 /// `0..count` in `parts` ranges of like size, the last ones shorter or left out.
 pub(super) fn pieces(count: usize, parts: usize) -> impl Iterator<Item = Range<usize>> {
     let size = count.div_ceil(parts.max(1)).max(1);
@@ -261,6 +306,7 @@ mod tests {
                     .map(|k| f64::from(a[row * inner + k]) * f64::from(b[(sample * inner + k) * columns + column]));
                 *number += products.sum::<f64>() as f32 + bias[column];
             }
+            let precision = Precision::F32;
             for level in Level::all() {
                 let right = Samples {
                     matrix: Matrix { data: &b, stride: columns, order: Order::ByInner },
@@ -270,6 +316,7 @@ mod tests {
                 let bias = Bias::Columns(&bias);
                 let product = Product {
                     level: *level,
+                    precision,
                     rows,
                     inner,
                     samples,
@@ -286,15 +333,17 @@ mod tests {
 
     #[test]
     fn a_number_depends_on_its_row_and_column_alone() {
-        for level in Level::all() {
+        let ways = Level::all().iter().flat_map(|l| [(*l, Precision::F32), (*l, Precision::Bf16)]);
+        for (level, precision) in ways {
             let (inner, columns) = (700, 600);
             let (a, b) = (numbers(40 * inner, 1), numbers(inner * columns, 2));
             let product = |rows: usize, threads: usize| {
                 let matrix = Matrix { data: &b, stride: columns, order: Order::ByInner };
                 let right = Samples { matrix, sample_stride: 0 };
                 let left = Matrix { data: &a, stride: inner, order: Order::ByLine };
-                let (level, bias, add, samples) = (*level, Bias::None, None, 1);
-                let product = Product { level, rows, inner, samples, columns, left, right: &right, bias, add };
+                let (bias, add, samples) = (Bias::None, None, 1);
+                let product =
+                    Product { level, precision, rows, inner, samples, columns, left, right: &right, bias, add };
                 in_pool(threads, || bits(&product.compute()))
             };
             let all = product(40, 1);

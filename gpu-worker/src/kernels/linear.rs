@@ -6,20 +6,23 @@ use super::data::{self, Numbers};
 use super::gemm::{Bias, Product, Samples};
 use super::level::Level;
 use super::pack::{Matrix, Order};
+use super::precision::Precision;
 
-/// What is added to a product.
+/// What goes with the factors of a product.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Added<'a> {
+pub struct With<'a> {
     /// A number for each output channel.
     pub bias: Option<&'a Tensor>,
-    /// A tensor of the result's shape.
+    /// A tensor of the result's shape, added to it.
     pub rest: Option<&'a Tensor>,
+    /// How exact the products are, on the CPU.
+    pub precision: Precision,
 }
 
-impl<'a> Added<'a> {
+impl<'a> With<'a> {
     /// Only a bias.
     pub fn bias(bias: Option<&'a Tensor>) -> Self {
-        Self { bias, rest: None }
+        Self { bias, ..Self::default() }
     }
 
     /// Makes both contiguous and checks their shapes.
@@ -51,7 +54,7 @@ impl<'a> Added<'a> {
 ///
 /// # Errors
 /// Shapes that do not fit, or a device's own failure.
-pub fn linear(x: &Tensor, weight: &Tensor, added: Added<'_>) -> Result<Tensor> {
+pub fn linear(x: &Tensor, weight: &Tensor, with: With<'_>) -> Result<Tensor> {
     let ([shape @ .., inner], (outer, weighed)) = (x.dims(), weight.dims2()?) else {
         bail!("a linear layer of a number")
     };
@@ -60,15 +63,16 @@ pub fn linear(x: &Tensor, weight: &Tensor, added: Added<'_>) -> Result<Tensor> {
     }
     let shape: Vec<usize> = shape.iter().copied().chain([outer]).collect();
     if !x.device().is_cpu() {
-        return added.onto(x.broadcast_matmul(&weight.t()?)?, shape.len() - 1);
+        return with.onto(x.broadcast_matmul(&weight.t()?)?, shape.len() - 1);
     }
-    let (bias, rest) = added.checked(outer, &shape)?;
+    let (bias, rest) = with.checked(outer, &shape)?;
     let (x, weight) = (x.contiguous()?, weight.contiguous()?);
     let (x, weight) = (Numbers::of(&x)?, Numbers::of(&weight)?);
     let (bias, rest) = (bias.as_ref().map(Numbers::of).transpose()?, rest.as_ref().map(Numbers::of).transpose()?);
     let matrix = Matrix { data: weight.slice(), stride: weighed, order: Order::ByLine };
     let product = Product {
         level: Level::best(),
+        precision: with.precision,
         rows: shape.iter().product::<usize>() / outer.max(1),
         inner: weighed,
         samples: 1,
@@ -85,25 +89,27 @@ pub fn linear(x: &Tensor, weight: &Tensor, added: Added<'_>) -> Result<Tensor> {
 ///
 /// # Errors
 /// Shapes that do not fit, or a device's own failure.
-pub fn map_to_tokens(map: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+pub fn map_to_tokens(map: &Tensor, weight: &Tensor, with: With<'_>) -> Result<Tensor> {
     let (flat, (outer, inner)) = (map.flatten_from(2)?, weight.dims2()?);
     let (batch, channels, pixels) = flat.dims3()?;
     if !map.device().is_cpu() {
-        return linear(&flat.transpose(1, 2)?.contiguous()?, weight, Added::bias(bias));
+        return linear(&flat.transpose(1, 2)?.contiguous()?, weight, with);
     }
-    let (bias, _) = Added::bias(bias).checked(outer, &[])?;
+    let shape = [batch, pixels, outer];
+    let (bias, rest) = with.checked(outer, &shape)?;
     if channels != inner {
         bail!("a linear layer {:?} over the channels of {:?}", weight.dims(), map.dims());
     }
     let (flat, weight) = (flat.contiguous()?, weight.contiguous()?);
     let (numbers, weights) = (Numbers::of(&flat)?, Numbers::of(&weight)?);
-    let bias = bias.as_ref().map(Numbers::of).transpose()?;
+    let (bias, rest) = (bias.as_ref().map(Numbers::of).transpose()?, rest.as_ref().map(Numbers::of).transpose()?);
     let matrix = Matrix { data: weights.slice(), stride: inner, order: Order::ByLine };
     let mut out = Vec::with_capacity(batch * pixels * outer);
     for sample in 0..batch {
         let data = &numbers.slice()[sample * inner * pixels..];
         let product = Product {
             level: Level::best(),
+            precision: with.precision,
             rows: pixels,
             inner,
             samples: 1,
@@ -111,34 +117,34 @@ pub fn map_to_tokens(map: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Re
             left: Matrix { data, stride: pixels, order: Order::ByInner },
             right: &Samples { matrix, sample_stride: 0 },
             bias: bias.as_ref().map_or(Bias::None, |bias| Bias::Columns(bias.slice())),
-            add: None,
+            add: rest.as_ref().map(|rest| &rest.slice()[sample * pixels * outer..][..pixels * outer]),
         };
         out.extend(product.compute());
     }
-    data::tensor(out, (batch, pixels, outer))
+    data::tensor(out, shape.to_vec())
 }
 
-/// A linear layer from tokens (batch, pixels, inner) to a map, `like` the one that is added to it: (batch, outer, ...).
+/// A linear layer from tokens (batch, pixels, inner) to a map of a given shape, (batch, outer, ...).
 ///
 /// # Errors
 /// Shapes that do not fit, or a device's own failure.
-pub fn tokens_to_map(tokens: &Tensor, weight: &Tensor, bias: Option<&Tensor>, like: &Tensor) -> Result<Tensor> {
+pub fn tokens_to_map(tokens: &Tensor, weight: &Tensor, with: With<'_>, shape: &[usize]) -> Result<Tensor> {
     let ((batch, pixels, inner), (outer, weighed)) = (tokens.dims3()?, weight.dims2()?);
-    let shape = like.dims();
-    if inner != weighed || shape[..2] != [batch, outer] || like.elem_count() != batch * outer * pixels {
+    if inner != weighed || !shape.starts_with(&[batch, outer]) || shape[2..].iter().product::<usize>() != pixels {
         bail!("a linear layer {:?} from {:?} to a map {shape:?}", weight.dims(), tokens.dims());
     }
     if !tokens.device().is_cpu() {
-        let map = linear(tokens, weight, Added::bias(bias))?.transpose(1, 2)?.reshape(shape)?;
-        return map + like;
+        let map = linear(tokens, weight, With { rest: None, ..with })?.transpose(1, 2)?.reshape(shape)?;
+        return With { bias: None, ..with }.onto(map, 1);
     }
-    let (bias, rest) = Added { bias, rest: Some(like) }.checked(outer, shape)?;
+    let (bias, rest) = with.checked(outer, shape)?;
     let (tokens, weight) = (tokens.contiguous()?, weight.contiguous()?);
     let (tokens, weight) = (Numbers::of(&tokens)?, Numbers::of(&weight)?);
     let (bias, rest) = (bias.as_ref().map(Numbers::of).transpose()?, rest.as_ref().map(Numbers::of).transpose()?);
     let matrix = Matrix { data: tokens.slice(), stride: inner, order: Order::ByLine };
     let product = Product {
         level: Level::best(),
+        precision: with.precision,
         rows: outer,
         inner,
         samples: batch,
@@ -160,7 +166,7 @@ pub fn matmul_t(a: &Tensor, b: &Tensor) -> Result<Tensor> {
         return a.broadcast_matmul(&b.transpose(D::Minus1, D::Minus2)?);
     }
     if b.rank() == 2 {
-        return linear(a, b, Added::default());
+        return linear(a, b, With::default());
     }
     batched(a, b, Order::ByLine)
 }
@@ -194,6 +200,7 @@ fn batched(a: &Tensor, b: &Tensor, order: Order) -> Result<Tensor> {
         let matrix = Matrix { data: b, stride: *b2, order };
         let product = Product {
             level: Level::best(),
+            precision: Precision::F32,
             rows,
             inner,
             samples: 1,
@@ -209,7 +216,7 @@ fn batched(a: &Tensor, b: &Tensor, order: Order) -> Result<Tensor> {
 }
 #[cfg(test)]
 mod tests {
-    use candle_core::Device;
+    use candle_core::{DType, Device};
 
     use super::*;
     use crate::kernels::testing::{assert_close, bits, in_pool, numbers};
@@ -229,10 +236,10 @@ mod tests {
             same(&matmul(&a, &one).unwrap(), &plain);
             same(&matmul_t(&a, &one.t().unwrap()).unwrap(), &plain);
             let (bias, rest) = (random(&[columns], 4), random(plain.dims(), 5));
-            let added = Added { bias: Some(&bias), rest: Some(&rest) };
+            let with = With { bias: Some(&bias), rest: Some(&rest), ..With::default() };
             let expected = (plain.broadcast_add(&bias).unwrap() + &rest).unwrap();
-            same(&linear(&a, &one.t().unwrap(), added).unwrap(), &expected);
-            same(&added.onto(plain, 3).unwrap(), &expected);
+            same(&linear(&a, &one.t().unwrap(), with).unwrap(), &expected);
+            same(&with.onto(plain, 3).unwrap(), &expected);
         }
     }
 
@@ -243,23 +250,39 @@ mod tests {
             let (bias, like) = (random(&[outer], 3), random(&[batch, outer, height, width], 4));
             let tokens = map.flatten_from(2).unwrap().transpose(1, 2).unwrap().contiguous().unwrap();
             let plain = tokens.broadcast_matmul(&weight.t().unwrap()).unwrap().broadcast_add(&bias).unwrap();
-            same(&map_to_tokens(&map, &weight, Some(&bias)).unwrap(), &plain);
+            same(&map_to_tokens(&map, &weight, With::bias(Some(&bias))).unwrap(), &plain);
             let back = plain.transpose(1, 2).unwrap().reshape(like.dims()).unwrap();
-            same(&tokens_to_map(&tokens, &weight, Some(&bias), &like).unwrap(), &(back + &like).unwrap());
+            let with = With { bias: Some(&bias), rest: Some(&like), ..With::default() };
+            same(&tokens_to_map(&tokens, &weight, with, like.dims()).unwrap(), &(back + &like).unwrap());
         }
         let (map, weight) = (random(&[1, 3, 2, 2], 1), random(&[5, 4], 2));
-        assert!(map_to_tokens(&map, &weight, None).is_err());
-        assert!(tokens_to_map(&random(&[1, 4, 4], 1), &weight, None, &map).is_err());
+        assert!(map_to_tokens(&map, &weight, With::default()).is_err());
+        assert!(tokens_to_map(&random(&[1, 4, 4], 1), &weight, With::default(), map.dims()).is_err());
     }
 
     #[test]
     fn a_row_has_the_same_bits_in_every_batch_and_on_any_number_of_threads() {
         let weight = random(&[200, 600], 2);
-        let all = bits(&flat(&linear(&random(&[4 * 77, 600], 1), &weight, Added::default()).unwrap()));
+        let all = bits(&flat(&linear(&random(&[4 * 77, 600], 1), &weight, With::default()).unwrap()));
         for (rows, threads) in [(1, 1), (1, 2), (77, 1), (154, 2), (4 * 77, 1), (4 * 77, 2)] {
             let x = random(&[4 * 77, 600], 1).narrow(0, 0, rows).unwrap();
-            let some = in_pool(threads, || bits(&flat(&linear(&x, &weight, Added::default()).unwrap())));
+            let some = in_pool(threads, || bits(&flat(&linear(&x, &weight, With::default()).unwrap())));
             assert!(some == all[..rows * 200], "{rows} rows on {threads} threads");
+        }
+    }
+
+    #[test]
+    fn in_bf16_only_the_factors_are_rounded() {
+        let (x, weight) = (random(&[37, 611], 1), random(&[45, 611], 2));
+        let with = With { precision: Precision::Bf16, ..With::default() };
+        let short = |tensor: &Tensor| tensor.to_dtype(DType::BF16).unwrap().to_dtype(DType::F32).unwrap();
+        let expected = short(&x).matmul(&short(&weight).t().unwrap()).unwrap();
+        let all = linear(&x, &weight, with).unwrap();
+        same(&all, &expected);
+        for (rows, threads) in [(1, 1), (2, 2), (37, 2)] {
+            let part = x.narrow(0, 0, rows).unwrap();
+            let some = in_pool(threads, || flat(&linear(&part, &weight, with).unwrap()));
+            assert!(bits(&some) == bits(&flat(&all))[..rows * 45], "{rows} rows on {threads} threads");
         }
     }
 
@@ -270,9 +293,9 @@ mod tests {
             assert!(matmul(&a, &random(&shape, 2)).is_err(), "{shape:?}");
         }
         assert!(matmul(&a, &random(&[4], 2)).is_err());
-        assert!(linear(&a, &random(&[5, 3], 2), Added::default()).is_err());
+        assert!(linear(&a, &random(&[5, 3], 2), With::default()).is_err());
         let bias = random(&[4], 1);
-        assert!(linear(&a, &random(&[5, 4], 2), Added::bias(Some(&bias))).is_err());
+        assert!(linear(&a, &random(&[5, 4], 2), With::bias(Some(&bias))).is_err());
     }
 
     fn same(got: &Tensor, expected: &Tensor) {

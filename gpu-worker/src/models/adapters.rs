@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use candle_core::{Result, Tensor};
 
-use crate::kernels::{self, Added, Moves};
+use crate::kernels::{self, Moves, With};
 use crate::weights::{Delta, Deltas};
 
 /// No adapters at all.
@@ -76,8 +76,8 @@ impl RowAdapters {
                 Ok((outer, inner)) => matrix.reshape((outer, inner, 1, 1)),
                 Err(_) => Ok(matrix.clone()),
             };
-            let low = kernels::conv2d(x, &kernel(&delta.down)?, moves, Added::default())?;
-            kernels::conv2d(&low, &kernel(&delta.up)?, Moves::default(), Added::default())
+            let low = kernels::conv2d(x, &kernel(&delta.down)?, moves, With::default())?;
+            kernels::conv2d(&low, &kernel(&delta.up)?, Moves::default(), With::default())
         })
     }
 

@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor};
 
 use super::BuildError;
 use super::adapters::RowAdapters;
-use crate::kernels::{self, Added, After, GroupNormShape, Moves};
+use crate::kernels::{self, After, GroupNormShape, Moves, Precision, With};
 use crate::weights::{LayerName, LayerShape, Weights};
 
 /// `x W^T + b` over the last dimension.
@@ -13,6 +13,7 @@ pub(crate) struct Linear {
     /// (out, in), as stored.
     weight: Tensor,
     bias: Option<Tensor>,
+    precision: Precision,
     name: LayerName,
 }
 
@@ -27,11 +28,11 @@ impl Linear {
     /// Reads a layer that has no bias.
     pub(crate) fn read_unbiased(w: &Weights, inner: usize, outer: usize) -> std::result::Result<Self, BuildError> {
         let name = w.note_layer(LayerShape { inner, outer, side: 1 });
-        Ok(Self { weight: w.get("weight", &[outer, inner])?, bias: None, name })
+        Ok(Self { weight: w.get("weight", &[outer, inner])?, bias: None, precision: w.precision(), name })
     }
 
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        kernels::linear(x, &self.weight, Added::bias(self.bias.as_ref()))
+        kernels::linear(x, &self.weight, self.with(None))
     }
 
     /// As [`Self::forward`], with what adapters change of it for the rows, which are the first dimension.
@@ -41,13 +42,13 @@ impl Linear {
 
     /// The same with a tensor of the answer's shape added.
     pub(crate) fn adapted_onto(&self, x: &Tensor, rest: &Tensor, rows: &RowAdapters) -> Result<Tensor> {
-        let y = kernels::linear(x, &self.weight, Added { bias: self.bias.as_ref(), rest: Some(rest) })?;
+        let y = kernels::linear(x, &self.weight, self.with(Some(rest)))?;
         rows.change_linear(&self.name, x, y)
     }
 
     /// Over the channels of a map (batch, channels, height, width), giving tokens (batch, pixels, channels).
     pub(crate) fn tokens_of(&self, map: &Tensor, rows: &RowAdapters) -> Result<Tensor> {
-        let tokens = kernels::map_to_tokens(map, &self.weight, self.bias.as_ref())?;
+        let tokens = kernels::map_to_tokens(map, &self.weight, self.with(None))?;
         if !rows.touch(&self.name) {
             return Ok(tokens);
         }
@@ -56,13 +57,17 @@ impl Linear {
 
     /// Of tokens (batch, pixels, channels), giving a map with `rest`, which has its shape, added.
     pub(crate) fn map_onto(&self, tokens: &Tensor, rest: &Tensor, rows: &RowAdapters) -> Result<Tensor> {
-        let map = kernels::tokens_to_map(tokens, &self.weight, self.bias.as_ref(), rest)?;
+        let map = kernels::tokens_to_map(tokens, &self.weight, self.with(Some(rest)), rest.dims())?;
         if !rows.touch(&self.name) {
             return Ok(map);
         }
         let (batch, _, height, width) = rest.dims4()?;
         let x = tokens.transpose(1, 2)?.reshape((batch, (), height, width))?;
         rows.change_conv(&self.name, &x, map, Moves::default())
+    }
+
+    fn with<'a>(&'a self, rest: Option<&'a Tensor>) -> With<'a> {
+        With { bias: self.bias.as_ref(), rest, precision: self.precision }
     }
 }
 
@@ -72,6 +77,7 @@ pub(crate) struct Conv {
     weight: Tensor,
     bias: Tensor,
     moves: Moves,
+    precision: Precision,
     name: LayerName,
 }
 
@@ -102,11 +108,11 @@ impl Conv {
         let ConvShape { inner, outer, side, stride, padding } = shape;
         let weight = w.get("weight", &[outer, inner, side, side])?;
         let (bias, name) = (w.get("bias", &[outer])?, w.note_layer(LayerShape { inner, outer, side }));
-        Ok(Self { weight, bias, moves: Moves { stride, padding }, name })
+        Ok(Self { weight, bias, moves: Moves { stride, padding }, precision: w.precision(), name })
     }
 
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        kernels::conv2d(x, &self.weight, self.moves, Added::bias(Some(&self.bias)))
+        kernels::conv2d(x, &self.weight, self.moves, self.with(&self.bias, None))
     }
 
     /// As [`Self::forward`], with what adapters change of it for the rows.
@@ -117,14 +123,18 @@ impl Conv {
     /// The same with a number for each (sample, channel) added.
     pub(crate) fn adapted_shifted(&self, x: &Tensor, shift: &Tensor, rows: &RowAdapters) -> Result<Tensor> {
         let bias = shift.broadcast_add(&self.bias)?;
-        let y = kernels::conv2d(x, &self.weight, self.moves, Added::bias(Some(&bias)))?;
+        let y = kernels::conv2d(x, &self.weight, self.moves, self.with(&bias, None))?;
         rows.change_conv(&self.name, x, y, self.moves)
     }
 
     /// The same with a tensor of the answer's shape added.
     pub(crate) fn adapted_onto(&self, x: &Tensor, rest: &Tensor, rows: &RowAdapters) -> Result<Tensor> {
-        let y = kernels::conv2d(x, &self.weight, self.moves, Added { bias: Some(&self.bias), rest: Some(rest) })?;
+        let y = kernels::conv2d(x, &self.weight, self.moves, self.with(&self.bias, Some(rest)))?;
         rows.change_conv(&self.name, x, y, self.moves)
+    }
+
+    fn with<'a>(&self, bias: &'a Tensor, rest: Option<&'a Tensor>) -> With<'a> {
+        With { bias: Some(bias), rest, precision: self.precision }
     }
 }
 

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::BuildError;
 use super::layers::{Conv, ConvShape};
-use crate::kernels::{self, Added, Moves};
+use crate::kernels::{self, Moves, With};
 use crate::weights::{UnreadableFile, Weights};
 
 /// Most blocks: published ones have 4.
@@ -144,7 +144,7 @@ impl TinyDecoder {
                 let (_, _, height, width) = x.dims4()?;
                 let moves = Moves { stride: 1, padding: 1 };
                 let wide = x.upsample_nearest2d(2 * height, 2 * width)?;
-                x = kernels::conv2d(&wide, weight, moves, Added::bias(None))?;
+                x = kernels::conv2d(&wide, weight, moves, With::bias(None))?;
             }
         }
         self.conv_out.forward(&x)?.affine(2.0, -1.0)

@@ -16,7 +16,7 @@ pub use crate::cache::ResidentLimits;
 use crate::cache::{Cost, Keep, NoRoom, Residents};
 use crate::catalogue::Catalogue;
 use crate::engine::{Lane, step};
-use crate::kernels;
+use crate::kernels::{self, Precision};
 use crate::output::RgbImage;
 use crate::weights::Digests;
 
@@ -24,6 +24,7 @@ use crate::weights::Digests;
 #[derive(Debug)]
 pub struct CandlePipeline {
     device: Device,
+    precision: Precision,
     directories: Vec<PathBuf>,
     catalogue: Catalogue,
     residents: Residents<Held>,
@@ -89,6 +90,7 @@ impl CandlePipeline {
         Ok(Self {
             addons: Addons::new(device.clone(), limits),
             device,
+            precision: Precision::F32,
             directories,
             catalogue,
             residents: Residents::new(limits, keep),
@@ -97,6 +99,12 @@ impl CandlePipeline {
             started: Instant::now(),
             not_to_be_had: BTreeSet::new(),
         })
+    }
+
+    /// The same with UNets that multiply in a given precision; without it they do in fp32.
+    #[must_use]
+    pub fn multiplied_in(self, precision: Precision) -> Self {
+        Self { precision, ..self }
     }
 
     /// The models found at the last look.
@@ -114,8 +122,8 @@ impl CandlePipeline {
         let now = self.started.elapsed();
         let gone = self.residents.make_room(needed, now, Held::in_use).map_err(|none| no_room(name, needed, none))?;
         put_out(gone, "its room is wanted");
-        let loaded =
-            LoadedModel::read(&entry.path, entry.card.family, &self.device).map_err(|error| unreadable(name, error))?;
+        let loaded = LoadedModel::read(&entry.path, entry.card.family, &self.device, self.precision)
+            .map_err(|error| unreadable(name, error))?;
         // Weights are stored in half the bytes they take, or in as many.
         let load = meter.end(needed / 2);
         tracing::info!(

@@ -12,6 +12,7 @@ use super::preview::{Colours, Preview};
 use super::source::Source;
 use super::text::TextEncoders;
 use crate::images::signed_planes;
+use crate::kernels::Precision;
 use crate::models::BuildError;
 use crate::models::unet::UNet;
 use crate::models::vae::{VaeDecoder, VaeEncoder};
@@ -46,10 +47,11 @@ pub struct LoadedModel {
 
 impl LoadedModel {
     /// Reads a checkpoint: a diffusers folder of `StableDiffusionPipeline` or `StableDiffusionXLPipeline`, or a single file.
+    /// `precision` is the UNet's: text and pixels are a small part of the work, and stay in fp32.
     ///
     /// # Errors
     /// A file that is missing, damaged, or of a model this worker does not do.
-    pub fn read(path: &Path, family: ModelFamily, device: &Device) -> Result<Self, BuildError> {
+    pub fn read(path: &Path, family: ModelFamily, device: &Device, precision: Precision) -> Result<Self, BuildError> {
         let source = Source::open(path, family)?;
         let (unet_config, unet) = source.unet(device)?;
         let (vae_config, vae) = source.vae(device)?;
@@ -61,7 +63,7 @@ impl LoadedModel {
         Ok(Self {
             text,
             sized: unet_config.added.is_some(),
-            unet: UNet::read(&unet_config, &unet)?,
+            unet: UNet::read(&unet_config, &unet.multiplied_in(precision))?,
             vae: VaeDecoder::read(&vae_config, &vae)?,
             encoder: if vae.has(ENCODER) { Some(VaeEncoder::read(&vae_config, &vae)?) } else { None },
             preview: Preview::read_tiny(path, vae_config.latent_channels, device)?

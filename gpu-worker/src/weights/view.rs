@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use candle_core::{Device, Tensor};
 
 use super::{LayerName, LayerShape, Layers, Naming, UnreadableFile, WeightFile};
+use crate::kernels::Precision;
 
 /// A file, a prefix within it, and the device its tensors go to. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -19,6 +20,7 @@ pub struct Weights {
     /// Layers of that network read so far, from any place below it.
     layers: Arc<Mutex<Layers>>,
     device: Device,
+    precision: Precision,
 }
 
 impl Weights {
@@ -29,7 +31,19 @@ impl Weights {
 
     /// One network of a file that names its tensors otherwise; here they are asked for by diffusers' names.
     pub fn named(file: Arc<WeightFile>, device: Device, naming: Naming) -> Self {
-        Self { file, prefix: String::new(), naming: naming.into(), outside: 0, layers: Arc::default(), device }
+        let (naming, precision) = (naming.into(), Precision::F32);
+        Self { file, prefix: String::new(), naming, outside: 0, layers: Arc::default(), device, precision }
+    }
+
+    /// The same for layers that multiply in a given precision; without it they do in fp32.
+    #[must_use]
+    pub fn multiplied_in(self, precision: Precision) -> Self {
+        Self { precision, ..self }
+    }
+
+    /// What layers read from here multiply in.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// A place below this one.

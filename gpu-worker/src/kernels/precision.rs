@@ -1,0 +1,87 @@
+//! How exact the products of linear layers and convolutions are.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// What factors are rounded to before they are multiplied. Sums are fp32 in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// Not at all.
+    #[default]
+    F32,
+    /// bf16: the range of fp32 and 8 bits of precision. About twice as fast on processors with AVX512-BF16.
+    Bf16,
+}
+
+/// This processor multiplies no bf16.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this processor has no instructions for bf16 (AVX512-BF16); run with fp32, or on a processor that has them")]
+pub struct NoBf16;
+
+impl Precision {
+    /// Itself, where this processor does it at speed.
+    ///
+    /// # Errors
+    /// bf16 on a processor that would have to emulate it.
+    pub fn checked(self) -> Result<Self, NoBf16> {
+        match self {
+            Self::Bf16 if Pairing::best() == Pairing::Portable => Err(NoBf16),
+            Self::F32 | Self::Bf16 => Ok(self),
+        }
+    }
+}
+
+/// A word that names no precision.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the precision `{0}` is not known; it is f32 or bf16")]
+pub struct UnknownPrecision(String);
+
+impl FromStr for Precision {
+    type Err = UnknownPrecision;
+
+    fn from_str(word: &str) -> Result<Self, UnknownPrecision> {
+        match word {
+            "f32" => Ok(Self::F32),
+            "bf16" => Ok(Self::Bf16),
+            other => Err(UnknownPrecision(other.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        })
+    }
+}
+
+/// The instructions that multiply pairs of bf16.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pairing {
+    /// Plain arithmetic: for tests, and for nobody else.
+    Portable,
+    /// AVX512-BF16.
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+}
+
+impl Pairing {
+    /// The fastest this processor has.
+    pub(super) fn best() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bf16") {
+            return Self::Avx512;
+        }
+        Self::Portable
+    }
+
+    /// All this processor has.
+    #[cfg(test)]
+    pub(super) fn all() -> Vec<Self> {
+        let mut all = vec![Self::Portable];
+        all.extend(Some(Self::best()).filter(|best| *best != Self::Portable));
+        all
+    }
+}
