@@ -51,6 +51,9 @@ fuzz: ## Look for bytes that break a promise; FUZZ_SECONDS a target
 cuda-check: ## Compile the CUDA flavour of the worker; needs no GPU, fetches a compiler
 	@scripts/cuda-check.sh
 
+.PHONY: bench
+bench: bench-kernels bench-scheduler bench-keys ## Every benchmark, a JSON line a figure
+
 .PHONY: bench-keys
 bench-keys: ## What checking an API key costs, and how soon a revoked one is dead
 	cargo bench -p tintype-api --bench keys
