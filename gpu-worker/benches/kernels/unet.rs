@@ -54,7 +54,7 @@ pub(crate) fn run(options: &Options, clock: Clock, torch: &mut Torch) -> Result<
         {
             theirs = Some(least.min(time));
         }
-        let (time, y) = clock.time(|| unet.forward(&x, &timesteps, &context))?;
+        let (time, y) = clock.time(|| unet.forward(&x, &timesteps, &context));
         ours = ours.min(time);
         if run == 0 {
             let off = apart(&y?, &case.tensor("y", &[BATCH, 4, SIDE, SIDE], &Device::Cpu)?)?;
@@ -72,7 +72,7 @@ pub(crate) fn run(options: &Options, clock: Clock, torch: &mut Torch) -> Result<
     let unet = read(folder.path(), short)?;
     let mut shortened = f64::INFINITY;
     for _ in 0..options.unet_runs.max(1) {
-        let (time, y) = clock.time(|| unet.forward(&x, &timesteps, &context))?;
+        let (time, y) = clock.time(|| unet.forward(&x, &timesteps, &context));
         y?;
         shortened = shortened.min(time);
     }
@@ -94,10 +94,10 @@ fn share(unet: &UNet, clock: Clock) -> Result<()> {
         Ok((x, Tensor::randn(0.0_f32, 1.0, (rows, TOKENS, CONTEXT), &Device::Cpu)?))
     };
     let (x, context) = rows(BATCH * PICTURES)?;
-    let (together, made) = clock.time(|| unet.forward(&x, &[500.0; BATCH * PICTURES], &context))?;
+    let (together, made) = clock.time(|| unet.forward(&x, &[500.0; BATCH * PICTURES], &context));
     made?;
     let (x, context) = rows(BATCH)?;
-    let (alone, made) = clock.time(|| unet.forward(&x, &[500.0; BATCH], &context))?;
+    let (alone, made) = clock.time(|| unet.forward(&x, &[500.0; BATCH], &context));
     made?;
     // Times four pictures one after another take, over what they take together: higher is better, so it is turned.
     let name = "unet step, four pictures together, of the time one after another";
