@@ -16,7 +16,6 @@ mod client;
 pub mod engine;
 mod generate;
 pub mod images;
-pub mod kernels;
 mod listen;
 mod log;
 mod metrics;
@@ -34,6 +33,7 @@ pub mod testing;
 pub mod weights;
 
 pub use tintype_catalogue as catalogue;
+pub use tintype_kernels as kernels;
 
 pub use args::{Args, LogFormat};
 pub use generate::{GenerateArgs, generate};

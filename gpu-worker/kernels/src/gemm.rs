@@ -287,9 +287,9 @@ pub(super) fn pieces(count: usize, parts: usize) -> impl Iterator<Item = Range<u
 
 #[cfg(test)]
 mod tests {
-    use super::super::pack::Order;
+    use crate::pack::Order;
     use super::*;
-    use crate::kernels::testing::{assert_close, bits, in_pool, numbers};
+    use crate::testing::{assert_close, bits, in_pool, numbers};
 
     #[test]
     fn every_shape_and_level_agrees_with_plain_loops() {

@@ -248,7 +248,7 @@ mod tests {
     use candle_core::{DType, Device};
 
     use super::*;
-    use crate::kernels::testing::{assert_close, bits, in_pool, numbers};
+    use crate::testing::{assert_close, bits, in_pool, numbers};
 
     #[test]
     fn every_shape_and_level_agrees_with_the_plain_convolution() {

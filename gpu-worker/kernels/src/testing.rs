@@ -1,10 +1,30 @@
 //! What the kernels' tests share.
 
-use crate::rng::Mt19937;
+/// About normally distributed numbers: each the sum of twelve uniform ones, which `SplitMix64` draws.
+pub(super) struct Noise(u64);
 
-/// Normally distributed numbers.
+impl Noise {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub(super) fn randn(&mut self, len: usize) -> Vec<f32> {
+        (0..len).map(|_| (0..12).map(|_| self.uniform()).sum::<f32>() - 6.0).collect()
+    }
+
+    /// In [0, 1), of 24 bits.
+    fn uniform(&mut self) -> f32 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((mixed ^ (mixed >> 31)) >> 40) as f32 / (1 << 24) as f32
+    }
+}
+
+/// So many of them.
 pub(super) fn numbers(count: usize, seed: u64) -> Vec<f32> {
-    Mt19937::new(seed).randn(count)
+    Noise::new(seed).randn(count)
 }
 
 /// The same on so many threads.

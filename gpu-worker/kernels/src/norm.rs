@@ -234,7 +234,7 @@ fn total(x: &[f32], add: impl Fn(f32, f32) -> f32) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::testing::{assert_close, bits, in_pool, numbers};
+    use crate::testing::{assert_close, bits, in_pool, numbers};
 
     #[test]
     fn every_level_agrees_with_double_precision() {

@@ -170,12 +170,12 @@ mod x86 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rng::Mt19937;
+    use crate::testing::Noise;
 
     #[test]
     fn every_level_sums_what_plain_loops_sum() {
         for inner in [0, 1, 2, 7, 40, 513] {
-            let mut noise = Mt19937::new(inner as u64);
+            let mut noise = Noise::new(inner as u64);
             let left: Vec<Left> = (0..inner).map(|_| Left(noise.randn(ROWS).try_into().unwrap())).collect();
             let right: Vec<Line> = (0..inner).map(|_| Line(noise.randn(COLUMNS).try_into().unwrap())).collect();
             let start: Tile = std::array::from_fn(|row| Line([row as f32; COLUMNS]));
@@ -196,7 +196,7 @@ mod tests {
     #[cfg(target_arch = "x86_64")]
     fn both_widths_of_vectors_give_the_same_bits() {
         let [.., Level::Avx512] = Level::all() else { return };
-        let mut noise = Mt19937::new(1);
+        let mut noise = Noise::new(1);
         let left: Vec<Left> = (0..300).map(|_| Left(noise.randn(ROWS).try_into().unwrap())).collect();
         let right: Vec<Line> = (0..300).map(|_| Line(noise.randn(COLUMNS).try_into().unwrap())).collect();
         let (mut narrow, mut wide) = ([Line::ZERO; ROWS], [Line::ZERO; ROWS]);

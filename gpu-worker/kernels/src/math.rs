@@ -72,7 +72,7 @@ pub(super) fn gelu<const FUSED: bool>(x: f32) -> f32 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::level::{Level, Loops, run};
+    use crate::level::{Level, Loops, run};
     use super::*;
 
     struct Each<'a>(&'a [f32], fn(f64) -> f64, Which);

@@ -189,12 +189,12 @@ mod x86 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rng::Mt19937;
+    use crate::testing::Noise;
 
     #[test]
     fn every_way_sums_what_plain_arithmetic_sums() {
         for inner in [0_usize, 1, 2, 7, 40, 513] {
-            let mut noise = Mt19937::new(inner as u64);
+            let mut noise = Noise::new(inner as u64);
             let left: Vec<Left> = (0..inner).map(|_| Left(noise.randn(ROWS).try_into().unwrap())).collect();
             let right: Vec<Line> = (0..inner).map(|_| Line(noise.randn(COLUMNS).try_into().unwrap())).collect();
             let start: Tile = std::array::from_fn(|row| Line([row as f32; COLUMNS]));

@@ -311,7 +311,7 @@ impl Loops for Softmax<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::testing::{assert_close, bits, in_pool, numbers};
+    use crate::testing::{assert_close, bits, in_pool, numbers};
 
     /// (batch, queries, keys, width, heads)
     const SHAPES: [(usize, usize, usize, usize, usize); 6] = [

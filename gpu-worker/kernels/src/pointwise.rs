@@ -166,7 +166,7 @@ mod tests {
     use candle_core::Device;
 
     use super::*;
-    use crate::kernels::testing::{assert_close, bits, in_pool, numbers};
+    use crate::testing::{assert_close, bits, in_pool, numbers};
 
     const FUNCTIONS: [Function; 3] = [Function::Silu, Function::QuickGelu, Function::Gelu];
 
