@@ -2,6 +2,7 @@
 
 pub mod creation;
 pub mod database;
+pub mod gallery;
 pub mod keyring;
 pub mod keys;
 pub mod ledger;

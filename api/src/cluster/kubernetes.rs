@@ -192,20 +192,24 @@ impl Cluster for Kubernetes {
         })
     }
 
-    fn input_url<'a>(&'a self, key: &'a str) -> Reply<'a, String> {
+    fn object_url<'a>(&'a self, key: &'a str) -> Reply<'a, String> {
         Box::pin(async move {
             match &self.store {
                 Some(store) => signed_url(store, key),
-                None => self.relay()?.input_url(key).await,
+                None => self.relay()?.object_url(key).await,
             }
         })
     }
 
-    fn delete_input<'a>(&'a self, key: &'a str) -> Reply<'a, ()> {
+    fn signed_url(&self, key: &str) -> Option<String> {
+        self.store.as_ref().and_then(|store| signed_url(store, key).ok())
+    }
+
+    fn delete_object<'a>(&'a self, key: &'a str) -> Reply<'a, ()> {
         Box::pin(async move {
             match &self.store {
                 Some(store) => store.delete_prefix(key).await.map(drop).map_err(store_failed),
-                None => self.relay()?.delete_input(key).await,
+                None => self.relay()?.delete_object(key).await,
             }
         })
     }

@@ -132,11 +132,15 @@ impl Cluster for Local {
         Box::pin(async move { self.store.put(key, content).await.map_err(store_failed) })
     }
 
-    fn input_url<'a>(&'a self, key: &'a str) -> Reply<'a, String> {
+    fn object_url<'a>(&'a self, key: &'a str) -> Reply<'a, String> {
         Box::pin(async move { signed_url(&self.store, key) })
     }
 
-    fn delete_input<'a>(&'a self, key: &'a str) -> Reply<'a, ()> {
+    fn signed_url(&self, key: &str) -> Option<String> {
+        signed_url(&self.store, key).ok()
+    }
+
+    fn delete_object<'a>(&'a self, key: &'a str) -> Reply<'a, ()> {
         Box::pin(async move { self.store.delete_prefix(key).await.map(drop).map_err(store_failed) })
     }
 

@@ -21,7 +21,7 @@ use crate::clock;
 use crate::records::generation::Generation;
 
 /// How long a signed URL of a picture is good.
-const PICTURE_URL_TTL: Duration = Duration::from_hours(1);
+pub(crate) const PICTURE_URL_TTL: Duration = Duration::from_hours(1);
 
 /// Why the cluster did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -58,10 +58,12 @@ pub(crate) trait Cluster: Send + Sync + 'static {
     fn picture<'a>(&'a self, job: &'a Generation, n: usize) -> Reply<'a, Bytes>;
     /// Puts an uploaded picture in the store; putting it twice is fine.
     fn put_input<'a>(&'a self, key: &'a str, content: Bytes) -> Reply<'a, ()>;
-    /// A URL anybody can fetch an uploaded picture from for a while.
-    fn input_url<'a>(&'a self, key: &'a str) -> Reply<'a, String>;
-    /// Deletes an uploaded picture; one that is not there is fine.
-    fn delete_input<'a>(&'a self, key: &'a str) -> Reply<'a, ()>;
+    /// A URL anybody can fetch a picture from for a while, uploaded or made, by its key.
+    fn object_url<'a>(&'a self, key: &'a str) -> Reply<'a, String>;
+    /// The same without asking anybody; none when others sign for the store.
+    fn signed_url(&self, key: &str) -> Option<String>;
+    /// Deletes a picture, uploaded or made; one that is not there is fine.
+    fn delete_object<'a>(&'a self, key: &'a str) -> Reply<'a, ()>;
     /// What requests may name.
     fn models(&self) -> Arc<Models>;
     /// Whether jobs are being taken.

@@ -9,6 +9,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method};
+use tintype_store::OUTPUT_KEY_PREFIX;
 use tintype_types::limits::IMAGE_BYTES_MAX;
 use tintype_types::{Attempt, JobEvent};
 
@@ -53,21 +54,21 @@ impl Relay {
         self.redirect(Method::GET, &format!("/dispatch/v1/jobs/{uid}/image/{n}?attempt={attempt}")).await
     }
 
-    /// A signed URL of an uploaded picture.
-    pub(crate) async fn input_url(&self, key: &str) -> Result<String, ClusterError> {
-        self.redirect(Method::GET, &input_path(key)).await
+    /// A signed URL of a picture by its key, uploaded or made.
+    pub(crate) async fn object_url(&self, key: &str) -> Result<String, ClusterError> {
+        self.redirect(Method::GET, &object_path(key)).await
     }
 
     /// Puts an uploaded picture where the operator says.
     pub(crate) async fn put_input(&self, key: &str, content: Bytes) -> Result<(), ClusterError> {
-        let url = self.redirect(Method::PUT, &input_path(key)).await?;
+        let url = self.redirect(Method::PUT, &object_path(key)).await?;
         let put = self.http.put(url).body(content).send().await.and_then(reqwest::Response::error_for_status);
         put.map(drop).map_err(|error| ClusterError::Unavailable(error.without_url().to_string()))
     }
 
-    /// Deletes an uploaded picture.
-    pub(crate) async fn delete_input(&self, key: &str) -> Result<(), ClusterError> {
-        let response = self.ask(Method::DELETE, &input_path(key)).await?;
+    /// Deletes a picture, uploaded or made.
+    pub(crate) async fn delete_object(&self, key: &str) -> Result<(), ClusterError> {
+        let response = self.ask(Method::DELETE, &object_path(key)).await?;
         if response.status().is_success() {
             return Ok(());
         }
@@ -114,9 +115,12 @@ impl Relay {
     }
 }
 
-/// The operator's route of an uploaded picture: named by its key.
-fn input_path(key: &str) -> String {
-    format!("/dispatch/v1/{key}")
+/// The operator's route of a picture: named by its key.
+fn object_path(key: &str) -> String {
+    match key.strip_prefix(OUTPUT_KEY_PREFIX) {
+        Some(made) => format!("/dispatch/v1/outputs/{made}"),
+        None => format!("/dispatch/v1/{key}"),
+    }
 }
 
 struct Decoder {

@@ -132,7 +132,7 @@ pub(crate) async fn read(
 
 /// Sends the caller on to the file.
 pub(crate) async fn file(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Result<Response, ApiError> {
-    let url = app.cluster.input_url(&own(&app, &caller, &id).await?.key).await?;
+    let url = app.cluster.object_url(&own(&app, &caller, &id).await?.key).await?;
     Ok((StatusCode::FOUND, [(header::LOCATION, url), (header::CACHE_CONTROL, "no-store".to_owned())]).into_response())
 }
 

@@ -13,6 +13,7 @@ use super::body::{self, Json};
 use super::images::{JOB, REPLAYED};
 use super::view::{JobPage, JobView};
 use crate::error::ApiError;
+use crate::gallery::image;
 use crate::jobs::{self, Order};
 use crate::records::generation::{self, Generation};
 use crate::state::App;
@@ -120,6 +121,9 @@ pub(crate) async fn image(
 ) -> Result<Response, ApiError> {
     let job = own(&app, &caller, &id).await?;
     let n = n.parse::<usize>().ok().filter(|n| *n < job.outputs.len()).ok_or_else(|| ApiError::not_found("picture"))?;
+    if job.state.is_terminal() && !image::is_kept(&app.pool, job.id, n).await? {
+        return Err(ApiError::not_found("picture"));
+    }
     let url = app.cluster.picture_url(&job, n).await?;
     Ok((StatusCode::FOUND, [(header::LOCATION, url), (header::CACHE_CONTROL, "no-store".to_owned())]).into_response())
 }

@@ -18,8 +18,11 @@ pub(crate) async fn count(State(app): State<App>, request: Request, next: Next) 
     let method = request.method().clone();
     let response = next.run(request).await;
     // Methods are a closed set only after ours: anything unusual is one label.
-    let method =
-        if ["GET", "POST", "PUT", "DELETE", "HEAD"].contains(&method.as_str()) { method.as_str() } else { "other" };
+    let method = if ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"].contains(&method.as_str()) {
+        method.as_str()
+    } else {
+        "other"
+    };
     let status = response.status();
     app.metrics.requests.with_label_values(&[method, &route, status.as_str()]).inc();
     app.metrics.request_seconds.with_label_values(&[method, &route]).observe(started.elapsed().as_secs_f64());

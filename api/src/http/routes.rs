@@ -1,5 +1,7 @@
 //! The one table of routes: the router is built from it, and the OpenAPI document is printed from it.
 
+mod gallery;
+
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{MethodRouter, delete, get, post};
 use tintype_types::{GenerationRequest, JobEvent};
@@ -64,7 +66,10 @@ pub(crate) struct Route {
 
 /// Every route of ours.
 pub(crate) fn table() -> Vec<Route> {
-    [openai_dialect(), jobs_and_models(), assets_routes(), accounts(), operations()].into_iter().flatten().collect()
+    [openai_dialect(), jobs_and_models(), gallery::table(), assets_routes(), accounts(), operations()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn openai_dialect() -> Vec<Route> {
@@ -248,6 +253,10 @@ impl Route {
 
     fn post(path: &'static str, handler: MethodRouter<App>, summary: &'static str, body: SchemaOf) -> Self {
         Self { body: Some(body), ..Self::new("POST", path, handler, summary) }
+    }
+
+    fn patch(path: &'static str, handler: MethodRouter<App>, summary: &'static str, body: SchemaOf) -> Self {
+        Self { body: Some(body), ..Self::new("PATCH", path, handler, summary) }
     }
 
     fn delete(path: &'static str, handler: MethodRouter<App>, summary: &'static str) -> Self {

@@ -15,7 +15,7 @@ pub(super) async fn pass(world: &World) -> anyhow::Result<Pass> {
     let gone = asset::deleting(&world.pool, BATCH).await?;
     let mut failed = 0;
     for (id, key) in &gone {
-        match world.cluster.delete_input(key).await {
+        match world.cluster.delete_object(key).await {
             Ok(()) => asset::forget(&world.pool, *id).await?,
             Err(error) => {
                 failed += 1;

@@ -3,6 +3,7 @@
 
 mod assets;
 mod expire;
+mod images;
 mod settle;
 mod submit;
 
@@ -27,6 +28,8 @@ const PERIOD: Duration = Duration::from_secs(2);
 const EXPIRE_PERIOD: Duration = Duration::from_mins(1);
 /// How often uploaded pictures are swept without being rung.
 const SWEEP_PERIOD: Duration = Duration::from_mins(1);
+/// How often deleted pictures are swept: their time comes by the clock, so nobody rings.
+const IMAGES_PERIOD: Duration = Duration::from_secs(15);
 /// Rows taken up in one pass; more are left for the next, which follows at once.
 const BATCH: i64 = 100;
 /// Longest one pass may take.
@@ -70,12 +73,15 @@ enum Reconciler {
     Settle,
     Expire,
     Assets,
+    Images,
 }
 
 /// Starts all of them; they end with `stop`.
 pub(crate) fn start(world: &World, stop: &CancellationToken) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
-    for reconciler in [Reconciler::Submit, Reconciler::Settle, Reconciler::Expire, Reconciler::Assets] {
+    for reconciler in
+        [Reconciler::Submit, Reconciler::Settle, Reconciler::Expire, Reconciler::Assets, Reconciler::Images]
+    {
         tasks.spawn(stop.clone().run_until_cancelled_owned(run(reconciler, world.clone())).map(drop));
     }
     tasks
@@ -88,6 +94,7 @@ impl Reconciler {
             Self::Settle => "settle",
             Self::Expire => "expire",
             Self::Assets => "assets",
+            Self::Images => "images",
         }
     }
 
@@ -97,6 +104,7 @@ impl Reconciler {
             Self::Settle => settle::pass(world).await,
             Self::Expire => expire::pass(world).await,
             Self::Assets => assets::pass(world).await,
+            Self::Images => images::pass(world).await,
         }
     }
 
@@ -107,6 +115,7 @@ impl Reconciler {
             Self::Settle => (&world.bells.settle, PERIOD),
             Self::Assets => (&world.bells.assets, SWEEP_PERIOD),
             Self::Expire => return tokio::time::sleep(EXPIRE_PERIOD).await,
+            Self::Images => return tokio::time::sleep(IMAGES_PERIOD).await,
         };
         // Rung or not, it is time.
         let _ = timeout(period, bell.notified()).await;

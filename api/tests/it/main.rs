@@ -9,6 +9,7 @@ mod creation;
 mod credits;
 mod fences;
 mod front;
+mod gallery;
 mod keys;
 mod ledger_model;
 mod ledger_sql;

@@ -53,3 +53,20 @@ async fn strangers_and_keys_outside_the_inputs_are_refused() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_picture_that_a_job_made_is_read_and_deleted_by_its_key_and_never_put() {
+    let rig = Rig::leading().await;
+    rig.store.put("jobs/a/1/0.png", "bytes".into()).await.unwrap();
+    let path = "/dispatch/v1/outputs/a/1/0.png";
+    let get = call(&rig, Method::GET, path, READER_TOKEN).await;
+    assert_eq!(follow(&rig, Method::GET, &get, "").await.status(), StatusCode::OK);
+    assert_eq!(call(&rig, Method::PUT, path, READER_TOKEN).await.status(), StatusCode::METHOD_NOT_ALLOWED);
+    for method in [Method::GET, Method::DELETE] {
+        assert_eq!(call(&rig, method.clone(), path, WORKER_TOKEN).await.status(), StatusCode::UNAUTHORIZED);
+        let outside = call(&rig, method, "/dispatch/v1/outputs/../inputs/acc/one.png", READER_TOKEN).await;
+        assert_eq!(outside.status(), StatusCode::BAD_REQUEST);
+    }
+    assert_eq!(call(&rig, Method::DELETE, path, READER_TOKEN).await.status(), StatusCode::NO_CONTENT);
+    assert_eq!(rig.store.stat("jobs/a/1/0.png").await.unwrap(), None);
+}

@@ -17,14 +17,17 @@ const CHECKPOINT: &str = "checkpoint";
 /// How much of a bad key an error repeats.
 const SHOWN_CHARS_MAX: usize = 80;
 
+/// What keys of pictures that jobs made begin with.
+pub const OUTPUT_KEY_PREFIX: &str = "jobs/";
+
 /// The key of one picture of one attempt: `jobs/<job>/<attempt>/<n>.<png|webp|jpg>`, `n` from 0.
 pub fn image_key(job: &JobId, attempt: Attempt, n: u32, format: ImageFormat) -> String {
-    format!("jobs/{job}/{attempt}/{n}.{}", format.extension())
+    format!("{OUTPUT_KEY_PREFIX}{job}/{attempt}/{n}.{}", format.extension())
 }
 
 /// The key of an attempt's checkpoint: `jobs/<job>/<attempt>/checkpoint`. The one kind of object that may be replaced.
 pub fn checkpoint_key(job: &JobId, attempt: Attempt) -> String {
-    format!("jobs/{job}/{attempt}/{CHECKPOINT}")
+    format!("{OUTPUT_KEY_PREFIX}{job}/{attempt}/{CHECKPOINT}")
 }
 
 /// A key that was checked: segments of `[A-Za-z0-9._-]` between slashes, none empty, none starting with a dot

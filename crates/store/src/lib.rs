@@ -19,7 +19,7 @@ use tintype_types::Timestamp;
 use tintype_types::limits::IMAGE_BYTES_MAX;
 
 pub use error::StoreError;
-pub use key::{checkpoint_key, image_key};
+pub use key::{OUTPUT_KEY_PREFIX, checkpoint_key, image_key};
 pub use secret::Secret;
 
 use folder::Folder;

@@ -287,8 +287,8 @@ pub(super) fn pieces(count: usize, parts: usize) -> impl Iterator<Item = Range<u
 
 #[cfg(test)]
 mod tests {
-    use crate::pack::Order;
     use super::*;
+    use crate::pack::Order;
     use crate::testing::{assert_close, bits, in_pool, numbers};
 
     #[test]

@@ -72,8 +72,8 @@ pub(super) fn gelu<const FUSED: bool>(x: f32) -> f32 {
 
 #[cfg(test)]
 mod tests {
-    use crate::level::{Level, Loops, run};
     use super::*;
+    use crate::level::{Level, Loops, run};
 
     struct Each<'a>(&'a [f32], fn(f64) -> f64, Which);
 

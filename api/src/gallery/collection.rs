@@ -1,0 +1,86 @@
+//! Collections: named groups of an account's pictures. A picture may be in several.
+
+use sqlx::{PgConnection, PgPool};
+use tintype_types::Timestamp;
+use uuid::Uuid;
+
+use super::COLLECTIONS_MAX;
+use crate::clock::{from_ms, to_ms};
+
+/// A collection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Collection {
+    /// Its id.
+    pub id: Uuid,
+    /// For people.
+    pub name: String,
+    /// How many pictures it holds.
+    pub images: u64,
+    /// The key of its newest picture.
+    pub cover: Option<String>,
+    /// When it was made.
+    pub created: Timestamp,
+}
+
+type Row = (Uuid, String, i64, Option<String>, i64);
+
+/// The columns of [`Row`].
+macro_rules! select {
+    () => {
+        "select c.id, c.name,
+            (select count(*) from collection_image m join image i on i.id = m.image
+                where m.collection = c.id and i.deleting_ms is null),
+            (select i.key from collection_image m join image i on i.id = m.image
+                where m.collection = c.id and i.deleting_ms is null order by m.image desc limit 1),
+            c.created_ms
+         from collection c where c.account = $1"
+    };
+}
+
+fn collection((id, name, images, cover, created_ms): Row) -> Collection {
+    Collection { id, name, images: images.unsigned_abs(), cover, created: from_ms(created_ms) }
+}
+
+/// An account's collections, oldest first: as many as there may be.
+pub async fn list(pool: &PgPool, account: Uuid) -> sqlx::Result<Vec<Collection>> {
+    const SQL: &str = concat!(select!(), " order by c.id limit $2");
+    let rows: Vec<Row> = sqlx::query_as(SQL).bind(account).bind(COLLECTIONS_MAX).fetch_all(pool).await?;
+    Ok(rows.into_iter().map(collection).collect())
+}
+
+/// An account's collection.
+pub async fn find(pool: &PgPool, account: Uuid, id: Uuid) -> sqlx::Result<Option<Collection>> {
+    const SQL: &str = concat!(select!(), " and c.id = $2");
+    let row: Option<Row> = sqlx::query_as(SQL).bind(account).bind(id).fetch_optional(pool).await?;
+    Ok(row.map(collection))
+}
+
+/// Makes a collection; false when the account has as many as it may.
+pub async fn create(conn: &mut PgConnection, account: Uuid, id: Uuid, name: &str, at: Timestamp) -> sqlx::Result<bool> {
+    const LOCK: &str = "select id from account where id = $1 for no key update";
+    const NEW: &str = "insert into collection (id, account, name, created_ms)
+        select $2, $1, $3, $4 where (select count(*) from collection where account = $1) < $5";
+    // The account is locked, so that two at once cannot pass the limit.
+    sqlx::query(LOCK).bind(account).execute(&mut *conn).await?;
+    let made = sqlx::query(NEW).bind(account).bind(id).bind(name).bind(to_ms(at)).bind(COLLECTIONS_MAX);
+    Ok(made.execute(conn).await?.rows_affected() == 1)
+}
+
+/// Gives it another name; false when it is not there.
+pub async fn rename(pool: &PgPool, account: Uuid, id: Uuid, name: &str) -> sqlx::Result<bool> {
+    const SQL: &str = "update collection set name = $3 where account = $1 and id = $2";
+    Ok(sqlx::query(SQL).bind(account).bind(id).bind(name).execute(pool).await?.rows_affected() == 1)
+}
+
+/// Deletes it, and none of its pictures; false when it is not there.
+pub async fn delete(pool: &PgPool, account: Uuid, id: Uuid) -> sqlx::Result<bool> {
+    const SQL: &str = "delete from collection where account = $1 and id = $2";
+    Ok(sqlx::query(SQL).bind(account).bind(id).execute(pool).await?.rows_affected() == 1)
+}
+
+/// Whether it is the account's; if so, it stays until the transaction ends.
+pub async fn lock(conn: &mut PgConnection, account: Uuid, id: Uuid) -> sqlx::Result<bool> {
+    const SQL: &str = "select id from collection where account = $1 and id = $2 for share";
+    let found: Option<Uuid> = sqlx::query_scalar(SQL).bind(account).bind(id).fetch_optional(conn).await?;
+    Ok(found.is_some())
+}

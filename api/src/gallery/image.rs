@@ -1,0 +1,180 @@
+//! Reading pictures: one, or pages of them, newest first.
+
+use sqlx::types::Json;
+use sqlx::{PgPool, Postgres, QueryBuilder};
+use tintype_types::{GenerationRequest, ResolvedRequest, Timestamp};
+use uuid::Uuid;
+
+use crate::clock::from_ms;
+
+/// A picture.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Image {
+    /// Its id: a UUID version 7, so that ids sort by age.
+    pub id: Uuid,
+    /// The job that made it.
+    pub generation: Uuid,
+    /// Which of the job's pictures it is.
+    pub n: u32,
+    /// Where its file lies in the store.
+    pub key: String,
+    /// In pixels.
+    pub width: u32,
+    /// In pixels.
+    pub height: u32,
+    /// Length of the file.
+    pub bytes: u64,
+    /// SHA-256 of the file, in hex.
+    pub sha256: String,
+    /// The seed this very picture can be made again with.
+    pub seed: u64,
+    /// When it was starred.
+    pub starred: Option<Timestamp>,
+    /// The collections it is in.
+    pub collections: Vec<Uuid>,
+    /// What the job asked for.
+    pub request: ResolvedRequest,
+    /// When the job ended.
+    pub created: Timestamp,
+}
+
+impl Image {
+    /// The request that makes this very picture again, alone.
+    pub fn settings(&self) -> GenerationRequest {
+        GenerationRequest::from(ResolvedRequest { seed: self.seed, images: 1, ..self.request.clone() })
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: Uuid,
+    generation: Uuid,
+    n: i32,
+    key: String,
+    width: i32,
+    height: i32,
+    bytes: i64,
+    sha256: String,
+    seed: i64,
+    starred_ms: Option<i64>,
+    collections: Vec<Uuid>,
+    request: Json<ResolvedRequest>,
+    created_ms: i64,
+}
+
+impl From<Row> for Image {
+    fn from(row: Row) -> Self {
+        Self {
+            id: row.id,
+            generation: row.generation,
+            n: row.n.unsigned_abs(),
+            key: row.key,
+            width: row.width.unsigned_abs(),
+            height: row.height.unsigned_abs(),
+            bytes: row.bytes.unsigned_abs(),
+            sha256: row.sha256,
+            seed: row.seed.unsigned_abs(),
+            starred: row.starred_ms.map(from_ms),
+            collections: row.collections,
+            request: row.request.0,
+            created: from_ms(row.created_ms),
+        }
+    }
+}
+
+/// The columns of [`Row`], of `image i`.
+const SELECT: &str = "select i.id, i.generation, i.n, i.key, i.width, i.height, i.bytes, i.sha256, i.seed, i.starred_ms, \
+     i.created_ms, g.request, \
+     array(select c.collection from collection_image c where c.image = i.id order by c.collection) as collections \
+     from image i join generation g on g.id = i.generation \
+     where i.deleting_ms is null and i.account = ";
+
+/// Which pictures. The default is all of them.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Only older ones than this picture.
+    pub before: Option<Uuid>,
+    /// Only starred ones, or only those that are not.
+    pub starred: Option<bool>,
+    /// Only those in this collection.
+    pub collection: Option<Uuid>,
+    /// Only those this model made.
+    pub model: Option<String>,
+    /// Only those made at this moment or later.
+    pub from: Option<Timestamp>,
+    /// Only those made before this moment.
+    pub to: Option<Timestamp>,
+    /// Only those whose prompt holds each of these words.
+    pub words: Vec<String>,
+}
+
+impl Filter {
+    /// Adds its conditions. Only those that are asked for: each combination is a statement of its own, planned for what
+    /// it does.
+    fn narrow(&self, sql: &mut QueryBuilder<Postgres>) {
+        let Self { before, starred, collection, model, from, to, words } = self;
+        for at in [before, &to.map(first_id)].into_iter().flatten() {
+            sql.push(" and i.id < ").push_bind(*at);
+        }
+        if let Some(from) = from {
+            sql.push(" and i.id >= ").push_bind(first_id(*from));
+        }
+        match starred {
+            Some(true) => drop(sql.push(" and i.starred_ms is not null")),
+            Some(false) => drop(sql.push(" and i.starred_ms is null")),
+            None => {}
+        }
+        if let Some(collection) = collection {
+            sql.push(" and i.id in (select c.image from collection_image c where c.collection = ");
+            sql.push_bind(*collection).push(")");
+        }
+        if let Some(model) = model {
+            sql.push(" and i.model = ").push_bind(model.clone());
+        }
+        for word in words {
+            sql.push(" and position(").push_bind(word.to_lowercase()).push(" in lower(g.request->>'prompt')) > 0");
+        }
+    }
+}
+
+/// The least id of a picture made at this moment or later: ids begin with the moment, in 48 bits.
+fn first_id(at: Timestamp) -> Uuid {
+    Uuid::from_u128(u128::from(at.0.min((1 << 48) - 1)) << 80)
+}
+
+/// An account's pictures, newest first.
+pub async fn list(pool: &PgPool, account: Uuid, filter: &Filter, limit: i64) -> sqlx::Result<Vec<Image>> {
+    let mut sql = QueryBuilder::new(SELECT);
+    sql.push_bind(account);
+    filter.narrow(&mut sql);
+    sql.push(" order by i.id desc limit ").push_bind(limit);
+    let rows: Vec<Row> = sql.build_query_as().fetch_all(pool).await?;
+    Ok(rows.into_iter().map(Image::from).collect())
+}
+
+/// An account's picture.
+pub async fn find(pool: &PgPool, account: Uuid, id: Uuid) -> sqlx::Result<Option<Image>> {
+    let mut sql = QueryBuilder::new(SELECT);
+    sql.push_bind(account).push(" and i.id = ").push_bind(id);
+    let row: Option<Row> = sql.build_query_as().fetch_optional(pool).await?;
+    Ok(row.map(Image::from))
+}
+
+/// Whether a job's picture is still there for its owner.
+pub async fn is_kept(pool: &PgPool, generation: Uuid, n: usize) -> sqlx::Result<bool> {
+    const SQL: &str = "select exists (select 1 from image where generation = $1 and n = $2 and deleting_ms is null)";
+    sqlx::query_scalar(SQL).bind(generation).bind(i32::try_from(n).unwrap_or(i32::MAX)).fetch_one(pool).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_of_a_moment_lie_between_it_and_the_next() {
+        let id = Uuid::parse_str("0190a1b2-c3d4-7fff-8000-000000000001").unwrap();
+        let at = Timestamp(0x0190_a1b2_c3d4);
+        assert!(first_id(at) <= id && id < first_id(Timestamp(at.0 + 1)));
+        assert!(first_id(Timestamp(u64::MAX)) > id, "a moment that no id can hold is after all of them");
+    }
+}

@@ -1,0 +1,73 @@
+//! Routes of the gallery.
+
+use axum::routing::{delete, get, patch, post};
+
+use super::{Answer, Route, of};
+use crate::http::{collections, gallery, keys};
+
+pub(super) fn table() -> Vec<Route> {
+    vec![
+        Route {
+            query: gallery::LIST_QUERY,
+            ..Route::get(
+                "/api/v1/images",
+                get(gallery::list),
+                "Lists your pictures, newest first",
+                Answer::Json(of::<gallery::ImagePage>),
+            )
+        },
+        Route::post(
+            "/api/v1/images/bulk",
+            post(gallery::bulk),
+            "Does one thing to many pictures, all or none",
+            of::<gallery::Bulk>,
+        )
+        .gives(200, Answer::Json(of::<gallery::BulkDone>)),
+        Route::get(
+            "/api/v1/images/{id}",
+            get(gallery::read),
+            "Shows a picture's facts and settings",
+            Answer::Json(of::<gallery::ImageView>),
+        ),
+        Route::patch(
+            "/api/v1/images/{id}",
+            patch(gallery::patch),
+            "Stars a picture, or says what collections it is in",
+            of::<gallery::ImagePatch>,
+        )
+        .gives(200, Answer::Json(of::<gallery::ImageView>)),
+        Route::delete(
+            "/api/v1/images/{id}",
+            delete(gallery::delete),
+            "Deletes a picture; it can be restored for a minute",
+        ),
+        Route::get("/api/v1/images/{id}/file", get(gallery::file), "Sends you on to the file", Answer::Redirect)
+            .gives(302, Answer::Redirect),
+        Route::get(
+            "/api/v1/collections",
+            get(collections::list),
+            "Lists your collections, oldest first",
+            Answer::Json(of::<collections::CollectionList>),
+        ),
+        Route::post("/api/v1/collections", post(collections::create), "Makes a collection", of::<keys::Named>)
+            .gives(201, Answer::Json(of::<collections::CollectionView>)),
+        Route::get(
+            "/api/v1/collections/{id}",
+            get(collections::read),
+            "Shows a collection",
+            Answer::Json(of::<collections::CollectionView>),
+        ),
+        Route::patch(
+            "/api/v1/collections/{id}",
+            patch(collections::rename),
+            "Gives a collection another name",
+            of::<keys::Named>,
+        )
+        .gives(200, Answer::Json(of::<collections::CollectionView>)),
+        Route::delete(
+            "/api/v1/collections/{id}",
+            delete(collections::delete),
+            "Deletes a collection, and none of its pictures",
+        ),
+    ]
+}
