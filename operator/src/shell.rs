@@ -133,6 +133,7 @@ impl Shell {
             failure: status.failure.as_ref().map(|failure| failure.reason),
             message: status.failure.map(|failure| failure.message),
             outputs: status.outputs,
+            previews: Vec::new(),
         });
     }
 }

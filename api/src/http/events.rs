@@ -127,7 +127,8 @@ impl Feed {
         }
         let behind =
             (event.attempt, event.step) < (last.attempt, last.step) && event.state != tintype_types::JobState::Queued;
-        let same = (event.state, event.attempt, event.step) == (last.state, last.attempt, last.step);
+        let same = (event.state, event.attempt, event.step) == (last.state, last.attempt, last.step)
+            && (event.previews.is_empty() || event.previews == last.previews);
         let unstarted = event.attempt < last.attempt;
         !(behind || same || unstarted)
     }

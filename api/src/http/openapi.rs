@@ -91,7 +91,8 @@ fn answer(answer: &Answer, generator: &mut SchemaGenerator) -> Value {
         }
         Answer::Events(schema) => {
             let schema = schema(generator);
-            let what = "Server-sent events; the data of each is this object, whole";
+            let what = "Server-sent events; the data of each is this object, whole. While a stream is open, events of a \
+                        running job carry `previews` about twice a second: `data:image/<format>;base64,<data>` shows one";
             json!({ "description": what, "content": content("text/event-stream", &schema) })
         }
         Answer::Redirect => {

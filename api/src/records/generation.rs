@@ -110,6 +110,7 @@ impl Generation {
             failure: self.failure,
             message: self.message.clone(),
             outputs: self.outputs.clone(),
+            previews: Vec::new(),
         }
     }
 }

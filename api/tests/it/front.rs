@@ -386,6 +386,10 @@ async fn models_health_and_numbers() {
     let document: Value = document.json().await.unwrap();
     assert_eq!(document["openapi"], "3.1.0");
     assert!(document["paths"]["/v1/images/generations"]["post"]["requestBody"].is_object());
+    let events = &document["paths"]["/api/v1/jobs/{id}/events"]["get"]["responses"]["200"];
+    assert!(events["description"].as_str().unwrap().contains("data:image/<format>;base64,<data>"), "{events}");
+    let preview = &document["components"]["schemas"]["Preview"]["properties"];
+    assert!(["image", "step", "format", "data"].iter().all(|field| preview[*field].is_object()), "{preview}");
     user.get("/api/v1/jobs/123").await;
     let line = r#"tintype_api_http_requests_total{method="GET",route="/api/v1/jobs/{id}",status="404"}"#;
     assert!(rig.metric(line).await >= 1.0, "counted by route template");

@@ -6,7 +6,7 @@ use futures::StreamExt;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tintype_types::worker::RenewAnswer;
-use tintype_types::{Attempt, FailureReason};
+use tintype_types::{Attempt, FailureReason, ImageFormat, Preview};
 
 use crate::rig::{Options, PRICE, Rig, User, until};
 use crate::worker::{client, moved};
@@ -108,10 +108,18 @@ async fn events_begin_with_a_snapshot_tell_steps_and_end_with_the_end() {
     worker.renew(&work, 5).await.unwrap();
     let running = events.until("Running").await;
     assert_eq!((&running["step"], &running["steps"]), (&json!(5), &json!(20)));
+    assert!(work.watched, "a stream is open");
+    let preview = Preview { image: 0, step: 5, format: ImageFormat::Jpeg, data: "/9j/4AAQ".to_owned() };
+    worker.show(&work, 5, vec![preview.clone()]).await.unwrap();
+    let shown = events.until("Running").await;
+    assert_eq!(shown["previews"], json!([{ "image": 0, "step": 5, "format": "jpeg", "data": "/9j/4AAQ" }]));
+    let job = user.get(&format!("/api/v1/jobs/{id}")).await;
+    assert!(!job.body.to_string().contains("/9j/"), "a preview was recorded");
     let outputs = worker.upload(&work).await.unwrap();
     worker.done(&work, outputs).await;
     let last = events.until("Complete").await;
     assert_eq!(last["outputs"].as_array().unwrap().len(), 1);
+    assert_eq!(last.get("previews"), None, "an end shows pictures, not previews");
     assert_eq!(events.next().await, None, "the stream ends");
 
     // Who comes late gets the end at once.

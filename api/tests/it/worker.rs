@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reqwest::{Client, StatusCode};
 use tintype_types::worker::{Assignment, CLAIM_PATH, Claim, ClaimAnswer, Finish, Gpu, Outcome, Renew, RenewAnswer};
-use tintype_types::{BootId, FailureReason, Output, PoolName, WorkerId};
+use tintype_types::{BootId, FailureReason, Output, PoolName, Preview, WorkerId};
 use uuid::Uuid;
 
 /// A worker.
@@ -76,8 +76,18 @@ impl Worker {
 
     /// Reports a step.
     pub(crate) async fn renew(&self, work: &Assignment, step: u32) -> Result<RenewAnswer, StatusCode> {
-        let steps = work.request.steps * work.request.images;
-        let renew = Renew { worker: self.id.clone(), boot_id: self.boot.clone(), step, steps, gpus: Vec::new() };
+        self.show(work, step, Vec::new()).await
+    }
+
+    /// Reports a step, and how the pictures look.
+    pub(crate) async fn show(
+        &self,
+        work: &Assignment,
+        step: u32,
+        previews: Vec<Preview>,
+    ) -> Result<RenewAnswer, StatusCode> {
+        let (steps, gpus) = (work.request.steps * work.request.images, Vec::new());
+        let renew = Renew { worker: self.id.clone(), boot_id: self.boot.clone(), step, steps, gpus, previews };
         let answer = self.call(work, "renew").json(&renew).send().await.map_err(|_| StatusCode::BAD_GATEWAY)?;
         if answer.status().is_success() { Ok(answer.json().await.unwrap()) } else { Err(answer.status()) }
     }

@@ -62,7 +62,7 @@ pub(crate) fn renew(actor: &mut Actor, key: Key, renew: Renew) -> Result<RenewAn
     }
     actor.workers.renewed(&renew, actor.clock.now());
     let (job, attempt) = key;
-    let Renew { worker, boot_id, step, steps, gpus: _ } = renew;
+    let Renew { worker, boot_id, step, steps, gpus: _, previews } = renew;
     let seen = RenewedSeen { job: job.clone(), attempt, worker: worker.clone(), boot_id: boot_id.clone(), step, steps };
     actor.step(Observation::Renewed(seen));
     let standing = actor.brain.attempt(&job, attempt, &worker, &boot_id);
@@ -71,8 +71,9 @@ pub(crate) fn renew(actor: &mut Actor, key: Key, renew: Renew) -> Result<RenewAn
         AttemptStanding::Current { lease_end } => {
             count("continue");
             let state = if step > 0 { JobState::Running } else { JobState::Assigned };
-            actor.events.publish(JobEvent { step, steps, ..bare_event(job, state, attempt) });
-            Ok(RenewAnswer::Continue { lease_end })
+            let watched = actor.events.is_watched(&job);
+            actor.events.publish(JobEvent { step, steps, previews, ..bare_event(job, state, attempt) });
+            Ok(RenewAnswer::Continue { lease_end, watched })
         }
         AttemptStanding::CancelRequested { reason } => {
             count("cancel");

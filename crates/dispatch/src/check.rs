@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::de::DeserializeOwned;
 use tintype_store::{Store, StoreError, image_key};
-use tintype_types::limits::{IMAGE_BYTES_MAX, IMAGES_MAX, SEED_MAX, SIDE_PX_MAX};
+use tintype_types::limits::{IMAGE_BYTES_MAX, IMAGES_MAX, PREVIEW_BYTES_MAX, SEED_MAX, SIDE_PX_MAX};
 use tintype_types::worker::{Claim, Finish, Gpu, Outcome, Renew};
-use tintype_types::{Attempt, ErrorCode, ImageFormat, JobId, Output};
+use tintype_types::{Attempt, ErrorCode, ImageFormat, JobId, Output, Preview};
 
 use crate::answer::Refusal;
 
@@ -64,12 +64,34 @@ pub(crate) fn claim(claim: &Claim) -> Result<(), Refusal> {
 }
 
 pub(crate) fn renew(renew: &Renew) -> Result<(), Refusal> {
-    let Renew { worker, boot_id, step, steps, gpus: gpu_list } = renew;
+    let Renew { worker, boot_id, step, steps, gpus: gpu_list, previews: shown } = renew;
     name("worker", worker.as_str())?;
     name("bootId", boot_id.as_str())?;
     gpus(gpu_list)?;
     if step > steps {
         return Err(Refusal::invalid("step", format!("step {step} is beyond the {steps} there are")));
+    }
+    previews(shown)
+}
+
+/// Previews go on to browsers as they are: none is larger than it may be, and none is anything but base64.
+fn previews(previews: &[Preview]) -> Result<(), Refusal> {
+    if previews.len() > IMAGES_MAX as usize {
+        return Err(Refusal::invalid("previews", format!("there is one a picture, so {IMAGES_MAX} at most")));
+    }
+    let data_max = (PREVIEW_BYTES_MAX as usize).div_ceil(3) * 4;
+    for Preview { image, step: _, format: _, data } in previews {
+        if *image >= IMAGES_MAX {
+            return Err(Refusal::invalid("previews", format!("no job has a picture {image}")));
+        }
+        if data.len() > data_max {
+            return Err(Refusal::invalid("previews", format!("a preview has at most {PREVIEW_BYTES_MAX} bytes")));
+        }
+        let text = data.trim_end_matches('=');
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/');
+        if text.is_empty() || data.len() - text.len() > 2 || !text.bytes().all(allowed) {
+            return Err(Refusal::invalid("previews", "a preview's data is base64"));
+        }
     }
     Ok(())
 }
@@ -221,6 +243,21 @@ mod tests {
             let refusal = claim(&spoilt).unwrap_err();
             assert!(format!("{refusal:?}").contains(&format!("{param:?}")), "{refusal:?}");
         }
+    }
+
+    #[test]
+    fn previews_out_of_bounds_are_refused() {
+        let good = Preview { image: 9, step: 3, format: ImageFormat::Jpeg, data: "ab+/".repeat(4 << 10) };
+        assert_eq!(previews(&vec![good.clone(); 10]), Ok(()));
+        assert_eq!(previews(&[Preview { data: "QQ==".to_owned(), ..good.clone() }]), Ok(()));
+        let data = |data: &str| Preview { data: data.to_owned(), ..good.clone() };
+        let long = data(&"A".repeat((16 << 10) + 1));
+        let spoilt = ["", "==", "A===", "\"onerror=", "a b", "a\n", "é"].map(data);
+        for bad in spoilt.into_iter().chain([long, Preview { image: 10, ..good.clone() }]) {
+            let refusal = previews(&[bad]).unwrap_err();
+            assert!(format!("{refusal:?}").contains("previews"), "{refusal:?}");
+        }
+        assert!(previews(&vec![good; 11]).is_err());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What people are told of a job: one watch channel a job, each value a whole snapshot. It never goes backwards: what
 //! the record tells late is older than what was decided here, and is dropped.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -78,6 +79,12 @@ impl Events {
         inner.slots.get(job)?.as_ref()?.borrow().as_ref().map(|last| last.event.clone())
     }
 
+    /// Whether a stream of the job's events is open.
+    pub(crate) fn is_watched(&self, job: &JobId) -> bool {
+        let inner = self.lock();
+        inner.slots.get(job).and_then(Option::as_ref).is_some_and(|sender| sender.receiver_count() > 0)
+    }
+
     /// Attempts that are out, as far as the events say.
     pub(crate) fn running(&self) -> i64 {
         self.lock().running
@@ -114,7 +121,12 @@ impl Inner {
         let mut was_out = false;
         let news = sender.send_if_modified(|last| {
             was_out = last.as_ref().is_some_and(|last| is_out(&last.event));
-            let newer = last.as_ref().is_none_or(|last| rank(&event) > rank(&last.event));
+            let newer = last.as_ref().is_none_or(|last| match rank(&event).cmp(&rank(&last.event)) {
+                Ordering::Greater => true,
+                // A look at a step that was told of already.
+                Ordering::Equal => !event.previews.is_empty(),
+                Ordering::Less => false,
+            });
             if newer {
                 keep_steps(&mut event, last.as_ref().map(|last| &last.event));
                 let number = last.as_ref().map_or(1, |last| last.number + 1);
@@ -267,7 +279,7 @@ fn rank(event: &JobEvent) -> (u32, u32, u32) {
 #[cfg(test)]
 mod tests {
     use futures::{FutureExt as _, StreamExt as _};
-    use tintype_types::Attempt;
+    use tintype_types::{Attempt, ImageFormat, Preview};
 
     use super::*;
 
@@ -326,6 +338,31 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn previews_go_to_who_watches_and_are_not_kept_once_the_job_has_ended() {
+        let (events, job) = (events(), JobId::from("a"));
+        let shown = |step, look: &str| {
+            let preview = Preview { image: 0, step, format: ImageFormat::Jpeg, data: look.to_owned() };
+            JobEvent { previews: vec![preview], ..event("a", JobState::Running, 1, step) }
+        };
+        events.publish(event("a", JobState::Running, 1, 1));
+        assert!(!events.is_watched(&job));
+        let mut watch = events.watch(&job).unwrap();
+        assert!(events.is_watched(&job));
+        assert!(watch.next().await.unwrap().previews.is_empty());
+        // Of the step told already, then of one before it.
+        events.publish(shown(1, "first"));
+        assert_eq!(watch.next().await.unwrap().previews[0].data, "first");
+        events.publish(shown(0, "late"));
+        assert!(watch.next().now_or_never().is_none());
+        events.publish(shown(2, "second"));
+        assert!(!format!("{:?}", events.last(&job)).contains("second"), "a picture would be logged");
+        events.publish(event("a", JobState::Complete, 1, 2));
+        assert!(events.last(&job).unwrap().previews.is_empty());
+        drop(watch);
+        assert!(!events.is_watched(&job));
+    }
+
+    #[tokio::test]
     async fn a_stream_opened_before_the_job_is_known_waits_and_leaves_nothing_behind() {
         let events = events();
         let mut watch = events.watch(&"a".into()).unwrap();
@@ -373,7 +410,17 @@ mod tests {
     }
 
     fn event(job: &str, state: JobState, attempt: u32, step: u32) -> JobEvent {
-        let (failure, message, outputs) = (None, None, Vec::new());
-        JobEvent { job: job.into(), state, attempt: Attempt(attempt), step, steps: 10, failure, message, outputs }
+        let (failure, message, outputs, previews) = (None, None, Vec::new(), Vec::new());
+        JobEvent {
+            job: job.into(),
+            state,
+            attempt: Attempt(attempt),
+            step,
+            steps: 10,
+            failure,
+            message,
+            outputs,
+            previews,
+        }
     }
 }

@@ -80,7 +80,8 @@ fn assigned(actor: &mut Actor, decision: Decision, request: ResolvedRequest) {
     };
     let lease_ms = u64::try_from(actor.lease.as_millis()).unwrap_or(u64::MAX);
     let checkpoint = Some(checkpoint);
-    let assignment = Assignment { job, attempt, request, lease_end, lease_ms, outputs, inputs, checkpoint };
+    let watched = actor.events.is_watched(&job);
+    let assignment = Assignment { job, attempt, request, lease_end, lease_ms, outputs, inputs, checkpoint, watched };
     answer(actor, assignment, parked.reply);
 }
 
@@ -207,5 +208,6 @@ fn end_event(decision: &Decision) -> Option<JobEvent> {
 }
 
 pub(crate) fn bare_event(job: JobId, state: JobState, attempt: Attempt) -> JobEvent {
-    JobEvent { job, state, attempt, step: 0, steps: 0, failure: None, message: None, outputs: Vec::new() }
+    let (failure, message, outputs, previews) = (None, None, Vec::new(), Vec::new());
+    JobEvent { job, state, attempt, step: 0, steps: 0, failure, message, outputs, previews }
 }

@@ -98,7 +98,7 @@ mod tests {
         workers.claimed(&claim, Timestamp(0));
         let minute = |n: u64| Timestamp(n * 60_000);
         let gpus = vec![Gpu { uuid: "g".to_owned(), ..Gpu::default() }];
-        let renew = Renew { worker: "w".into(), boot_id: "b".into(), step: 1, steps: 2, gpus };
+        let renew = Renew { worker: "w".into(), boot_id: "b".into(), step: 1, steps: 2, gpus, previews: Vec::new() };
         workers.renewed(&renew, minute(5));
         workers.renewed(&Renew { boot_id: "other".into(), ..renew }, minute(6));
         let list = workers.list(minute(15));

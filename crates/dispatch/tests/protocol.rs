@@ -42,7 +42,7 @@ async fn a_job_goes_from_claim_to_complete_and_a_finish_may_be_repeated() {
     let worker = Runner::new("w1", "b1");
     let job = rig.record.add("j1", 2);
     let assignment = rig.assigned(&worker).await;
-    let RenewAnswer::Continue { lease_end } = rig.renew(&worker, &assignment, 3).await.unwrap() else {
+    let RenewAnswer::Continue { lease_end, .. } = rig.renew(&worker, &assignment, 3).await.unwrap() else {
         panic!("the attempt must go on")
     };
     assert!(lease_end >= assignment.lease_end);

@@ -12,8 +12,8 @@ use futures::StreamExt as _;
 use rig::{Ended, MODEL, READER_TOKEN, Rig, Runner, WORKER_TOKEN, failed, path, soon, until};
 use serde_json::json;
 use tintype_scheduler::{Decision, JobSeen, Observation, Place};
-use tintype_types::worker::{ClaimAnswer, Finish, Outcome, Renew};
-use tintype_types::{Attempt, FailureReason, GenerationRequest, ImageFormat, JobEvent, JobId, JobState};
+use tintype_types::worker::{ClaimAnswer, Finish, Outcome, Renew, RenewAnswer};
+use tintype_types::{Attempt, FailureReason, GenerationRequest, ImageFormat, JobEvent, JobId, JobState, Preview};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -57,6 +57,41 @@ async fn a_stream_tells_every_stage_in_order_and_ends_with_the_job() {
     assert!(late.next().await.is_none());
     assert_eq!(served.events("unheard-of").await.status(), 404);
     assert!(matches!(rig.record.ended(&job), Some(Ended::Complete(_))));
+}
+
+#[tokio::test]
+async fn previews_reach_who_watches_and_no_record() {
+    let rig = Rig::leading().await;
+    let served = Served::start(&rig).await;
+    let worker = Runner::new("w1", "b1");
+    let job = rig.record.add("j1", 1);
+    let assignment = rig.assigned(&worker).await;
+    assert!(!assignment.watched, "nobody watches yet");
+    let answer = rig.renew(&worker, &assignment, 1).await.unwrap();
+    assert!(matches!(answer, RenewAnswer::Continue { watched: false, .. }), "{answer:?}");
+    let mut events = Events::of(served.events("j1").await);
+    assert_eq!(events.next().await.unwrap().1.step, 1);
+    let preview = Preview { image: 0, step: 2, format: ImageFormat::Jpeg, data: "/9j/4AAQ".to_owned() };
+    let mut renew = Renew {
+        worker: worker.worker.clone(),
+        boot_id: worker.boot_id.clone(),
+        step: 2,
+        steps: 20,
+        gpus: Vec::new(),
+        previews: vec![preview.clone()],
+    };
+    let call = path(&assignment, "renew");
+    let (status, answer) = rig.worker_call(&call, &json!(renew)).await;
+    assert_eq!((status.as_u16(), &answer["watched"]), (200, &json!(true)), "{answer}");
+    let (_, shown) = events.next().await.unwrap();
+    assert_eq!((shown.state, shown.step, shown.previews), (JobState::Running, 2, vec![preview]));
+    renew.previews[0].data = "<script>".to_owned();
+    assert_eq!(rig.worker_call(&call, &json!(renew)).await.0, 400);
+    // A job that is watched before it is given away is so from its first step.
+    rig.record.add("j2", 1);
+    let _early = Events::of(served.events("j2").await);
+    assert!(rig.assigned(&worker).await.watched);
+    assert!(rig.record.ended(&job).is_none());
 }
 
 #[tokio::test]
@@ -160,7 +195,8 @@ async fn what_the_shell_alone_knows_is_told_too() {
     // Ended by a leader before this one: the shell reads how from the record, or does not know.
     let (failure, message) = (Some(FailureReason::GpuFault), Some("lost".to_owned()));
     let (state, attempt, outputs) = (JobState::Failed, Attempt(1), Vec::new());
-    let end = JobEvent { job: told.clone(), state, attempt, step: 0, steps: 0, failure, message, outputs };
+    let previews = Vec::new();
+    let end = JobEvent { job: told.clone(), state, attempt, step: 0, steps: 0, failure, message, outputs, previews };
     rig.dispatch.announce(end.clone());
     for job in [&told, &untold] {
         let seen = JobSeen { place: Place::Ended, attempt, ..rig.record.seen(job) };
@@ -251,7 +287,8 @@ impl Client {
             assert_eq!(answer.status(), 200);
             let Some(assignment) = answer.json::<ClaimAnswer>().await.unwrap().assignment else { return done };
             let Runner { worker, boot_id } = self.runner.clone();
-            let renew = Renew { worker: worker.clone(), boot_id: boot_id.clone(), step: 1, steps: 20, gpus: vec![] };
+            let (gpus, previews) = (Vec::new(), Vec::new());
+            let renew = Renew { worker: worker.clone(), boot_id: boot_id.clone(), step: 1, steps: 20, gpus, previews };
             assert_eq!(self.call(&path(&assignment, "renew"), json!(renew)).await.status(), 200);
             let outcome: Outcome = failed(FailureReason::InvalidRequest, false);
             let finish = Finish { worker, boot_id, outcome, gpu_ms: 1 };

@@ -18,6 +18,6 @@ pub use id::{Attempt, BootId, JobId, PoolName, QueueKey, WorkerId};
 pub use inputs::{ControlUse, Hires, ImageFormat, InitImage, LoraUse, NoiseSource};
 pub use job::{FailureReason, JobState, Output};
 pub use model::{ModelCard, ModelDefaults, ModelFamily, ModelKind};
-pub use progress::JobEvent;
+pub use progress::{JobEvent, Preview};
 pub use request::{GenerationRequest, RequestError, ResolvedRequest, Sampler};
 pub use time::Timestamp;

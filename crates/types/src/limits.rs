@@ -26,6 +26,10 @@ pub const PRIORITY_MIN: i32 = -1_000;
 pub const CLAIM_WAIT_MS_MAX: u64 = 55_000;
 /// Largest picture a worker may upload, in bytes.
 pub const IMAGE_BYTES_MAX: u64 = 64 << 20;
+/// Largest preview of a picture that is being drawn, in bytes of the file. Ten of them, in base64, go with one renewal.
+pub const PREVIEW_BYTES_MAX: u32 = 12 << 10;
+/// Longest side of a preview, in pixels.
+pub const PREVIEW_SIDE_PX_MAX: u32 = 128;
 /// Largest checkpoint of a job, in bytes: ten pictures of the largest size and what any sampler remembers of them take 50
 /// MiB.
 pub const CHECKPOINT_BYTES_MAX: u64 = 64 << 20;

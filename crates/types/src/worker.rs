@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{Attempt, BootId, JobId, PoolName, WorkerId};
 use crate::job::{FailureReason, Output};
+use crate::progress::Preview;
 use crate::request::ResolvedRequest;
 use crate::time::Timestamp;
 
@@ -118,6 +119,9 @@ pub struct Assignment {
     /// Where the attempt puts its checkpoint, and where an earlier attempt left one; absent where none are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<CheckpointPlan>,
+    /// Whether somebody watches the job: then previews are worth making. Each renewal's answer says it again.
+    #[serde(default)]
+    pub watched: bool,
 }
 
 /// Where checkpoints of a job go and come from.
@@ -183,6 +187,9 @@ pub struct Renew {
     /// The GPUs now.
     #[serde(default)]
     pub gpus: Vec<Gpu>,
+    /// How the pictures look now, where somebody watches: of each picture one at most, each new since the last renewal.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub previews: Vec<Preview>,
 }
 
 /// What to do next.
@@ -194,6 +201,9 @@ pub enum RenewAnswer {
     Continue {
         /// By when the next renew must have been heard.
         lease_end: Timestamp,
+        /// Whether somebody watches the job now.
+        #[serde(default)]
+        watched: bool,
     },
     /// Stop at the next step, keep a checkpoint.
     Preempt,

@@ -2,6 +2,7 @@
 //! stops within a step when told to. It decides nothing about which work to take.
 
 mod end;
+mod previews;
 mod work;
 
 use std::sync::OnceLock;
@@ -18,6 +19,8 @@ use end::{Failure, Stop, Worked, outcome_name, stopped};
 
 /// A renewal is sent at a third of the lease, and sooner, at this pace, when there is progress to show.
 const PROGRESS_PERIOD: Duration = Duration::from_secs(1);
+/// The pace where somebody watches: previews come at most twice a second.
+const PREVIEW_PERIOD: Duration = Duration::from_millis(500);
 /// Shortest lease believed; a shorter one would have renewals overtake each other.
 const LEASE_MIN: Duration = Duration::from_millis(300);
 /// The end of an attempt is said for as many leases as a new leader may grant: the old one's rest and one whole.
@@ -146,20 +149,28 @@ impl Worker {
     async fn keep_lease(&self, assignment: &Assignment, control: &Control) -> Stop {
         let (job, attempt, request) = (&assignment.job, assignment.attempt, &assignment.request);
         let third = lease(assignment) / 3;
-        let beat = third.min(PROGRESS_PERIOD);
         let unbegun = (0, request.steps.saturating_mul(request.images));
-        let (mut heard, mut shown) = (Instant::now(), 0);
+        let (mut heard, mut shown, mut watched) = (Instant::now(), 0, assignment.watched);
         loop {
+            // Nothing goes past a safety filter.
+            let shows = watched && self.publisher.filter.is_none();
+            if shows {
+                control.want_looks();
+            }
+            let beat = third.min(if shows { PREVIEW_PERIOD } else { PROGRESS_PERIOD });
             tokio::time::sleep(beat).await;
+            let previews = if shows { control.previews().await } else { Vec::new() };
             let (step, steps) = control.progress().unwrap_or(unbegun);
             // Half a beat of slack: a timer that fires a little early must not cost a whole beat.
-            if step == shown && heard.elapsed() + beat / 2 < third {
+            if step == shown && previews.is_empty() && heard.elapsed() + beat / 2 < third {
                 continue;
             }
             let (worker, boot_id, gpus) = (self.id.clone(), self.boot_id.clone(), self.probe.read());
-            let renew = Renew { worker, boot_id, step, steps, gpus };
+            let renew = Renew { worker, boot_id, step, steps, gpus, previews };
             match self.client.renew(job, attempt, &renew, third).await {
-                Ok(RenewAnswer::Continue { .. }) => (heard, shown) = (Instant::now(), step),
+                Ok(RenewAnswer::Continue { lease_end: _, watched: now }) => {
+                    (heard, shown, watched) = (Instant::now(), step, now);
+                }
                 Ok(RenewAnswer::Preempt) => return Stop::Preempted,
                 Ok(RenewAnswer::Cancel { reason }) => return Stop::Cancelled(reason),
                 Err(CallError::Stale) => return Stop::NotOurs,

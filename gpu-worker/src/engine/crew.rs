@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tintype_types::ResolvedRequest;
 
 use super::checkpoint::{self, CheckpointError, LaneState};
-use super::line::{End, News, Outlet, Picture, Saved, Wish};
+use super::line::{End, Look, News, Outlet, Picture, Saved, Wish};
 use super::thread::{Join, Models};
 use crate::pipeline::{Lane, Order, Pipeline, PipelineError};
 
@@ -228,7 +228,9 @@ impl<P: Pipeline> Crew<P> {
                 }
             }
         }
-        let stepped: Vec<usize> = batch.iter().map(|(at, _)| *at).collect();
+        let mut stepped: Vec<usize> = batch.iter().map(|(at, _)| *at).collect();
+        stepped.dedup();
+        self.show_looks(&stepped);
         self.requeue(&stepped, failed);
     }
 
@@ -245,6 +247,27 @@ impl<P: Pipeline> Crew<P> {
             (self.options.on_step)(took);
         }
         stepped
+    }
+
+    /// Shows the pictures of these jobs to the attempts that want to see them. A look that fails is done without.
+    fn show_looks(&mut self, stepped: &[usize]) {
+        for job in stepped.iter().filter_map(|at| self.jobs.get(*at)) {
+            if !job.outlet.takes_looks() {
+                continue;
+            }
+            let (started, pipeline) = (Instant::now(), &mut self.pipeline);
+            let mut look = |(index, berth): (usize, &Berth<P::Lane>)| {
+                let image = guarded(|| pipeline.preview(&berth.lane)).unwrap_or_else(|error| {
+                    tracing::debug!(%error, "a preview could not be made");
+                    None
+                })?;
+                Some(Look { index: index as u32, step: berth.lane.progress().0, image })
+            };
+            let unfinished = job.lanes.iter().enumerate().filter(|(_, berth)| !berth.lane.is_over());
+            let looks = unfinished.filter_map(&mut look).collect();
+            job.outlet.charge(started.elapsed());
+            job.outlet.show_looks(looks);
+        }
     }
 
     /// Puts those who had their turn behind the others, and lets those go who failed.

@@ -1,8 +1,8 @@
 //! The line between an attempt and the engine: pictures one way, wishes the other. Neither side ever waits for the other
 //! while holding it up: the engine leaves a job alone whose line is full, and looks at wishes between two steps.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -29,6 +29,16 @@ pub(crate) struct Picture {
     /// Which of the job's pictures.
     pub(crate) index: u32,
     /// Its pixels.
+    pub(crate) image: RgbImage,
+}
+
+/// How one of the job's pictures looks while it is drawn.
+pub(crate) struct Look {
+    /// Which of the job's pictures.
+    pub(crate) index: u32,
+    /// Steps of it done by then.
+    pub(crate) step: u32,
+    /// It, small.
     pub(crate) image: RgbImage,
 }
 
@@ -64,7 +74,7 @@ pub(crate) enum Wish {
 }
 
 /// What both sides read and write without asking each other.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Shared {
     step: AtomicU32,
     steps: AtomicU32,
@@ -72,6 +82,17 @@ struct Shared {
     wish: AtomicU8,
     /// Whether a checkpoint is on its way to the store.
     storing: AtomicBool,
+    /// Whether looks are wanted.
+    wants_looks: AtomicBool,
+    /// The newest looks that nobody has taken: one a picture at most.
+    looks: Mutex<Vec<Look>>,
+}
+
+impl Shared {
+    fn looks(&self) -> MutexGuard<'_, Vec<Look>> {
+        // It is replaced as a whole, so a poisoned lock holds a good list.
+        self.looks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The attempt's end of the line. Dropping it is a wish to leave.
@@ -151,6 +172,16 @@ impl Control {
         self.engine.poke();
     }
 
+    /// Asks for looks at the pictures; they are made once, after the next step.
+    pub(crate) fn want_looks(&self) {
+        self.shared.wants_looks.store(true, Ordering::Release);
+    }
+
+    /// The looks made since they were last taken.
+    pub(crate) fn looks(&self) -> Vec<Look> {
+        std::mem::take(&mut *self.shared.looks())
+    }
+
     /// Steps done and steps in all, over all pictures; (0, 0) before the job is begun.
     pub(crate) fn progress(&self) -> (u32, u32) {
         (self.shared.step.load(Ordering::Relaxed), self.shared.steps.load(Ordering::Relaxed))
@@ -182,6 +213,15 @@ impl Outlet {
     /// A checkpoint is about to be sent.
     pub(super) fn begin_storing(&self) {
         self.shared.storing.store(true, Ordering::Release);
+    }
+
+    /// Whether looks are wanted; asked once for each wish.
+    pub(super) fn takes_looks(&self) -> bool {
+        self.shared.wants_looks.swap(false, Ordering::AcqRel)
+    }
+
+    pub(super) fn show_looks(&self, looks: Vec<Look>) {
+        *self.shared.looks() = looks;
     }
 
     pub(super) fn show_progress(&self, step: u32, steps: u32) {

@@ -31,5 +31,5 @@ pub use checkpoint::{CheckpointError, LaneState};
 pub use lane::Lane;
 
 pub(crate) use crew::{Crew, CrewOptions, Turn};
-pub(crate) use line::{Control, End, News, Picture, Saved, Seat, Wish};
+pub(crate) use line::{Control, End, Look, News, Picture, Saved, Seat, Wish};
 pub(crate) use thread::{Engine, Join, Models};

@@ -90,6 +90,11 @@ impl Pipeline for Counter {
         Ok(RgbImage { width: 1, height: 1, pixels: vec![0; 3] })
     }
 
+    fn preview(&mut self, lane: &Counted) -> Result<Option<RgbImage>, PipelineError> {
+        assert!(!lane.name.starts_with("shy"), "the test wants this panic");
+        Ok(Some(RgbImage { width: 1, height: 1, pixels: vec![lane.done as u8; 3] }))
+    }
+
     fn resident(&self) -> Vec<ResidentModel> {
         Vec::new()
     }
@@ -204,6 +209,37 @@ fn no_step_is_taken_while_a_checkpoint_is_on_its_way() {
         seat.control().stored();
     }
     assert!(matches!(other.try_news(), Some(News::Picture(_))), "the neighbour was held up");
+}
+
+#[test]
+fn a_job_is_looked_at_once_for_each_wish_after_its_next_step() {
+    let mut scene = Scene::new();
+    let (seen, other) = (scene.join("a", 2), scene.join("b", 1));
+    let looks = |seat: &Seat| -> Vec<(u32, u32, u8)> {
+        seat.control().looks().iter().map(|look| (look.index, look.step, look.image.pixels[0])).collect()
+    };
+    seen.control().want_looks();
+    assert_eq!(looks(&seen), [], "a look before a step was taken");
+    scene.turns(1);
+    assert_eq!(looks(&seen), [(0, 1, 1), (1, 1, 1)]);
+    scene.turns(1);
+    assert_eq!((looks(&seen), looks(&other)), (vec![], vec![]), "nobody asked for another");
+    seen.control().want_looks();
+    scene.turns(1);
+    seen.control().want_looks();
+    scene.turns(1);
+    // What was not taken gives way to what is newer; a picture that is ready is not looked at, but sent.
+    assert_eq!(looks(&seen), []);
+}
+
+#[test]
+fn a_look_that_fails_costs_nothing() {
+    let mut scene = Scene::new();
+    let seat = scene.join("shy", 1);
+    seat.control().want_looks();
+    scene.turns(20);
+    assert!(seat.control().looks().is_empty());
+    assert!(matches!(ended(seat), Some(End::Done)));
 }
 
 #[test]

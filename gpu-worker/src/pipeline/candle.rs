@@ -182,6 +182,10 @@ impl Pipeline for CandlePipeline {
         lane.pixels()
     }
 
+    fn preview(&mut self, lane: &Lane) -> Result<Option<RgbImage>, PipelineError> {
+        lane.preview()
+    }
+
     fn resident(&self) -> Vec<ResidentModel> {
         let tell = |(name, Cost { bytes, load }, held): (&str, Cost, &Held)| ResidentModel {
             name: name.to_owned(),

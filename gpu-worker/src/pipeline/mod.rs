@@ -108,6 +108,14 @@ pub trait Pipeline: Send + 'static {
     /// A device's failure.
     fn finish(&mut self, lane: &Self::Lane) -> Result<RgbImage, PipelineError>;
 
+    /// A small picture of what a lane is becoming; none where there is nothing to see yet, or no way to show it.
+    ///
+    /// # Errors
+    /// A device's failure. The lane is well all the same.
+    fn preview(&mut self, _lane: &Self::Lane) -> Result<Option<RgbImage>, PipelineError> {
+        Ok(None)
+    }
+
     /// Models in memory, most recently used first.
     fn resident(&self) -> Vec<ResidentModel>;
 

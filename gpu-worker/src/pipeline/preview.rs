@@ -19,7 +19,7 @@ use crate::rng::Mt19937;
 use crate::weights::{UnreadableFile, Weights};
 
 /// Longest side of a preview, in pixels.
-pub const PREVIEW_SIDE_MAX: u32 = 128;
+pub const PREVIEW_SIDE_MAX: u32 = tintype_types::limits::PREVIEW_SIDE_PX_MAX;
 /// Folders of a tiny decoder beside the model's other parts.
 const TINY: [&str; 2] = ["taesd", "vae_approx"];
 /// Side of the latents the map is fitted to, and how many of them.

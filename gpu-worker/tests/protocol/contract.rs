@@ -160,6 +160,10 @@ impl Contract {
         self.shared.seen.lock().unwrap().renewals.iter().map(|renew| renew.step).max().unwrap_or(0)
     }
 
+    pub(crate) fn renewals(&self) -> Vec<Renew> {
+        self.shared.seen.lock().unwrap().renewals.clone()
+    }
+
     /// Forgets how a job ended, so that its next attempt can be waited for.
     pub(crate) fn forget_finish(&self, job: &str) {
         self.shared.seen.lock().unwrap().finished.remove(job);
@@ -251,7 +255,7 @@ async fn renew(State(shared): State<Arc<Shared>>, headers: HeaderMap, Json(renew
         if seen.renew_refused {
             return refuse(ErrorCode::StaleAttempt);
         }
-        seen.renew_answer.clone().unwrap_or(RenewAnswer::Continue { lease_end: Timestamp(0) })
+        seen.renew_answer.clone().unwrap_or(RenewAnswer::Continue { lease_end: Timestamp(0), watched: false })
     };
     shared.changed.notify_waiters();
     Json(answer).into_response()
@@ -339,6 +343,7 @@ pub(crate) fn assignment(job: &str, images: u32) -> Assignment {
             put_url: format!("/store/v1/jobs/{job}/1/checkpoint?expires=1&sig=abc"),
             resume_url: None,
         }),
+        watched: false,
     }
 }
 

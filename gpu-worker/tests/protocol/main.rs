@@ -4,6 +4,7 @@
 
 mod checkpoints;
 mod contract;
+mod previews;
 mod stepper;
 
 use std::sync::atomic::Ordering;

@@ -298,7 +298,8 @@ impl Worker {
         assignment: &Assignment,
         step: u32,
     ) -> Result<tintype_types::worker::RenewAnswer, (StatusCode, ErrorBody)> {
-        let renew = Renew { worker: self.id.clone(), boot_id: self.boot.clone(), step, steps: 20, gpus: Vec::new() };
+        let (gpus, previews) = (Vec::new(), Vec::new());
+        let renew = Renew { worker: self.id.clone(), boot_id: self.boot.clone(), step, steps: 20, gpus, previews };
         self.call(&format!("/worker/v1/jobs/{}/attempts/{}/renew", assignment.job, assignment.attempt), &renew).await
     }
 

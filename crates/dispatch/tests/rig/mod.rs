@@ -146,6 +146,7 @@ impl Rig {
             step,
             steps: 20,
             gpus: vec![Gpu::default()],
+            previews: Vec::new(),
         };
         let (status, body) = self.worker_call(&path(assignment, "renew"), &json!(renew)).await;
         if status == 200 { Ok(serde_json::from_value(body).unwrap()) } else { Err(status) }
