@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args as Flags, Parser, Subcommand, ValueEnum};
 
+use crate::identity::args::IdentityArgs;
 use crate::rate::Rate;
 
 /// Requests an account may make a minute unless the flag says otherwise: one that polls ten jobs ten times a second.
@@ -106,6 +107,9 @@ pub struct Args {
     /// Kubernetes mode: file with the token the operator wants from readers.
     #[arg(long, env = "TINTYPE_DISPATCH_TOKEN_FILE")]
     pub dispatch_token_file: Option<PathBuf>,
+    /// How people sign in.
+    #[command(flatten)]
+    pub identity: IdentityArgs,
 }
 
 /// What `tintype up` says about the API it runs.
@@ -154,6 +158,7 @@ impl Args {
             namespace: None,
             dispatch_url: None,
             dispatch_token_file: None,
+            identity: IdentityArgs::default(),
         }
     }
 }

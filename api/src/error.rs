@@ -70,6 +70,11 @@ impl ApiError {
         Self { code: *code, message: message.clone(), param: param.clone(), headers: headers.clone() }
     }
 
+    /// What programs match on.
+    pub(crate) fn code(&self) -> ErrorCode {
+        self.code
+    }
+
     #[cfg(test)]
     pub(crate) fn message(&self) -> &str {
         &self.message

@@ -35,8 +35,8 @@ const SETTLE_GRACE: Duration = Duration::from_secs(5);
 pub(crate) struct Order {
     /// Who asks.
     pub(crate) account: Uuid,
-    /// With which key.
-    pub(crate) api_key: String,
+    /// With which key; none: in a browser.
+    pub(crate) api_key: Option<String>,
     /// What for.
     pub(crate) request: GenerationRequest,
     /// How it may be repeated.
@@ -81,7 +81,7 @@ pub(crate) fn draw_seed() -> u64 {
 pub(crate) async fn earlier(
     app: &App,
     account: Uuid,
-    api_key: &str,
+    api_key: Option<&str>,
     repeat: &Repeat,
 ) -> Result<Option<Placed>, ApiError> {
     let job = if let Some(key) = &repeat.key {
@@ -95,7 +95,7 @@ pub(crate) async fn earlier(
             .final_answer());
         }
         generation::find(&app.pool, seen.generation).await?
-    } else if repeat.declared {
+    } else if let (true, Some(api_key)) = (repeat.declared, api_key) {
         let since = Timestamp(clock::now().0.saturating_sub(RETRY_WINDOW.as_millis() as u64));
         generation::find_unanswered(&app.pool, api_key, &repeat.body_sha256, since).await?
     } else {
@@ -136,7 +136,7 @@ pub(crate) async fn place(app: &App, order: &Order, seed: u64) -> Result<Placed,
         }
         Outcome::KeyTaken => {
             // Another request with this key was first, just now.
-            let earlier = earlier(app, *account, api_key, repeat).await?;
+            let earlier = earlier(app, *account, api_key.as_deref(), repeat).await?;
             earlier.ok_or_else(|| {
                 ApiError::new(ErrorCode::IdempotencyConflict, "this idempotency key is being used just now; repeat")
                     .retry_after(1)

@@ -17,6 +17,7 @@ mod clock;
 mod cluster;
 mod error;
 mod http;
+mod identity;
 mod jobs;
 mod lock;
 mod metrics;
@@ -26,4 +27,5 @@ mod run;
 mod state;
 
 pub use args::{Args, Chore, Cli, ClusterKind, LocalArgs};
+pub use identity::args::{IdentityArgs, Signup};
 pub use run::run;

@@ -21,6 +21,7 @@ pub(crate) struct Metrics {
     pub(crate) vanished: IntCounter,
     pub(crate) passes: IntCounterVec,
     pub(crate) key_checks: IntCounterVec,
+    pub(crate) sign_ins: IntCounterVec,
     pub(crate) creation_batch: Histogram,
 }
 
@@ -82,6 +83,11 @@ impl Metrics {
                 "tintype_api_key_checks_total",
                 "API keys checked, by where the answer came from",
                 &["source"],
+            )?,
+            sign_ins: counters(
+                "tintype_api_sign_ins_total",
+                "Tries at signing in or up, by way and by how they went",
+                &["way", "outcome"],
             )?,
             registry,
         })

@@ -9,8 +9,8 @@ use std::sync::{Mutex, PoisonError};
 use tintype_types::Timestamp;
 use uuid::Uuid;
 
-/// Accounts remembered; those that have been silent long enough to start afresh are dropped first.
-const ACCOUNTS_MAX: usize = 100_000;
+/// Accounts (or whoever is counted) remembered; those that have been silent long enough to start afresh are dropped first.
+const KNOWN_MAX: usize = 100_000;
 /// Microseconds in a minute.
 const MINUTE_MICROS: u64 = 60_000_000;
 
@@ -60,33 +60,38 @@ impl Rate {
     }
 }
 
-/// The accounts' standings.
+/// Everybody's standings: accounts', unless it says otherwise.
 #[derive(Debug)]
-pub(crate) struct Limiter {
+pub(crate) struct Limiter<Who = Uuid> {
     rate: Rate,
-    paid_off: Mutex<BTreeMap<Uuid, u64>>,
+    paid_off: Mutex<BTreeMap<Who, u64>>,
 }
 
-impl Limiter {
+impl<Who: Ord> Limiter<Who> {
     pub(crate) fn new(rate: Rate) -> Self {
         Self { rate, paid_off: Mutex::default() }
     }
 
-    /// A request of the account.
-    pub(crate) fn take(&self, account: Uuid, now: Timestamp) -> Standing {
+    /// A request of theirs.
+    pub(crate) fn take(&self, who: Who, now: Timestamp) -> Standing {
         let now = now.0.saturating_mul(1_000);
         let mut table = self.paid_off.lock().unwrap_or_else(PoisonError::into_inner);
-        if table.len() >= ACCOUNTS_MAX && !table.contains_key(&account) {
+        if table.len() >= KNOWN_MAX && !table.contains_key(&who) {
             table.retain(|_, paid_off| *paid_off > now);
-            if table.len() >= ACCOUNTS_MAX {
+            if table.len() >= KNOWN_MAX {
                 // All of them are busy: one of them starts afresh, which is kinder than refusing a newcomer.
                 table.pop_first();
             }
         }
-        let paid_off = table.entry(account).or_insert(0);
+        let paid_off = table.entry(who).or_insert(0);
         let (after, standing) = self.rate.take(*paid_off, now);
         *paid_off = after;
         standing
+    }
+
+    /// They start afresh.
+    pub(crate) fn forget(&self, who: &Who) {
+        self.paid_off.lock().unwrap_or_else(PoisonError::into_inner).remove(who);
     }
 }
 

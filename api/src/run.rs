@@ -24,6 +24,7 @@ use crate::cluster::local::{Local, LocalConfig};
 use crate::creation::lane::Lane;
 use crate::database;
 use crate::http::{self, admin::AdminToken};
+use crate::identity::Identity;
 use crate::keyring::{self, Keyring};
 use crate::lock::SchedulerLock;
 use crate::metrics::Metrics;
@@ -90,6 +91,7 @@ async fn run_until(args: Args, stop: &CancellationToken) -> anyhow::Result<()> {
             lane: Lane::start(&pool, &world.metrics, stop),
             keyring: world.keyring.clone(),
             limiter: Limiter::new(args.rate()),
+            identity: Identity::new(&args.identity, args.public_url.clone()),
             uploads: Semaphore::new(UPLOADS_MAX),
             stop: stop.clone(),
         }),
@@ -113,7 +115,8 @@ async fn run_until(args: Args, stop: &CancellationToken) -> anyhow::Result<()> {
 }
 
 async fn serve(listener: TcpListener, router: axum::Router, stop: &CancellationToken) -> anyhow::Result<()> {
-    let server = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned()).into_future();
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    let server = axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned()).into_future();
     tokio::pin!(server);
     tokio::select! {
         served = &mut server => return served.context("the HTTP server broke"),

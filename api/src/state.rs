@@ -14,6 +14,7 @@ use crate::cluster::Cluster;
 use crate::creation::lane::Lane;
 use crate::error::ApiError;
 use crate::http::admin::AdminToken;
+use crate::identity::Identity;
 use crate::keyring::Keyring;
 use crate::metrics::Metrics;
 use crate::price::Tariff;
@@ -44,6 +45,8 @@ pub(crate) struct Inner {
     pub(crate) keyring: Keyring,
     /// How fast accounts may ask.
     pub(crate) limiter: Limiter,
+    /// How people sign in.
+    pub(crate) identity: Identity,
     /// Room for uploads.
     pub(crate) uploads: Semaphore,
     pub(crate) stop: CancellationToken,

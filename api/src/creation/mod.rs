@@ -29,8 +29,8 @@ pub struct NewJob {
     pub id: Uuid,
     /// Whose.
     pub account: Uuid,
-    /// The key it is asked for with.
-    pub api_key: String,
+    /// The key it is asked for with; none: in a browser.
+    pub api_key: Option<String>,
     /// What to make.
     pub request: ResolvedRequest,
     /// Hash of route and body.
@@ -127,7 +127,7 @@ mod tests {
         NewJob {
             id: Uuid::from_u128(n),
             account: Uuid::from_u128(1),
-            api_key: "k".to_owned(),
+            api_key: Some("k".to_owned()),
             request: GenerationRequest::new("m", "p").resolve(&defaults, 0),
             body_sha256: [0; 32],
             repeat: key.map(|key| ("route", key.to_owned())),

@@ -116,7 +116,7 @@ async fn write(conn: &mut PgConnection, made: &[(&NewJob, &Posting)]) -> sqlx::R
     let written = sqlx::query(SQL)
         .bind(made.iter().map(|(job, _)| job.id).collect::<Vec<_>>())
         .bind(made.iter().map(|(job, _)| job.account).collect::<Vec<_>>())
-        .bind(made.iter().map(|(job, _)| job.api_key.as_str()).collect::<Vec<_>>())
+        .bind(made.iter().map(|(job, _)| job.api_key.as_deref()).collect::<Vec<_>>())
         .bind(made.iter().map(|(job, _)| Json(&job.request)).collect::<Vec<_>>())
         .bind(made.iter().map(|(job, _)| job.body_sha256.to_vec()).collect::<Vec<_>>())
         .bind(made.iter().map(|(job, _)| job.price).collect::<Vec<_>>())

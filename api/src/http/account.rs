@@ -2,21 +2,33 @@
 
 use axum::Json;
 use axum::extract::State;
+use sqlx::PgConnection;
+use uuid::Uuid;
 
 use super::auth::Caller;
-use super::view::{AccountView, Credits, Me};
+use super::view::{AccountView, Credits, Me, UserView};
 use crate::error::ApiError;
 use crate::ledger::{Account as Book, sql as ledger};
-use crate::records::account;
+use crate::records::person::Person;
+use crate::records::{account, person};
 use crate::state::App;
 
 /// Who the caller is and what is left.
 pub(crate) async fn me(State(app): State<App>, caller: Caller) -> Result<Json<Me>, ApiError> {
     let mut conn = app.pool.acquire().await?;
-    let account = account::find(&mut conn, caller.account).await?;
-    let book = ledger::balance(&mut conn, caller.account).await?;
+    let person = match caller.person() {
+        Some(signed_in) => Some(person::find(&mut conn, signed_in.person).await?),
+        None => None,
+    };
+    Ok(Json(view(&mut conn, caller.account, person).await?))
+}
+
+/// An account, and the person who acts for it, on the wire.
+pub(super) async fn view(conn: &mut PgConnection, id: Uuid, person: Option<Person>) -> Result<Me, ApiError> {
+    let account = account::find(conn, id).await?;
+    let book = ledger::balance(conn, id).await?;
     let account = AccountView { id: account.id.to_string(), kind: account.kind, name: account.name };
-    Ok(Json(Me { account, credits: Credits::from(&book) }))
+    Ok(Me { account, credits: Credits::from(&book), user: person.map(UserView::from) })
 }
 
 impl From<&Book> for Credits {

@@ -1,39 +1,77 @@
-//! Who calls: the account behind an API key, and how many more requests it may make.
+//! Who calls: the account behind an API key or a browser's session, and how many more requests it may make.
 //!
-//! The table of routes puts [`admit`] before every route that needs a key, so none can forget it.
+//! The table of routes puts [`admit`] before every route that needs a caller, so none can forget it.
 
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tintype_types::ErrorCode;
 use uuid::Uuid;
 
+use super::origin;
 use crate::clock;
 use crate::error::ApiError;
+use crate::identity::session::{self as cookie, Secure};
+use crate::identity::token::Token;
 use crate::keys::ApiKey;
 use crate::rate::Standing;
-use crate::records::key;
+use crate::records::{key, session};
 use crate::state::App;
 
 const LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
 const RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
 
-/// A caller with a valid key. Only this file can make one.
+/// A caller with a valid key or session. Only this file can make one.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
-    /// Whose key it is.
+    /// The account it acts for.
     pub(crate) account: Uuid,
-    /// The key's id.
-    pub(crate) key: String,
-    _only_here: (),
+    way: Way,
+}
+
+/// How a caller came in.
+#[derive(Clone, Debug)]
+enum Way {
+    /// With the key of this id.
+    Key(String),
+    /// In a browser.
+    Session(SignedIn),
+}
+
+/// A person at a browser. What is about persons and not about accounts takes this: a key that leaks must not sign its
+/// owner out or change their password.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SignedIn {
+    /// Who.
+    pub(crate) person: Uuid,
+    /// In which session.
+    pub(crate) session: Uuid,
+}
+
+impl Caller {
+    /// The key's id, if it came with one.
+    pub(crate) fn key(&self) -> Option<&str> {
+        match &self.way {
+            Way::Key(id) => Some(id),
+            Way::Session(_) => None,
+        }
+    }
+
+    /// The person, if one is signed in.
+    pub(crate) fn person(&self) -> Option<SignedIn> {
+        match &self.way {
+            Way::Key(_) => None,
+            Way::Session(signed_in) => Some(*signed_in),
+        }
+    }
 }
 
 /// Middleware: lets callers with a good key through, as fast as they may come.
 pub(crate) async fn admit(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    let caller = match authenticate(&app, request.headers()).await {
+    let caller = match authenticate(&app, request.method(), request.headers()).await {
         Ok(caller) => caller,
         Err(refused) => return refused.into_response(),
     };
@@ -56,9 +94,33 @@ fn tell(headers: &mut HeaderMap, standing: Standing) {
     headers.insert(RESET, HeaderValue::from(reset_seconds));
 }
 
-async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Caller, ApiError> {
-    let sent =
-        bearer(headers).ok_or_else(|| refused("no API key was sent; send it as `Authorization: Bearer tt_...`"))?;
+/// A key counts before a cookie: who sends one means it.
+async fn authenticate(app: &App, method: &Method, headers: &HeaderMap) -> Result<Caller, ApiError> {
+    match (bearer(headers), cookie::sent(headers)) {
+        (Some(sent), _) => by_key(app, sent).await,
+        (None, Some(sent)) => {
+            origin::check_cookie_use(method, headers, app.identity.public_url.as_deref())?;
+            by_session(app, sent).await
+        }
+        (None, None) => Err(refused("no API key was sent; send it as `Authorization: Bearer tt_...`, or sign in")),
+    }
+}
+
+async fn by_session(app: &App, sent: &str) -> Result<Caller, ApiError> {
+    let now = clock::now();
+    let live = match Token::parse(sent) {
+        Some(token) => session::authenticate(&app.pool, &token.sha256(), now).await?,
+        None => None,
+    };
+    let live = live.ok_or_else(|| {
+        let error = ApiError::new(ErrorCode::InvalidSession, "this session has ended; sign in again");
+        error.with_header(header::SET_COOKIE, cookie::clear(Secure::from(&app.identity)))
+    })?;
+    let signed_in = SignedIn { person: live.person, session: live.id };
+    Ok(Caller { account: live.account, way: Way::Session(signed_in) })
+}
+
+async fn by_key(app: &App, sent: &str) -> Result<Caller, ApiError> {
     let key = ApiKey::parse(sent).ok_or_else(|| {
         refused("this is not an API key of ours, or a character of it was lost; check for a typing error")
     })?;
@@ -76,7 +138,7 @@ async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Caller, ApiError
         holder
     };
     app.keyring.used(key.id(), clock::now());
-    Ok(Caller { account: holder.account, key: key.id().to_owned(), _only_here: () })
+    Ok(Caller { account: holder.account, way: Way::Key(key.id().to_owned()) })
 }
 
 impl FromRequestParts<App> for Caller {
@@ -86,6 +148,18 @@ impl FromRequestParts<App> for Caller {
         let unguarded =
             || ApiError::internal("a route takes a caller and lets everybody in", anyhow::anyhow!("no caller"));
         parts.extensions.get::<Self>().cloned().ok_or_else(unguarded)
+    }
+}
+
+impl FromRequestParts<App> for SignedIn {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        let caller = Caller::from_request_parts(parts, app).await?;
+        caller.person().ok_or_else(|| {
+            let message = "this is about a person, and an API key is none; sign in with a browser";
+            ApiError::new(ErrorCode::PermissionDenied, message)
+        })
     }
 }
 

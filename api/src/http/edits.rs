@@ -82,7 +82,7 @@ pub(crate) async fn edit(
     let Form { mut fields, image, mask } = form;
     let strength = strength(fields.remove("strength"))?;
     let mut read = openai::read(&Value::Object(fields))?;
-    let placed = if let Some(placed) = jobs::earlier(&app, caller.account, &caller.key, &repeat).await? {
+    let placed = if let Some(placed) = jobs::earlier(&app, caller.account, caller.key(), &repeat).await? {
         placed
     } else {
         fill_model(&app, &mut read.request)?;

@@ -35,7 +35,7 @@ pub(crate) async fn generate(
 ) -> Result<Response, ApiError> {
     let repeat = body::repeat(&headers, ROUTE, &body)?;
     let read = openai::read(&body)?;
-    let placed = match jobs::earlier(&app, caller.account, &caller.key, &repeat).await? {
+    let placed = match jobs::earlier(&app, caller.account, caller.key(), &repeat).await? {
         Some(placed) => placed,
         None => place(&app, caller, repeat, &read).await?,
     };
@@ -68,7 +68,7 @@ pub(super) async fn place(
 ) -> Result<Placed, ApiError> {
     let mut request = read.request.clone();
     fill_model(app, &mut request)?;
-    let order = Order { account: caller.account, api_key: caller.key, request, repeat };
+    let order = Order { account: caller.account, api_key: caller.key().map(str::to_owned), request, repeat };
     jobs::place(app, &order, jobs::draw_seed()).await.map_err(|error| error.rename_param(openai::dialect_name))
 }
 

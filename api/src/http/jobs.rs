@@ -33,11 +33,11 @@ pub(crate) async fn create(
     Json(body): Json,
 ) -> Result<Response, ApiError> {
     let repeat = body::repeat(&headers, ROUTE, &body)?;
-    let placed = if let Some(placed) = jobs::earlier(&app, caller.account, &caller.key, &repeat).await? {
+    let placed = if let Some(placed) = jobs::earlier(&app, caller.account, caller.key(), &repeat).await? {
         placed
     } else {
         let request: GenerationRequest = body::parse(body)?;
-        let order = Order { account: caller.account, api_key: caller.key, request, repeat };
+        let order = Order { account: caller.account, api_key: caller.key().map(str::to_owned), request, repeat };
         jobs::place(&app, &order, jobs::draw_seed()).await?
     };
     if !placed.replayed {

@@ -20,7 +20,11 @@ mod ledger;
 mod models;
 mod openai;
 mod openapi;
+mod origin;
+mod peer;
 mod routes;
+mod sessions;
+mod sign_in;
 mod users;
 mod view;
 
@@ -40,7 +44,7 @@ const BODY_BYTES_MAX: usize = 256 << 10;
 /// Every route of this process.
 pub(crate) fn router(app: &App) -> Router {
     let guarded = |route: routes::Route| match route.access {
-        Access::Key => route.handler.route_layer(from_fn_with_state(app.clone(), auth::admit)),
+        Access::Key | Access::Session => route.handler.route_layer(from_fn_with_state(app.clone(), auth::admit)),
         Access::Anybody | Access::Admin => route.handler,
     };
     let ours =

@@ -46,6 +46,7 @@ pub(crate) fn document(routes: &[Route]) -> Value {
             "schemas": generator.take_definitions(true),
             "securitySchemes": {
                 "apiKey": { "type": "http", "scheme": "bearer", "description": "An API key: tt_..." },
+                "session": { "type": "apiKey", "in": "cookie", "name": "tintype_session", "description": "A browser that is signed in" },
                 "adminToken": { "type": "http", "scheme": "bearer", "description": "The administrator's token" }
             }
         }
@@ -65,7 +66,8 @@ fn operation(route: &Route, generator: &mut SchemaGenerator, error: &Schema) -> 
         "responses": responses,
         "security": match route.access {
             Access::Anybody => json!([]),
-            Access::Key => json!([{ "apiKey": [] }]),
+            Access::Key => json!([{ "apiKey": [] }, { "session": [] }]),
+            Access::Session => json!([{ "session": [] }]),
             Access::Admin => json!([{ "adminToken": [] }]),
         }
     });

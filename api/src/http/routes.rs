@@ -1,6 +1,7 @@
 //! The one table of routes: the router is built from it, and the OpenAPI document is printed from it.
 
 mod gallery;
+mod identity;
 
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{MethodRouter, delete, get, post};
@@ -16,8 +17,10 @@ use crate::state::App;
 pub(crate) enum Access {
     /// Everybody.
     Anybody,
-    /// Who has an API key.
+    /// Who has an API key, or is signed in.
     Key,
+    /// Who is signed in.
+    Session,
     /// Who has the administrator's token.
     Admin,
 }
@@ -66,10 +69,18 @@ pub(crate) struct Route {
 
 /// Every route of ours.
 pub(crate) fn table() -> Vec<Route> {
-    [openai_dialect(), jobs_and_models(), gallery::table(), assets_routes(), accounts(), operations()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        openai_dialect(),
+        jobs_and_models(),
+        gallery::table(),
+        assets_routes(),
+        accounts(),
+        identity::table(),
+        operations(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn openai_dialect() -> Vec<Route> {

@@ -3,7 +3,6 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use uuid::Uuid;
 
 use super::admin::Admin;
 use super::body;
@@ -11,10 +10,10 @@ use super::keys::Named;
 use super::view::{AccountView, Credits, NewUser};
 use crate::clock;
 use crate::error::ApiError;
+use crate::identity::newcomer;
 use crate::keys::ApiKey;
-use crate::ledger::post::Stamp;
-use crate::ledger::{SIGNUP_GRANT, sql as ledger};
-use crate::records::{account, key};
+use crate::ledger::sql as ledger;
+use crate::records::key;
 use crate::state::App;
 
 /// What the first key is called.
@@ -27,14 +26,10 @@ pub(crate) async fn create(
     body::Json(body): body::Json,
 ) -> Result<(StatusCode, Json<NewUser>), ApiError> {
     let name = body::parse::<Named>(body)?.checked()?;
-    let id = Uuid::now_v7();
     let at = clock::now();
     let api_key = ApiKey::generate(&mut rand::rng());
     let mut tx = app.pool.begin().await?;
-    account::create_user(&mut tx, id, &name, at).await?;
-    ledger::open_account(&mut tx, id).await?;
-    let stamp = Stamp { txn: Uuid::now_v7(), at };
-    ledger::grant(&mut tx, id, SIGNUP_GRANT, format!("grant:signup:{id}"), stamp).await?;
+    let id = newcomer::open(&mut tx, &name, at).await?;
     key::create(&mut tx, &api_key, id, FIRST_KEY, at).await?;
     let book = ledger::balance(&mut tx, id).await?;
     tx.commit().await?;

@@ -6,6 +6,7 @@ use tintype_types::{FailureReason, JobState, ResolvedRequest};
 
 use crate::records::generation::Generation;
 use crate::records::key::KeyRow;
+use crate::records::person::Person;
 
 /// A job.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
@@ -107,7 +108,7 @@ pub(crate) struct JobPage {
     pub(crate) next: Option<String>,
 }
 
-/// The caller's account.
+/// The caller's account, and the person if one is signed in.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Me {
@@ -115,6 +116,37 @@ pub(crate) struct Me {
     pub(crate) account: AccountView,
     /// Its credits.
     pub(crate) credits: Credits,
+    /// Who is signed in; absent when the caller is an API key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) user: Option<UserView>,
+}
+
+/// Somebody who is signed in.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct UserView {
+    /// Their id.
+    pub(crate) id: String,
+    /// Their e-mail address, as they typed it.
+    pub(crate) email: String,
+    /// Whether it was seen that mail to it reaches them.
+    pub(crate) email_verified: bool,
+    /// Whether they can sign in with a password.
+    pub(crate) has_password: bool,
+    /// Whether they may do what the administrator's token may.
+    pub(crate) admin: bool,
+}
+
+impl From<Person> for UserView {
+    fn from(person: Person) -> Self {
+        Self {
+            id: person.id.to_string(),
+            email: person.email,
+            email_verified: person.email_verified_ms.is_some(),
+            has_password: person.password.is_some(),
+            admin: person.admin,
+        }
+    }
 }
 
 /// An account.

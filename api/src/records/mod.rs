@@ -1,8 +1,10 @@
-//! What is kept in Postgres beside the ledger: accounts, keys, generations, idempotency keys. The only SQL on them.
+//! What is kept in Postgres beside the ledger: accounts, persons, sessions, keys, generations, idempotency keys. The only SQL on them.
 
 pub mod account;
 pub mod asset;
 pub mod generation;
 pub mod idempotency;
 pub mod key;
+pub(crate) mod person;
 pub mod progress;
+pub(crate) mod session;

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test's helpers stop the test like the test itself does")]
 
 mod assets;
+mod browser;
 mod cluster;
 mod crash;
 mod creation;
@@ -15,5 +16,6 @@ mod ledger_model;
 mod ledger_sql;
 mod lifecycle;
 mod rig;
+mod sign_in;
 mod support;
 mod worker;

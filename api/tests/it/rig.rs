@@ -7,7 +7,7 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use tintype_api::{Args, ClusterKind, LocalArgs};
+use tintype_api::{Args, ClusterKind, IdentityArgs, LocalArgs};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -37,6 +37,8 @@ pub(crate) struct Options {
     pub(crate) lease: Duration,
     pub(crate) wait_seconds: u64,
     pub(crate) requests_per_minute: u32,
+    /// How people sign in.
+    pub(crate) identity: IdentityArgs,
     /// Jobs run in this cluster instead of here.
     pub(crate) cluster: Option<KubernetesOptions>,
 }
@@ -51,7 +53,13 @@ pub(crate) struct KubernetesOptions {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { lease: Duration::from_secs(30), wait_seconds: 30, requests_per_minute: 60_000, cluster: None }
+        Self {
+            lease: Duration::from_secs(30),
+            wait_seconds: 30,
+            requests_per_minute: 60_000,
+            identity: IdentityArgs { sign_ins_per_minute: 1_000, ..IdentityArgs::default() },
+            cluster: None,
+        }
     }
 }
 
@@ -172,6 +180,7 @@ async fn launch(
     });
     args.wait_seconds = options.wait_seconds;
     args.requests_per_minute = options.requests_per_minute;
+    args.identity = options.identity.clone();
     args.model_aliases = vec![("gpt-image-1".to_owned(), "tintype/shapes".to_owned())];
     if let Some(cluster) = &options.cluster {
         args.cluster = ClusterKind::Kubernetes;

@@ -34,6 +34,10 @@ pub enum ErrorCode {
     ModelNotFound,
     /// The key is missing, unknown or revoked.
     InvalidApiKey,
+    /// E-mail and password do not belong together, or to nobody here.
+    InvalidCredentials,
+    /// The browser is not signed in any more.
+    InvalidSession,
     /// The key may not do this.
     PermissionDenied,
     /// No such thing, or not yours.
@@ -44,6 +48,8 @@ pub enum ErrorCode {
     IdempotencyKeyReuse,
     /// The first request with this idempotency key is still running.
     IdempotencyConflict,
+    /// Somebody has an account with this e-mail.
+    EmailTaken,
     /// A job that has not ended reads it.
     AssetInUse,
     /// The attempt is not current any more.
@@ -71,11 +77,11 @@ impl ErrorCode {
     pub fn status(self) -> u16 {
         match self {
             Self::InvalidRequest => 400,
-            Self::InvalidApiKey => 401,
+            Self::InvalidApiKey | Self::InvalidCredentials | Self::InvalidSession => 401,
             Self::InsufficientQuota => 402,
             Self::PermissionDenied | Self::InvalidSignature => 403,
             Self::ModelNotFound | Self::NotFound => 404,
-            Self::IdempotencyConflict | Self::StaleAttempt | Self::AssetInUse => 409,
+            Self::IdempotencyConflict | Self::StaleAttempt | Self::AssetInUse | Self::EmailTaken => 409,
             Self::PayloadTooLarge => 413,
             Self::IdempotencyKeyReuse => 422,
             Self::QueueFull | Self::RateLimited => 429,
