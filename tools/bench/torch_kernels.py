@@ -83,10 +83,36 @@ def unet(dtype, config, folder, batch, side, tokens):
     x = torch.randn(batch, model.config.in_channels, side, side)
     t = torch.linspace(900, 100, batch)
     context = torch.randn(batch, tokens, model.config.cross_attention_dim)
-    y = model(x.to(dtype), t, context.to(dtype)).sample
+    inputs, added = {"x": x, "t": t, "context": context}, None
+    if model.config.addition_embed_type == "text_time":
+        sizes = torch.tensor([[8 * side, 8 * side, 0, 0, 8 * side, 8 * side]] * batch, dtype=dtype)
+        width = model.config.projection_class_embeddings_input_dim - 6 * model.config.addition_time_embed_dim
+        inputs["pooled"] = torch.randn(batch, width)
+        added = {"text_embeds": inputs["pooled"].to(dtype), "time_ids": sizes}
+
+    def run():
+        return model(x.to(dtype), t, context.to(dtype), added_cond_kwargs=added).sample
+
     if dtype == torch.float32:
-        save_file({"x": x, "t": t, "context": context, "y": y.contiguous()}, case)
-    return lambda: model(x.to(dtype), t, context.to(dtype)).sample
+        save_file({**inputs, "y": run().contiguous()}, case)
+    return run
+
+
+def text_encoder(dtype, folder, width, positions, words, end):
+    """Writes a small CLIP text encoder of random weights."""
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    config = CLIPTextConfig(
+        vocab_size=words, hidden_size=width, intermediate_size=width, num_hidden_layers=1, num_attention_heads=8,
+        max_position_embeddings=positions, eos_token_id=end, bos_token_id=end - 1, pad_token_id=end,
+    )
+    CLIPTextModel(config).save_pretrained(folder)
+    return lambda: None
+
+
+def nothing(dtype):
+    """Asked for when what the operation before it keeps is not wanted any more."""
+    return lambda: None
 
 
 def random(dtype, *shape):
@@ -95,7 +121,9 @@ def random(dtype, *shape):
 
 OPERATIONS = {
     function.__name__: function
-    for function in (conv, linear, attention, group_norm, group_norm_silu, layer_norm, silu, geglu, unet)
+    for function in (
+        conv, linear, attention, group_norm, group_norm_silu, layer_norm, silu, geglu, unet, text_encoder, nothing
+    )
 }
 
 

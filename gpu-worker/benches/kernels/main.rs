@@ -7,6 +7,7 @@
 
 mod cases;
 mod clock;
+mod lanes;
 mod programs;
 mod report;
 mod torch;
@@ -48,5 +49,6 @@ fn main() -> Result<()> {
     let mut torch = Torch::start(options.threads, clock);
     cases::run(&options, clock, &mut torch)?;
     unet::run(&options, clock, &mut torch)?;
+    lanes::run(&options, clock, &mut torch)?;
     programs::run(&options)
 }

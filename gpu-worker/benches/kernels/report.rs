@@ -2,6 +2,20 @@
 
 use serde_json::json;
 
+/// Digits of a figure that say something.
+const DIGITS: i32 = 4;
+
+/// What a figure is to reach.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Goal {
+    /// It is told and not judged.
+    None,
+    /// `ratio` (or, without an anchor, `value`) is no more than this.
+    AtMost(f64),
+    /// It is no less.
+    AtLeast(f64),
+}
+
 /// One figure, in the unit it names.
 #[derive(Clone, Debug)]
 pub(crate) struct Figure<'a> {
@@ -10,8 +24,7 @@ pub(crate) struct Figure<'a> {
     pub(crate) unit: &'a str,
     /// What it is held against.
     pub(crate) anchor: Option<f64>,
-    /// The most `ratio` (or, without an anchor, `value`) may be.
-    pub(crate) goal: Option<f64>,
+    pub(crate) goal: Goal,
 }
 
 impl Figure<'_> {
@@ -19,19 +32,31 @@ impl Figure<'_> {
     pub(crate) fn print(&self) {
         let ratio = self.anchor.map(|anchor| self.value / anchor);
         let held = if self.anchor.is_some() { ratio } else { Some(self.value) };
-        let ok = self.goal.and_then(|goal| held.map(|held| held <= goal));
-        let round = |number: f64| (number * 1e3).round() / 1e3;
+        let (goal, ok) = match self.goal {
+            Goal::None => (None, None),
+            Goal::AtMost(goal) => (Some(goal), held.map(|held| held <= goal)),
+            Goal::AtLeast(goal) => (Some(goal), held.map(|held| held >= goal)),
+        };
         println!(
             "{}",
             json!({
                 "name": self.name,
-                "value": round(self.value),
+                "value": rounded(self.value),
                 "unit": self.unit,
-                "anchor": self.anchor.map(round),
-                "ratio": ratio.map(round),
-                "goal": self.goal,
+                "anchor": self.anchor.map(rounded),
+                "ratio": ratio.map(rounded),
+                "goal": goal,
                 "ok": ok,
             })
         );
     }
+}
+
+/// To a few digits, however small the number is.
+fn rounded(number: f64) -> f64 {
+    if number == 0.0 || !number.is_finite() {
+        return number;
+    }
+    let scale = 10.0_f64.powi((DIGITS - 1 - number.abs().log10().floor() as i32).max(0));
+    (number * scale).round() / scale
 }
