@@ -86,6 +86,9 @@ pub struct Args {
     /// Another name for a model, as NAME=MODEL, such as gpt-image-1=tintype/shapes; may be given several times.
     #[arg(long = "model-alias", env = "TINTYPE_MODEL_ALIASES", value_delimiter = ',', value_parser = alias)]
     pub model_aliases: Vec<(String, String)>,
+    /// File with what credits are sold for, as JSON (docs/PRICES.md). Left out: the book that ships.
+    #[arg(long, env = "TINTYPE_PRICE_BOOK")]
+    pub price_book: Option<PathBuf>,
     /// Local mode: file with the token workers show.
     #[arg(long, env = "TINTYPE_WORKER_TOKEN_FILE")]
     pub worker_token_file: Option<PathBuf>,
@@ -151,6 +154,7 @@ impl Args {
             wait_seconds: 55,
             requests_per_minute: REQUESTS_PER_MINUTE,
             model_aliases: Vec::new(),
+            price_book: None,
             worker_token_file: Some(local.worker_token_file),
             models_dirs: local.models_dirs,
             lease_ms: u64::try_from(local.lease.as_millis()).unwrap_or(u64::MAX),

@@ -147,6 +147,11 @@ pub(crate) async fn place(app: &App, order: &Order, seed: u64) -> Result<Placed,
                 format!("{OPEN_JOBS_MAX} jobs of yours are unfinished, which is all there may be; wait for some");
             Err(ApiError::new(ErrorCode::QueueFull, message).retry_after(10))
         }
+        Outcome::Stopped => {
+            let message = "a payment of this account is disputed with the bank, and no pictures are made until that is \
+                           decided; write to whoever runs this server";
+            Err(ApiError::new(ErrorCode::InsufficientQuota, message).final_answer())
+        }
         Outcome::Insufficient { available, needed } => {
             let message = format!(
                 "this costs {} credits and {} are available; add credits, or ask for fewer, smaller or faster pictures",

@@ -6,6 +6,7 @@ pub mod gallery;
 pub mod keyring;
 pub mod keys;
 pub mod ledger;
+pub mod payments;
 pub mod price;
 pub mod records;
 

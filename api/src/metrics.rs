@@ -19,6 +19,7 @@ pub(crate) struct Metrics {
     pub(crate) job_seconds: HistogramVec,
     pub(crate) expired: IntCounter,
     pub(crate) vanished: IntCounter,
+    pub(crate) lapsed: IntCounter,
     pub(crate) passes: IntCounterVec,
     pub(crate) key_checks: IntCounterVec,
     pub(crate) sign_ins: IntCounterVec,
@@ -72,6 +73,10 @@ impl Metrics {
             vanished: counter(
                 "tintype_api_jobs_vanished_total",
                 "Jobs that were gone from the cluster before they ended; must stay 0",
+            )?,
+            lapsed: counter(
+                "tintype_api_lots_lapsed_total",
+                "Lots of credits whose time came before they were used up",
             )?,
             passes: counters(
                 "tintype_api_reconcile_passes_total",

@@ -44,6 +44,15 @@ pub fn quote(request: &ResolvedRequest, tariff: &Tariff) -> i64 {
     i64::try_from(price).unwrap_or(i64::MAX).max(floor)
 }
 
+/// What is charged of a price when only `made` of the pictures asked for were: its share, rounded down.
+pub fn charge(price: i64, made: u32, asked: u32) -> i64 {
+    if made >= asked {
+        return price;
+    }
+    let share = i128::from(price) * i128::from(made) / i128::from(asked.max(1));
+    i64::try_from(share).unwrap_or(price)
+}
+
 /// Work of one pass: of the request's steps the share that is taken, whole steps as the worker takes them.
 fn pixel_evaluations(request: &ResolvedRequest, (width, height): (u32, u32), share: u128) -> u128 {
     let steps = u128::from(request.steps) * share / WHOLE;
@@ -127,6 +136,13 @@ mod tests {
         assert_eq!(price_with(512, 512, 20, |request| request.controls = vec![control(); 2]), 2_000);
         let lora = LoraUse { name: "l".to_owned(), weight: 1.0 };
         assert_eq!(price_with(512, 512, 20, |request| request.loras = vec![lora; 3]), 1_000);
+    }
+
+    #[test]
+    fn pictures_that_were_not_made_are_not_charged() {
+        assert_eq!([0, 1, 2, 3, 4].map(|made| charge(4_000, made, 4)), [0, 1_000, 2_000, 3_000, 4_000]);
+        assert_eq!([0, 1, 2, 3].map(|made| charge(100, made, 3)), [0, 33, 66, 100], "fractions are the user's");
+        assert_eq!(charge(100, 5, 4), 100, "never more than the price");
     }
 
     #[test]

@@ -28,6 +28,7 @@ use crate::identity::Identity;
 use crate::keyring::{self, Keyring};
 use crate::lock::SchedulerLock;
 use crate::metrics::Metrics;
+use crate::payments::plans::PriceBook;
 use crate::price::Tariff;
 use crate::rate::Limiter;
 use crate::reconcile::{self, Bells, World};
@@ -60,6 +61,7 @@ async fn run_until(args: Args, stop: &CancellationToken) -> anyhow::Result<()> {
     if args.auto_migrate {
         database::migrate(&pool).await?;
     }
+    let price_book = read_price_book(args.price_book.as_deref())?;
     let store = open_store(&args, address)?;
     let registry = Registry::new();
     let metrics = Metrics::new(registry.clone()).context("cannot register the metrics")?;
@@ -85,6 +87,7 @@ async fn run_until(args: Args, stop: &CancellationToken) -> anyhow::Result<()> {
             bells,
             metrics,
             tariff: Tariff::default(),
+            price_book,
             admin,
             wait_max: Duration::from_secs(args.wait_seconds),
             aliases: args.model_aliases.clone(),
@@ -178,6 +181,12 @@ fn open_store(args: &Args, address: SocketAddr) -> anyhow::Result<Option<Store>>
     let public_url = args.public_url.clone().unwrap_or_else(|| format!("http://{}", reachable(address)));
     let config = FolderConfig { root: root.clone(), secret, public_url };
     Ok(Some(Store::folder(config).context("cannot open the image store")?))
+}
+
+fn read_price_book(file: Option<&Path>) -> anyhow::Result<PriceBook> {
+    let Some(file) = file else { return PriceBook::shipped() };
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    PriceBook::parse(&text).with_context(|| format!("cannot use {}", file.display()))
 }
 
 /// An address others can connect to: who listens everywhere is reached on the loopback, as far as we know.

@@ -17,6 +17,7 @@ use crate::http::admin::AdminToken;
 use crate::identity::Identity;
 use crate::keyring::Keyring;
 use crate::metrics::Metrics;
+use crate::payments::plans::PriceBook;
 use crate::price::Tariff;
 use crate::rate::Limiter;
 use crate::reconcile::Bells;
@@ -34,6 +35,8 @@ pub(crate) struct Inner {
     pub(crate) bells: Bells,
     pub(crate) metrics: Metrics,
     pub(crate) tariff: Tariff,
+    /// What credits are sold for.
+    pub(crate) price_book: PriceBook,
     pub(crate) admin: Option<AdminToken>,
     /// How long a synchronous request is held open.
     pub(crate) wait_max: Duration,

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tintype_types::{ResolvedRequest, Timestamp};
 use uuid::Uuid;
 
-use crate::ledger::Account;
+use crate::ledger::Book;
 use crate::ledger::post::{self, LedgerError, Posting, Stamp};
 use crate::records::idempotency::Scope;
 
@@ -70,13 +70,15 @@ pub enum Outcome {
         /// What it costs.
         needed: i64,
     },
+    /// A payment of the account is disputed.
+    Stopped,
 }
 
 /// What the database says about the accounts of a batch, whose books are locked.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
     /// Books, and how many jobs are unfinished.
-    pub(crate) accounts: BTreeMap<Uuid, (Account, u64)>,
+    pub(crate) accounts: BTreeMap<Uuid, (Book, u64)>,
     /// Idempotency keys that were used.
     pub(crate) taken: BTreeSet<Scope>,
 }
@@ -106,11 +108,16 @@ fn decide_one(order: &NewJob, known: &mut Known) -> Result<Decided, LedgerError>
         Err(LedgerError::Insufficient { available, needed }) => {
             return Ok((Outcome::Insufficient { available, needed }, None));
         }
-        Err(error @ (LedgerError::BadAmount(_) | LedgerError::CaptureAboveHold { .. } | LedgerError::WrongAccount)) => {
-            return Err(error);
-        }
+        Err(LedgerError::Stopped) => return Ok((Outcome::Stopped, None)),
+        Err(
+            error @ (LedgerError::BadAmount(_)
+            | LedgerError::CaptureAboveHold { .. }
+            | LedgerError::WrongAccount
+            | LedgerError::TooManyLots
+            | LedgerError::NoLot(_)),
+        ) => return Err(error),
     };
-    *book = posting.account.clone();
+    book.take(&posting);
     *open += 1;
     known.taken.extend(scope);
     Ok((Outcome::Made, Some(Box::new(posting))))
@@ -121,6 +128,7 @@ mod tests {
     use tintype_types::{GenerationRequest, ModelDefaults, Sampler};
 
     use super::*;
+    use crate::ledger::{Grant, Source};
 
     fn order(n: u128, price: i64, key: Option<&str>) -> NewJob {
         let defaults = ModelDefaults { width: 64, height: 64, steps: 20, guidance_scale: 3.0, sampler: Sampler::Euler };
@@ -138,9 +146,10 @@ mod tests {
 
     fn known(available: i64, open: u64) -> Known {
         let stamp = Stamp { txn: Uuid::from_u128(9), at: Timestamp(1) };
-        let book = Account::open(Uuid::from_u128(1));
-        let book = post::grant(&book, available, "grant".to_owned(), stamp).unwrap().account;
-        Known { accounts: BTreeMap::from([(book.id, (book, open))]), taken: BTreeSet::new() }
+        let mut book = Book::empty(Uuid::from_u128(1));
+        let gift = Grant { source: Source::Promo, reference: "g".to_owned(), amount: available, expires: None };
+        book.take(&post::grant(&book, &gift, stamp).unwrap());
+        Known { accounts: BTreeMap::from([(book.account.id, (book, open))]), taken: BTreeSet::new() }
     }
 
     fn outcomes(orders: &[NewJob], known: Known) -> Vec<Outcome> {
@@ -175,5 +184,8 @@ mod tests {
         assert_eq!(outcomes(&orders, known(10, OPEN_JOBS_MAX - 1)), [Outcome::Made, Outcome::TooManyOpen]);
         let nobody = Outcome::Insufficient { available: 0, needed: 1 };
         assert_eq!(outcomes(&orders, Known::default()), [nobody, nobody]);
+        let mut stopped = known(10, 0);
+        stopped.accounts.values_mut().for_each(|(book, _)| book.stopped = true);
+        assert_eq!(outcomes(&orders, stopped), [Outcome::Stopped, Outcome::Stopped]);
     }
 }

@@ -11,7 +11,8 @@ use crate::assets;
 use crate::clock::to_ms;
 use crate::error::ApiError;
 use crate::ledger::post::Posting;
-use crate::ledger::sql as ledger;
+use crate::ledger::sql::{self as ledger, LedgerSqlError};
+use crate::ledger::{Account, Book, Lot};
 use crate::records::asset;
 use crate::records::idempotency::Scope;
 
@@ -51,21 +52,24 @@ async fn write_all(conn: &mut PgConnection, orders: &[NewJob]) -> sqlx::Result<V
 }
 
 /// Locks the books in the order of their accounts, so that two batches never wait for each other in a circle.
-async fn lock(
-    conn: &mut PgConnection,
-    orders: &[NewJob],
-) -> sqlx::Result<BTreeMap<Uuid, (crate::ledger::Account, u64)>> {
+async fn lock(conn: &mut PgConnection, orders: &[NewJob]) -> sqlx::Result<BTreeMap<Uuid, (Book, u64)>> {
     const OPEN: &str = "select account, count(*) from generation where account = any($1) and finished_ms is null
         group by account";
     let accounts: std::collections::BTreeSet<Uuid> = orders.iter().map(|order| order.account).collect();
     let accounts: Vec<Uuid> = accounts.into_iter().collect();
-    let books = ledger::lock_many(conn, &accounts).await?;
+    let books = ledger::lock_many(conn, &accounts).await.map_err(|error| match error {
+        LedgerSqlError::Database(error) => error,
+        damaged @ (LedgerSqlError::Refused(_)
+        | LedgerSqlError::NoAccount(_)
+        | LedgerSqlError::NoHold(_)
+        | LedgerSqlError::Damaged(_)) => sqlx::Error::Protocol(damaged.to_string()),
+    })?;
     // Its own statement: it must see what was committed while the locks were waited for.
     let open: Vec<(Uuid, i64)> = sqlx::query_as(OPEN).bind(&accounts).fetch_all(conn).await?;
     let open: BTreeMap<Uuid, i64> = open.into_iter().collect();
-    let with_open = |book: crate::ledger::Account| {
-        let count = open.get(&book.id).copied().unwrap_or(0).unsigned_abs();
-        (book.id, (book, count))
+    let with_open = |book: Book| {
+        let count = open.get(&book.account.id).copied().unwrap_or(0).unsigned_abs();
+        (book.account.id, (book, count))
     };
     Ok(books.into_iter().map(with_open).collect())
 }
@@ -102,12 +106,15 @@ async fn write(conn: &mut PgConnection, made: &[(&NewJob, &Posting)]) -> sqlx::R
             unnest($10::uuid[], $2::uuid[], $11::bigint[], $12::text[], $7::bigint[], $13::bytea[], $14::bytea[])
             as t (id, account, seq, key, at, prev, hash)
         ), lines as (
-            insert into ledger_entry (txn, line, account, bucket, amount, balance_after)
-            select * from unnest($15::uuid[], $16::smallint[], $17::uuid[], $18::text[], $19::bigint[], $20::bigint[])
+            insert into ledger_entry (txn, line, account, bucket, amount, balance_after, lot)
+            select * from unnest($15::uuid[], $16::smallint[], $17::uuid[], $18::text[], $19::bigint[], $20::bigint[], $27::uuid[])
         ), holds as (
             insert into hold (id, account, amount, state, created_ms, expires_ms)
             select id, account, amount, 'held', at, expires from
             unnest($1::uuid[], $2::uuid[], $6::bigint[], $7::bigint[], $21::bigint[]) as t (id, account, amount, at, expires)
+        ), lots as (
+            update lot set remaining = t.remaining, reserved = t.reserved
+            from unnest($28::uuid[], $29::bigint[], $30::bigint[]) as t (id, remaining, reserved) where lot.id = t.id
         )
         update ledger_account set available = t.available, held = t.held, seq = t.seq, head = t.head
         from unnest($22::uuid[], $23::bigint[], $24::bigint[], $25::bigint[], $26::bytea[]) as t (account, available, held, seq, head)
@@ -140,6 +147,10 @@ async fn write(conn: &mut PgConnection, made: &[(&NewJob, &Posting)]) -> sqlx::R
         .bind(column.books.iter().map(|book| book.held).collect::<Vec<_>>())
         .bind(column.books.iter().map(|book| book.seq).collect::<Vec<_>>())
         .bind(column.books.iter().map(|book| book.head.to_vec()).collect::<Vec<_>>())
+        .bind(column.line_lot)
+        .bind(column.lots.iter().map(|lot| lot.id).collect::<Vec<_>>())
+        .bind(column.lots.iter().map(|lot| lot.remaining).collect::<Vec<_>>())
+        .bind(column.lots.iter().map(|lot| lot.reserved).collect::<Vec<_>>())
         .execute(conn)
         .await?;
     if written.rows_affected() as usize == column.books.len() {
@@ -157,15 +168,19 @@ struct Columns<'a> {
     line_bucket: Vec<&'static str>,
     line_amount: Vec<i64>,
     line_balance: Vec<i64>,
+    line_lot: Vec<Option<Uuid>>,
     expires: Vec<i64>,
     /// Each account's book after its last posting.
-    books: Vec<&'a crate::ledger::Account>,
+    books: Vec<&'a Account>,
+    /// Each lot after the last.
+    lots: Vec<&'a Lot>,
 }
 
 impl<'a> Columns<'a> {
     fn of(made: &[(&NewJob, &'a Posting)]) -> Self {
         let mut column = Self::default();
-        let mut last: BTreeMap<Uuid, &crate::ledger::Account> = BTreeMap::new();
+        let mut last: BTreeMap<Uuid, &Account> = BTreeMap::new();
+        let mut lots: BTreeMap<Uuid, &Lot> = BTreeMap::new();
         for (_, posting) in made {
             for (number, line) in (1..).zip(&posting.txn.entries) {
                 column.line_txn.push(posting.txn.id);
@@ -174,11 +189,14 @@ impl<'a> Columns<'a> {
                 column.line_bucket.push(line.bucket.as_str());
                 column.line_amount.push(line.amount);
                 column.line_balance.push(line.balance_after);
+                column.line_lot.push(line.lot);
             }
             column.expires.push(posting.hold.as_ref().map_or(0, |hold| to_ms(hold.expires)));
             last.insert(posting.account.id, &posting.account);
+            lots.extend(posting.lots.iter().map(|lot| (lot.id, lot)));
         }
         column.books = last.into_values().collect();
+        column.lots = lots.into_values().collect();
         column
     }
 }

@@ -1,5 +1,7 @@
 //! The book of credits: an account's own, and what the administrator may do: give credits, read any book, verify them.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
@@ -16,7 +18,7 @@ use crate::clock;
 use crate::error::ApiError;
 use crate::ledger::post::Stamp;
 use crate::ledger::sql::LedgerSqlError;
-use crate::ledger::{Txn, sql as ledger};
+use crate::ledger::{Grant as NewLot, Source, Txn, sql as ledger};
 use crate::state::App;
 
 /// Transactions on a page.
@@ -25,6 +27,8 @@ const PAGE: i64 = 100;
 const BOOKS: i64 = 100;
 /// Longest reference of a grant, in characters.
 const REFERENCE_CHARS_MAX: usize = 100;
+/// Latest day a gift may lapse on.
+const EXPIRY_DAYS_MAX: u32 = 3_650;
 
 /// A transaction of a book.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -32,7 +36,7 @@ const REFERENCE_CHARS_MAX: usize = 100;
 pub(crate) struct TxnView {
     /// Its number in the book, from 1.
     seq: i64,
-    /// `grant`, `hold`, `capture`, `void` or `expire`.
+    /// `grant`, `hold`, `capture`, `void`, `expire`, `lapse` or `take_back`.
     kind: &'static str,
     /// What makes doing it twice doing it once; of a hold it holds the job's id.
     key: String,
@@ -48,12 +52,15 @@ pub(crate) struct TxnView {
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct LineView {
-    /// `granted`, `available`, `held` or `spent`.
+    /// `granted`, `available`, `held`, `spent`, `owed` or `lost`.
     column: &'static str,
     /// By how much.
     amount_millis: i64,
     /// What is in it afterwards.
     balance_millis: i64,
+    /// Of which lot, if of one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lot: Option<String>,
 }
 
 impl From<Txn> for TxnView {
@@ -62,6 +69,7 @@ impl From<Txn> for TxnView {
             column: line.bucket.as_str(),
             amount_millis: line.amount,
             balance_millis: line.balance_after,
+            lot: line.lot.map(|lot| lot.to_string()),
         });
         let lines = lines.collect();
         Self {
@@ -135,6 +143,35 @@ pub(crate) struct Grant {
     /// What for; the same reference gives once.
     #[schemars(length(min = 1, max = 100))]
     reference: String,
+    /// What kind of gift it is.
+    #[serde(default)]
+    source: Gift,
+    /// In how many days what is left of it lapses; left out, never.
+    #[schemars(range(min = 1, max = 3_650))]
+    expires_in_days: Option<u32>,
+}
+
+/// Kinds of credits an administrator gives.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Gift {
+    /// By the administrator's leave.
+    #[default]
+    Admin,
+    /// To make somebody try it.
+    Promo,
+    /// For pictures that were charged and are no good.
+    Refund,
+}
+
+impl From<Gift> for Source {
+    fn from(gift: Gift) -> Self {
+        match gift {
+            Gift::Admin => Self::Admin,
+            Gift::Promo => Self::Promo,
+            Gift::Refund => Self::Refund,
+        }
+    }
 }
 
 /// What came of it.
@@ -154,16 +191,21 @@ pub(crate) async fn grant(
     body::Json(body): body::Json,
 ) -> Result<Json<Granted>, ApiError> {
     let account = account_id(&account)?;
-    let Grant { amount_millis, reference } = body::parse(body)?;
+    let Grant { amount_millis, reference, source, expires_in_days } = body::parse(body)?;
     let chars = reference.chars().count();
     if !(1..=REFERENCE_CHARS_MAX).contains(&chars) || reference.contains(char::is_control) {
         let message = format!("a reference has 1 to {REFERENCE_CHARS_MAX} printable characters");
         return Err(ApiError::invalid("reference", message));
     }
+    if expires_in_days.is_some_and(|days| !(1..=EXPIRY_DAYS_MAX).contains(&days)) {
+        return Err(ApiError::invalid("expiresInDays", format!("credits lapse in 1 to {EXPIRY_DAYS_MAX} days")));
+    }
     let stamp = Stamp { txn: Uuid::now_v7(), at: clock::now() };
+    let expires = expires_in_days.map(|days| stamp.at.plus(Duration::from_hours(24 * u64::from(days))));
+    let reference = format!("admin:{account}:{reference}");
+    let lot = NewLot { source: source.into(), reference, amount: amount_millis, expires };
     let mut tx = app.pool.begin().await?;
-    let key = format!("grant:admin:{account}:{reference}");
-    let granted = ledger::grant(&mut tx, account, amount_millis, key, stamp).await.map_err(|error| {
+    let granted = ledger::grant(&mut tx, account, &lot, stamp).await.map_err(|error| {
         if let LedgerSqlError::Refused(refused) = error {
             return ApiError::invalid("amountMillis", refused.to_string());
         }

@@ -27,6 +27,7 @@ mod sessions;
 mod sign_in;
 mod users;
 mod view;
+mod wallet;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;

@@ -5,16 +5,15 @@ use tintype_types::Timestamp;
 use uuid::Uuid;
 
 use crate::ledger::post::Stamp;
+use crate::ledger::sql as ledger;
 use crate::ledger::sql::LedgerSqlError;
-use crate::ledger::{SIGNUP_GRANT, sql as ledger};
 use crate::records::account;
 
 /// Makes a user's account with the credits everybody starts with.
 pub(crate) async fn open(conn: &mut PgConnection, name: &str, at: Timestamp) -> Result<Uuid, LedgerSqlError> {
     let id = Uuid::now_v7();
     account::create_user(conn, id, name, at).await?;
-    ledger::open_account(conn, id).await?;
     let stamp = Stamp { txn: Uuid::now_v7(), at };
-    ledger::grant(conn, id, SIGNUP_GRANT, format!("grant:signup:{id}"), stamp).await?;
+    ledger::welcome(conn, id, stamp).await?;
     Ok(id)
 }

@@ -1,11 +1,13 @@
-//! One account's book: four columns that sum to zero, and the head of its hash chain.
+//! One account's book: six columns that sum to zero, the head of its hash chain, and the lots its credits are in.
 
 use uuid::Uuid;
+
+use super::lot::Lot;
 
 /// A column of the book.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Bucket {
-    /// Credits given: negative, where all others come from.
+    /// Credits given, less what lapsed or was taken back: negative, where all others come from.
     Granted,
     /// Credits that can be spent.
     Available,
@@ -13,11 +15,15 @@ pub enum Bucket {
     Held,
     /// Credits captured.
     Spent,
+    /// Credits spent whose payment was taken back: negative; the next credits that come pay it.
+    Owed,
+    /// The same beyond [`super::DEBT_MAX`]: negative, and nobody pays it.
+    Lost,
 }
 
 impl Bucket {
     /// Every column.
-    pub const ALL: [Self; 4] = [Self::Granted, Self::Available, Self::Held, Self::Spent];
+    pub const ALL: [Self; 6] = [Self::Granted, Self::Available, Self::Held, Self::Spent, Self::Owed, Self::Lost];
 
     /// The column of that name.
     pub fn parse(name: &str) -> Option<Self> {
@@ -31,6 +37,8 @@ impl Bucket {
             Self::Available => "available",
             Self::Held => "held",
             Self::Spent => "spent",
+            Self::Owed => "owed",
+            Self::Lost => "lost",
         }
     }
 }
@@ -54,6 +62,10 @@ pub struct Account {
     pub held: i64,
     /// See [`Bucket::Spent`]; never negative.
     pub spent: i64,
+    /// See [`Bucket::Owed`]; never positive, and zero while anything is available.
+    pub owed: i64,
+    /// See [`Bucket::Lost`]; never positive.
+    pub lost: i64,
     /// Transactions posted so far.
     pub seq: i64,
     /// Hash of the last one.
@@ -63,7 +75,7 @@ pub struct Account {
 impl Account {
     /// An empty book.
     pub fn open(id: Uuid) -> Self {
-        Self { id, granted: 0, available: 0, held: 0, spent: 0, seq: 0, head: GENESIS }
+        Self { id, granted: 0, available: 0, held: 0, spent: 0, owed: 0, lost: 0, seq: 0, head: GENESIS }
     }
 
     /// What is in a column.
@@ -73,6 +85,8 @@ impl Account {
             Bucket::Available => self.available,
             Bucket::Held => self.held,
             Bucket::Spent => self.spent,
+            Bucket::Owed => self.owed,
+            Bucket::Lost => self.lost,
         }
     }
 
@@ -83,6 +97,45 @@ impl Account {
             Bucket::Available => &mut self.available,
             Bucket::Held => &mut self.held,
             Bucket::Spent => &mut self.spent,
+            Bucket::Owed => &mut self.owed,
+            Bucket::Lost => &mut self.lost,
         }
+    }
+}
+
+/// An account with what decisions about it need: its open lots, and whether it may spend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Book {
+    /// Columns and head.
+    pub account: Account,
+    /// Its open lots, in the order they are burned.
+    pub lots: Vec<Lot>,
+    /// A payment of its owner's is disputed: no holds.
+    pub stopped: bool,
+}
+
+impl Book {
+    /// A book with lots in any order.
+    pub fn new(account: Account, mut lots: Vec<Lot>, stopped: bool) -> Self {
+        lots.sort_by_key(Lot::burn_key);
+        Self { account, lots, stopped }
+    }
+
+    /// An empty one.
+    pub fn empty(id: Uuid) -> Self {
+        Self::new(Account::open(id), Vec::new(), false)
+    }
+
+    /// The book after a posting.
+    pub fn take(&mut self, posting: &super::Posting) {
+        self.account = posting.account.clone();
+        for changed in &posting.lots {
+            match self.lots.iter_mut().find(|lot| lot.id == changed.id) {
+                Some(lot) => *lot = *changed,
+                None => self.lots.push(*changed),
+            }
+        }
+        self.lots.retain(Lot::is_open);
+        self.lots.sort_by_key(Lot::burn_key);
     }
 }

@@ -9,7 +9,7 @@ use super::account::{Bucket, Hash};
 /// What a transaction is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TxnKind {
-    /// Credits given for nothing.
+    /// Credits given, for money or for nothing.
     Grant,
     /// Credits set aside.
     Hold,
@@ -19,11 +19,16 @@ pub enum TxnKind {
     Void,
     /// Credits given back because the job is gone.
     Expire,
+    /// What remained of a lot when its time came.
+    Lapse,
+    /// Credits taken back because their payment was.
+    TakeBack,
 }
 
 impl TxnKind {
     /// Every kind.
-    pub const ALL: [Self; 5] = [Self::Grant, Self::Hold, Self::Capture, Self::Void, Self::Expire];
+    pub const ALL: [Self; 7] =
+        [Self::Grant, Self::Hold, Self::Capture, Self::Void, Self::Expire, Self::Lapse, Self::TakeBack];
 
     /// The kind of that name.
     pub fn parse(name: &str) -> Option<Self> {
@@ -38,6 +43,8 @@ impl TxnKind {
             Self::Capture => "capture",
             Self::Void => "void",
             Self::Expire => "expire",
+            Self::Lapse => "lapse",
+            Self::TakeBack => "take_back",
         }
     }
 }
@@ -51,6 +58,16 @@ pub struct Entry {
     pub amount: i64,
     /// What is in the column afterwards.
     pub balance_after: i64,
+    /// Of which lot. None: what was owed or lost, and in lines from before there were lots.
+    pub lot: Option<Uuid>,
+}
+
+impl Entry {
+    fn text(&self) -> String {
+        let Self { bucket, amount, balance_after, lot } = self;
+        let line = format!("{}:{amount}:{balance_after}", bucket.as_str());
+        lot.map_or_else(|| line.clone(), |lot| format!("{line}:{lot}"))
+    }
 }
 
 /// Lines that belong together and sum to zero.
@@ -77,13 +94,9 @@ pub struct Txn {
 }
 
 impl Txn {
-    /// The hash over everything else in it. `tests/ledger_sql.rs` computes the same in SQL: change both or neither.
+    /// The hash over everything else in it. `tests/it/support.rs` computes the same in SQL: change both or neither.
     pub fn compute_hash(&self) -> Hash {
-        let lines: Vec<String> = self
-            .entries
-            .iter()
-            .map(|line| format!("{}:{}:{}", line.bucket.as_str(), line.amount, line.balance_after))
-            .collect();
+        let lines: Vec<String> = self.entries.iter().map(Entry::text).collect();
         let text = format!(
             "{}|{}|{}|{}|{}|{}|{}|{}",
             hex::encode(self.prev_hash),

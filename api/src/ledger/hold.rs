@@ -55,6 +55,17 @@ pub struct Hold {
     pub expires: Timestamp,
     /// When it ended.
     pub ended: Option<Timestamp>,
+    /// From which lots, in the order they are burned; sums to the amount.
+    pub parts: Vec<Part>,
+}
+
+/// What of a hold is from one lot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// The lot.
+    pub lot: Uuid,
+    /// How much of it, in milli-credits.
+    pub amount: i64,
 }
 
 impl Hold {

@@ -1,9 +1,12 @@
 //! Reading a book again from its first transaction: what does not follow is found and named. Pure.
 
+use std::collections::BTreeMap;
+
 use uuid::Uuid;
 
-use super::account::Account;
+use super::account::{Account, Bucket};
 use super::entry::Txn;
+use super::lot::Lot;
 
 /// What is wrong with a book.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,18 +43,23 @@ pub enum Fault {
     /// The book's row is not what its transactions come to.
     #[error("the book's columns or head are not what its {0} transactions come to")]
     WrongBook(i64),
+    /// A lot's row is not what the transactions leave in it.
+    #[error("lot {0} does not hold what the transactions left in it")]
+    WrongLot(Uuid),
 }
 
 /// A book being read again.
 #[derive(Clone, Debug)]
 pub struct Replay {
     book: Account,
+    /// What can be spent of each lot, and what is set aside.
+    lots: BTreeMap<Uuid, (i64, i64)>,
 }
 
 impl Replay {
     /// At its beginning.
     pub fn begin(account: Uuid) -> Self {
-        Self { book: Account::open(account) }
+        Self { book: Account::open(account), lots: BTreeMap::new() }
     }
 
     /// The last transaction taken.
@@ -84,18 +92,32 @@ impl Replay {
                 let (bucket, found, said) = (line.bucket.as_str(), *column, line.balance_after);
                 return Err(Fault::WrongBalance { seq: txn.seq, bucket, found, said });
             }
+            // Lines from before there were lots are of the lot that is called as the account.
+            let lot = self.lots.entry(line.lot.unwrap_or(self.book.id)).or_default();
+            match line.bucket {
+                Bucket::Available => lot.0 = lot.0.saturating_add(line.amount),
+                Bucket::Held => lot.1 = lot.1.saturating_add(line.amount),
+                Bucket::Granted | Bucket::Spent | Bucket::Owed | Bucket::Lost => {}
+            }
         }
         self.book.seq = txn.seq;
         self.book.head = txn.hash;
         Ok(())
     }
 
-    /// All transactions are taken: the book must be what they come to.
+    /// All transactions are taken: the book, and the lots in which there is something, must be what they come to.
     ///
     /// # Errors
-    /// `WrongBook`.
-    pub fn end(self, book: &Account) -> Result<(), Fault> {
-        if self.book == *book { Ok(()) } else { Err(Fault::WrongBook(self.book.seq)) }
+    /// `WrongBook`, `WrongLot`.
+    pub fn end(mut self, book: &Account, open: &[Lot]) -> Result<(), Fault> {
+        if self.book != *book {
+            return Err(Fault::WrongBook(self.book.seq));
+        }
+        self.lots.retain(|_, left| *left != (0, 0));
+        let mut said: BTreeMap<Uuid, (i64, i64)> =
+            open.iter().map(|lot| (lot.id, (lot.remaining, lot.reserved))).collect();
+        let wrong = self.lots.iter().find(|(id, left)| said.remove(id) != Some(**left)).map(|(id, _)| *id);
+        wrong.or_else(|| said.keys().next().copied()).map_or(Ok(()), |id| Err(Fault::WrongLot(id)))
     }
 }
 
@@ -105,24 +127,29 @@ mod tests {
 
     use super::*;
     use crate::ledger::post::{self, End, Ended, Stamp};
+    use crate::ledger::{Book, Grant, Source};
 
     /// Grant, hold, capture in part: the transactions, and the book.
-    fn history() -> (Vec<Txn>, Account) {
+    fn history() -> (Vec<Txn>, Book) {
         let stamp = |n| Stamp { txn: Uuid::from_u128(n), at: Timestamp(5) };
-        let empty = Account::open(Uuid::from_u128(1));
-        let granted = post::grant(&empty, 100, "grant:a".to_owned(), stamp(2)).unwrap();
-        let held = post::hold(&granted.account, Uuid::from_u128(9), 60, Timestamp(9), stamp(3)).unwrap();
-        let Ended::Now(ended) = post::end(&held.account, &held.hold.unwrap(), End::Capture(40), stamp(4)).unwrap()
+        let mut book = Book::empty(Uuid::from_u128(1));
+        let gift = Grant { source: Source::Promo, reference: "a".to_owned(), amount: 100, expires: None };
+        let granted = post::grant(&book, &gift, stamp(2)).unwrap();
+        book.take(&granted);
+        let held = post::hold(&book, Uuid::from_u128(9), 60, Timestamp(9), stamp(3)).unwrap();
+        book.take(&held);
+        let Ended::Now(ended) = post::end(&book, held.hold.as_ref().unwrap(), End::Capture(40), stamp(4)).unwrap()
         else {
             panic!("it ends now");
         };
-        (vec![granted.txn, held.txn, ended.txn], ended.account)
+        book.take(&ended);
+        (vec![granted.txn, held.txn, ended.txn], book)
     }
 
-    fn verify(txns: &[Txn], book: &Account) -> Result<(), Fault> {
-        let mut replay = Replay::begin(book.id);
+    fn verify(txns: &[Txn], book: &Book) -> Result<(), Fault> {
+        let mut replay = Replay::begin(book.account.id);
         txns.iter().try_for_each(|txn| replay.take(txn))?;
-        replay.end(book)
+        replay.end(&book.account, &book.lots)
     }
 
     fn rehashed(mut txn: Txn) -> Txn {
@@ -137,7 +164,8 @@ mod tests {
 
         assert_eq!(verify(&[txns[0].clone(), txns[2].clone()], &book), Err(Fault::Gap { expected: 2, found: 3 }));
         assert_eq!(verify(&txns[..2], &book), Err(Fault::WrongBook(2)), "the last one was cut off");
-        let richer = Account { available: book.available + 1, granted: book.granted - 1, ..book.clone() };
+        let mut richer = book.clone();
+        (richer.account.available, richer.account.granted) = (61, -101);
         assert_eq!(verify(&txns, &richer), Err(Fault::WrongBook(3)));
 
         let mut changed = txns.clone();
@@ -152,5 +180,23 @@ mod tests {
         moved[1].at = Timestamp(6);
         moved[1] = rehashed(moved[1].clone());
         assert_eq!(verify(&moved, &book), Err(Fault::Unchained(3)), "the next one remembers");
+    }
+
+    #[test]
+    fn lots_that_hold_something_else_are_found() {
+        let (txns, book) = history();
+        let lot = book.lots[0];
+        for lots in [
+            vec![],
+            vec![Lot { remaining: lot.remaining - 1, ..lot }],
+            vec![Lot { remaining: lot.remaining - 1, reserved: 1, ..lot }],
+            vec![lot, Lot { id: Uuid::from_u128(7), remaining: 1, ..lot }],
+        ] {
+            let other = Book { lots, ..book.clone() };
+            assert!(matches!(verify(&txns, &other), Err(Fault::WrongLot(_))), "{other:?}");
+        }
+        let mut renamed = txns[0].clone();
+        renamed.entries[0].lot = None;
+        assert_eq!(verify(&[renamed], &book), Err(Fault::Changed(1)), "the hash holds the lot's name");
     }
 }

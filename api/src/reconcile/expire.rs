@@ -1,6 +1,6 @@
 //! The last net: a job that vanished from its cluster ends, and a hold nobody can end any more is given back. Never by
 //! age alone: only when the job is gone or over. Both counts must stay at zero; a number above it is a bug elsewhere.
-//! Beside it, what may be written once a minute: old idempotency keys go, and when API keys were last used.
+//! Beside it, lots whose time has come lapse, and what may be written once a minute: old idempotency keys go, and when API keys were last used.
 
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ const VANISHED_AFTER: Duration = Duration::from_mins(2);
 pub(super) async fn pass(world: &World) -> anyhow::Result<Pass> {
     end_vanished(world).await?;
     free_holds(world).await?;
+    lapse_lots(world).await?;
     let mut conn = world.pool.acquire().await?;
     idempotency::forget_old(&mut conn, clock::now()).await?;
     drop(conn);
@@ -59,6 +60,19 @@ async fn free_holds(world: &World) -> anyhow::Result<()> {
             tx.commit().await?;
             tracing::error!(job.id = %hold, "a hold had no job that could end it; the credits are given back");
             world.metrics.expired.inc();
+        }
+    }
+    Ok(())
+}
+
+/// Lots that lapse are not to be spent from their moment on, whenever this comes by.
+async fn lapse_lots(world: &World) -> anyhow::Result<()> {
+    let now = clock::now();
+    for (account, lot) in ledger::lapsing(&world.pool, now, BATCH).await? {
+        let mut tx = world.pool.begin().await?;
+        if ledger::lapse(&mut tx, account, lot, Stamp { txn: Uuid::now_v7(), at: now }).await? {
+            tx.commit().await?;
+            world.metrics.lapsed.inc();
         }
     }
     Ok(())

@@ -9,6 +9,7 @@ use super::{BATCH, Pass, World, pass_of};
 use crate::clock;
 use crate::ledger::post::{End, Stamp};
 use crate::ledger::sql as ledger;
+use crate::price;
 use crate::records::generation::{self, Generation, Mark};
 
 /// One look at the database.
@@ -39,7 +40,11 @@ async fn settle(world: &World, id: Uuid) -> anyhow::Result<()> {
     let mut tx = world.pool.begin().await?;
     let Some(job) = generation::lock_unsettled(&mut tx, id).await? else { return Ok(()) };
     let (how, outcome) = match job.state {
-        JobState::Complete => (End::Capture(job.price), "captured"),
+        JobState::Complete => {
+            let made = u32::try_from(job.outputs.len()).unwrap_or(u32::MAX);
+            let charged = price::charge(job.price, made, job.request.images);
+            (End::Capture(charged), if charged < job.price { "captured-part" } else { "captured" })
+        }
         JobState::Failed => (End::Void, "voided"),
         JobState::Queued | JobState::Assigned | JobState::Running | JobState::Preempted => {
             anyhow::bail!("the job is {:?} and has an end", job.state)

@@ -8,3 +8,4 @@ pub mod key;
 pub(crate) mod person;
 pub mod progress;
 pub(crate) mod session;
+pub mod wallet;

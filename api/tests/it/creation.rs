@@ -6,10 +6,11 @@ use sqlx::PgPool;
 use tintype_api::creation::sql::create;
 use tintype_api::creation::{NewJob, Outcome};
 use tintype_api::ledger::post::Stamp;
+use tintype_api::ledger::{Grant, Source};
 use tintype_types::{GenerationRequest, ModelDefaults, Sampler, Timestamp};
 use uuid::Uuid;
 
-use crate::support::{database, ledger_faults};
+use crate::support::{database, gift, ledger_faults};
 
 const ACCOUNTS: u128 = 5;
 
@@ -33,7 +34,11 @@ async fn prepare(pool: &PgPool) {
         let mut conn = pool.acquire().await.unwrap();
         tintype_api::ledger::sql::open_account(&mut conn, id).await.unwrap();
         let stamp = Stamp { txn: Uuid::from_u128(900 + n), at: Timestamp(1) };
-        tintype_api::ledger::sql::grant(&mut conn, id, 2_000, format!("grant:{n}"), stamp).await.unwrap();
+        // In two lots, so that some holds span both.
+        tintype_api::ledger::sql::grant(&mut conn, id, &gift(1_100, &format!("a{n}")), stamp).await.unwrap();
+        let (stamp, expires) = (Stamp { txn: Uuid::from_u128(950 + n), ..stamp }, Some(Timestamp(1_000_000)));
+        let bought = Grant { source: Source::Purchase, expires, ..gift(900, &format!("b{n}")) };
+        tintype_api::ledger::sql::grant(&mut conn, id, &bought, stamp).await.unwrap();
     }
 }
 
@@ -59,13 +64,14 @@ fn orders(seed: u64, count: u128) -> Vec<NewJob> {
 
 /// Everything creation writes, as one digest.
 async fn digest(pool: &PgPool) -> String {
-    const TABLES: [&str; 6] = [
+    const TABLES: [&str; 7] = [
         "select md5(coalesce(string_agg(t::text, E'\\n' order by t.id), '')) from generation t",
         "select md5(coalesce(string_agg(t::text, E'\\n' order by t.account, t.route, t.key), '')) from idempotency t",
         "select md5(coalesce(string_agg(t::text, E'\\n' order by t.id), '')) from hold t",
         "select md5(coalesce(string_agg(t::text, E'\\n' order by t.account, t.seq), '')) from ledger_txn t",
         "select md5(coalesce(string_agg(t::text, E'\\n' order by t.txn, t.line), '')) from ledger_entry t",
         "select md5(coalesce(string_agg(t::text, E'\\n' order by t.account), '')) from ledger_account t",
+        "select md5(coalesce(string_agg(t::text, E'\\n' order by t.id), '')) from lot t",
     ];
     let mut digests = Vec::new();
     for sql in TABLES {

@@ -32,7 +32,11 @@ async fn a_grant_is_given_once_a_reference_and_stands_in_the_book() {
     assert_eq!(kinds, ["grant", "grant", "hold", "capture"]);
     let capture = &book["data"][3];
     assert_eq!(capture["key"], format!("hold:{id}:end"));
-    assert_eq!(capture["lines"][1], json!({ "column": "spent", "amountMillis": PRICE, "balanceMillis": PRICE }));
+    // The gift without an end is burned after the welcome, which is a promotion.
+    let welcome = sqlx::query_scalar::<_, String>("select id::text from lot where source = 'promo' and account = $1");
+    let welcome = welcome.bind(user.account).fetch_one(&rig.pool).await.unwrap();
+    let spent = json!({ "column": "spent", "amountMillis": PRICE, "balanceMillis": PRICE, "lot": welcome });
+    assert_eq!(capture["lines"][1], spent);
     assert_eq!(user.get("/api/v1/ledger?after=3").await.body["data"].as_array().unwrap().len(), 1);
     let of_account = format!("/api/v1/accounts/{}/ledger", user.account);
     assert_eq!(admin.get(&of_account).await.body, book);

@@ -11,7 +11,7 @@ use tintype_types::{
 };
 use uuid::Uuid;
 
-use crate::support::{account, database, now};
+use crate::support::{account, database, gift, now};
 
 async fn job(pool: &PgPool) -> Uuid {
     let account = account(pool).await;
@@ -28,7 +28,7 @@ async fn job(pool: &PgPool) -> Uuid {
         .unwrap();
     let stamp = || Stamp { txn: Uuid::now_v7(), at: now() };
     let mut conn = pool.acquire().await.unwrap();
-    tintype_api::ledger::sql::grant(&mut conn, account, 16, format!("grant:{account}"), stamp()).await.unwrap();
+    tintype_api::ledger::sql::grant(&mut conn, account, &gift(16, &account.to_string()), stamp()).await.unwrap();
     drop(conn);
     let (body_sha256, repeat) = ([0; 32], None);
     let new = NewJob { id, account, api_key: Some(key), request, body_sha256, repeat, price: 16, stamp: stamp() };

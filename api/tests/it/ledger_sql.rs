@@ -5,13 +5,13 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
 use sqlx::PgPool;
-use tintype_api::ledger::post::{End, Stamp};
+use tintype_api::ledger::post::{End, Stamp, TakeBack};
 use tintype_api::ledger::sql::{self, LedgerSqlError, NewHold};
-use tintype_api::ledger::{HoldState, LedgerError};
+use tintype_api::ledger::{Grant, HoldState, LedgerError, Source};
 use tintype_types::Timestamp;
 use uuid::Uuid;
 
-use crate::support::{account, database, ledger_faults, now};
+use crate::support::{account, database, gift, ledger_faults, now};
 
 const TASKS: u64 = 12;
 const OPS: usize = 40;
@@ -61,10 +61,27 @@ async fn work(pool: PgPool, accounts: Vec<Uuid>, jobs: Vec<Uuid>, mut rng: StdRn
         let account = accounts[(which + usize::from(stranger)) % accounts.len()];
         let amount = rng.random_range(1..40);
         let mut tx = pool.begin().await.unwrap();
-        let result = match rng.random_range(0..10) {
-            0..2 => sql::grant(&mut tx, account, amount, format!("grant:{}", rng.random_range(0..400)), stamp())
-                .await
-                .map(drop),
+        let result = match rng.random_range(0..12) {
+            0..2 => {
+                let source = Source::ALL[rng.random_range(0..Source::ALL.len())];
+                let expires = rng.random_bool(0.5).then(|| now().plus(Duration::from_millis(rng.random_range(1..400))));
+                let grant = Grant { source, expires, ..gift(amount, &rng.random_range(0..400).to_string()) };
+                sql::grant(&mut tx, account, &grant, stamp()).await.map(drop)
+            }
+            10 => {
+                let lot = sqlx::query_scalar("select id from lot where account = $1 order by random() limit 1");
+                let lot: Option<Uuid> = lot.bind(account).fetch_optional(&mut *tx).await.unwrap();
+                let lot = lot.unwrap_or(account);
+                let what = TakeBack { lot, amount, key: format!("back:{}", rng.random_range(0..400)) };
+                sql::take_back(&mut tx, account, what, stamp()).await.map(drop)
+            }
+            11 => {
+                let lapsing = sql::lapsing(&pool, now(), 1).await.unwrap();
+                match lapsing.first() {
+                    Some((account, lot)) => sql::lapse(&mut tx, *account, *lot, stamp()).await.map(drop),
+                    None => Ok(()),
+                }
+            }
             2..6 => {
                 let new = NewHold { account, id: jobs[which], amount, expires: now() };
                 sql::hold(&mut tx, new, stamp()).await.map(drop)
@@ -107,8 +124,8 @@ async fn each_step_moves_what_it_says_and_twice_is_once() {
         sql::hold(conn, new, stamp()).await,
         Err(LedgerSqlError::Refused(LedgerError::Insufficient { available: 0, needed: 70 }))
     ));
-    assert!(sql::grant(conn, account, 100, "grant:signup".to_owned(), stamp()).await.unwrap());
-    assert!(!sql::grant(conn, account, 100, "grant:signup".to_owned(), stamp()).await.unwrap());
+    assert!(sql::grant(conn, account, &gift(100, "signup"), stamp()).await.unwrap());
+    assert!(!sql::grant(conn, account, &gift(100, "signup"), stamp()).await.unwrap());
     assert!(sql::hold(conn, new, stamp()).await.unwrap());
     assert!(!sql::hold(conn, new, stamp()).await.unwrap());
     let book = sql::balance(conn, account).await.unwrap();
@@ -129,7 +146,7 @@ async fn the_database_refuses_what_the_code_would_never_do() {
     let account = account(&pool).await;
     let job = Uuid::now_v7();
     let mut conn = pool.acquire().await.unwrap();
-    sql::grant(&mut conn, account, 100, "grant:signup".to_owned(), stamp()).await.unwrap();
+    sql::grant(&mut conn, account, &gift(100, "signup"), stamp()).await.unwrap();
     let new = NewHold { account, id: job, amount: 70, expires: now() };
     sql::hold(&mut conn, new, stamp()).await.unwrap();
     sql::end(&mut conn, account, job, End::Void, stamp()).await.unwrap();
@@ -149,6 +166,15 @@ async fn the_database_refuses_what_the_code_would_never_do() {
         "update ledger_account set available = available + 1",
         "update ledger_account set available = -1, spent = 101",
         "update ledger_account set held = -1, spent = 1",
+        "update ledger_account set owed = -1, granted = granted + 1",
+        "update lot set amount = amount + 1",
+        "update lot set remaining = amount + 1",
+        "update lot set reserved = -1",
+        "update lot set expires_ms = 5",
+        "delete from lot",
+        "truncate lot",
+        "insert into lot (id, account, source, source_ref, amount, remaining, reserved, created_ms)
+            select gen_random_uuid(), account, source, source_ref, 5, 5, 0, 0 from lot",
         "insert into hold (id, account, amount, state, created_ms, expires_ms, ended_ms)
             select gen_random_uuid(), account, 5, 'voided', 0, 0, 0 from ledger_account",
         "insert into ledger_entry (txn, line, account, bucket, amount, balance_after)
@@ -167,7 +193,7 @@ async fn damage_is_seen_by_the_invariants() {
     let (pool, _) = database().await;
     let account = account(&pool).await;
     let mut conn = pool.acquire().await.unwrap();
-    sql::grant(&mut conn, account, 100, "grant:signup".to_owned(), stamp()).await.unwrap();
+    sql::grant(&mut conn, account, &gift(100, "signup"), stamp()).await.unwrap();
     let new = NewHold { account, id: Uuid::now_v7(), amount: 70, expires: Timestamp(0) };
     sql::hold(&mut conn, new, stamp()).await.unwrap();
     drop(conn);
@@ -178,6 +204,8 @@ async fn damage_is_seen_by_the_invariants() {
         "update ledger_account set available = available + 1, spent = spent - 1",
         "update hold set state = 'voided', ended_ms = 1",
         "update ledger_account set seq = seq + 1",
+        "update lot set remaining = remaining - 1, reserved = reserved + 1",
+        "update lot set expires_ms = 0",
     ] {
         let mut tx = pool.begin().await.unwrap();
         for guard in [
@@ -203,6 +231,10 @@ async fn restore(pool: &PgPool, damage: &str) {
         "update ledger_txn set at_ms = at_ms + 1" => "update ledger_txn set at_ms = at_ms - 1 where kind = 'grant'",
         "update hold set state = 'voided', ended_ms = 1" => "update hold set state = 'held', ended_ms = null",
         "update ledger_account set seq = seq + 1" => "update ledger_account set seq = seq - 1",
+        "update lot set remaining = remaining - 1, reserved = reserved + 1" => {
+            "update lot set remaining = remaining + 1, reserved = reserved - 1"
+        }
+        "update lot set expires_ms = 0" => "update lot set expires_ms = null",
         _ => "update ledger_account set available = available - 1, spent = spent + 1",
     };
     let mut tx = pool.begin().await.unwrap();
@@ -221,7 +253,7 @@ async fn a_second_hold_waits_for_the_first_and_sees_its_balance() {
     let (pool, _) = database().await;
     let account = account(&pool).await;
     let mut first = pool.begin().await.unwrap();
-    sql::grant(&mut first, account, 100, "g".to_owned(), stamp()).await.unwrap();
+    sql::grant(&mut first, account, &gift(100, "g"), stamp()).await.unwrap();
     let second = tokio::spawn({
         let pool = pool.clone();
         async move {
@@ -242,4 +274,100 @@ async fn a_second_hold_waits_for_the_first_and_sees_its_balance() {
     first.commit().await.unwrap();
     second.await.unwrap();
     assert_eq!(ledger_faults(&pool).await, Vec::<String>::new());
+}
+
+/// A book from before there were lots: everything in it is one lot, open holds end as they would have, and the chain
+/// goes on.
+#[tokio::test]
+async fn a_book_from_before_there_were_lots_goes_on() {
+    let (pool, _) = database().await;
+    let account = account(&pool).await;
+    let mut conn = pool.acquire().await.unwrap();
+    sql::grant(&mut conn, account, &gift(100, "signup"), stamp()).await.unwrap();
+    let job = Uuid::now_v7();
+    let new = NewHold { account, id: job, amount: 70, expires: Timestamp(0) };
+    sql::hold(&mut conn, new, stamp()).await.unwrap();
+    drop(conn);
+    let old = "begin; set local session_replication_role = replica;
+        alter table ledger_entry drop constraint ledger_entry_names_its_lot;
+        update ledger_entry set lot = null; delete from lot;
+        insert into lot (id, account, source, source_ref, amount, remaining, reserved, created_ms)
+            select account, account, 'admin', 'before-lots:' || account, -granted, available, held, 0 from ledger_account;
+        with rehashed as (select t.id, sha256(convert_to(concat_ws('|', repeat('0', 64), t.id, t.account, t.seq, t.kind, t.key, t.at_ms,
+            (select string_agg(bucket || ':' || amount || ':' || balance_after, ',' order by line) from ledger_entry where txn = t.id)), 'UTF8')) as hash
+            from ledger_txn t where seq = 1)
+        update ledger_txn t set hash = r.hash from rehashed r where r.id = t.id;
+        update ledger_txn t set prev_hash = (select hash from ledger_txn where seq = 1) where seq = 2;
+        update ledger_txn t set hash = sha256(convert_to(concat_ws('|', encode(t.prev_hash, 'hex'), t.id, t.account, t.seq, t.kind, t.key, t.at_ms,
+            (select string_agg(bucket || ':' || amount || ':' || balance_after, ',' order by line) from ledger_entry where txn = t.id)), 'UTF8'))
+            where seq = 2;
+        update ledger_account set head = (select hash from ledger_txn where seq = 2); commit";
+    sqlx::raw_sql(old).execute(&pool).await.unwrap();
+    assert_eq!(sql::verify(&pool, account).await.unwrap(), (2, Ok(())));
+
+    let mut conn = pool.acquire().await.unwrap();
+    assert_eq!(sql::end(&mut conn, account, job, End::Capture(50), stamp()).await.unwrap(), None);
+    let new = NewHold { account, id: Uuid::now_v7(), amount: 50, expires: Timestamp(0) };
+    assert!(sql::hold(&mut conn, new, stamp()).await.unwrap());
+    drop(conn);
+    assert_eq!(ledger_faults(&pool).await, Vec::<String>::new());
+    assert_eq!(sql::verify(&pool, account).await.unwrap(), (4, Ok(())));
+}
+
+/// C4, C2 and C6 in the database, step by step.
+#[tokio::test]
+async fn lots_lapse_and_payments_are_taken_back() {
+    let (pool, _) = database().await;
+    let account = account(&pool).await;
+    let conn = &mut *pool.acquire().await.unwrap();
+    let at = |ms: u64| Stamp { txn: Uuid::now_v7(), at: Timestamp(ms) };
+    let bought = at(1);
+    let lot = Grant { source: Source::Purchase, expires: None, ..gift(150_000, "pack") };
+    sql::grant(conn, account, &lot, bought).await.unwrap();
+    let promo = at(2);
+    let lot = Grant { expires: Some(Timestamp(100)), ..gift(1_000, "promo") };
+    sql::grant(conn, account, &lot, promo).await.unwrap();
+    let (before, after) = (Uuid::now_v7(), Uuid::now_v7());
+    let hold = |id, amount| NewHold { account, id, amount, expires: Timestamp(0) };
+    sql::hold(conn, hold(before, 400), at(99)).await.unwrap();
+    sql::hold(conn, hold(after, 140_000), at(100)).await.unwrap();
+    let left = async || -> Vec<(i64, i64)> {
+        let sql = "select remaining, reserved from lot order by created_ms";
+        sqlx::query_as(sql).fetch_all(&pool).await.unwrap()
+    };
+    assert_eq!(left().await, [(10_000, 140_000), (600, 400)], "the one from after took nothing that had lapsed");
+
+    assert!(!sql::lapse(conn, account, promo.txn, at(99)).await.unwrap(), "its time has not come");
+    assert_eq!(sql::lapsing(&pool, Timestamp(100), 9).await.unwrap(), [(account, promo.txn)]);
+    assert!(sql::lapse(conn, account, promo.txn, at(100)).await.unwrap());
+    assert!(!sql::lapse(conn, account, promo.txn, at(100)).await.unwrap());
+    sql::end(conn, account, before, End::Capture(300), at(150)).await.unwrap();
+    assert_eq!(left().await[1], (100, 0), "captured after its time; what came back lapses in its turn");
+    assert!(sql::lapse(conn, account, promo.txn, at(151)).await.unwrap());
+
+    // The whole pack is taken back while most of it is set aside: ten credits remain, a hundred are owed, forty lost.
+    let what = || TakeBack { lot: bought.txn, amount: 150_000, key: "refund:pack".to_owned() };
+    assert!(sql::take_back(conn, account, what(), at(200)).await.unwrap());
+    assert!(!sql::take_back(conn, account, what(), at(201)).await.unwrap(), "once");
+    let book = sql::balance(conn, account).await.unwrap();
+    assert_eq!((book.available, book.held, book.owed, book.lost), (0, 140_000, -100_000, -40_000));
+    let broke = sql::hold(conn, hold(Uuid::now_v7(), 1), at(202)).await;
+    assert!(matches!(broke, Err(LedgerSqlError::Refused(LedgerError::Insufficient { available: 0, needed: 1 }))));
+    // What the job does not use pays: first what was lost of this very lot, then what is owed.
+    sql::end(conn, account, after, End::Capture(50_000), at(203)).await.unwrap();
+    let book = sql::balance(conn, account).await.unwrap();
+    assert_eq!((book.available, book.held, book.owed, book.lost, book.spent), (0, 0, -50_000, 0, 50_300));
+    // New credits pay what is owed before they can be spent.
+    let lot = Grant { source: Source::Purchase, ..gift(60_000, "pack 2") };
+    sql::grant(conn, account, &lot, at(204)).await.unwrap();
+    let book = sql::balance(conn, account).await.unwrap();
+    assert_eq!((book.available, book.owed), (10_000, 0));
+
+    sql::set_stopped(conn, account, sql::Stopped::Yes).await.unwrap();
+    let stopped = sql::hold(conn, hold(Uuid::now_v7(), 1), at(205)).await;
+    assert!(matches!(stopped, Err(LedgerSqlError::Refused(LedgerError::Stopped))));
+    sql::set_stopped(conn, account, sql::Stopped::No).await.unwrap();
+    assert!(sql::hold(conn, hold(Uuid::now_v7(), 1), at(206)).await.unwrap());
+    assert_eq!(ledger_faults(&pool).await, Vec::<String>::new());
+    assert_eq!(sql::verify(&pool, account).await.unwrap().1, Ok(()));
 }

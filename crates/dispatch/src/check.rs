@@ -117,10 +117,11 @@ pub(crate) fn finish(finish: &mut Finish, job: &JobId, attempt: Attempt) -> Resu
     Ok(())
 }
 
-/// Whether the pictures are as many as were asked for (where that is known) and all in the store.
+/// Whether the pictures are no more than were asked for (where that is known) and all in the store. Fewer are charged as
+/// fewer.
 pub(crate) async fn stored(outputs: &[Output], asked: Option<u32>, store: &Store) -> Result<(), Refusal> {
-    if let Some(asked) = asked.filter(|asked| *asked as usize != outputs.len()) {
-        let message = format!("{} pictures are reported, {asked} were asked for", outputs.len());
+    if let Some(asked) = asked.filter(|asked| outputs.len() > *asked as usize) {
+        let message = format!("{} pictures are reported, only {asked} were asked for", outputs.len());
         return Err(Refusal::invalid("outputs", message));
     }
     for output in outputs {

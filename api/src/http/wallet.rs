@@ -1,0 +1,174 @@
+//! The wallet: what an account has, where it comes from and where it went, and what can be bought.
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::auth::Caller;
+use crate::clock;
+use crate::error::ApiError;
+use crate::ledger::sql as ledger;
+use crate::payments::plans::PriceBook;
+use crate::records::wallet::{self, Line, LotRow};
+use crate::state::App;
+
+/// Lines on a page, unless the query says fewer.
+const PAGE: u32 = 50;
+/// The most it may say.
+const PAGE_MAX: u32 = 200;
+
+/// What an account has, in milli-credits.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Wallet {
+    /// What can be spent now.
+    available_millis: i64,
+    /// What is set aside for jobs that have not ended.
+    held_millis: i64,
+    /// What was spent so far.
+    spent_millis: i64,
+    /// What is owed, because a payment was taken back after its credits were spent; the next credits pay it.
+    owed_millis: i64,
+    /// Whether pictures are made for this account; not while one of its payments is disputed.
+    stopped: bool,
+    /// Its credits by where they come from, in the order they are spent.
+    lots: Vec<LotView>,
+}
+
+/// Credits that came together.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct LotView {
+    id: String,
+    /// `promo`, `admin`, `refund`, `subscription` or `purchase`.
+    source: String,
+    /// How many came.
+    amount_millis: i64,
+    /// How many of them can be spent.
+    remaining_millis: i64,
+    /// How many of them are set aside.
+    held_millis: i64,
+    /// When they came, in milliseconds since 1970.
+    created_ms: i64,
+    /// When what remains of them lapses; absent when it does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_ms: Option<i64>,
+}
+
+impl From<LotRow> for LotView {
+    fn from(row: LotRow) -> Self {
+        let LotRow { id, source, amount, remaining, reserved, created_ms, expires_ms } = row;
+        Self {
+            id: id.to_string(),
+            source,
+            amount_millis: amount,
+            remaining_millis: remaining,
+            held_millis: reserved,
+            created_ms,
+            expires_ms,
+        }
+    }
+}
+
+/// The caller's wallet.
+pub(crate) async fn show(State(app): State<App>, caller: Caller) -> Result<Json<Wallet>, ApiError> {
+    let now = clock::now();
+    let mut conn = app.pool.acquire().await?;
+    let book = ledger::balance(&mut conn, caller.account).await?;
+    let stopped = ledger::is_stopped(&mut conn, caller.account).await?;
+    drop(conn);
+    let lots = wallet::lots(&app.pool, caller.account, now).await?;
+    // A lot's last credits lapse at their moment, whenever the books are brought in line with it.
+    let lapsed = |lot: &&LotRow| lot.expires_ms.is_some_and(|at| at <= clock::to_ms(now));
+    let available = lots.iter().filter(|lot| !lapsed(lot)).map(|lot| lot.remaining).sum();
+    Ok(Json(Wallet {
+        available_millis: available,
+        held_millis: book.held,
+        spent_millis: book.spent,
+        owed_millis: -book.owed,
+        stopped,
+        lots: lots.into_iter().map(LotView::from).collect(),
+    }))
+}
+
+/// A line of the wallet: a payment, a gift, a job, credits that lapsed or were taken back.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct WalletLine {
+    /// `grant`, `hold` (a job that has not ended), `capture`, `void`, `expire`, `lapse` or `take_back`.
+    kind: String,
+    /// What the account has more by it, or less, in milli-credits.
+    change_millis: i64,
+    /// What a job that has not ended may still cost.
+    #[serde(skip_serializing_if = "is_zero")]
+    held_millis: i64,
+    /// Where credits come from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<String>,
+    /// Of which job.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    job_id: Option<String>,
+    /// Of which payment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payment_id: Option<String>,
+    /// When, in milliseconds since 1970.
+    at_ms: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands the field by reference")]
+fn is_zero(number: &i64) -> bool {
+    *number == 0
+}
+
+impl From<Line> for WalletLine {
+    fn from(line: Line) -> Self {
+        let Line { seq: _, kind, key, at, change, held, source } = line;
+        let named = |prefix: &str| Some(key.strip_prefix(prefix)?.split(':').next()?.to_owned());
+        let payment_id = named("grant:payment:").or_else(|| named("payment:"));
+        Self { kind, change_millis: change, held_millis: held, source, job_id: named("hold:"), payment_id, at_ms: at.0 }
+    }
+}
+
+/// A page of the wallet's lines, newest first.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct WalletPage {
+    /// The lines.
+    data: Vec<WalletLine>,
+    /// Pass as `cursor` for the next page; absent on the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+/// Which page.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PageQuery {
+    cursor: Option<String>,
+    limit: Option<u32>,
+}
+
+/// Where the caller's credits came from and went.
+pub(crate) async fn entries(
+    State(app): State<App>,
+    caller: Caller,
+    query: Result<Query<PageQuery>, QueryRejection>,
+) -> Result<Json<WalletPage>, ApiError> {
+    let Query(PageQuery { cursor, limit }) = query
+        .map_err(|_| ApiError::invalid("query", "this takes `cursor`, the `next` of the page before, and `limit`"))?;
+    let limit = limit.unwrap_or(PAGE);
+    if !(1..=PAGE_MAX).contains(&limit) {
+        return Err(ApiError::invalid("limit", format!("a page has 1 to {PAGE_MAX} lines")));
+    }
+    let before = cursor.map(|cursor| cursor.parse::<i64>()).transpose();
+    let before = before.map_err(|_| ApiError::invalid("cursor", "this is not the `next` of a page"))?;
+    let lines = wallet::lines(&app.pool, caller.account, before, i64::from(limit)).await?;
+    let next = if lines.len() == limit as usize { lines.last().map(|line| line.seq.to_string()) } else { None };
+    Ok(Json(WalletPage { data: lines.into_iter().map(WalletLine::from).collect(), next }))
+}
+
+/// What can be bought.
+pub(crate) async fn plans(State(app): State<App>) -> Json<PriceBook> {
+    Json(app.price_book.clone())
+}

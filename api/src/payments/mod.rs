@@ -1,0 +1,3 @@
+//! Money: what credits are sold for.
+
+pub mod plans;
