@@ -75,8 +75,8 @@ fn of_failure(reason: FailureReason) -> Reason {
             "ask for smaller or fewer pictures, or name a pool with larger GPUs",
         ),
         FailureReason::GpuFault => (
-            "the GPU reported a fault: XID, ECC, or lost from the bus",
-            "look at the node's kernel log; drain the node",
+            "the GPU reported a fault that the job itself may have brought about, such as XID 13, 31 or 43",
+            "look at the worker's log and the node's kernel log; such an attempt counts as failed",
         ),
         FailureReason::UploadFailed => {
             ("a picture was made and could not be stored", "check the image store and the way from the worker to it")
@@ -85,9 +85,11 @@ fn of_failure(reason: FailureReason) -> Reason {
             "the worker was not heard from within its lease",
             "nothing if it happens once; look for evicted pods if not",
         ),
-        FailureReason::WorkerDrained => {
-            ("the worker was shutting down and gave the job back", "nothing; such an attempt does not count as failed")
-        }
+        FailureReason::WorkerDrained => (
+            "the worker was shutting down, or its GPU was not fit any more (a fault of its own, heat, other processes), and \
+             gave the job back",
+            "nothing; such an attempt does not count as failed; if the message names a GPU, look at the node's kernel log",
+        ),
         FailureReason::Preempted => (
             "the GPU was wanted for a more urgent job; the attempt stopped between two steps and left a checkpoint",
             "nothing; the next attempt goes on from there, and this one does not count as failed",

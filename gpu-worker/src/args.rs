@@ -70,6 +70,9 @@ pub struct Args {
     /// The NVML library to load instead of the driver's.
     #[arg(long, env = "TINTYPE_NVML_LIB")]
     pub nvml_lib: Option<PathBuf>,
+    /// Lets other processes compute on the GPU too. Without it a worker that meets some takes no work until they are gone.
+    #[arg(long, env = "TINTYPE_SHARE_GPU")]
+    pub share_gpu: bool,
     /// How pictures are finished.
     #[command(flatten)]
     pub output: OutputArgs,

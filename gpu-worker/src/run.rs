@@ -20,7 +20,7 @@ use crate::log;
 use crate::metrics::Metrics;
 use crate::output::Publisher;
 use crate::pipeline::{CandlePipeline, Pipeline, Residency, ResidentLimits};
-use crate::probe::{self, GpuProbe, Health};
+use crate::probe::{self, GpuProbe, Health, Neighbours};
 
 /// How long the dispatcher is asked to hold a claim open.
 const CLAIM_WAIT: Duration = Duration::from_secs(25);
@@ -57,8 +57,10 @@ pub(crate) struct Worker {
 pub async fn run(args: Args, shutdown: CancellationToken) -> Result<()> {
     log::start(args.log_format);
     let nvml_lib = args.nvml_lib.clone();
-    let probe =
-        tokio::task::spawn_blocking(move || probe::find(nvml_lib.as_deref())).await.context("the probe broke")??;
+    let neighbours = if args.share_gpu { Neighbours::Welcome } else { Neighbours::Trouble };
+    let probe = tokio::task::spawn_blocking(move || probe::find(nvml_lib.as_deref(), neighbours))
+        .await
+        .context("the probe broke")??;
     let memory = probe.read().first().map_or(0, |gpu| gpu.vram_total_bytes);
     let limits =
         ResidentLimits { count: args.resident_models_max, bytes: args.resident_bytes_max.unwrap_or(memory / 4 * 3) };

@@ -4,6 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use tintype_worker::images::{Filter, Mask, decode, resize};
+use tintype_worker::output::RgbImage;
 use tintype_worker::testing::shapes::{Expected, check, decode_png};
 
 #[test]
@@ -89,12 +91,53 @@ fn a_lora_by_its_file_changes_the_picture_and_weight_0_does_not() {
 }
 
 #[test]
+fn a_picture_to_start_from_shines_through_by_its_strength_and_where_the_mask_keeps_it() {
+    let place = Place::new();
+    let fixture = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
+    let (ground, mask) = (fixture("ground.png"), fixture("ground_mask.png"));
+    let file = |path: &Path| decode("init", &std::fs::read(path).unwrap()).unwrap();
+    let own = resize(&file(&ground), 64, 64, Filter::Lanczos);
+    let drawn = |strength: &str, more: &[&str]| {
+        let (out, init) = ("x.png", ground.display().to_string());
+        let flags = ["--prompt", "a red circle on a blue background", "--seed", "3", "--init", &init, "--out", out];
+        let drawn = place.run(&[&flags[..], &["--strength", strength], more].concat());
+        assert_eq!(drawn.status.code(), Some(0), "{}", stderr(&drawn));
+        decode_png(&place.read(out)).unwrap()
+    };
+    let off = |image: &RgbImage| {
+        let off = image.pixels.iter().zip(&own.pixels).map(|(a, b)| f64::from(a.abs_diff(*b)));
+        off.sum::<f64>() / own.pixels.len() as f64
+    };
+    let (little, much) = (off(&drawn("0.2", &[])), off(&drawn("1", &[])));
+    assert!(little < 20.0 && little * 2.0 < much, "{little} off at strength 0.2, {much} at 1");
+    let masked = drawn("0.9", &["--mask", &mask.display().to_string()]);
+    let redrawn = Mask::of(&file(&mask), 64, 64, 8).pixels;
+    let changed: Vec<bool> =
+        std::iter::zip(masked.pixels.chunks(3), own.pixels.chunks(3)).map(|(drawn, own)| drawn != own).collect();
+    assert!(changed.iter().zip(&redrawn).all(|(changed, redrawn)| *redrawn || !changed), "what is kept has changed");
+    let inside = changed.iter().filter(|changed| **changed).count() * 10 / redrawn.iter().filter(|it| **it).count();
+    assert!(inside >= 9, "of ten pixels to be redrawn {inside} were");
+}
+
+#[test]
+fn a_second_pass_is_as_large_as_it_says_and_shows_the_same() {
+    let place = Place::new();
+    let flags = ["--prompt", "a red circle on a blue background", "--seed", "7", "--hires", "128x128:0.4"];
+    let drawn = place.run(&[&flags[..], &["--out", "x.png"]].concat());
+    assert_eq!(drawn.status.code(), Some(0), "{}", stderr(&drawn));
+    assert_eq!(String::from_utf8(drawn.stdout).unwrap(), "x.png  128x128  seed 7\n");
+    let image = resize(&decode_png(&place.read("x.png")).unwrap(), 64, 64, Filter::Box);
+    assert!(check(&image, Expected { colour: "red", shape: "circle", ground: "blue" }).all());
+}
+
+#[test]
 fn a_wrong_flag_is_named_with_the_way_out() {
     let place = Place::new();
     std::fs::create_dir(place.0.path().join("folder")).unwrap();
+    std::fs::write(place.0.path().join("notes.txt"), "no picture").unwrap();
     let models = models().display().to_string();
     let empty = place.0.path().display().to_string();
-    let cases: [(&[&str], &[&str]); 13] = [
+    let cases: [(&[&str], &[&str]); 20] = [
         (&["--steps", "0"], &["--steps", "1"]),
         (&["--width", "100"], &["--width", "64"]),
         (&["--guidance", "99"], &["--guidance", "30"]),
@@ -107,6 +150,13 @@ fn a_wrong_flag_is_named_with_the_way_out() {
         (&["--lora", "nowhere.safetensors:1"], &["--lora", "nowhere.safetensors"]),
         (&["--lora", &models], &["--lora", "holds"]),
         (&["--control", "nowhere"], &["--control", "hint.png"]),
+        (&["--init", "nowhere.png"], &["--init", "nowhere.png"]),
+        (&["--init", "notes.txt"], &["init", "PNG, JPEG or WebP"]),
+        (&["--init", "notes.txt", "--strength", "1.5"], &["strength", "1"]),
+        (&["--init", "notes.txt", "--mask", "nowhere.png"], &["--mask", "nowhere.png"]),
+        (&["--strength", "0.5"], &["--init"]),
+        (&["--hires", "big"], &["--hires", "1024x1024:0.55"]),
+        (&["--hires", "100x128"], &["--hires", "64"]),
         (&["--safety-filter", "x"], &["--safety-filter", "command:PATH"]),
     ];
     for (flags, words) in cases {

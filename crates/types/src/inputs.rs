@@ -80,6 +80,9 @@ pub struct Hires {
 }
 
 impl InitImage {
+    /// How much is redrawn unless the request says: diffusers' own default.
+    pub const STRENGTH: f64 = 0.8;
+
     /// Its strength in whole thousandths, for those who count without fractions.
     pub fn strength_millis(&self) -> u32 {
         millis(self.strength)
@@ -87,6 +90,9 @@ impl InitImage {
 }
 
 impl Hires {
+    /// How much is redrawn unless the request says.
+    pub const STRENGTH: f64 = 0.55;
+
     /// Its strength in whole thousandths.
     pub fn strength_millis(&self) -> u32 {
         millis(self.strength)
@@ -150,11 +156,11 @@ fn one() -> f64 {
 }
 
 fn default_strength() -> f64 {
-    0.8
+    InitImage::STRENGTH
 }
 
 fn default_hires_strength() -> f64 {
-    0.55
+    Hires::STRENGTH
 }
 
 /// Every picture a request reads, by its store key, in the order init, mask, hints.

@@ -41,13 +41,13 @@ pub enum FailureReason {
     ModelUnreadable,
     /// The GPU or the host ran out of memory.
     OutOfMemory,
-    /// The GPU reported a fault (XID, ECC, lost from the bus).
+    /// The GPU reported a fault that what was drawn may have brought about.
     GpuFault,
     /// The picture could not be stored.
     UploadFailed,
     /// The worker was not heard from within its lease.
     WorkerLost,
-    /// The worker is shutting down and gave the job back.
+    /// The worker is shutting down, or its GPU is not fit any more, and gave the job back.
     WorkerDrained,
     /// The worker stopped between two steps because its GPU was wanted for a more urgent job, and left a checkpoint.
     Preempted,

@@ -4,12 +4,19 @@ use tintype_types::worker::{CheckpointLeft, Outcome};
 use tintype_types::{FailureReason, Output};
 
 use crate::pipeline::PipelineError;
+use crate::probe::{Toll, Trouble};
 
 /// Why an attempt was stopped from outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Stop {
-    /// The GPU is not to be trusted any more, or gone.
+    /// The GPU had a fault that what was drawn may have brought about.
     GpuFault,
+    /// The GPU is not fit to draw any more, for this reason; what was drawn so far holds.
+    Unfit(String),
+    /// The same, and what was drawn lately does not hold.
+    Distrusted(String),
+    /// The GPU was to end its step, and does not.
+    Stuck,
     /// This worker shuts down.
     Drained,
     /// The dispatcher wants the GPU for something else.
@@ -18,6 +25,17 @@ pub(super) enum Stop {
     Cancelled(FailureReason),
     /// The attempt is somebody else's by now; nobody waits for its end.
     NotOurs,
+}
+
+impl Stop {
+    /// What a trouble of the GPU means for the attempt.
+    pub(super) fn of(trouble: &Trouble) -> Self {
+        match trouble.toll() {
+            Toll::Failure => Self::GpuFault,
+            Toll::GivenBack => Self::Unfit(trouble.to_string()),
+            Toll::Distrusted => Self::Distrusted(trouble.to_string()),
+        }
+    }
 }
 
 /// What the work of an attempt came to.
@@ -64,18 +82,20 @@ pub(super) fn stopped(stop: Stop, checkpoint: Option<CheckpointLeft>) -> Option<
             let what = "the GPU had a fault while it drew; another worker may try";
             Failure::new(FailureReason::GpuFault, what, true)
         }
-        Stop::Drained => {
-            let why = match checkpoint {
-                Some(left) => format!("the worker is shutting down and gave the job back, {} steps done", left.step),
-                None => "the worker is shutting down and gave the job back".to_owned(),
-            };
-            Failure::new(FailureReason::WorkerDrained, why, true)
-        }
+        Stop::Drained => given_back("the worker is shutting down", checkpoint),
+        Stop::Unfit(why) | Stop::Distrusted(why) => given_back(&why, checkpoint),
+        Stop::Stuck => given_back("the GPU does not end its step", checkpoint),
         Stop::Preempted => return Some(Outcome::Preempted { checkpoint }),
         Stop::Cancelled(reason) => Failure::new(reason, "the job was called off while it ran", false),
         Stop::NotOurs => return None,
     };
     Some(failure.outcome())
+}
+
+/// No failure: it is not the job's doing, and does not count against it.
+fn given_back(why: &str, checkpoint: Option<CheckpointLeft>) -> Failure {
+    let left = checkpoint.map_or_else(String::new, |left| format!(", {} steps done", left.step));
+    Failure::new(FailureReason::WorkerDrained, format!("{why}; the job was given back{left}"), true)
 }
 
 pub(super) fn outcome_name(outcome: &Outcome) -> &'static str {

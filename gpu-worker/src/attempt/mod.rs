@@ -8,12 +8,14 @@ mod work;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use tintype_types::FailureReason;
 use tintype_types::worker::{Assignment, Finish, Outcome, Renew, RenewAnswer};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::client::CallError;
 use crate::engine::{self, Wish};
+use crate::probe::Trouble;
 use crate::run::Worker;
 use end::{Failure, Stop, Worked, outcome_name, stopped};
 
@@ -99,13 +101,15 @@ impl Worker {
     /// Works until the work is done or somebody wants it to stop; nothing where nobody waits for the end.
     async fn outcome(&self, assignment: &Assignment, control: &Control, drain: &CancellationToken) -> Option<Outcome> {
         let mut work = std::pin::pin!(self.work(assignment, control));
-        let mut gives_back = None;
+        let (mut gives_back, mut patience) = (None, None);
         let stop = loop {
+            let unfit = matches!(gives_back, Some(Stop::Unfit(_)));
             let stop = tokio::select! {
                 biased;
-                // First, so that pictures of a faulty GPU do not count, even if they are ready.
-                () = self.until(|health| health.fault().is_some()) => Stop::GpuFault,
+                // First, so that pictures of a GPU that computes wrongly do not count, even if they are ready.
+                trouble = self.trouble(), if !unfit => Stop::of(&trouble),
                 worked = &mut work => return ended(worked, gives_back),
+                () = until_instant(patience) => break Stop::Stuck,
                 // Goes on while the job is given back: the step under way may be longer than the lease.
                 stop = self.keep_lease(assignment, control) => stop,
                 () = drain.cancelled(), if gives_back.is_none() => Stop::Drained,
@@ -115,21 +119,37 @@ impl Worker {
                     control.give_back();
                     gives_back.get_or_insert(stop);
                 }
-                Stop::GpuFault | Stop::Cancelled(_) | Stop::NotOurs => break stop,
+                Stop::Unfit(_) => {
+                    control.give_back();
+                    patience = Some(Instant::now() + FAULTY_STEP_MAX);
+                    gives_back = Some(stop);
+                }
+                Stop::GpuFault | Stop::Distrusted(_) | Stop::Stuck | Stop::Cancelled(_) | Stop::NotOurs => break stop,
             }
         };
         control.stop();
         // Ends within a step; whatever it made is thrown away.
-        if stop == Stop::GpuFault {
-            if tokio::time::timeout(FAULTY_STEP_MAX, work).await.is_err() {
-                let (job, attempt) = (&assignment.job, assignment.attempt);
-                // Nothing is claimed before the engine is free again: its models are asked for first.
-                tracing::error!(job.id = %job, %attempt, "the GPU does not end its step; restart this worker");
-            }
-        } else {
+        let faulty = matches!(stop, Stop::GpuFault | Stop::Distrusted(_) | Stop::Stuck);
+        let limit = if stop == Stop::Stuck { Duration::ZERO } else { FAULTY_STEP_MAX };
+        if !faulty {
             let _dropped = work.await;
+        } else if tokio::time::timeout(limit, work).await.is_err() {
+            let (job, attempt) = (&assignment.job, assignment.attempt);
+            // Nothing is claimed before the engine is free again: its models are asked for first.
+            tracing::error!(job.id = %job, %attempt, "the GPU does not end its step; restart this worker");
         }
         stopped(stop, None)
+    }
+
+    /// Waits for something to ail the GPU; for ever, where nothing is said of it any more.
+    async fn trouble(&self) -> Trouble {
+        let mut health = self.health.clone();
+        if let Ok(health) = health.wait_for(|health| health.trouble.is_some()).await
+            && let Some(trouble) = &health.trouble
+        {
+            return trouble.clone();
+        }
+        std::future::pending().await
     }
 
     async fn say_finished(&self, assignment: &Assignment, finish: Finish) {
@@ -180,12 +200,24 @@ impl Worker {
     }
 }
 
+/// Waits until then; for ever, where there is no then.
+async fn until_instant(then: Option<Instant>) {
+    match then {
+        Some(then) => tokio::time::sleep_until(then).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// What is said of work that came to its end, and was to be given back for this reason, if for any.
 fn ended(worked: Result<Worked, Failure>, gives_back: Option<Stop>) -> Option<Outcome> {
     match worked {
         // The last step was done before it could stop: all the better.
         Ok(Worked::Done(outputs)) => Some(Outcome::Done { outputs }),
         Ok(Worked::Left(checkpoint)) => stopped(gives_back.unwrap_or(Stop::Drained), checkpoint),
+        // The pipeline broke because the GPU did.
+        Err(failure) if failure.reason == FailureReason::Internal && matches!(gives_back, Some(Stop::Unfit(_))) => {
+            gives_back.and_then(|stop| stopped(stop, None))
+        }
         Err(failure) => Some(failure.outcome()),
     }
 }

@@ -14,6 +14,7 @@ use super::{Control, FAULT_NEWS};
 use crate::engine::{End, Join, News, Picture, Saved, Seat};
 use crate::output::{PictureFile, PublishError};
 use crate::pipeline::{Order, PipelineError, seed_of};
+use crate::probe::{Toll, Trouble};
 use crate::run::Worker;
 
 /// How long storing a checkpoint may take, tries and pauses included. Whoever drains a worker waits this long.
@@ -50,15 +51,19 @@ impl Worker {
         match end {
             Some(End::Done) => Ok(Worked::Done(outputs)),
             Some(End::Left(saved)) => Ok(Worked::Left(self.leave(assignment, saved).await)),
-            Some(End::Failed(error)) => {
+            Some(End::Failed(error, saved)) => {
                 let failure = Failure::pipeline(&error);
-                if failure.reason == FailureReason::Internal {
-                    self.news_of_a_fault().await;
+                if failure.reason != FailureReason::Internal {
+                    return Err(failure);
                 }
-                Err(failure)
+                match self.news_of_trouble().await {
+                    // It was the GPU's doing, and the step that failed has changed nothing.
+                    Some(Toll::GivenBack) => Ok(Worked::Left(self.leave(assignment, saved).await)),
+                    Some(Toll::Failure | Toll::Distrusted) | None => Err(failure),
+                }
             }
             None => {
-                self.news_of_a_fault().await;
+                self.news_of_trouble().await;
                 Err(Failure::pipeline(&PipelineError::Broken))
             }
         }
@@ -143,12 +148,14 @@ impl Worker {
         Ok(inputs)
     }
 
-    /// Gives a fault that made the pipeline fail the time to be heard; whoever waits for faults then ends the attempt.
-    async fn news_of_a_fault(&self) {
+    /// Gives a fault that made the pipeline fail the time to be heard. Whoever waits for trouble hears it as well, and
+    /// knows what to say of the attempt.
+    async fn news_of_trouble(&self) -> Option<Toll> {
         let mut health = self.health.clone();
-        let fault = health.wait_for(|health| health.fault().is_some());
+        let trouble = health.wait_for(|health| health.trouble.is_some());
         // Comes, does not come, or cannot come because there is nobody to tell.
-        let _news = tokio::time::timeout(FAULT_NEWS, fault).await;
+        let news = tokio::time::timeout(FAULT_NEWS, trouble).await.ok()?.ok()?;
+        news.trouble.as_ref().map(Trouble::toll)
     }
 
     async fn store(&self, assignment: &Assignment, picture: Picture) -> Result<Output, Failure> {

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use tintype_types::ResolvedRequest;
+use tintype_types::{FailureReason, ResolvedRequest};
 
 use super::checkpoint::{self, CheckpointError, LaneState};
 use super::line::{End, Look, News, Outlet, Picture, Saved, Wish};
@@ -96,7 +96,7 @@ impl<P: Pipeline> Crew<P> {
                 // First in line: whoever comes should be seen to move.
                 self.jobs.insert(0, job);
             }
-            Err(error) => outlet.end(End::Failed(error)),
+            Err(error) => outlet.end(End::Failed(error, None)),
         }
     }
 
@@ -175,7 +175,7 @@ impl<P: Pipeline> Crew<P> {
                 }
                 Err(error) => {
                     drop(permit);
-                    self.jobs.remove(at).outlet.end(End::Failed(error));
+                    self.jobs.remove(at).fail(error);
                 }
             }
             return true;
@@ -276,7 +276,7 @@ impl<P: Pipeline> Crew<P> {
         let mut errors: std::collections::BTreeMap<usize, PipelineError> = failed.into_iter().collect();
         for (at, job) in std::mem::take(&mut self.jobs).into_iter().enumerate() {
             match errors.remove(&at) {
-                Some(error) => job.outlet.end(End::Failed(error)),
+                Some(error) => job.fail(error),
                 None if stepped.contains(&at) => had_turn.push(job),
                 None => waited.push(job),
             }
@@ -301,6 +301,12 @@ impl<L: Lane> Job<L> {
     fn is_due(&self) -> bool {
         let every = self.checkpoint_every;
         every > 0 && self.lanes.iter().any(|berth| berth.lane.progress().0 - berth.saved >= every)
+    }
+
+    /// Lets the job go, as far as it came. The state is read again only where what ended it is not the job's own.
+    fn fail(self, error: PipelineError) {
+        let saved = if error.reason().0 == FailureReason::Internal { self.save() } else { None };
+        self.outlet.end(End::Failed(error, saved));
     }
 
     /// The job written down; nothing if no step was done. Pictures that were sent are in it as the latents they came from.

@@ -11,6 +11,21 @@ pub(super) struct Ground {
     pub(super) mask: Option<Mask>,
 }
 
+impl Ground {
+    /// Puts what the mask keeps back into a picture of the same size, pixel for pixel: the autoencoder alone would change
+    /// it by some levels. Without a mask nothing is kept.
+    pub(super) fn put_back(&self, drawn: &mut RgbImage) {
+        let Some(mask) = &self.mask else { return };
+        let (own, _) = self.picture.pixels.as_chunks::<3>();
+        let (drawn, _) = drawn.pixels.as_chunks_mut::<3>();
+        for ((drawn, own), redrawn) in drawn.iter_mut().zip(own).zip(&mask.pixels) {
+            if !redrawn {
+                *drawn = *own;
+            }
+        }
+    }
+}
+
 /// The user's files, decoded.
 pub(super) struct Files {
     picture: RgbImage,

@@ -118,6 +118,15 @@ impl Lane {
         self.model.decode(&Tensor::from_slice(&self.pass.latent, (1, channels, height, width), &self.model.device)?)
     }
 
+    /// The finished picture: what a mask keeps is the user's own.
+    pub(crate) fn picture(&self) -> Result<RgbImage, PipelineError> {
+        let mut drawn = self.pixels()?;
+        if let Some(ground) = &self.pass.ground {
+            ground.put_back(&mut drawn);
+        }
+        Ok(drawn)
+    }
+
     /// A small picture of what it is becoming; none before the first step of a pass.
     ///
     /// # Errors

@@ -57,8 +57,8 @@ pub(crate) enum End {
     Done,
     /// It was asked to leave; with a checkpoint, if it was asked for one and a step was done.
     Left(Option<Saved>),
-    /// It cannot be drawn.
-    Failed(PipelineError),
+    /// It cannot be drawn. A step that failed has changed nothing: this is the job as it was before, if a step was done.
+    Failed(PipelineError, Option<Saved>),
 }
 
 /// What an attempt wants of the engine.

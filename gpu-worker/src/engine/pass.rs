@@ -58,6 +58,8 @@ pub(super) struct Pass {
     pub(super) noise: Noise,
     /// What is kept of the user's picture, step by step, with a denoiser that knows nothing of masks.
     pub(super) keep: Option<Keep>,
+    /// The user's picture and its mask in pixels; nothing where no mask keeps any of it.
+    pub(super) ground: Option<Ground>,
     /// What a denoiser made for inpainting is shown beside the latent: the mask, and the latent of the picture without what
     /// is redrawn. Empty for others.
     pub(super) beside: Vec<f32>,
@@ -124,7 +126,8 @@ impl Pass {
             }
             _ => None,
         };
-        Ok(Self { latent, size, run, noise, keep, beside, shown: Vec::new(), pixels: (height, width) })
+        let (shown, ground) = (Vec::new(), ground.filter(|ground| ground.mask.is_some()).cloned());
+        Ok(Self { latent, size, run, noise, keep, ground, beside, shown, pixels: (height, width) })
     }
 
     /// Takes in one evaluation of the denoiser.

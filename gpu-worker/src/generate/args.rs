@@ -7,7 +7,9 @@ use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use tintype_types::inputs::INPUT_KEY_PREFIX;
 use tintype_types::limits::INPUT_BYTES_MAX;
-use tintype_types::{ControlUse, GenerationRequest, ImageFormat, LoraUse, ModelKind, NoiseSource, Sampler};
+use tintype_types::{
+    ControlUse, GenerationRequest, Hires, ImageFormat, InitImage, LoraUse, ModelKind, NoiseSource, Sampler,
+};
 
 use super::models::Models;
 use crate::output::OutputArgs;
@@ -57,6 +59,18 @@ pub struct GenerateArgs {
     /// A ControlNet, the picture it follows and how strongly, DIR:IMAGE:WEIGHT; may be given several times. No weight is 1.
     #[arg(long, value_parser = parse_control)]
     pub control: Vec<ControlFlag>,
+    /// A picture to start from, PNG, JPEG or WebP; it is scaled to the size of the result.
+    #[arg(long)]
+    pub init: Option<PathBuf>,
+    /// How much of --init is redrawn, 0 to 1 [default: 0.8].
+    #[arg(long, requires = "init")]
+    pub strength: Option<f64>,
+    /// Where --init may change: a picture that is white there and black where it is kept.
+    #[arg(long, requires = "init")]
+    pub mask: Option<PathBuf>,
+    /// Draws again at a larger size, WIDTHxHEIGHT:STRENGTH; keeps what the first pass composed. No strength is 0.55.
+    #[arg(long, value_parser = parse_hires)]
+    pub hires: Option<Hires>,
     /// Layers left off the end of the text encoders, as diffusers counts them.
     #[arg(long)]
     pub clip_skip: Option<u32>,
@@ -145,10 +159,25 @@ impl GenerateArgs {
             inputs.insert(key.clone(), read_picture("--control", image)?);
             request.controls.push(ControlUse { name, image: key, weight: *weight, start: 0.0, end: 1.0 });
         }
+        request.init = self.init(&mut inputs)?;
+        request.hires = self.hires;
         request.validate().map_err(|error| anyhow::anyhow!("--{}: {error}", flag_of(error.param)))?;
         let request = request.resolve(&card.defaults, chance);
         let files = (0..request.images).map(|index| self.file(index, request.images)).collect();
         Ok(Plan { directories: models.directories, order: Order { request, inputs }, files })
+    }
+
+    /// The picture to start from; its files are put to the others.
+    fn init(&self, inputs: &mut BTreeMap<String, Bytes>) -> Result<Option<InitImage>> {
+        let Some(file) = &self.init else { return Ok(None) };
+        let mut put = |name: &str, file: &Path| -> Result<String> {
+            let key = format!("{INPUT_KEY_PREFIX}{name}");
+            inputs.insert(key.clone(), read_picture(&format!("--{name}"), file)?);
+            Ok(key)
+        };
+        let image = put("init", file)?;
+        let mask = self.mask.as_deref().map(|mask| put("mask", mask)).transpose()?;
+        Ok(Some(InitImage { image, strength: self.strength.unwrap_or(InitImage::STRENGTH), mask }))
     }
 
     fn format(&self) -> Result<ImageFormat> {
@@ -226,6 +255,17 @@ fn parse_control(text: &str) -> Result<ControlFlag, String> {
         }
         Some(_) | None => Err(format!("`{text}` names no picture; write it like models/outline:hint.png:0.8")),
     }
+}
+
+fn parse_hires(text: &str) -> Result<Hires, String> {
+    let wrong = || format!("`{text}` is no size; write it like 1024x1024:0.55");
+    let (size, strength) = match text.split_once(':') {
+        Some((size, strength)) => (size, strength.parse().map_err(|_| wrong())?),
+        None => (text, Hires::STRENGTH),
+    };
+    let (width, height) = size.split_once('x').ok_or_else(wrong)?;
+    let side = |side: &str| side.parse().map_err(|_| wrong());
+    Ok(Hires { width: side(width)?, height: side(height)?, strength })
 }
 
 /// A weight behind the last colon, where there is one; else 1.

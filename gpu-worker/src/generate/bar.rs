@@ -18,9 +18,10 @@ impl Bar {
         Self(bar)
     }
 
-    /// So many steps are done, over all pictures.
-    pub(super) fn step(&mut self, done: u32) {
+    /// So many steps of so many are done, over all pictures.
+    pub(super) fn step(&mut self, done: u32, steps: u32) {
         self.0.set_message("drawing");
+        self.0.set_length(u64::from(steps));
         self.0.set_position(u64::from(done));
     }
 

@@ -54,10 +54,10 @@ fn draw(args: &GenerateArgs, plan: &Plan) -> Result<(), (u8, anyhow::Error)> {
         CandlePipeline::new(directories.clone(), limits).map_err(|error| failed(error, PipelineError::reason))?;
     let mut bar = Bar::new(request.steps.saturating_mul(request.images));
     for (index, file) in (0..).zip(files) {
-        let done = request.steps.saturating_mul(index);
         let image = pipeline
-            .draw(order, index, &mut |step, _| {
-                bar.step(done.saturating_add(step));
+            .draw(order, index, &mut |step, steps| {
+                // A picture that starts from another takes fewer, one that is drawn twice more.
+                bar.step(steps.saturating_mul(index).saturating_add(step), steps.saturating_mul(request.images));
                 Flow::Continue
             })
             .map_err(|error| failed(error, PipelineError::reason))?;

@@ -179,7 +179,7 @@ impl Pipeline for CandlePipeline {
     }
 
     fn finish(&mut self, lane: &Lane) -> Result<RgbImage, PipelineError> {
-        lane.pixels()
+        lane.picture()
     }
 
     fn preview(&mut self, lane: &Lane) -> Result<Option<RgbImage>, PipelineError> {

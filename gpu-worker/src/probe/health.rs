@@ -13,6 +13,12 @@ const QUIET_MAX: Duration = Duration::from_mins(10);
 const FORGIVEN_AFTER: Duration = Duration::from_hours(1);
 /// A GPU that was too hot gets work again this many degrees below the threshold, not at it.
 const COOLER_BY: u32 = 5;
+/// From this part of its memory on, what other processes hold of a GPU is too much: models would not find their room.
+const FOREIGN_PART: u64 = 8;
+/// XID errors that what was drawn can bring about: an illegal address, a kernel that does not end (NVIDIA, "XID Errors").
+const XIDS_OF_WORK: [u64; 6] = [13, 31, 43, 45, 68, 69];
+/// XID errors of a GPU's memory: what it computed lately may be wrong.
+const XIDS_OF_MEMORY: [u64; 7] = [48, 63, 64, 92, 94, 95, 140];
 
 /// What befell a GPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,11 +29,24 @@ pub enum FaultKind {
     Ecc,
     /// It does not answer any more.
     Lost,
+    /// It was cut into other MIG devices than those this process was started on.
+    Recut,
+}
+
+/// What a trouble means for the job that is being drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Toll {
+    /// What was drawn may have brought it about, so the attempt has failed: a job that breaks GPUs must not go on for ever.
+    Failure,
+    /// The job is given back and goes on elsewhere from the last whole step, whose numbers lie in the host's memory.
+    GivenBack,
+    /// The job is given back, and what was computed lately is not to be trusted: it goes on from what is in the store.
+    Distrusted,
 }
 
 impl FaultKind {
     /// Each of them.
-    pub const ALL: [Self; 3] = [Self::Xid, Self::Ecc, Self::Lost];
+    pub const ALL: [Self; 4] = [Self::Xid, Self::Ecc, Self::Lost, Self::Recut];
 
     /// As a label says it.
     pub fn as_str(self) -> &'static str {
@@ -35,6 +54,7 @@ impl FaultKind {
             Self::Xid => "xid",
             Self::Ecc => "ecc",
             Self::Lost => "lost",
+            Self::Recut => "recut",
         }
     }
 }
@@ -48,13 +68,6 @@ pub struct Health {
     pub trouble: Option<Trouble>,
 }
 
-impl Health {
-    /// The fault that the GPU in use has now.
-    pub fn fault(&self) -> Option<&Trouble> {
-        self.trouble.as_ref().filter(|trouble| matches!(trouble, Trouble::Fault { .. }))
-    }
-}
-
 /// Why a GPU gets no work. Its text names the GPU's trouble and what ends it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trouble {
@@ -64,12 +77,29 @@ pub enum Trouble {
         kind: FaultKind,
         /// In words, such as `reported XID 79`.
         what: String,
+        /// What it means for the job.
+        toll: Toll,
     },
-    /// It may finish what it draws.
+    /// It slows itself down, so that another GPU draws faster.
     Hot {
         /// From these degrees Celsius on it slows itself down, where it says so.
         slowdown_celsius: Option<u32>,
     },
+    /// Others compute on it.
+    Crowded {
+        /// Memory they hold, in bytes.
+        bytes: u64,
+    },
+}
+
+impl Trouble {
+    /// What it means for the job that is being drawn.
+    pub fn toll(&self) -> Toll {
+        match self {
+            Self::Fault { toll, .. } => *toll,
+            Self::Hot { .. } | Self::Crowded { .. } => Toll::GivenBack,
+        }
+    }
 }
 
 impl fmt::Display for Trouble {
@@ -82,6 +112,11 @@ impl fmt::Display for Trouble {
             Self::Hot { slowdown_celsius: None } => {
                 f.write_str("the GPU is so hot that it slows itself down; it gets no work until it has cooled")
             }
+            Self::Crowded { bytes } => write!(
+                f,
+                "other processes hold {} MiB of the GPU; it gets no work until they are gone (--share-gpu lets them be)",
+                bytes >> 20
+            ),
         }
     }
 }
@@ -97,6 +132,9 @@ pub(super) struct Vitals {
     pub(super) slowdown_celsius: Option<u32>,
     /// It slows itself down because of heat.
     pub(super) slowed_by_heat: bool,
+    pub(super) memory_bytes: u64,
+    /// What other processes hold of it, in bytes; 0 where they may.
+    pub(super) foreign_bytes: u64,
 }
 
 /// The history of one GPU.
@@ -112,12 +150,15 @@ pub(super) struct Ward {
     lost: bool,
     hot: bool,
     slowdown_celsius: Option<u32>,
+    /// What others hold of it, while that is too much.
+    crowded: Option<u64>,
 }
 
 #[derive(Debug)]
 struct Fault {
     kind: FaultKind,
     what: String,
+    toll: Toll,
     /// When it was last bad.
     at: Instant,
     quiet: Duration,
@@ -128,14 +169,25 @@ impl Ward {
     pub(super) fn xid(&mut self, number: Option<u64>, now: Instant) {
         self.xids = self.xids.saturating_add(1);
         let what = number.map_or_else(|| "reported an XID error".to_owned(), |xid| format!("reported XID {xid}"));
-        self.fault(FaultKind::Xid, what, now);
+        let toll = match number {
+            Some(number) if XIDS_OF_MEMORY.contains(&number) => Toll::Distrusted,
+            Some(number) if !XIDS_OF_WORK.contains(&number) => Toll::GivenBack,
+            Some(_) | None => Toll::Failure,
+        };
+        self.fault((FaultKind::Xid, toll), what, now);
+    }
+
+    /// It was cut into other MIG devices.
+    pub(super) fn recut(&mut self, now: Instant) {
+        let what = "was cut into other MIG devices; restart this worker to use them".to_owned();
+        self.fault((FaultKind::Recut, Toll::GivenBack), what, now);
     }
 
     /// It did not answer.
     pub(super) fn lost(&mut self, now: Instant) {
         if !self.lost {
             self.lost = true;
-            self.fault(FaultKind::Lost, "does not answer any more".to_owned(), now);
+            self.fault((FaultKind::Lost, Toll::GivenBack), "does not answer any more".to_owned(), now);
         }
         self.still_bad(now);
     }
@@ -147,24 +199,30 @@ impl Ward {
         if let (Some(before), Some(count)) = (before, vitals.ecc_uncorrected)
             && count > before
         {
-            self.fault(FaultKind::Ecc, "has memory errors that ECC could not repair".to_owned(), now);
+            let what = "has memory errors that ECC could not repair".to_owned();
+            self.fault((FaultKind::Ecc, Toll::Distrusted), what, now);
         }
         if vitals.retirement_pending {
             self.still_bad(now);
         }
         self.hot = too_hot(self.hot, vitals);
         self.slowdown_celsius = vitals.slowdown_celsius;
+        let crowded = vitals.foreign_bytes > 0 && vitals.foreign_bytes >= vitals.memory_bytes / FOREIGN_PART;
+        self.crowded = crowded.then_some(vitals.foreign_bytes);
         if self.current.as_ref().is_some_and(|fault| now.duration_since(fault.at) >= fault.quiet) {
             self.recovered = self.current.take().map(|fault| (now, fault.quiet));
         }
     }
 
     pub(super) fn trouble(&self) -> Option<Trouble> {
-        let fault = self.current.as_ref().map(|fault| Trouble::Fault { kind: fault.kind, what: fault.what.clone() });
-        fault.or_else(|| self.hot.then_some(Trouble::Hot { slowdown_celsius: self.slowdown_celsius }))
+        let fault =
+            |Fault { kind, what, toll, .. }: &Fault| Trouble::Fault { kind: *kind, what: what.clone(), toll: *toll };
+        let hot = || self.hot.then_some(Trouble::Hot { slowdown_celsius: self.slowdown_celsius });
+        let crowded = || self.crowded.map(|bytes| Trouble::Crowded { bytes });
+        self.current.as_ref().map(fault).or_else(hot).or_else(crowded)
     }
 
-    fn fault(&mut self, kind: FaultKind, what: String, now: Instant) {
+    fn fault(&mut self, (kind, toll): (FaultKind, Toll), what: String, now: Instant) {
         let count = self.faults.entry(kind).or_insert(0);
         *count = count.saturating_add(1);
         let quiet = match (&self.current, self.recovered) {
@@ -172,7 +230,7 @@ impl Ward {
             (None, Some((end, quiet))) if now.duration_since(end) < FORGIVEN_AFTER => (quiet * 2).min(QUIET_MAX),
             (None, _) => QUIET,
         };
-        self.current = Some(Fault { kind, what, at: now, quiet });
+        self.current = Some(Fault { kind, what, toll, at: now, quiet });
     }
 
     /// The time in which it must be quiet has not begun.
@@ -211,13 +269,15 @@ mod tests {
         celsius: Some(60),
         slowdown_celsius: Some(90),
         slowed_by_heat: false,
+        memory_bytes: 24 << 30,
+        foreign_bytes: 0,
     };
     const SECOND: Duration = Duration::from_secs(1);
 
     fn kind(ward: &Ward) -> Option<FaultKind> {
         match ward.trouble()? {
             Trouble::Fault { kind, .. } => Some(kind),
-            Trouble::Hot { .. } => None,
+            Trouble::Hot { .. } | Trouble::Crowded { .. } => None,
         }
     }
 
@@ -289,13 +349,45 @@ mod tests {
         for (celsius, hot) in [(89, false), (90, true), (86, true), (85, true), (84, false), (89, false)] {
             ward.reads(Vitals { celsius: Some(celsius), ..WELL }, now);
             assert_eq!(ward.trouble().is_some(), hot, "at {celsius}");
-            assert!(summary([&ward].into_iter(), Some(&ward)).fault().is_none());
+            assert_eq!(kind(&ward), None);
         }
         let unsaid = Vitals { slowdown_celsius: None, slowed_by_heat: true, ..WELL };
         ward.reads(unsaid, now);
         assert_eq!(ward.trouble(), Some(Trouble::Hot { slowdown_celsius: None }));
         ward.reads(Vitals { celsius: None, slowdown_celsius: None, ..WELL }, now);
         assert_eq!(ward.trouble(), None);
+    }
+
+    #[test]
+    fn a_fault_costs_the_attempt_the_last_step_or_nothing_by_whose_it_is() {
+        let toll = |xid| {
+            let mut ward = Ward::default();
+            ward.xid(xid, Instant::now());
+            ward.trouble().unwrap().toll()
+        };
+        for xid in [79, 74, 119] {
+            assert_eq!(toll(Some(xid)), Toll::GivenBack, "{xid}");
+        }
+        for xid in [48, 94, 95] {
+            assert_eq!(toll(Some(xid)), Toll::Distrusted, "{xid}");
+        }
+        // A job that reads past its memory does so on every GPU; one nobody knows may.
+        for xid in [Some(13), Some(31), Some(43), None] {
+            assert_eq!(toll(xid), Toll::Failure, "{xid:?}");
+        }
+    }
+
+    #[test]
+    fn others_are_too_many_from_an_eighth_of_the_memory_on() {
+        let (mut ward, now) = (Ward::default(), Instant::now());
+        for (gib, crowded) in [(0, false), (2, false), (3, true), (20, true), (1, false)] {
+            ward.reads(Vitals { foreign_bytes: gib << 30, ..WELL }, now);
+            assert_eq!(ward.trouble().is_some(), crowded, "{gib} GiB");
+        }
+        ward.reads(Vitals { foreign_bytes: 4 << 30, ..WELL }, now);
+        assert!(ward.trouble().unwrap().to_string().contains("4096 MiB"));
+        ward.reads(Vitals { foreign_bytes: 4 << 30, celsius: Some(99), ..WELL }, now);
+        assert!(matches!(ward.trouble(), Some(Trouble::Hot { .. })), "one trouble at a time, the worse first");
     }
 
     #[test]

@@ -10,8 +10,18 @@ use tintype_types::worker::Gpu;
 use tokio::sync::watch;
 
 pub use cpu::CpuProbe;
-pub use health::{FaultKind, Health, Trouble};
+pub use health::{FaultKind, Health, Toll, Trouble};
 pub use nvml::{NvmlProbe, ProbeError};
+
+/// What other processes on the GPU are to this worker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Neighbours {
+    /// It owns whole GPUs: whoever else computes there takes what its models need.
+    #[default]
+    Trouble,
+    /// It shares them.
+    Welcome,
+}
 
 /// Reads the GPUs.
 pub trait GpuProbe: Send + Sync {
@@ -28,8 +38,8 @@ pub trait GpuProbe: Send + Sync {
 ///
 /// # Errors
 /// A library that was named and does not load: then the caller did not mean the CPU.
-pub fn find(nvml_lib: Option<&Path>) -> Result<Box<dyn GpuProbe>, ProbeError> {
-    match NvmlProbe::start(nvml_lib) {
+pub fn find(nvml_lib: Option<&Path>, neighbours: Neighbours) -> Result<Box<dyn GpuProbe>, ProbeError> {
+    match NvmlProbe::start(nvml_lib, neighbours) {
         Ok(probe) => {
             let gpus = probe.read();
             tracing::info!(gpus = gpus.len(), "NVML was loaded");

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tintype_fake_nvml::{FakeGpu, Machine, place, place_without};
 use tintype_types::worker::Gpu;
-use tintype_worker::probe::{GpuProbe, Health, NvmlProbe};
+use tintype_worker::probe::{GpuProbe, Health, Neighbours, NvmlProbe};
 
 /// What is waited for comes before this or the test fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -47,8 +47,15 @@ impl Bench {
         self.change(|machine| machine.gpus[gpu].xids.get_or_insert_default().push(xid));
     }
 
+    /// The same from a test that must not block.
+    pub(crate) async fn start_probe(&self) -> NvmlProbe {
+        let library = self.library.clone();
+        let starting = move || NvmlProbe::start(Some(&library), Neighbours::Trouble);
+        tokio::task::spawn_blocking(starting).await.unwrap().unwrap()
+    }
+
     pub(crate) fn probe(&self) -> NvmlProbe {
-        NvmlProbe::start(Some(&self.library)).unwrap()
+        NvmlProbe::start(Some(&self.library), Neighbours::Trouble).unwrap()
     }
 }
 

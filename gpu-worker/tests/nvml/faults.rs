@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use tintype_fake_nvml::Machine;
+use tintype_fake_nvml::{Machine, MigDevice, Process};
 use tintype_types::FailureReason;
 use tintype_types::worker::Outcome;
-use tintype_worker::probe::{GpuProbe as _, NvmlProbe};
+use tintype_worker::probe::GpuProbe as _;
 
 use crate::bench::{Bench, PATIENCE};
 use crate::contract::{Contract, Running, assignment, free_address, shapes_models};
@@ -21,8 +21,8 @@ struct Scene {
 impl Scene {
     async fn start() -> Self {
         let (bench, contract) = (Bench::new(), Contract::start().await);
-        let (library, (stepper, steps)) = (bench.library.clone(), Stepper::new());
-        let probe = tokio::task::spawn_blocking(move || NvmlProbe::start(Some(&library))).await.unwrap().unwrap();
+        let (stepper, steps) = Stepper::new();
+        let probe = bench.start_probe().await;
         let worker = Running::with_probe(&contract, stepper, Box::new(probe), Some(free_address().await));
         worker.listening().await;
         Self { bench, contract, worker, steps }
@@ -66,17 +66,33 @@ fn reason(outcome: &Outcome) -> (FailureReason, bool) {
     }
 }
 
-/// One fault in mid-attempt, told to the end; and how it heals.
-async fn fault(kind: &str, why: &str, fall_ill: fn(&mut Machine), heal: fn(&mut Machine)) {
+/// What becomes of a job that is being drawn when something ails the GPU.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Fate {
+    /// It failed, and that counts.
+    Failed,
+    /// It is given back with its three steps.
+    GivenBack,
+    /// It is given back, and its steps are not trusted.
+    Distrusted,
+}
+
+/// One trouble in mid-attempt, told to the end; and how it heals. Faults have a kind that is counted.
+async fn fault(kind: Option<&str>, why: &str, fate: Fate, (fall_ill, heal): (Change, Change)) {
     let mut scene = Scene::start().await;
     scene.draw("job-1").await;
     scene.bench.change(fall_ill);
     let finish = scene.contract.finished("job-1").await;
-    assert_eq!(reason(&finish.outcome), (FailureReason::GpuFault, true), "{kind}");
-    assert_eq!((scene.steps.taken(), scene.contract.puts()), (3, 0), "{kind}: a step was taken after the fault");
+    let expected = if fate == Fate::Failed { FailureReason::GpuFault } else { FailureReason::WorkerDrained };
+    assert_eq!((reason(&finish.outcome), expected.counts()), ((expected, true), fate == Fate::Failed), "{why}");
+    assert_eq!(scene.steps.taken(), 3, "{why}: a step was taken after the fault");
+    assert_eq!(scene.contract.puts(), usize::from(fate == Fate::GivenBack), "{why}: checkpoints");
     scene.unready(why).await;
-    let counted = format!("tintype_worker_gpu_faults_total{{kind=\"{kind}\"}} 1");
-    scene.page("/metrics", |_, text| text.contains(&counted)).await;
+    if let Some(kind) = kind {
+        let counted = format!("tintype_worker_gpu_faults_total{{kind=\"{kind}\"}} 1");
+        scene.page("/metrics", |_, text| text.contains(&counted)).await;
+    }
+    let kind = why;
     assert_eq!(scene.contract.claims(), 1, "{kind}: a faulty GPU asked for work");
     // Work that waits goes to it only once it is well.
     scene.steps.allow(20);
@@ -89,23 +105,38 @@ async fn fault(kind: &str, why: &str, fall_ill: fn(&mut Machine), heal: fn(&mut 
     scene.worker.drain().await;
 }
 
+type Change = fn(&mut Machine);
+
 #[tokio::test]
-async fn an_xid_error_ends_the_attempt_and_the_worker_rests() {
-    fault("xid", "XID 43", |machine| machine.gpus[0].xids = Some(vec![43]), |_| {}).await;
+async fn an_error_that_the_work_may_have_caused_is_a_failure_and_the_worker_rests() {
+    fault(Some("xid"), "XID 43", Fate::Failed, (|machine| machine.gpus[0].xids = Some(vec![43]), |_| {})).await;
 }
 
 #[tokio::test]
-async fn a_lost_gpu_ends_the_attempt_and_rests_until_it_is_back() {
-    let lose = |machine: &mut Machine| machine.gpus[0].lost = true;
-    fault("lost", "does not answer", lose, |machine| machine.gpus[0].lost = false).await;
+async fn a_gpu_that_falls_off_the_bus_gives_its_job_back_as_far_as_it_came() {
+    fault(Some("xid"), "XID 79", Fate::GivenBack, (|machine| machine.gpus[0].xids = Some(vec![79]), |_| {})).await;
+    let lose: Change = |machine| machine.gpus[0].lost = true;
+    fault(Some("lost"), "does not answer", Fate::GivenBack, (lose, |machine| machine.gpus[0].lost = false)).await;
 }
 
 #[tokio::test]
-async fn memory_errors_end_the_attempt_and_the_page_must_be_gone() {
-    let spoil = |machine: &mut Machine| {
+async fn after_memory_errors_the_steps_are_not_trusted_and_the_page_must_be_gone() {
+    let spoil: Change = |machine| {
         (machine.gpus[0].ecc_uncorrected, machine.gpus[0].retirement_pending) = (Some(1), Some(true));
     };
-    fault("ecc", "ECC", spoil, |machine| machine.gpus[0].retirement_pending = Some(false)).await;
+    fault(Some("ecc"), "ECC", Fate::Distrusted, (spoil, |machine| machine.gpus[0].retirement_pending = Some(false)))
+        .await;
+}
+
+#[tokio::test]
+async fn a_gpu_that_is_cut_anew_or_shared_gives_its_job_back() {
+    let cut: Change = |machine| {
+        machine.gpus[0].mig = Some(true);
+        machine.gpus[0].mig_devices = vec![MigDevice { uuid: "MIG-1".to_owned(), ..MigDevice::default() }];
+    };
+    fault(Some("recut"), "MIG", Fate::GivenBack, (cut, |_| {})).await;
+    let crowd: Change = |machine| machine.gpus[0].processes = Some(vec![Process { pid: 1, memory_used: 4 << 30 }]);
+    fault(None, "4096 MiB", Fate::GivenBack, (crowd, |machine| machine.gpus[0].processes = None)).await;
 }
 
 #[tokio::test]
@@ -140,13 +171,14 @@ async fn a_claim_held_open_is_let_go() {
 }
 
 #[tokio::test]
-async fn a_hot_gpu_finishes_its_attempt_and_takes_no_other_until_it_has_cooled() {
+async fn a_hot_gpu_gives_its_job_back_and_takes_no_other_until_it_has_cooled() {
     let mut scene = Scene::start().await;
     scene.draw("job-1").await;
     scene.bench.change(|machine| machine.gpus[0].temperature = Some(91));
+    let finish = scene.contract.finished("job-1").await;
+    assert_eq!(reason(&finish.outcome), (FailureReason::WorkerDrained, true));
+    assert_eq!(scene.contract.puts(), 1, "a checkpoint");
     scene.unready("too hot").await;
-    scene.steps.allow(17);
-    assert!(matches!(scene.contract.finished("job-1").await.outcome, Outcome::Done { .. }));
     scene.steps.allow(20);
     scene.contract.give(assignment("job-2", 1));
     // Below the threshold is not enough: it would be back there at once. The neighbour's error shows that it was read.
@@ -156,11 +188,11 @@ async fn a_hot_gpu_finishes_its_attempt_and_takes_no_other_until_it_has_cooled()
     });
     scene.page("/metrics", |_, text| text.contains("gpu_faults_total{kind=\"xid\"} 1")).await;
     scene.unready("limit is 90").await;
-    assert_eq!((scene.contract.claims(), scene.steps.taken()), (1, 20));
+    assert_eq!((scene.contract.claims(), scene.steps.taken()), (1, 3));
     scene.bench.change(|machine| machine.gpus[0].temperature = Some(70));
     assert!(matches!(scene.contract.finished("job-2").await.outcome, Outcome::Done { .. }));
     let (_, text) = scene.worker.get("/metrics").await;
-    for line in ["{kind=\"xid\"} 1", "{kind=\"ecc\"} 0", "{kind=\"lost\"} 0"] {
+    for line in ["{kind=\"xid\"} 1", "{kind=\"ecc\"} 0", "{kind=\"lost\"} 0", "{kind=\"recut\"} 0"] {
         assert!(text.contains(&format!("gpu_faults_total{line}")), "heat is no fault: {text}");
     }
     scene.worker.drain().await;

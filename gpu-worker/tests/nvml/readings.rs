@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use tintype_fake_nvml::{Machine, MigDevice};
-use tintype_worker::probe::{self, FaultKind, GpuProbe as _, NvmlProbe};
+use tintype_fake_nvml::{Machine, MigDevice, Process};
+use tintype_worker::probe::{self, FaultKind, GpuProbe as _, Neighbours, NvmlProbe, Trouble};
 
 use crate::bench::{Bench, gpu, seen};
 
@@ -77,7 +77,9 @@ fn an_xid_error_is_counted_soon_and_only_once() {
     assert_eq!(probe.read()[0].xid_count, 0);
     assert_eq!(probe.health().borrow().trouble, None, "the GPU in use is the first one");
     bench.raise(0, 13);
-    seen(&probe, "the fault", |_, health| health.fault().is_some_and(|fault| fault.to_string().contains("XID 13")));
+    seen(&probe, "the fault", |_, health| {
+        health.trouble.as_ref().is_some_and(|trouble| trouble.to_string().contains("XID 13"))
+    });
 }
 
 #[test]
@@ -88,7 +90,7 @@ fn a_lost_gpu_stays_listed_with_nothing_free_and_may_come_back() {
         machine.gpus[0].lost = true;
         machine.gpus[0].xids = Some(vec![79]);
     });
-    seen(&probe, "the loss", |gpus, health| gpus[0].vram_free_bytes == 0 && health.fault().is_some());
+    seen(&probe, "the loss", |gpus, health| gpus[0].vram_free_bytes == 0 && health.trouble.is_some());
     // A lost GPU does not say its name; the error is its own all the same.
     seen(&probe, "the XID error", |gpus, _| gpus[0].xid_count == 1);
     let gpus = probe.read();
@@ -126,21 +128,24 @@ fn a_gpu_that_was_lost_before_the_start_is_trouble() {
     bench.change(|machine| machine.gpus[0].lost = true);
     let probe = bench.probe();
     assert_eq!((probe.read().len(), &*probe.read()[0].uuid), (2, "gpu-0"));
-    assert!(probe.health().borrow().fault().is_some());
+    assert!(probe.health().borrow().trouble.is_some());
 }
 
 #[test]
 fn a_library_that_loads_and_does_not_start_says_why() {
     let mut bench = Bench::new();
     bench.change(|machine| machine.init = MISMATCH);
-    let error = NvmlProbe::start(Some(&bench.library)).unwrap_err().to_string();
+    let error = NvmlProbe::start(Some(&bench.library), Neighbours::Trouble).unwrap_err().to_string();
     assert!(error.contains("version mismatch"), "{error}");
-    assert!(probe::find(Some(&bench.library)).is_err(), "who names a library does not mean the CPU");
+    assert!(
+        probe::find(Some(&bench.library), Neighbours::Trouble).is_err(),
+        "who names a library does not mean the CPU"
+    );
     bench.change(|machine| *machine = Machine::default());
-    let error = NvmlProbe::start(Some(&bench.library)).unwrap_err().to_string();
+    let error = NvmlProbe::start(Some(&bench.library), Neighbours::Trouble).unwrap_err().to_string();
     assert!(error.contains("no GPU"), "{error}");
     std::fs::write(&bench.library, "no library").unwrap();
-    assert!(NvmlProbe::start(Some(&bench.library)).is_err());
+    assert!(NvmlProbe::start(Some(&bench.library), Neighbours::Trouble).is_err());
 }
 
 #[test]
@@ -164,7 +169,31 @@ fn mig_devices_stand_for_the_gpu_they_are_cut_from() {
     assert_eq!((gpus[0].temperature_celsius, gpus[0].utilisation_percent), (Some(55), None));
     bench.raise(0, 31);
     seen(&probe, "the error", |gpus, health| {
-        gpus[0].xid_count == 1 && gpus[1].xid_count == 1 && health.fault().is_some()
+        gpus[0].xid_count == 1 && gpus[1].xid_count == 1 && health.trouble.is_some()
     });
     assert_eq!(probe.read()[2].xid_count, 0);
+    // Cut anew under a process that was started on the slices of before.
+    bench.change(|machine| machine.gpus[0].mig_devices = vec![slice("MIG-3", 40)]);
+    seen(&probe, "the new cut", |gpus, health| {
+        gpus[0].uuid == "MIG-3" && health.faults.get(&FaultKind::Recut) == Some(&1)
+    });
+}
+
+#[test]
+fn others_on_the_gpu_are_trouble_unless_it_is_shared() {
+    let mut bench = Bench::new();
+    let (probe, sharing) = (bench.probe(), NvmlProbe::start(Some(&bench.library), Neighbours::Welcome).unwrap());
+    let process = |pid, gib: u64| Process { pid, memory_used: gib << 30 };
+    // This process may take what it wants, and a little one may be there.
+    bench.change(|machine| machine.gpus[0].processes = Some(vec![process(std::process::id(), 20), process(1, 2)]));
+    bench.raise(1, 31);
+    seen(&probe, "the change", |gpus, _| gpus[1].xid_count == 1);
+    assert_eq!(probe.health().borrow().trouble, None);
+    bench.change(|machine| machine.gpus[0].processes = Some(vec![process(1, 2), process(2, 4)]));
+    seen(&probe, "the others", |_, health| health.trouble == Some(Trouble::Crowded { bytes: 6 << 30 }));
+    bench.raise(1, 32);
+    seen(&sharing, "the change", |gpus, _| gpus[1].xid_count == 2);
+    assert_eq!(sharing.health().borrow().trouble, None);
+    bench.change(|machine| machine.gpus[0].processes = Some(Vec::new()));
+    seen(&probe, "their end", |_, health| health.trouble.is_none());
 }

@@ -6,12 +6,13 @@ use std::time::Instant;
 
 use nvml_wrapper::bitmasks::device::ThrottleReasons;
 use nvml_wrapper::enum_wrappers::device::{EccCounter, MemoryError, TemperatureSensor, TemperatureThreshold};
+use nvml_wrapper::enums::device::UsedGpuMemory;
 use nvml_wrapper::{Device, Nvml};
 use tintype_types::worker::Gpu;
 
 use super::events::Xid;
-use crate::probe::Health;
 use crate::probe::health::{Vitals, Ward, summary};
+use crate::probe::{Health, Neighbours};
 
 /// Most GPUs looked at.
 pub(super) const GPUS_MAX: u32 = 64;
@@ -33,11 +34,12 @@ pub(super) struct Inventory {
     slots: BTreeMap<u32, Slot>,
     /// `CUDA_VISIBLE_DEVICES`, which says on what this process draws.
     visible: Option<String>,
+    neighbours: Neighbours,
 }
 
 impl Inventory {
-    pub(super) fn new(visible: Option<String>) -> Self {
-        Self { slots: BTreeMap::new(), visible }
+    pub(super) fn new(visible: Option<String>, neighbours: Neighbours) -> Self {
+        Self { slots: BTreeMap::new(), visible, neighbours }
     }
 
     /// Takes a reading of every GPU that is there or was.
@@ -53,9 +55,13 @@ impl Inventory {
                         // Another GPU took this place: what was held against the old one is not its own.
                         *slot = Slot { uuid, ..Slot::default() };
                     }
+                    let names = |gpus: &[Gpu]| gpus.iter().map(|gpu| gpu.uuid.clone()).collect::<Vec<_>>();
+                    if !slot.gpus.is_empty() && names(&slot.gpus) != names(&gpus) {
+                        slot.ward.recut(now);
+                    }
                     slot.answers = true;
                     slot.gpus = gpus;
-                    slot.ward.reads(vitals(&device), now);
+                    slot.ward.reads(vitals(&device, self.neighbours), now);
                 }
                 None => slot.lose(index, now),
             }
@@ -167,7 +173,7 @@ fn gpu(device: &Device<'_>, whole: &Device<'_>) -> Option<Gpu> {
     })
 }
 
-fn vitals(device: &Device<'_>) -> Vitals {
+fn vitals(device: &Device<'_>, neighbours: Neighbours) -> Vitals {
     // The driver's own, milder slowdown (SW) is daily life of a busy GPU.
     let heat = ThrottleReasons::HW_THERMAL_SLOWDOWN;
     Vitals {
@@ -176,7 +182,28 @@ fn vitals(device: &Device<'_>) -> Vitals {
         celsius: device.temperature(TemperatureSensor::Gpu).ok(),
         slowdown_celsius: device.temperature_threshold(TemperatureThreshold::Slowdown).ok(),
         slowed_by_heat: device.current_throttle_reasons().is_ok_and(|reasons| reasons.intersects(heat)),
+        memory_bytes: device.memory_info().map_or(0, |memory| memory.total),
+        foreign_bytes: match neighbours {
+            Neighbours::Trouble => foreign_bytes(device),
+            Neighbours::Welcome => 0,
+        },
     }
+}
+
+/// What other processes that compute on a GPU hold of it, in bytes. In a container the driver tells pids that mean nothing
+/// inside: then the process that holds the most is taken for this one, where this one computes on GPUs at all.
+fn foreign_bytes(device: &Device<'_>) -> u64 {
+    let held = |memory| match memory {
+        UsedGpuMemory::Used(bytes) => bytes,
+        UsedGpuMemory::Unavailable => 0,
+    };
+    let processes = device.running_compute_processes().unwrap_or_default();
+    let own = std::process::id();
+    let others =
+        processes.iter().filter(|process| process.pid != own).map(|process| held(process.used_gpu_memory.clone()));
+    let (sum, most) = others.fold((0_u64, 0), |(sum, most), bytes| (sum.saturating_add(bytes), bytes.max(most)));
+    let known = processes.iter().any(|process| process.pid == own);
+    if known || !cfg!(feature = "cuda") { sum } else { sum - most }
 }
 
 #[cfg(test)]

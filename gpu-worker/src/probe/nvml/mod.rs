@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use self::events::{Events, WAIT};
 use self::inventory::Inventory;
-use super::{GpuProbe, Health};
+use super::{GpuProbe, Health, Neighbours};
 
 /// How long a GPU may be lost before the library is started anew: it finds a GPU that was reset.
 const REOPEN_AFTER: Duration = Duration::from_secs(10);
@@ -50,13 +50,13 @@ impl NvmlProbe {
     ///
     /// # Errors
     /// See [`ProbeError`].
-    pub fn start(library: Option<&Path>) -> Result<Self, ProbeError> {
+    pub fn start(library: Option<&Path>, neighbours: Neighbours) -> Result<Self, ProbeError> {
         let (seen, stop) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
         let (sender, health) = watch::channel(Health::default());
         let (started, first) = mpsc::sync_channel(1);
         let thread = Thread {
             library: library.map(Path::to_owned),
-            inventory: Inventory::new(std::env::var("CUDA_VISIBLE_DEVICES").ok()),
+            inventory: Inventory::new(std::env::var("CUDA_VISIBLE_DEVICES").ok(), neighbours),
             seen: Arc::clone(&seen),
             health: sender,
             stop: Arc::clone(&stop),
@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn a_library_that_is_not_there_is_said() {
-        let error = NvmlProbe::start(Some(Path::new("/nonexistent/libnvidia-ml.so"))).unwrap_err();
+        let error = NvmlProbe::start(Some(Path::new("/nonexistent/libnvidia-ml.so")), Neighbours::Trouble).unwrap_err();
         assert!(error.to_string().contains("NVML"), "{error}");
     }
 }
