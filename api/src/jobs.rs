@@ -8,7 +8,7 @@ use std::time::Duration;
 use rand::RngExt;
 use sha2::{Digest, Sha256};
 use tintype_types::limits::SEED_MAX;
-use tintype_types::{ErrorCode, GenerationRequest, JobState, Timestamp};
+use tintype_types::{ErrorCode, GenerationRequest, JobState, ResolvedRequest, Timestamp};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -104,14 +104,20 @@ pub(crate) async fn earlier(
     Ok(job.map(|job| Placed { job, replayed: true }))
 }
 
-/// Judges the order, prices it and makes the job; or finds the job an earlier, equal request made.
-pub(crate) async fn place(app: &App, order: &Order, seed: u64) -> Result<Placed, ApiError> {
-    let Order { account, api_key, request, repeat } = order;
+/// Whether what is asked for can be made here; with nothing left to choose.
+pub(crate) fn judge(app: &App, request: &GenerationRequest, seed: u64) -> Result<ResolvedRequest, ApiError> {
     request.validate()?;
     let card = app.checkpoint(&request.model)?;
     adapters::check(request, &card, &app.cluster.models())?;
     let mut resolved = request.resolve(&card.defaults, seed);
     resolved.model = card.name;
+    Ok(resolved)
+}
+
+/// Judges the order, prices it and makes the job; or finds the job an earlier, equal request made.
+pub(crate) async fn place(app: &App, order: &Order, seed: u64) -> Result<Placed, ApiError> {
+    let Order { account, api_key, request, repeat } = order;
+    let resolved = judge(app, request, seed)?;
     let new = NewJob {
         id: Uuid::now_v7(),
         account: *account,

@@ -13,6 +13,7 @@ use tintype_dispatch::{DispatchConfig, TokenSource};
 use tintype_store::{FolderConfig, Secret, Store};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::{Args, ClusterKind};
@@ -23,9 +24,10 @@ use crate::cluster::kubernetes::{Kubernetes, KubernetesConfig};
 use crate::cluster::local::{Local, LocalConfig};
 use crate::creation::lane::Lane;
 use crate::database;
-use crate::http::{self, admin::AdminToken};
+use crate::http::{self, admin::AdminToken, status::Cached};
 use crate::identity::Identity;
 use crate::keyring::{self, Keyring};
+use crate::lanes::{self, Bell, Lane as BackgroundLane, LaneMetrics, LanesConfig};
 use crate::lock::SchedulerLock;
 use crate::metrics::Metrics;
 use crate::payments::plans::PriceBook;
@@ -78,6 +80,8 @@ async fn run_until(args: Args, stop: &CancellationToken) -> anyhow::Result<()> {
     };
     let mut reconcilers = reconcile::start(&world, stop);
     tokio::spawn(stop.clone().run_until_cancelled_owned(keyring::listen(pool.clone(), world.keyring.clone())));
+    let lane_bell = Bell::default();
+    let mut lanes = start_lanes(&world, &lane_bell, stop)?;
     let admin = args.admin_token_file.as_deref().map(AdminToken::from_file).transpose()?;
     let app = App {
         inner: Arc::new(Inner {
@@ -96,6 +100,8 @@ async fn run_until(args: Args, stop: &CancellationToken) -> anyhow::Result<()> {
             limiter: Limiter::new(args.rate()),
             identity: Identity::new(&args.identity, args.public_url.clone()),
             uploads: Semaphore::new(UPLOADS_MAX),
+            lane_bell: lane_bell.clone(),
+            status: Cached::default(),
             stop: stop.clone(),
         }),
     };
@@ -109,12 +115,21 @@ async fn run_until(args: Args, stop: &CancellationToken) -> anyhow::Result<()> {
     };
     stop.cancel();
     while reconcilers.join_next().await.is_some() {}
+    while lanes.join_next().await.is_some() {}
     if let Err(error) = key::touch(&pool, &world.keyring.take_used()).await {
         tracing::warn!(%error, "when keys were last used could not be written down");
     }
     lock.release().await;
     pool.close().await;
     outcome
+}
+
+/// Starts a lane for every kind of errand there is.
+fn start_lanes(world: &World, bell: &Bell, stop: &CancellationToken) -> anyhow::Result<JoinSet<()>> {
+    let metrics = LaneMetrics::new(&world.metrics.registry).context("cannot register the lanes' metrics")?;
+    let lanes: Vec<Arc<dyn BackgroundLane>> = Vec::new();
+    let config = LanesConfig { pool: world.pool.clone(), bell: bell.clone(), metrics, lanes };
+    Ok(lanes::start(config, stop))
 }
 
 async fn serve(listener: TcpListener, router: axum::Router, stop: &CancellationToken) -> anyhow::Result<()> {

@@ -14,8 +14,10 @@ use crate::cluster::Cluster;
 use crate::creation::lane::Lane;
 use crate::error::ApiError;
 use crate::http::admin::AdminToken;
+use crate::http::status::Cached;
 use crate::identity::Identity;
 use crate::keyring::Keyring;
+use crate::lanes::Bell;
 use crate::metrics::Metrics;
 use crate::payments::plans::PriceBook;
 use crate::price::Tariff;
@@ -52,6 +54,10 @@ pub(crate) struct Inner {
     pub(crate) identity: Identity,
     /// Room for uploads.
     pub(crate) uploads: Semaphore,
+    /// Rung when errands were sent.
+    pub(crate) lane_bell: Bell,
+    /// How the service was, seconds ago.
+    pub(crate) status: Cached,
     pub(crate) stop: CancellationToken,
 }
 

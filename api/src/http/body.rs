@@ -6,6 +6,7 @@ use axum::extract::{FromRequest, Request};
 use axum::http::HeaderMap;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use serde_path_to_error::Segment;
 use tintype_types::ErrorCode;
 
 use super::BODY_BYTES_MAX;
@@ -41,11 +42,33 @@ fn unreadable(rejection: &BytesRejection) -> ApiError {
 
 /// The body as one of our types; the field at fault is named where the parser names it.
 pub(crate) fn parse<T: DeserializeOwned>(body: Value) -> Result<T, ApiError> {
-    serde_json::from_value(body).map_err(|error| {
-        let message = error.to_string();
-        let field = message.split('`').nth(1).filter(|name| !name.is_empty()).unwrap_or("body").to_owned();
-        ApiError::invalid(field, message)
+    serde_path_to_error::deserialize(body).map_err(|error| {
+        let message = error.inner().to_string();
+        // Where the fault is, but for a field that is not there or not known: that one the message names.
+        let named = ["missing field `", "unknown field `"].iter().find_map(|start| message.strip_prefix(start));
+        let named = named.and_then(|rest| rest.split('`').next());
+        let path: Vec<String> =
+            error.path().iter().filter(|part| !matches!(part, Segment::Unknown)).map(segment).collect();
+        let path = path.concat();
+        let inside = path.trim_start_matches('.');
+        let param = match named {
+            Some(name) if inside == name || inside.ends_with(&format!(".{name}")) => inside.to_owned(),
+            Some(name) if inside.is_empty() => name.to_owned(),
+            Some(name) => format!("{inside}.{name}"),
+            None if inside.is_empty() => "body".to_owned(),
+            None => inside.to_owned(),
+        };
+        ApiError::invalid(param, message)
     })
+}
+
+fn segment(part: &Segment) -> String {
+    match part {
+        Segment::Seq { index } => format!("[{index}]"),
+        Segment::Map { key } => format!(".{key}"),
+        Segment::Enum { variant } => format!(".{variant}"),
+        Segment::Unknown => String::new(),
+    }
 }
 
 /// What the headers say about repeating.
@@ -81,6 +104,14 @@ mod tests {
         for (body, param) in [
             (serde_json::json!({ "model": "m", "prompt": "p", "stepz": 1 }), "stepz"),
             (serde_json::json!({ "model": "m" }), "prompt"),
+            (serde_json::json!({ "model": "m", "prompt": 7 }), "prompt"),
+            (
+                serde_json::json!({ "model": "m", "prompt": "p", "loras": [{ "name": "a", "weight": "x" }] }),
+                "loras[0].weight",
+            ),
+            (serde_json::json!({ "model": "m", "prompt": "p", "init": { "image": "k", "power": 1 } }), "init.power"),
+            (serde_json::json!({ "model": "m", "prompt": "p", "init": {} }), "init.image"),
+            (serde_json::json!([]), "body"),
         ] {
             assert_eq!(parse::<GenerationRequest>(body).unwrap_err().param(), Some(param));
         }

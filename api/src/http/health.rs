@@ -12,7 +12,7 @@ use crate::error::ApiError;
 use crate::state::App;
 
 /// Longest the database may take to say that it is there.
-const PING_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const PING_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The process serves HTTP.
 pub(crate) async fn healthz() -> &'static str {

@@ -2,6 +2,7 @@
 
 mod gallery;
 mod identity;
+mod service;
 
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{MethodRouter, delete, get, post};
@@ -78,6 +79,7 @@ pub(crate) fn table() -> Vec<Route> {
         accounts(),
         identity::table(),
         wallets(),
+        service::table(),
         operations(),
     ]
     .into_iter()
@@ -292,6 +294,11 @@ impl Route {
 
     fn patch(path: &'static str, handler: MethodRouter<App>, summary: &'static str, body: SchemaOf) -> Self {
         Self { body: Some(body), ..Self::new("PATCH", path, handler, summary) }
+    }
+
+    /// A POST that needs no body and answers nothing.
+    fn act(path: &'static str, handler: MethodRouter<App>, summary: &'static str) -> Self {
+        Self { status: 204, ..Self::new("POST", path, handler, summary) }
     }
 
     fn delete(path: &'static str, handler: MethodRouter<App>, summary: &'static str) -> Self {

@@ -8,4 +8,5 @@ pub mod key;
 pub(crate) mod person;
 pub mod progress;
 pub(crate) mod session;
+pub mod usage;
 pub mod wallet;

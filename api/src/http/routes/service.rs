@@ -1,0 +1,64 @@
+//! Routes about the service: quotes, usage, status, and the background lanes for the administrator.
+
+use axum::routing::{delete, get, post};
+use tintype_types::GenerationRequest;
+
+use super::{Access, Answer, Route, of};
+use crate::http::{lanes, quotes, status, usage};
+
+pub(super) fn table() -> Vec<Route> {
+    vec![
+        Route::post(
+            "/api/v1/quotes",
+            post(quotes::create),
+            "Says what a request would cost and how long it would take",
+            of::<GenerationRequest>,
+        )
+        .gives(200, Answer::Json(of::<quotes::Quote>)),
+        Route {
+            query: &[("from", "integer"), ("to", "integer")],
+            ..Route::get(
+                "/api/v1/usage",
+                get(usage::read),
+                "Shows what you used, by day, model and key",
+                Answer::Json(of::<usage::Usage>),
+            )
+        },
+        Route::get(
+            "/api/v1/status",
+            get(status::read),
+            "Says how the service is",
+            Answer::Json(of::<status::ServiceStatus>),
+        )
+        .open(),
+        admin(Route::get(
+            "/api/v1/admin/lanes",
+            get(lanes::standings),
+            "Shows how the background lanes stand",
+            Answer::Json(of::<lanes::LaneList>),
+        )),
+        Route {
+            query: lanes::LIST_QUERY,
+            ..admin(Route::get(
+                "/api/v1/admin/errands",
+                get(lanes::list),
+                "Lists errands of the background lanes, newest first",
+                Answer::Json(of::<lanes::ErrandPage>),
+            ))
+        },
+        admin(Route::act(
+            "/api/v1/admin/errands/{id}/retry",
+            post(lanes::retry),
+            "Has an errand that was given up tried again",
+        )),
+        admin(Route::delete(
+            "/api/v1/admin/errands/{id}",
+            delete(lanes::discard),
+            "Throws an errand that was given up away",
+        )),
+    ]
+}
+
+fn admin(route: Route) -> Route {
+    Route { access: Access::Admin, ..route }
+}
