@@ -16,7 +16,7 @@ use super::data::{self, Numbers};
 use super::level::{self, Level, Loops};
 use super::math::exp;
 use super::pack::{Matrix, Order};
-use super::shared::Shared;
+use super::shared::{Fresh, Shared};
 use super::tile::{COLUMNS, Left, Line, ROWS, add_products};
 use super::{matmul, matmul_t};
 
@@ -139,7 +139,8 @@ thread_local! {
 
 impl Attend<'_> {
     fn compute(&self, batch: usize) -> Vec<f32> {
-        let mut out = vec![0.0; batch * self.queried * self.channels];
+        let len = batch * self.queried * self.channels;
+        let mut out = Fresh::new(len);
         let mut shares = Vec::new();
         for (sample, head) in (0..batch).flat_map(|sample| (0..self.heads).map(move |head| (sample, head))) {
             for start in (0..self.queried).step_by(QUERY_LINES * COLUMNS) {
@@ -147,7 +148,7 @@ impl Attend<'_> {
                 shares.push(Share { sample, head, queries });
             }
         }
-        let shared = Shared::new(&mut out);
+        let shared = Shared::new(out.numbers());
         if self.products(batch) < PARALLEL_FROM {
             for share in &shares {
                 self.run(share, &shared);
@@ -155,7 +156,11 @@ impl Attend<'_> {
         } else {
             shares.into_par_iter().for_each(|share| self.run(&share, &shared));
         }
-        out
+        #[expect(unsafe_code, reason = "see `Fresh`")]
+        // SAFETY: the shares cover every (sample, head, query), and each writes all of its head's channels.
+        unsafe {
+            out.finish(len)
+        }
     }
 
     /// Multiply-adds of the first product.
@@ -256,7 +261,7 @@ impl Attend<'_> {
             let row = unsafe { out.part(start..start + width) };
             let total = line.total.0[column];
             for (number, gathered) in row.iter_mut().zip(&line.gathered) {
-                *number = gathered.0[column] / total;
+                number.write(gathered.0[column] / total);
             }
         }
     }

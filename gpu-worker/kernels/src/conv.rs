@@ -1,5 +1,5 @@
 //! Two-dimensional convolution on the CPU: a matrix product whose right factor is the picture's windows, packed straight
-//! from the picture as the product asks for them.
+//! from the picture as the product asks for them; most 3x3 kernels go the shorter way of [`winograd`](super::winograd).
 //!
 //! Candle's own takes two to six times torch's time: it re-orders the picture number by number, and writes out all
 //! windows before it multiplies. Samples of a batch share the packing of the kernel and nothing else, so that a picture
@@ -10,12 +10,13 @@ use std::ops::Range;
 use candle_core::{Result, Tensor, bail};
 
 use super::data::{self, Numbers};
-use super::gemm::{Bias, Columns, Panel, Product, Samples};
+use super::gemm::{Bias, Columns, Part, Product, Samples, parts};
 use super::level::Level;
 use super::linear::With;
 use super::pack::{Matrix, Order};
 use super::precision::Precision;
 use super::tile::Line;
+use super::winograd::{self, Winograd};
 
 /// How a kernel moves over the picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,18 +78,18 @@ pub fn conv2d(input: &Tensor, kernel: &Tensor, moves: Moves, with: With<'_>) -> 
 
 /// Sizes of one convolution, all in elements.
 #[derive(Clone, Copy, Debug)]
-struct Plan {
-    batch: usize,
-    channels: usize,
-    height: usize,
-    width: usize,
-    out_channels: usize,
-    kernel_height: usize,
-    kernel_width: usize,
-    out_height: usize,
-    out_width: usize,
-    stride: usize,
-    padding: usize,
+pub(super) struct Plan {
+    pub(super) batch: usize,
+    pub(super) channels: usize,
+    pub(super) height: usize,
+    pub(super) width: usize,
+    pub(super) out_channels: usize,
+    pub(super) kernel_height: usize,
+    pub(super) kernel_width: usize,
+    pub(super) out_height: usize,
+    pub(super) out_width: usize,
+    pub(super) stride: usize,
+    pub(super) padding: usize,
 }
 
 impl Plan {
@@ -143,9 +144,13 @@ struct Convolution<'a> {
 impl Convolution<'_> {
     fn compute(&self, bias: Bias<'_>, add: Option<&[f32]>) -> Vec<f32> {
         let Plan { channels, height, width, .. } = self.plan;
-        if self.plan.is_pointwise() {
+        if winograd::suits(&self.plan, self.precision) {
+            let Self { level, precision: _, plan, input, kernel } = *self;
+            Winograd { level, plan, input, kernel, bias, add }.compute()
+        } else if self.plan.is_pointwise() {
             let matrix = Matrix { data: self.input, stride: height * width, order: Order::ByInner };
-            self.product(&Samples { matrix, sample_stride: channels * height * width }, bias, add)
+            let columns = height * width;
+            self.product(&Samples { matrix, sample_stride: channels * columns, columns }, bias, add)
         } else {
             self.product(&Windows { plan: self.plan, input: self.input }, bias, add)
         }
@@ -182,19 +187,17 @@ struct Windows<'a> {
 struct Run {
     /// The first one's column in its line.
     column: usize,
-    /// The first input pixel, counted from the start of a channel.
+    /// The first input pixel, counted from the start of the first sample's same channel.
     pixel: usize,
     len: usize,
 }
 
 impl Columns for Windows<'_> {
-    fn pack(&self, _: Level, panel: &Panel, inner: Range<usize>, out: &mut [Line]) {
-        let Plan { channels, height, width, stride, .. } = self.plan;
-        let sample = &self.input[panel.sample * channels * height * width..][..channels * height * width];
-        let runs: Vec<Vec<Run>> =
-            (0..self.plan.kernel_pixels()).map(|place| self.runs(&panel.columns, place)).collect();
+    fn pack(&self, _: Level, columns: Range<usize>, inner: Range<usize>, out: &mut [Line]) {
+        let Plan { height, width, stride, .. } = self.plan;
+        let runs: Vec<Vec<Run>> = (0..self.plan.kernel_pixels()).map(|place| self.runs(&columns, place)).collect();
         for (index, line) in inner.zip(out) {
-            let picture = &sample[index / runs.len() * height * width..][..height * width];
+            let picture = &self.input[index / runs.len() * height * width..];
             let runs = &runs[index % runs.len()];
             if let ([Run { column, pixel, len }], 1) = (&runs[..], stride)
                 && let Some(window) = pixel.checked_sub(*column).and_then(|start| picture[start..].first_chunk())
@@ -221,25 +224,33 @@ impl Columns for Windows<'_> {
 impl Windows<'_> {
     /// What output pixels `columns` meet at one place of the kernel; those that meet none are left out.
     fn runs(&self, columns: &Range<usize>, place: usize) -> Vec<Run> {
-        let Plan { height, width, out_width, stride, padding, .. } = self.plan;
-        let (ky, kx) = (place / self.plan.kernel_width, place % self.plan.kernel_width);
         let mut runs = Vec::new();
-        let mut start = columns.start;
-        while start < columns.end {
+        for part in parts(columns.clone(), self.plan.out_height * self.plan.out_width) {
+            self.runs_of_sample(&part, place, &mut runs);
+        }
+        runs
+    }
+
+    fn runs_of_sample(&self, part: &Part, place: usize, runs: &mut Vec<Run>) {
+        let Plan { channels, height, width, out_width, stride, padding, .. } = self.plan;
+        let sample = part.sample * channels * height * width;
+        let (ky, kx) = (place / self.plan.kernel_width, place % self.plan.kernel_width);
+        let mut start = part.inside.start;
+        while start < part.inside.end {
             let (row, first) = (start / out_width, start % out_width);
-            let end = columns.end.min(start - first + out_width);
+            let end = part.inside.end.min(start - first + out_width);
             let last = end - (start - first);
             // Output pixels x whose x * stride + kx - padding lies in the picture.
             let inside =
                 padding.saturating_sub(kx).div_ceil(stride)..(width + padding).saturating_sub(kx).div_ceil(stride);
             let (from, to) = (first.max(inside.start), last.min(inside.end));
             if let Some(y) = (row * stride + ky).checked_sub(padding).filter(|y| *y < height && from < to) {
-                let pixel = y * width + from * stride + kx - padding;
-                runs.push(Run { column: start - columns.start + from - first, pixel, len: to - from });
+                let pixel = sample + y * width + from * stride + kx - padding;
+                let column = part.place + start - part.inside.start + from - first;
+                runs.push(Run { column, pixel, len: to - from });
             }
             start = end;
         }
-        runs
     }
 }
 

@@ -5,15 +5,17 @@
 //! depend on its own row and column and on nothing else.
 
 use std::cell::Cell;
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use rayon::prelude::{IntoParallelIterator as _, ParallelIterator as _};
 
+use super::amx::{self, RowPairs, TILES};
 use super::level::Level;
-use super::pack::Matrix;
+use super::pack::{Matrix, Order};
 use super::pairs::{LeftPairs, LinePairs, Paired, add_pair_products, pair};
 use super::precision::{Pairing, Precision};
-use super::shared::Shared;
+use super::shared::{Fresh, Shared};
 use super::tile::{COLUMNS, Left, Line, ROWS, Tile, add_products};
 
 /// Longest block of the inner index. With [`PANELS_MAX`] it makes a packed right factor of 1 MiB, a core's
@@ -26,15 +28,9 @@ const PARALLEL_FROM: usize = 1 << 20;
 
 /// Right columns, which may be a matrix or the windows of a convolution.
 pub(super) trait Columns: Sync {
-    /// Packs a panel for each inner index; columns past the panel's become zeros.
-    fn pack(&self, level: Level, panel: &Panel, inner: Range<usize>, out: &mut [Line]);
-}
-
-/// Up to [`COLUMNS`] columns of a sample.
-#[derive(Clone, Debug)]
-pub(super) struct Panel {
-    pub(super) sample: usize,
-    pub(super) columns: Range<usize>,
+    /// Packs up to [`COLUMNS`] columns for each inner index; places that are left become zeros. The samples' columns are
+    /// counted one sample after the other, so that small samples share what is packed and multiplied at a time.
+    fn pack(&self, level: Level, columns: Range<usize>, inner: Range<usize>, out: &mut [Line]);
 }
 
 /// A matrix for each sample, `sample_stride` numbers apart.
@@ -42,13 +38,52 @@ pub(super) struct Panel {
 pub(super) struct Samples<'a> {
     pub(super) matrix: Matrix<'a>,
     pub(super) sample_stride: usize,
+    /// Columns of one sample.
+    pub(super) columns: usize,
 }
 
 impl Columns for Samples<'_> {
-    fn pack(&self, level: Level, panel: &Panel, inner: Range<usize>, out: &mut [Line]) {
-        let data = &self.matrix.data[panel.sample * self.sample_stride..];
-        Matrix { data, ..self.matrix }.pack(level, panel.columns.clone(), inner, out);
+    fn pack(&self, level: Level, columns: Range<usize>, inner: Range<usize>, out: &mut [Line]) {
+        let mut parts = parts(columns.clone(), self.columns);
+        if let (Some(Part { sample, inside, .. }), None) = (parts.next(), parts.next()) {
+            let data = &self.matrix.data[sample * self.sample_stride..];
+            Matrix { data, ..self.matrix }.pack(level, inside, inner, out);
+            return;
+        }
+        let Matrix { data, stride, order } = self.matrix;
+        let (by_line, by_index) = if order == Order::ByLine { (stride, 1) } else { (1, stride) };
+        let starts = |column: usize| column / self.columns * self.sample_stride + column % self.columns * by_line;
+        for (place, start) in columns.clone().map(starts).enumerate() {
+            for (index, line) in inner.clone().zip(&mut *out) {
+                line.0[place] = data[start + index * by_index];
+            }
+        }
+        for line in out {
+            line.0[columns.len()..].fill(0.0);
+        }
     }
+}
+
+/// Columns of one panel that are of one sample.
+#[derive(Clone, Debug)]
+pub(super) struct Part {
+    pub(super) sample: usize,
+    /// Their numbers within the sample.
+    pub(super) inside: Range<usize>,
+    /// The first one's place in the panel.
+    pub(super) place: usize,
+}
+
+/// Splits columns, counted one sample after the other, by their samples.
+pub(super) fn parts(columns: Range<usize>, of_sample: usize) -> impl Iterator<Item = Part> {
+    let mut next = columns.start;
+    std::iter::from_fn(move || {
+        let (sample, first) = (next / of_sample.max(1), next % of_sample.max(1));
+        let len = (of_sample - first).min(columns.end.checked_sub(next).filter(|left| *left > 0)?);
+        let place = next - columns.start;
+        next += len;
+        Some(Part { sample, inside: first..first + len, place })
+    })
 }
 
 /// What is added to the sums.
@@ -105,6 +140,7 @@ struct Scratch {
     /// The same in bf16.
     left_pairs: Vec<LeftPairs>,
     right_pairs: Vec<LinePairs>,
+    left_tiles: Vec<RowPairs>,
 }
 
 thread_local! {
@@ -114,25 +150,30 @@ thread_local! {
 impl<C: Columns> Product<'_, C> {
     /// The product as a new vector: (samples, rows, columns).
     pub(super) fn compute(&self) -> Vec<f32> {
-        let mut out = vec![0.0; self.samples * self.rows * self.columns];
-        if out.is_empty() {
-            return out;
+        let len = self.samples * self.rows * self.columns;
+        let mut out = Fresh::new(len);
+        if len == 0 {
+            return Vec::new();
         }
         if let Some(add) = self.add {
-            assert_eq!(add.len(), out.len(), "what is added has the result's size");
+            assert_eq!(add.len(), len, "what is added has the result's size");
         }
-        let lines = Shared::new(&mut out);
+        let lines = Shared::new(out.numbers());
         let shares = self.shares();
         match &shares[..] {
             [share] => self.run(share.clone(), &lines),
             _ => shares.into_par_iter().for_each(|share| self.run(share, &lines)),
         }
-        out
+        #[expect(unsafe_code, reason = "see `Fresh`")]
+        // SAFETY: the shares cover the result, and the first block of each writes every number of its tiles.
+        unsafe {
+            out.finish(len)
+        }
     }
 
     /// Disjoint shares that cover the result. How many there are changes no number.
     fn shares(&self) -> Vec<Share> {
-        let (tiles, panels) = (self.rows.div_ceil(ROWS), self.samples * self.panels_of_sample());
+        let (tiles, panels) = (self.rows.div_ceil(ROWS), (self.samples * self.columns).div_ceil(COLUMNS));
         let work = self.samples * self.rows * self.columns * self.inner.max(1);
         let threads = if work < PARALLEL_FROM { 1 } else { rayon::current_num_threads() };
         let blocks = panels.div_ceil(self.panels_max());
@@ -147,10 +188,6 @@ impl<C: Columns> Product<'_, C> {
         }
     }
 
-    fn panels_of_sample(&self) -> usize {
-        self.columns.div_ceil(COLUMNS)
-    }
-
     fn run(&self, share: Share, out: &Shared<'_>) {
         let mut scratch = SCRATCH.take();
         let blocks = self.inner.div_ceil(INNER_MAX).max(1);
@@ -159,8 +196,15 @@ impl<C: Columns> Product<'_, C> {
             for (index, inner) in pieces(self.inner, blocks).enumerate() {
                 let block = Block { first: index == 0, last: inner.end == self.inner, inner };
                 self.pack_right(panels.clone(), &block, &mut scratch);
-                for row in share.rows.clone() {
-                    self.multiply(row, panels.clone(), &block, (&mut scratch, out));
+                let step = if self.in_tiles() { TILES } else { 1 };
+                for first in share.rows.clone().step_by(step) {
+                    let to = (&mut scratch, out);
+                    if self.in_tiles() {
+                        let rows = first..(first + step).min(share.rows.end);
+                        self.multiply_tiles(rows, panels.clone(), &block, to);
+                    } else {
+                        self.multiply(first, panels.clone(), &block, to);
+                    }
                 }
             }
         }
@@ -169,21 +213,23 @@ impl<C: Columns> Product<'_, C> {
 
     fn pack_right(&self, panels: Range<usize>, block: &Block, scratch: &mut Scratch) {
         let Scratch { right, right_pairs, .. } = scratch;
-        let (len, pairs) = (block.inner.len(), block.inner.len().div_ceil(2));
+        let (len, pairs, room) = (block.inner.len(), block.inner.len().div_ceil(2), self.room(block));
         match self.precision {
             Precision::F32 => {
                 let packed = grown(right, panels.len() * len, Line::ZERO);
                 for (panel, out) in panels.zip(packed.chunks_exact_mut(len.max(1))) {
-                    self.right.pack(self.level, &self.panel(panel), block.inner.clone(), out);
+                    self.right.pack(self.level, self.panel(panel), block.inner.clone(), out);
                 }
             }
             Precision::Bf16 => {
                 // One panel at a time is enough in fp32, and stays in the first-level cache.
                 let packed = grown(right, len, Line::ZERO);
-                let paired = grown(right_pairs, panels.len() * pairs, Line::NOTHING);
-                for (panel, out) in panels.zip(paired.chunks_exact_mut(pairs.max(1))) {
-                    self.right.pack(self.level, &self.panel(panel), block.inner.clone(), packed);
+                let paired = grown(right_pairs, panels.len() * room, Line::NOTHING);
+                for (panel, out) in panels.zip(paired.chunks_exact_mut(room.max(1))) {
+                    self.right.pack(self.level, self.panel(panel), block.inner.clone(), packed);
+                    let (out, rest) = out.split_at_mut(pairs);
                     pair(self.level, packed, out);
+                    rest.fill(Line::NOTHING);
                 }
             }
         }
@@ -198,7 +244,7 @@ impl<C: Columns> Product<'_, C> {
 
     /// A row of tiles, over the panels packed.
     fn multiply(&self, row: usize, panels: Range<usize>, block: &Block, (scratch, out): (&mut Scratch, &Shared<'_>)) {
-        let Scratch { left, right, left_pairs, right_pairs } = scratch;
+        let Scratch { left, right, left_pairs, right_pairs, .. } = scratch;
         let (len, pairs) = (block.inner.len(), block.inner.len().div_ceil(2));
         let left = grown(left, len, Left::ZERO);
         let rows = row * ROWS..((row + 1) * ROWS).min(self.rows);
@@ -213,11 +259,50 @@ impl<C: Columns> Product<'_, C> {
                 Precision::F32 => add_products(self.level, left, &right[index * len..][..len], &mut tile),
                 Precision::Bf16 => {
                     let right = &right_pairs[index * pairs..][..pairs];
-                    add_pair_products(self.pairing(), left_pairs, right, &mut tile);
+                    add_pair_products(left_pairs, right, &mut tile);
                 }
             }
             self.put(&tile, (rows.clone(), self.panel(panel)), block, out);
         }
+    }
+
+    /// Several rows of tiles of bf16 at a time, over the panels packed.
+    fn multiply_tiles(
+        &self,
+        tiles: Range<usize>,
+        panels: Range<usize>,
+        block: &Block,
+        (scratch, out): (&mut Scratch, &Shared<'_>),
+    ) {
+        let Scratch { left, left_pairs, left_tiles, right_pairs, .. } = scratch;
+        let (len, pairs, room) = (block.inner.len(), block.inner.len().div_ceil(2), self.room(block));
+        let (left, left_pairs) = (grown(left, len, Left::ZERO), grown(left_pairs, pairs, Left::NOTHING));
+        let left_tiles = grown(left_tiles, amx::blocks(pairs), RowPairs::NOTHING);
+        let rows = |tile: usize| tile * ROWS..((tile + 1) * ROWS).min(self.rows);
+        for (index, tile) in tiles.clone().enumerate() {
+            self.left.pack(self.level, rows(tile), block.inner.clone(), left);
+            pair(self.level, left, left_pairs);
+            amx::lay_out(index, left_pairs, left_tiles);
+        }
+        for (index, panel) in panels.enumerate() {
+            // Tiles past the last have what was left there, and their sums are not looked at.
+            let mut sums = [[Line::ZERO; ROWS]; TILES];
+            amx::add_products(self.pairing(), left_tiles, &right_pairs[index * room..][..room], &mut sums);
+            for (tile, sums) in tiles.clone().zip(&sums) {
+                self.put(sums, (rows(tile), self.panel(panel)), block, out);
+            }
+        }
+    }
+
+    /// Whether bf16 is multiplied in whole tiles.
+    fn in_tiles(&self) -> bool {
+        self.precision == Precision::Bf16 && self.pairing().in_tiles()
+    }
+
+    /// Pairs that a panel has room for.
+    fn room(&self, block: &Block) -> usize {
+        let pairs = block.inner.len().div_ceil(2);
+        if self.in_tiles() { amx::blocks(pairs) * amx::STEP } else { pairs }
     }
 
     /// Tests that ask for plain arithmetic get it in bf16 too.
@@ -226,22 +311,17 @@ impl<C: Columns> Product<'_, C> {
     }
 
     /// Writes or adds a tile to the result, and finishes the numbers after the last block.
-    fn put(&self, tile: &Tile, (rows, panel): (Range<usize>, Panel), block: &Block, out: &Shared<'_>) {
-        let Panel { sample, columns } = panel;
-        for (row, sums) in rows.zip(tile) {
-            let at = (sample * self.rows + row) * self.columns + columns.start;
-            #[expect(unsafe_code, reason = "threads write one result")]
-            // SAFETY: shares do not overlap and a row's panels lie side by side, so only this call holds this part.
-            let line = unsafe { out.part(at..at + columns.len()) };
-            match (block.first, <&mut [f32; COLUMNS]>::try_from(&mut *line)) {
-                // A whole line is by far the most frequent, and its fixed length makes straight vector code.
-                (true, Ok(line)) => line.copy_from_slice(&sums.0),
-                (false, Ok(line)) => line.iter_mut().zip(&sums.0).for_each(|(number, sum)| *number += sum),
-                (true, Err(_)) => line.copy_from_slice(&sums.0[..columns.len()]),
-                (false, Err(_)) => line.iter_mut().zip(&sums.0).for_each(|(number, sum)| *number += sum),
-            }
-            if block.last {
-                self.finish(line, (sample, row, columns.start), at);
+    fn put(&self, tile: &Tile, (rows, columns): (Range<usize>, Range<usize>), block: &Block, out: &Shared<'_>) {
+        for Part { sample, inside, place } in parts(columns, self.columns) {
+            for (row, sums) in rows.clone().zip(tile) {
+                let at = (sample * self.rows + row) * self.columns + inside.start;
+                #[expect(unsafe_code, reason = "threads write one result")]
+                // SAFETY: shares do not overlap and a row's panels lie side by side, so only this call holds this part.
+                let line = unsafe { out.part(at..at + inside.len()) };
+                let line = place_sums(line, &sums.0[place..place + inside.len()], block.first);
+                if block.last {
+                    self.finish(line, (sample, row, inside.start), at);
+                }
             }
         }
     }
@@ -258,10 +338,29 @@ impl<C: Columns> Product<'_, C> {
         }
     }
 
-    fn panel(&self, index: usize) -> Panel {
-        let (sample, panel) = (index / self.panels_of_sample(), index % self.panels_of_sample());
-        Panel { sample, columns: panel * COLUMNS..((panel + 1) * COLUMNS).min(self.columns) }
+    fn panel(&self, index: usize) -> Range<usize> {
+        index * COLUMNS..((index + 1) * COLUMNS).min(self.samples * self.columns)
     }
+}
+
+/// Writes the first block's sums, or adds those of a later one.
+fn place_sums<'a>(line: &'a mut [MaybeUninit<f32>], sums: &[f32], first: bool) -> &'a mut [f32] {
+    // A whole line is by far the most frequent, and its fixed length makes straight vector code.
+    let whole = <&[f32; COLUMNS]>::try_from(sums).ok();
+    if first {
+        return match whole {
+            Some(sums) => line.write_copy_of_slice(sums),
+            None => line.write_copy_of_slice(sums),
+        };
+    }
+    #[expect(unsafe_code, reason = "the type does not say that an earlier block was here")]
+    // SAFETY: the first block of this tile has written all of the line.
+    let line = unsafe { line.assume_init_mut() };
+    match (<&mut [f32; COLUMNS]>::try_from(&mut *line), whole) {
+        (Ok(line), Some(sums)) => line.iter_mut().zip(sums).for_each(|(number, sum)| *number += sum),
+        _ => line.iter_mut().zip(sums).for_each(|(number, sum)| *number += sum),
+    }
+    line
 }
 
 fn add_to_all(line: &mut [f32], added: f32) {
@@ -271,7 +370,7 @@ fn add_to_all(line: &mut [f32], added: f32) {
 }
 
 /// The first `len` of a buffer that is made longer where it must be.
-fn grown<T: Copy>(buffer: &mut Vec<T>, len: usize, nothing: T) -> &mut [T] {
+pub(super) fn grown<T: Copy>(buffer: &mut Vec<T>, len: usize, nothing: T) -> &mut [T] {
     if buffer.len() < len {
         buffer.resize(len, nothing);
     }
@@ -311,6 +410,7 @@ mod tests {
                 let right = Samples {
                     matrix: Matrix { data: &b, stride: columns, order: Order::ByInner },
                     sample_stride: inner * columns,
+                    columns,
                 };
                 let left = Matrix { data: &a, stride: inner, order: Order::ByLine };
                 let bias = Bias::Columns(&bias);
@@ -339,7 +439,7 @@ mod tests {
             let (a, b) = (numbers(40 * inner, 1), numbers(inner * columns, 2));
             let product = |rows: usize, threads: usize| {
                 let matrix = Matrix { data: &b, stride: columns, order: Order::ByInner };
-                let right = Samples { matrix, sample_stride: 0 };
+                let right = Samples { matrix, sample_stride: 0, columns };
                 let left = Matrix { data: &a, stride: inner, order: Order::ByLine };
                 let (bias, add, samples) = (Bias::None, None, 1);
                 let product =

@@ -78,7 +78,7 @@ pub fn linear(x: &Tensor, weight: &Tensor, with: With<'_>) -> Result<Tensor> {
         samples: 1,
         columns: outer,
         left: Matrix { data: x.slice(), stride: weighed, order: Order::ByLine },
-        right: &Samples { matrix, sample_stride: 0 },
+        right: &Samples { matrix, sample_stride: 0, columns: outer },
         bias: bias.as_ref().map_or(Bias::None, |bias| Bias::Columns(bias.slice())),
         add: rest.as_ref().map(Numbers::slice),
     };
@@ -115,7 +115,7 @@ pub fn map_to_tokens(map: &Tensor, weight: &Tensor, with: With<'_>) -> Result<Te
             samples: 1,
             columns: outer,
             left: Matrix { data, stride: pixels, order: Order::ByInner },
-            right: &Samples { matrix, sample_stride: 0 },
+            right: &Samples { matrix, sample_stride: 0, columns: outer },
             bias: bias.as_ref().map_or(Bias::None, |bias| Bias::Columns(bias.slice())),
             add: rest.as_ref().map(|rest| &rest.slice()[sample * pixels * outer..][..pixels * outer]),
         };
@@ -150,7 +150,7 @@ pub fn tokens_to_map(tokens: &Tensor, weight: &Tensor, with: With<'_>, shape: &[
         samples: batch,
         columns: pixels,
         left: Matrix { data: weight.slice(), stride: inner, order: Order::ByLine },
-        right: &Samples { matrix, sample_stride: pixels * inner },
+        right: &Samples { matrix, sample_stride: pixels * inner, columns: pixels },
         bias: bias.as_ref().map_or(Bias::None, |bias| Bias::Rows(bias.slice())),
         add: rest.as_ref().map(Numbers::slice),
     };
@@ -168,7 +168,7 @@ pub fn matmul_t(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     if b.rank() == 2 {
         return linear(a, b, With::default());
     }
-    batched(a, b, Order::ByLine)
+    batched(a, b, Order::ByLine, None)
 }
 
 /// `a` (..., m, k) times `b`, which is (..., k, n) with the same batch, or (k, n) for all of it.
@@ -176,10 +176,25 @@ pub fn matmul_t(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// Shapes that do not fit, or a device's own failure.
 pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    if a.device().is_cpu() { batched(a, b, Order::ByInner) } else { a.broadcast_matmul(b) }
+    if a.device().is_cpu() { batched(a, b, Order::ByInner, None) } else { a.broadcast_matmul(b) }
 }
 
-fn batched(a: &Tensor, b: &Tensor, order: Order) -> Result<Tensor> {
+/// `a` (m, k) times `b` (k, n), plus `rest` (m, n).
+///
+/// # Errors
+/// Shapes that do not fit, or a device's own failure.
+pub fn matmul_onto(a: &Tensor, b: &Tensor, rest: &Tensor) -> Result<Tensor> {
+    if !a.device().is_cpu() {
+        return a.matmul(b)? + rest;
+    }
+    let ((m, _), (_, n)) = (a.dims2()?, b.dims2()?);
+    if rest.dims() != [m, n] {
+        bail!("{:?} onto a product of {m} by {n}", rest.dims());
+    }
+    batched(a, b, Order::ByInner, Some(&rest.contiguous()?))
+}
+
+fn batched(a: &Tensor, b: &Tensor, order: Order, rest: Option<&Tensor>) -> Result<Tensor> {
     let ([batch_a @ .., m, k], [batch_b @ .., b1, b2]) = (a.dims(), b.dims()) else {
         bail!("a product wants matrices");
     };
@@ -193,7 +208,7 @@ fn batched(a: &Tensor, b: &Tensor, order: Order) -> Result<Tensor> {
     let (count, rows) = if shared { (1, batch * m) } else { (batch, *m) };
     let shape: Vec<usize> = batch_a.iter().copied().chain([*m, n]).collect();
     let (a, b) = (a.contiguous()?, b.contiguous()?);
-    let (a, b) = (Numbers::of(&a)?, Numbers::of(&b)?);
+    let (a, b, rest) = (Numbers::of(&a)?, Numbers::of(&b)?, rest.map(Numbers::of).transpose()?);
     let mut out = Vec::with_capacity(batch * m * n);
     for index in 0..count {
         let (a, b) = (&a.slice()[index * rows * inner..], &b.slice()[index * inner * n..]);
@@ -206,9 +221,9 @@ fn batched(a: &Tensor, b: &Tensor, order: Order) -> Result<Tensor> {
             samples: 1,
             columns: n,
             left: Matrix { data: a, stride: inner, order: Order::ByLine },
-            right: &Samples { matrix, sample_stride: 0 },
+            right: &Samples { matrix, sample_stride: 0, columns: n },
             bias: Bias::None,
-            add: None,
+            add: rest.as_ref().map(Numbers::slice),
         };
         out.extend(product.compute());
     }
@@ -232,6 +247,9 @@ mod tests {
             same(&matmul(&a, &b).unwrap(), &plain);
             same(&matmul_t(&a, &b.t().unwrap()).unwrap(), &plain);
             let one = random(&[inner, columns], 3);
+            let (flat, rest) = (a.flatten_to(2).unwrap(), random(&[2 * batch * rows, columns], 6));
+            same(&matmul_onto(&flat, &one, &rest).unwrap(), &(flat.matmul(&one).unwrap() + &rest).unwrap());
+            assert!(matmul_onto(&flat, &one, &one.t().unwrap().repeat((1, 2)).unwrap()).is_err());
             let plain = a.broadcast_matmul(&one).unwrap();
             same(&matmul(&a, &one).unwrap(), &plain);
             same(&matmul_t(&a, &one.t().unwrap()).unwrap(), &plain);

@@ -27,6 +27,14 @@ const ERF_ONE: f32 = 3.9;
 /// e to the power of x.
 #[inline(always)]
 pub(super) fn exp<const FUSED: bool>(x: f32) -> f32 {
+    let value = exp_bounded::<FUSED>(x);
+    let value = if x < EXP_MIN { 0.0 } else { value };
+    if x > EXP_MAX { f32::INFINITY } else { value }
+}
+
+/// The same for callers to whom the smallest normal number is as good as 0 and 2.4e38 as good as infinity.
+#[inline(always)]
+fn exp_bounded<const FUSED: bool>(x: f32) -> f32 {
     let bounded = if x > EXP_MAX { EXP_MAX } else { x };
     let bounded = if bounded < EXP_MIN { EXP_MIN } else { bounded };
     let shifted = fma::<FUSED>(bounded, std::f32::consts::LOG2_E, ROUND);
@@ -39,9 +47,7 @@ pub(super) fn exp<const FUSED: bool>(x: f32) -> f32 {
     let power = fma::<FUSED>(sum, rest * rest, rest + 1.0);
     // The whole part goes into the exponent's bits.
     let scale = f32::from_bits((shifted.to_bits() << 23).wrapping_add(1.0_f32.to_bits()));
-    let value = power * scale;
-    let value = if x < EXP_MIN { 0.0 } else { value };
-    if x > EXP_MAX { f32::INFINITY } else { value }
+    power * scale
 }
 
 /// The error function.
@@ -61,7 +67,7 @@ fn polynomial<const FUSED: bool>(x: f32, factors: &[f32; 6]) -> f32 {
 /// `x * sigmoid(scale * x)`: SiLU where `scale` is 1, OpenAI's quick gelu where it is 1.702.
 #[inline(always)]
 pub(super) fn swish<const FUSED: bool>(x: f32, scale: f32) -> f32 {
-    x / (1.0 + exp::<FUSED>(-scale * x))
+    x / (1.0 + exp_bounded::<FUSED>(-scale * x))
 }
 
 /// Gelu by the error function, as torch's default.

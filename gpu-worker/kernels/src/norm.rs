@@ -2,12 +2,14 @@
 //! first done on the way out.
 #![expect(clippy::inline_always, reason = "only inlined code takes on its caller's instructions")]
 
+use std::mem::MaybeUninit;
+
 use candle_core::{D, Result, Tensor, bail};
-use rayon::prelude::{IndexedParallelIterator as _, ParallelIterator as _, ParallelSliceMut as _};
 
 use super::data::{self, Numbers};
 use super::level::{self, Level, Loops, fma};
 use super::math::swish;
+use super::shared::in_chunks;
 
 /// Sums run side by side, so that they keep a vector unit busy and round little.
 const LANES: usize = 32;
@@ -106,39 +108,35 @@ struct Norm<'a> {
 
 impl Norm<'_> {
     fn groups(&self, x: &[f32], groups: usize, pixels: usize) -> Vec<f32> {
-        let mut out = vec![0.0; x.len()];
         let channels = self.weight.len() / groups;
         let size = channels * pixels;
         if size == 0 {
-            return out;
+            return Vec::new();
         }
-        let one = |(index, out): (usize, &mut [f32])| {
+        let one = |(index, out): (usize, &mut [MaybeUninit<f32>])| {
             let first = index % groups * channels;
             let (weight, bias) = (&self.weight[first..][..channels], &self.bias[first..][..channels]);
             let (x, eps, after) = (&x[index * size..][..size], self.eps, self.after);
             level::run(self.level, Group { x, weight, bias, eps, after, out });
         };
-        if x.len() < PARALLEL_FROM {
-            out.chunks_exact_mut(size).enumerate().for_each(one);
-        } else {
-            out.par_chunks_exact_mut(size).enumerate().for_each(one);
+        #[expect(unsafe_code, reason = "see `in_chunks`")]
+        // SAFETY: a group writes a number for each one it reads.
+        unsafe {
+            in_chunks(x.len(), size, PARALLEL_FROM, one)
         }
-        out
     }
 
     fn rows(&self, x: &[f32]) -> Vec<f32> {
-        let mut out = vec![0.0; x.len()];
         let size = ROWS * self.weight.len();
-        let some = |(index, out): (usize, &mut [f32])| {
+        let some = |(index, out): (usize, &mut [MaybeUninit<f32>])| {
             let x = &x[index * size..][..out.len()];
             level::run(self.level, Rows { x, weight: self.weight, bias: self.bias, eps: self.eps, out });
         };
-        if x.len() < PARALLEL_FROM {
-            out.chunks_mut(size).enumerate().for_each(some);
-        } else {
-            out.par_chunks_mut(size).enumerate().for_each(some);
+        #[expect(unsafe_code, reason = "see `in_chunks`")]
+        // SAFETY: rows write a number for each one they read.
+        unsafe {
+            in_chunks(x.len(), size, PARALLEL_FROM, some)
         }
-        out
     }
 }
 
@@ -149,7 +147,7 @@ struct Group<'a> {
     bias: &'a [f32],
     eps: f64,
     after: After,
-    out: &'a mut [f32],
+    out: &'a mut [MaybeUninit<f32>],
 }
 
 impl Loops for Group<'_> {
@@ -177,7 +175,7 @@ struct Rows<'a> {
     weight: &'a [f32],
     bias: &'a [f32],
     eps: f64,
-    out: &'a mut [f32],
+    out: &'a mut [MaybeUninit<f32>],
 }
 
 impl Loops for Rows<'_> {
@@ -189,16 +187,16 @@ impl Loops for Rows<'_> {
         for (x, out) in x.chunks_exact(weight.len()).zip(out.chunks_exact_mut(weight.len())) {
             let (mean, scale) = moments::<FUSED>(x, eps);
             for ((out, x), (weight, bias)) in out.iter_mut().zip(x).zip(weight.iter().zip(bias)) {
-                *out = fma::<FUSED>((x - mean) * scale, *weight, *bias);
+                out.write(fma::<FUSED>((x - mean) * scale, *weight, *bias));
             }
         }
     }
 }
 
 #[inline(always)]
-fn each(x: &[f32], out: &mut [f32], made: impl Fn(f32) -> f32) {
+fn each(x: &[f32], out: &mut [MaybeUninit<f32>], made: impl Fn(f32) -> f32) {
     for (out, x) in out.iter_mut().zip(x) {
-        *out = made(*x);
+        out.write(made(*x));
     }
 }
 
@@ -226,9 +224,24 @@ fn total(x: &[f32], add: impl Fn(f32, f32) -> f32) -> f64 {
         for (sum, number) in sums.iter_mut().zip(rest) {
             *sum = add(*number, *sum);
         }
-        total += sums.iter().map(|sum| f64::from(*sum)).sum::<f64>();
+        total += joined(&sums);
     }
     total
+}
+
+/// The lanes' sum in double precision, halves added to halves: a sum one by one would wait for each addition, which for
+/// a row of a layer norm takes longer than the row.
+#[inline(always)]
+fn joined(sums: &[f32; LANES]) -> f64 {
+    let mut sums = sums.map(f64::from);
+    let mut count = LANES;
+    while count > 1 {
+        count /= 2;
+        for lane in 0..count {
+            sums[lane] += sums[lane + count];
+        }
+    }
+    sums[0]
 }
 
 #[cfg(test)]

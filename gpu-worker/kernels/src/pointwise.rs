@@ -1,12 +1,14 @@
 //! What is done to each number for itself: activations, the gate of a feed-forward layer, and pixels repeated.
 #![expect(clippy::inline_always, reason = "only inlined code takes on its caller's instructions")]
 
+use std::mem::MaybeUninit;
+
 use candle_core::{D, Result, Tensor, bail};
-use rayon::prelude::{IndexedParallelIterator as _, ParallelIterator as _, ParallelSliceMut as _};
 
 use super::data::{self, Numbers};
 use super::level::{self, Level, Loops};
 use super::math::{gelu, swish};
+use super::shared::in_chunks;
 
 /// Numbers given to a thread at a time: a quarter of a core's second-level cache, read and written.
 const CHUNK: usize = 1 << 15;
@@ -63,38 +65,34 @@ pub fn geglu(x: &Tensor) -> Result<Tensor> {
 }
 
 fn applied(level: Level, x: &[f32], function: Function) -> Vec<f32> {
-    let mut out = vec![0.0; x.len()];
-    let some = |(index, out): (usize, &mut [f32])| {
+    let some = |(index, out): (usize, &mut [MaybeUninit<f32>])| {
         let x = &x[index * CHUNK..][..out.len()];
         level::run(level, Applied { x, function, out });
     };
-    if x.len() <= CHUNK {
-        some((0, &mut out));
-    } else {
-        out.par_chunks_mut(CHUNK).enumerate().for_each(some);
+    #[expect(unsafe_code, reason = "see `in_chunks`")]
+    // SAFETY: a function writes a number for each one it reads.
+    unsafe {
+        in_chunks(x.len(), CHUNK, CHUNK + 1, some)
     }
-    out
 }
 
 fn gated(level: Level, x: &[f32], width: usize) -> Vec<f32> {
-    let mut out = vec![0.0; x.len() / 2];
-    let rows = (CHUNK / width).max(1);
-    let some = |(index, out): (usize, &mut [f32])| {
-        let x = &x[index * rows * width * 2..][..out.len() * 2];
+    let size = (CHUNK / width).max(1) * width;
+    let some = |(index, out): (usize, &mut [MaybeUninit<f32>])| {
+        let x = &x[index * size * 2..][..out.len() * 2];
         level::run(level, Gated { x, width, out });
     };
-    if out.len() <= CHUNK {
-        some((0, &mut out));
-    } else {
-        out.par_chunks_mut(rows * width).enumerate().for_each(some);
+    #[expect(unsafe_code, reason = "see `in_chunks`")]
+    // SAFETY: the gate writes a number for each two it reads, and chunks are whole rows.
+    unsafe {
+        in_chunks(x.len() / 2, size, CHUNK + 1, some)
     }
-    out
 }
 
 struct Applied<'a> {
     x: &'a [f32],
     function: Function,
-    out: &'a mut [f32],
+    out: &'a mut [MaybeUninit<f32>],
 }
 
 impl Loops for Applied<'_> {
@@ -105,9 +103,9 @@ impl Loops for Applied<'_> {
         let Self { x, function, out } = self;
         let pairs = out.iter_mut().zip(x);
         match function {
-            Function::Silu => pairs.for_each(|(out, x)| *out = swish::<FUSED>(*x, 1.0)),
-            Function::QuickGelu => pairs.for_each(|(out, x)| *out = swish::<FUSED>(*x, QUICK)),
-            Function::Gelu => pairs.for_each(|(out, x)| *out = gelu::<FUSED>(*x)),
+            Function::Silu => pairs.for_each(|(out, x)| _ = out.write(swish::<FUSED>(*x, 1.0))),
+            Function::QuickGelu => pairs.for_each(|(out, x)| _ = out.write(swish::<FUSED>(*x, QUICK))),
+            Function::Gelu => pairs.for_each(|(out, x)| _ = out.write(gelu::<FUSED>(*x))),
         }
     }
 }
@@ -115,7 +113,7 @@ impl Loops for Applied<'_> {
 struct Gated<'a> {
     x: &'a [f32],
     width: usize,
-    out: &'a mut [f32],
+    out: &'a mut [MaybeUninit<f32>],
 }
 
 impl Loops for Gated<'_> {
@@ -127,7 +125,7 @@ impl Loops for Gated<'_> {
         for (x, out) in x.chunks_exact(width * 2).zip(out.chunks_exact_mut(width)) {
             let (value, gate) = x.split_at(width);
             for (out, (value, gate)) in out.iter_mut().zip(value.iter().zip(gate)) {
-                *out = value * gelu::<FUSED>(*gate);
+                out.write(value * gelu::<FUSED>(*gate));
             }
         }
     }

@@ -1,13 +1,13 @@
 //! Which changes apply to which rows of a batch: rows of one forward pass may carry different LoRAs, or none.
 //!
-//! What a group of rows gets depends on nothing but the group: its products are made for itself, whatever the batch
-//! (a product of more rows may sum in another order), and rows without adapters are not touched. So a lane should push
-//! its rows as one group, however many lanes share a batch.
+//! What a group of rows gets depends on nothing but the group: its products are made for itself, whatever the batch, in a
+//! way chosen by its own size, and rows without adapters go through the model's own weights. So a lane should push its
+//! rows as one group, however many lanes share a batch.
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use candle_core::{Result, Tensor};
+use candle_core::{D, Result, Tensor};
 
 use crate::kernels::{self, Moves, With};
 use crate::weights::{Delta, Deltas};
@@ -58,55 +58,140 @@ impl RowAdapters {
         own
     }
 
-    /// Whether any of them changes a layer.
-    pub(crate) fn touch(&self, layer: &str) -> bool {
-        self.groups.iter().any(|(_, adapters)| adapters.iter().any(|adapter| adapter.deltas.contains_key(layer)))
+    /// What a layer makes of `x`, with what adapters change of it for the rows, which are the first dimension of all.
+    pub(crate) fn apply(&self, layer: Layer<'_>, x: &Tensor) -> Result<Tensor> {
+        let stretches = self.stretches(layer.name, x.dim(0)?);
+        if stretches.last().is_some_and(|(rows, _)| x.dim(0).is_ok_and(|count| rows.end > count)) {
+            candle_core::bail!("adapters for more rows than {:?} has", x.dims());
+        }
+        if let [(_, changes)] = &stretches[..] {
+            return layer.changed(x, changes);
+        }
+        let mut parts = Vec::with_capacity(stretches.len());
+        for (rows, changes) in stretches {
+            let own = |tensor: &Tensor| tensor.narrow(0, rows.start, rows.len());
+            let With { bias, rest, precision } = layer.with;
+            // One for each row, or one for all.
+            let bias = bias.map(|bias| if bias.rank() == 2 { own(bias) } else { Ok(bias.clone()) }).transpose()?;
+            let rest = rest.map(own).transpose()?;
+            let with = With { bias: bias.as_ref(), rest: rest.as_ref(), precision };
+            parts.push(Layer { with, ..layer }.changed(&own(x)?, &changes)?);
+        }
+        Tensor::cat(&parts, 0)
     }
 
-    /// Adds to `y`, which a linear layer has just made of `x` (both with the rows first), what adapters change of it.
-    pub(crate) fn change_linear(&self, layer: &str, x: &Tensor, y: Tensor) -> Result<Tensor> {
-        self.change(layer, x, y, |x, delta| kernels::matmul_t(&kernels::matmul_t(x, &delta.down)?, &delta.up))
-    }
-
-    /// The same for a convolution, whose down half is one of the same stride and padding.
-    pub(crate) fn change_conv(&self, layer: &str, x: &Tensor, y: Tensor, moves: Moves) -> Result<Tensor> {
-        self.change(layer, x, y, |x, delta| {
-            // A 1x1 kernel is kept as a matrix.
-            let kernel = |matrix: &Tensor| match matrix.dims2() {
-                Ok((outer, inner)) => matrix.reshape((outer, inner, 1, 1)),
-                Err(_) => Ok(matrix.clone()),
-            };
-            let low = kernels::conv2d(x, &kernel(&delta.down)?, moves, With::default())?;
-            kernels::conv2d(&low, &kernel(&delta.up)?, Moves::default(), With::default())
-        })
-    }
-
-    fn change(
-        &self,
-        layer: &str,
-        x: &Tensor,
-        y: Tensor,
-        product: impl Fn(&Tensor, &Delta) -> Result<Tensor>,
-    ) -> Result<Tensor> {
-        for (rows, adapters) in &self.groups {
-            let deltas: Vec<(&Delta, f64)> = adapters
+    /// Rows that go together through a layer, in order: those of a group that changes it, and those between groups.
+    fn stretches(&self, layer: &str, rows: usize) -> Vec<(Range<usize>, Vec<Change<'_>>)> {
+        let mut stretches = Vec::new();
+        let mut next = 0;
+        let mut groups: Vec<_> = self.groups.iter().collect();
+        groups.sort_by_key(|(rows, _)| rows.start);
+        for (group, adapters) in groups {
+            let changes: Vec<Change<'_>> = adapters
                 .iter()
                 .filter_map(|adapter| adapter.deltas.get(layer).map(|delta| (delta, adapter.weight)))
                 .collect();
-            if deltas.is_empty() {
+            if changes.is_empty() {
                 continue;
             }
-            let x = x.narrow(0, rows.start, rows.len())?.contiguous()?;
-            let mut changed = y.narrow(0, rows.start, rows.len())?;
-            for (delta, weight) in deltas {
-                let made = product(&x, delta)?.reshape(changed.shape())?;
-                changed = (changed + (made * (delta.scale * weight))?)?;
+            if next < group.start {
+                stretches.push((next..group.start, Vec::new()));
             }
-            // In place: `y` is the layer's own answer, which nobody else holds yet.
-            y.slice_set(&changed, 0, rows.start)?;
+            next = group.end;
+            stretches.push((group.clone(), changes));
         }
-        Ok(y)
+        if next < rows || stretches.is_empty() {
+            stretches.push((next..rows, Vec::new()));
+        }
+        stretches
     }
+}
+
+/// What one adapter changes of one layer, and how strongly.
+type Change<'a> = (&'a Delta, f64);
+
+/// A layer as its network has it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Layer<'a> {
+    /// What adapters know it by.
+    pub(crate) name: &'a str,
+    pub(crate) way: Way,
+    /// Its first dimension is what it makes.
+    pub(crate) weight: &'a Tensor,
+    pub(crate) with: With<'a>,
+}
+
+/// How a layer goes over its input.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Way {
+    /// `x W^T` over the last dimension.
+    Linear,
+    /// The same over the channels of a map, giving tokens.
+    MapToTokens,
+    /// The same over tokens, giving a map of the shape of what is added.
+    TokensToMap,
+    /// A convolution.
+    Conv(Moves),
+}
+
+impl Way {
+    fn apply(self, x: &Tensor, weight: &Tensor, with: With<'_>) -> Result<Tensor> {
+        match (self, with.rest) {
+            (Self::Linear, _) => kernels::linear(x, weight, with),
+            (Self::MapToTokens, _) => kernels::map_to_tokens(x, weight, with),
+            (Self::TokensToMap, Some(like)) => kernels::tokens_to_map(x, weight, with, like.dims()),
+            (Self::TokensToMap, None) => candle_core::bail!("a map needs one it is added to"),
+            (Self::Conv(moves), _) => kernels::conv2d(x, weight, moves, with),
+        }
+    }
+
+    /// About how many times the weights are gone through.
+    fn positions(self, x: &Tensor) -> Result<usize> {
+        Ok(match self {
+            Self::Linear | Self::TokensToMap => x.elem_count() / x.dim(D::Minus1)?.max(1),
+            Self::MapToTokens => x.elem_count() / x.dim(1)?.max(1),
+            Self::Conv(moves) => x.elem_count() / x.dim(1)?.max(1) / (moves.stride * moves.stride).max(1),
+        })
+    }
+}
+
+impl Layer<'_> {
+    /// With all changes. They are either put into a copy of its weights, which lasts for this one call, or made of `x` by
+    /// themselves and added: whichever is less work for so many rows, which are one lane's own.
+    fn changed(self, x: &Tensor, changes: &[Change<'_>]) -> Result<Tensor> {
+        let Self { way, weight, with, .. } = self;
+        if changes.is_empty() {
+            return way.apply(x, weight, with);
+        }
+        let outer = weight.dim(0)?;
+        let inner = weight.elem_count() / outer.max(1);
+        let (down, up) = stacked(changes)?;
+        if way.positions(x)? * (inner + outer) > inner * outer {
+            let folded = kernels::matmul_onto(&up, &down, &weight.reshape((outer, inner))?)?;
+            return way.apply(x, &folded.reshape(weight.shape())?, with);
+        }
+        let y = way.apply(x, weight, with)?;
+        let (onto, plain, rank) = (With { rest: Some(&y), ..With::default() }, With::default(), down.dim(0)?);
+        match way {
+            Way::Linear => kernels::linear(&kernels::linear(x, &down, plain)?, &up, onto),
+            Way::MapToTokens => kernels::linear(&kernels::map_to_tokens(x, &down, plain)?, &up, onto),
+            Way::TokensToMap => way.apply(&kernels::linear(x, &down, plain)?, &up, onto),
+            Way::Conv(moves) => {
+                let mut shape = weight.dims().to_vec();
+                shape[0] = rank;
+                let low = kernels::conv2d(x, &down.reshape(shape)?, moves, plain)?;
+                kernels::conv2d(&low, &up.reshape((outer, rank, 1, 1))?, Moves::default(), onto)
+            }
+        }
+    }
+}
+
+/// All changes as one: (ranks, in), and (out, ranks) with their scales and weights in it.
+fn stacked(changes: &[Change<'_>]) -> Result<(Tensor, Tensor)> {
+    let flat = |tensor: &Tensor| if tensor.rank() == 2 { Ok(tensor.clone()) } else { tensor.flatten_from(1) };
+    let down = changes.iter().map(|(delta, _)| flat(&delta.down)).collect::<Result<Vec<_>>>()?;
+    let up = changes.iter().map(|(delta, weight)| flat(&delta.up)? * (delta.scale * weight));
+    Ok((Tensor::cat(&down, 0)?, Tensor::cat(&up.collect::<Result<Vec<_>>>()?, 1)?))
 }
 
 #[cfg(test)]
@@ -115,73 +200,98 @@ mod tests {
 
     use candle_core::{Device, Tensor};
 
-    use super::{Adapter, RowAdapters};
-    use crate::kernels::Moves;
+    use super::{Adapter, Layer, RowAdapters, Way};
+    use crate::kernels::{Moves, With};
     use crate::rng::Mt19937;
     use crate::weights::Delta;
 
+    /// Input, halves of a change, and a weight that goes with them: few positions, so that changes are added, and many,
+    /// so that they are folded in.
+    fn cases() -> Vec<(Way, Vec<usize>, [Vec<usize>; 3])> {
+        let three = Way::Conv(Moves { stride: 1, padding: 1 });
+        let linear = || [vec![3, 24], vec![16, 3], vec![16, 24]];
+        vec![
+            (Way::Linear, vec![5, 24], linear()),
+            (Way::Linear, vec![5, 70, 24], linear()),
+            (Way::MapToTokens, vec![5, 24, 2, 2], linear()),
+            (Way::MapToTokens, vec![5, 24, 8, 9], linear()),
+            (Way::TokensToMap, vec![5, 4, 24], linear()),
+            (Way::TokensToMap, vec![5, 70, 24], linear()),
+            (three, vec![5, 24, 3, 2], [vec![3, 24, 3, 3], vec![16, 3, 1, 1], vec![16, 24, 3, 3]]),
+            (three, vec![5, 24, 9, 10], [vec![3, 24, 3, 3], vec![16, 3, 1, 1], vec![16, 24, 3, 3]]),
+            (Way::Conv(Moves::default()), vec![5, 24, 9, 10], [vec![3, 24], vec![16, 3], vec![16, 24, 1, 1]]),
+        ]
+    }
+
     #[test]
     fn a_group_of_rows_gets_the_same_bits_whoever_shares_its_batch() {
-        for (shape, down, up) in [
-            (vec![5, 7, 24], vec![3, 24], vec![16, 3]),
-            (vec![5, 24], vec![1, 24], vec![16, 1]),
-            (vec![5, 24, 4, 6], vec![3, 24, 3, 3], vec![16, 3, 1, 1]),
-            (vec![5, 24, 4, 6], vec![3, 24], vec![16, 3]),
-        ] {
+        for (way, shape, [down, up, weight]) in cases() {
             let sets = [adapters(&down, &up, &[]), adapters(&down, &up, &[0.5]), adapters(&down, &up, &[1.0, -2.0])];
             let groups = [(0..1, &sets[1]), (1..3, &sets[2]), (3..4, &sets[0]), (4..5, &sets[1])];
-            let (x, y) = (random(&shape, 1), answers(&shape, 2));
+            let (x, weight) = (random(&shape, 1), random(&weight, 2));
             let mut all = RowAdapters::default();
             for (rows, set) in &groups {
                 all.push(rows.clone(), set);
             }
-            let together = change(&all, &x, &y);
+            let (together, plain) = (apply(&all, way, &x, &weight), apply(&RowAdapters::default(), way, &x, &weight));
             for (rows, set) in groups {
-                let part = |tensor: &Tensor| tensor.narrow(0, rows.start, rows.len()).unwrap();
-                let alone = change(&RowAdapters::all(rows.len(), set), &part(&x), &part(&y));
-                assert_eq!(bits(&alone), bits(&part(&together)), "{shape:?}, rows {rows:?}");
-                assert_eq!(set.is_empty(), bits(&alone) == bits(&part(&y)), "{shape:?}, rows {rows:?}");
+                let part = |tensor: &Tensor| tensor.narrow(0, rows.start, rows.len()).unwrap().contiguous().unwrap();
+                let alone = apply(&RowAdapters::all(rows.len(), set), way, &part(&x), &weight);
+                assert_eq!(bits(&alone), bits(&part(&together)), "{way:?} {shape:?}, rows {rows:?}");
+                assert_eq!(set.is_empty(), bits(&alone) == bits(&part(&plain)), "{way:?} {shape:?}, rows {rows:?}");
             }
         }
     }
 
     #[test]
+    fn folded_or_added_it_is_the_sum_of_the_changes() {
+        for (way, shape, [down, up, weight]) in cases() {
+            let (x, weight, set) = (random(&shape, 1), random(&weight, 2), adapters(&down, &up, &[1.0, -2.0]));
+            let ours = apply(&RowAdapters::all(5, &set), way, &x, &weight);
+            let matrix = |tensor: &Tensor| tensor.flatten_from(1).unwrap();
+            let mut changed = matrix(&weight);
+            for Adapter { deltas, weight } in &set {
+                let delta = &deltas["layer"];
+                let product = matrix(&delta.up).matmul(&matrix(&delta.down)).unwrap();
+                changed = (changed + (product * (delta.scale * weight)).unwrap()).unwrap();
+            }
+            let changed = changed.reshape(weight.dims()).unwrap();
+            let expected = apply(&RowAdapters::default(), way, &x, &changed);
+            let off = (ours - expected).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap();
+            assert!(off.to_scalar::<f32>().unwrap() < 2e-4, "{way:?} {shape:?}: off by {off}");
+        }
+    }
+
+    #[test]
     fn a_weight_of_nothing_and_a_layer_not_named_change_no_bit() {
-        let (x, y) = (random(&[2, 3, 24], 1), answers(&[2, 3, 24], 2));
+        let (x, weight) = (random(&[2, 3, 24], 1), random(&[16, 24], 2));
+        let plain = bits(&apply(&RowAdapters::default(), Way::Linear, &x, &weight));
         let nothing = RowAdapters::all(2, &adapters(&[3, 24], &[16, 3], &[0.0]));
-        assert_eq!(bits(&change(&nothing, &x, &y)), bits(&y));
+        assert_eq!(bits(&apply(&nothing, Way::Linear, &x, &weight)), plain);
         let one = RowAdapters::all(2, &adapters(&[3, 24], &[16, 3], &[1.0]));
-        assert_eq!(bits(&one.change_linear("other", &x, y.copy().unwrap()).unwrap()), bits(&y));
-        assert!(RowAdapters::all(3, &adapters(&[3, 24], &[16, 3], &[1.0])).change_linear("layer", &x, y).is_err());
+        let bias = random(&[16], 3);
+        let layer = |name| Layer { name, way: Way::Linear, weight: &weight, with: With::bias(Some(&bias)) };
+        assert_eq!(bits(&one.apply(layer("other"), &x).unwrap()), plain);
+        let more = RowAdapters::all(3, &adapters(&[3, 24], &[16, 3], &[1.0]));
+        assert!(more.apply(layer("layer"), &x).is_err());
     }
 
-    fn change(rows: &RowAdapters, x: &Tensor, y: &Tensor) -> Tensor {
-        let y = y.copy().unwrap();
-        let changed = if x.rank() == 4 {
-            rows.change_conv("layer", x, y, Moves { stride: 1, padding: usize::from(pads(rows)) })
-        } else {
-            rows.change_linear("layer", x, y)
+    fn apply(rows: &RowAdapters, way: Way, x: &Tensor, weight: &Tensor) -> Tensor {
+        let batch = x.dim(0).unwrap();
+        let (bias, like) = (random(&[16], 3), x.dims());
+        let rest = match way {
+            // The same for each row, whichever rows are asked about.
+            Way::TokensToMap => Some(random(&[1, 16, like[1], 1], 5).repeat((batch, 1, 1, 1)).unwrap()),
+            Way::Linear | Way::MapToTokens | Way::Conv(_) => None,
         };
-        changed.unwrap()
-    }
-
-    /// A kernel of three pixels keeps the size by a padding of one.
-    fn pads(rows: &RowAdapters) -> bool {
-        rows.groups.iter().any(|(_, set)| set.iter().any(|one| one.deltas["layer"].down.rank() == 4))
+        let with = With { bias: Some(&bias), rest: rest.as_ref(), ..With::default() };
+        rows.apply(Layer { name: "layer", way, weight, with }, x).unwrap()
     }
 
     fn adapters(down: &[usize], up: &[usize], weights: &[f64]) -> Vec<Adapter> {
         let delta = |seed| Delta { down: random(down, seed), up: random(up, seed + 1), scale: 0.7 };
         let deltas = |seed| BTreeMap::from([("layer".into(), delta(seed))]).into();
         (10..).step_by(2).zip(weights).map(|(seed, weight)| Adapter { deltas: deltas(seed), weight: *weight }).collect()
-    }
-
-    /// What a layer of 16 channels answered.
-    fn answers(shape: &[usize], seed: u64) -> Tensor {
-        let mut shape = shape.to_vec();
-        let channels = if shape.len() == 4 { 1 } else { shape.len() - 1 };
-        shape[channels] = 16;
-        random(&shape, seed)
     }
 
     fn random(shape: &[usize], seed: u64) -> Tensor {

@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 
 use super::BuildError;
-use super::adapters::RowAdapters;
+use super::adapters::{Layer, RowAdapters, Way};
 use crate::kernels::{self, After, GroupNormShape, Moves, Precision, With};
 use crate::weights::{LayerName, LayerShape, Weights};
 
@@ -37,33 +37,25 @@ impl Linear {
 
     /// As [`Self::forward`], with what adapters change of it for the rows, which are the first dimension.
     pub(crate) fn adapted(&self, x: &Tensor, rows: &RowAdapters) -> Result<Tensor> {
-        rows.change_linear(&self.name, x, self.forward(x)?)
+        rows.apply(Layer { name: &self.name, way: Way::Linear, weight: &self.weight, with: self.with(None) }, x)
     }
 
     /// The same with a tensor of the answer's shape added.
     pub(crate) fn adapted_onto(&self, x: &Tensor, rest: &Tensor, rows: &RowAdapters) -> Result<Tensor> {
-        let y = kernels::linear(x, &self.weight, self.with(Some(rest)))?;
-        rows.change_linear(&self.name, x, y)
+        rows.apply(Layer { name: &self.name, way: Way::Linear, weight: &self.weight, with: self.with(Some(rest)) }, x)
     }
 
     /// Over the channels of a map (batch, channels, height, width), giving tokens (batch, pixels, channels).
     pub(crate) fn tokens_of(&self, map: &Tensor, rows: &RowAdapters) -> Result<Tensor> {
-        let tokens = kernels::map_to_tokens(map, &self.weight, self.with(None))?;
-        if !rows.touch(&self.name) {
-            return Ok(tokens);
-        }
-        rows.change_linear(&self.name, &map.flatten_from(2)?.transpose(1, 2)?, tokens)
+        rows.apply(Layer { name: &self.name, way: Way::MapToTokens, weight: &self.weight, with: self.with(None) }, map)
     }
 
     /// Of tokens (batch, pixels, channels), giving a map with `rest`, which has its shape, added.
     pub(crate) fn map_onto(&self, tokens: &Tensor, rest: &Tensor, rows: &RowAdapters) -> Result<Tensor> {
-        let map = kernels::tokens_to_map(tokens, &self.weight, self.with(Some(rest)), rest.dims())?;
-        if !rows.touch(&self.name) {
-            return Ok(map);
-        }
-        let (batch, _, height, width) = rest.dims4()?;
-        let x = tokens.transpose(1, 2)?.reshape((batch, (), height, width))?;
-        rows.change_conv(&self.name, &x, map, Moves::default())
+        rows.apply(
+            Layer { name: &self.name, way: Way::TokensToMap, weight: &self.weight, with: self.with(Some(rest)) },
+            tokens,
+        )
     }
 
     fn with<'a>(&'a self, rest: Option<&'a Tensor>) -> With<'a> {
@@ -117,20 +109,37 @@ impl Conv {
 
     /// As [`Self::forward`], with what adapters change of it for the rows.
     pub(crate) fn adapted(&self, x: &Tensor, rows: &RowAdapters) -> Result<Tensor> {
-        rows.change_conv(&self.name, x, self.forward(x)?, self.moves)
+        rows.apply(
+            Layer {
+                name: &self.name,
+                way: Way::Conv(self.moves),
+                weight: &self.weight,
+                with: self.with(&self.bias, None),
+            },
+            x,
+        )
     }
 
     /// The same with a number for each (sample, channel) added.
     pub(crate) fn adapted_shifted(&self, x: &Tensor, shift: &Tensor, rows: &RowAdapters) -> Result<Tensor> {
         let bias = shift.broadcast_add(&self.bias)?;
-        let y = kernels::conv2d(x, &self.weight, self.moves, self.with(&bias, None))?;
-        rows.change_conv(&self.name, x, y, self.moves)
+        rows.apply(
+            Layer { name: &self.name, way: Way::Conv(self.moves), weight: &self.weight, with: self.with(&bias, None) },
+            x,
+        )
     }
 
     /// The same with a tensor of the answer's shape added.
     pub(crate) fn adapted_onto(&self, x: &Tensor, rest: &Tensor, rows: &RowAdapters) -> Result<Tensor> {
-        let y = kernels::conv2d(x, &self.weight, self.moves, self.with(&self.bias, Some(rest)))?;
-        rows.change_conv(&self.name, x, y, self.moves)
+        rows.apply(
+            Layer {
+                name: &self.name,
+                way: Way::Conv(self.moves),
+                weight: &self.weight,
+                with: self.with(&self.bias, Some(rest)),
+            },
+            x,
+        )
     }
 
     fn with<'a>(&self, bias: &'a Tensor, rest: Option<&'a Tensor>) -> With<'a> {
