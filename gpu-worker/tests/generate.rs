@@ -73,6 +73,25 @@ fn flags_say_how_many_in_what_form_and_with_what_inside() {
 }
 
 #[test]
+fn bf16_draws_where_the_processor_has_it_and_is_refused_elsewhere() {
+    let place = Place::new();
+    let draw = |precision: &str, out: &str| {
+        place.run(&["--prompt", "a red circle on white", "--seed", "3", "--precision", precision, "--out", out])
+    };
+    let (exact, short, wrong) = (draw("f32", "exact.png"), draw("bf16", "short.png"), draw("f16", "wrong.png"));
+    assert_eq!(exact.status.code(), Some(0), "{}", stderr(&exact));
+    if tintype_worker::kernels::Precision::Bf16.checked().is_ok() {
+        assert_eq!(short.status.code(), Some(0), "{}", stderr(&short));
+        assert_ne!(place.read("exact.png"), place.read("short.png"));
+    } else {
+        assert_eq!(short.status.code(), Some(2));
+        assert!(stderr(&short).contains("AVX512-BF16"), "{}", stderr(&short));
+    }
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(stderr(&wrong).contains("it is f32 or bf16"), "{}", stderr(&wrong));
+}
+
+#[test]
 fn a_lora_by_its_file_changes_the_picture_and_weight_0_does_not() {
     let place = Place::new();
     let night = models().join("shapes-night");

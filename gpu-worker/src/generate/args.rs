@@ -12,6 +12,7 @@ use tintype_types::{
 };
 
 use super::models::Models;
+use crate::kernels::Precision;
 use crate::output::OutputArgs;
 use crate::pipeline::Order;
 
@@ -86,6 +87,10 @@ pub struct GenerateArgs {
     /// Keeps prompt and settings out of the file.
     #[arg(long)]
     pub no_parameters: bool,
+    /// What the denoiser multiplies in on a CPU: f32, or bf16, which is faster and less exact and needs a processor with
+    /// AVX512-BF16.
+    #[arg(long, env = "TINTYPE_PRECISION", default_value_t = Precision::F32)]
+    pub precision: Precision,
     /// The file to write; one that is there is replaced.
     #[arg(long)]
     pub out: PathBuf,
