@@ -15,6 +15,7 @@ help: ## List the targets
 .PHONY: build
 build: ## Build every program; bin/tintype is the one for people
 	@scripts/claim-cache.sh
+	@scripts/studio.sh
 	cargo build --workspace --bins
 	@mkdir -p bin && for program in tintype api operator gpu-worker; do ln -sf "$(CARGO_TARGET_DIR)/debug/$$program" bin/$$program; done
 
@@ -38,6 +39,14 @@ lint: ## Formatting and lints
 .PHONY: test
 test: ## Install what tests need and run everything
 	@scripts/test.sh
+
+.PHONY: studio
+studio: ## Build the web app; the next cargo build puts it into the programs
+	@scripts/studio.sh
+
+.PHONY: test-web
+test-web: build ## The studio's own tests, and its flows in a real browser against the real stack
+	@scripts/test-web.sh
 
 .PHONY: deny
 deny: ## Licences, sources and duplicate versions of every dependency
@@ -73,5 +82,6 @@ bench-kernels: ## The worker's arithmetic beside torch's (TINTYPE_BENCH_PYTHON n
 	cargo bench -p tintype-worker --bench kernels -- $(ARGS)
 
 .PHONY: generated
-generated: ## Rewrite generated files (CRDs, reasons, golden transcripts)
+generated: ## Rewrite generated files (CRDs, reasons, golden transcripts, the web app's openapi.json)
 	UPDATE=1 cargo test -p tintype-crds -p tintype-scheduler
+	UPDATE=1 cargo test -p tintype-api --lib the_web_apps_copy_is_current

@@ -53,6 +53,23 @@ else
   say clients "installed $(tr '\n' ' ' < "$list")"
 fi
 
+# The studio: its packages, and a browser for its flows. Both are left out, and said to be, where they cannot be had.
+. scripts/node.sh
+if [ -n "$no_node" ]; then
+  say studio "SKIPPED: $no_node"
+else
+  web_install
+  say studio "pnpm $pnpm_version, packages of web/pnpm-lock.yaml"
+fi
+if command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null; then
+  say chromium "the machine's own"
+elif [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null &&
+  { apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium fonts-noto-core; } >/dev/null 2>&1; then
+  say chromium "installed with apt-get"
+else
+  say chromium "SKIPPED: not installed, and apt-get cannot; the studio's flows in a browser will not run"
+fi
+
 if [ -x tests/charts/helm.sh ]; then
   helm=$(tests/charts/helm.sh 2> >(sed 's/^/setup: /' >&2) | tail -n 1)
   say helm "$(basename "$(dirname "$helm")")"

@@ -16,6 +16,9 @@ scripts/claim-cache.sh
 step "setup"
 scripts/setup.sh
 
+step "studio"
+scripts/studio.sh
+
 step "formatting"
 cargo fmt --all --check
 
@@ -40,6 +43,8 @@ cargo test --workspace --no-fail-fast 2>&1 | tee "$log" || status=$?
 step "fuzzing"
 wait "$fuzzing" || status=$?
 cat "$fuzzed"
+step "studio in a browser"
+scripts/test-web.sh || status=$?
 step "done"
 grep '^test result:' "$log" | awk '{p += $4; f += $6} END {printf "%d passed, %d failed\n", p, f}'
 exit "${status:-0}"

@@ -1,4 +1,5 @@
-//! Who waits for which job: a wake-up for every change, without saying what changed. The database says that.
+//! Who waits for which job, or for which account (its credits, its new jobs): a wake-up for every change, without saying
+//! what changed. The database says that.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,24 +13,24 @@ pub(crate) struct Board {
     slots: Arc<Mutex<BTreeMap<Uuid, watch::Sender<()>>>>,
 }
 
-/// One who waits. Dropping it takes the job off the board when nobody else waits for it.
+/// One who waits. Dropping it takes what it waits for off the board when nobody else does.
 #[derive(Debug)]
 pub(crate) struct Waiter {
-    job: Uuid,
+    of: Uuid,
     changes: watch::Receiver<()>,
     board: Board,
 }
 
 impl Board {
-    /// Waits for changes of a job from now on: subscribe first, then read the database.
-    pub(crate) fn subscribe(&self, job: Uuid) -> Waiter {
-        let changes = self.lock().entry(job).or_insert_with(|| watch::channel(()).0).subscribe();
-        Waiter { job, changes, board: self.clone() }
+    /// Waits for changes of a job or an account from now on: subscribe first, then read the database.
+    pub(crate) fn subscribe(&self, of: Uuid) -> Waiter {
+        let changes = self.lock().entry(of).or_insert_with(|| watch::channel(()).0).subscribe();
+        Waiter { of, changes, board: self.clone() }
     }
 
-    /// Wakes whoever waits for this job.
-    pub(crate) fn wake(&self, job: Uuid) {
-        if let Some(sender) = self.lock().get(&job) {
+    /// Wakes whoever waits for this job or account.
+    pub(crate) fn wake(&self, of: Uuid) {
+        if let Some(sender) = self.lock().get(&of) {
             sender.send_replace(());
         }
     }
@@ -53,8 +54,8 @@ impl Waiter {
 impl Drop for Waiter {
     fn drop(&mut self) {
         let mut slots = self.board.lock();
-        if slots.get(&self.job).is_some_and(|sender| sender.receiver_count() <= 1) {
-            slots.remove(&self.job);
+        if slots.get(&self.of).is_some_and(|sender| sender.receiver_count() <= 1) {
+            slots.remove(&self.of);
         }
     }
 }

@@ -138,6 +138,7 @@ pub(crate) async fn place(app: &App, order: &Order, seed: u64) -> Result<Placed,
     match outcome {
         Outcome::Made => {
             app.bells.submit.notify_one();
+            app.board.wake(job.account);
             Ok(Placed { job, replayed: false })
         }
         Outcome::KeyTaken => {

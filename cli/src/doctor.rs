@@ -114,7 +114,7 @@ fn models(args: &DoctorArgs) -> Finding {
 }
 
 fn gpu() -> Finding {
-    let gpus = match tintype_worker::probe::find(None) {
+    let gpus = match tintype_worker::probe::find(None, tintype_worker::probe::Neighbours::Welcome) {
         Ok(probe) => probe.read(),
         Err(error) => return Finding::fail(error.to_string(), "check the NVIDIA driver with `nvidia-smi`"),
     };

@@ -22,6 +22,7 @@ use kube::{Api, Client, ResourceExt};
 use sqlx::PgPool;
 use tintype_crds::labels::{GENERATION, MANAGER_API, SETTLEMENT};
 use tintype_crds::{DiffusionModel, GenerationJob, GenerationJobSpec};
+use tintype_dispatch::WorkerSeen;
 use tintype_store::Store;
 use tintype_types::{FailureReason, JobEvent, JobState, ModelCard, PoolName};
 use tokio::time::timeout;
@@ -212,6 +213,10 @@ impl Cluster for Kubernetes {
                 None => self.relay()?.delete_object(key).await,
             }
         })
+    }
+
+    fn workers(&self) -> Reply<'_, Vec<WorkerSeen>> {
+        Box::pin(async { self.relay()?.workers().await })
     }
 
     fn models(&self) -> Arc<Models> {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use sqlx::PgPool;
-use tintype_dispatch::{Dispatch, DispatchConfig, Record, WriteError, WriteFuture, Written};
+use tintype_dispatch::{Dispatch, DispatchConfig, Record, WorkerSeen, WriteError, WriteFuture, Written};
 use tintype_scheduler::{Decision, JobSeen, ModelSeen, Observation, Place, Shape, WorldSeen};
 use tintype_store::Store;
 use tintype_types::{Attempt, JobEvent, JobId, JobState, ModelCard, ModelKind, PoolName, QueueKey, Timestamp};
@@ -142,6 +142,10 @@ impl Cluster for Local {
 
     fn delete_object<'a>(&'a self, key: &'a str) -> Reply<'a, ()> {
         Box::pin(async move { self.store.delete_prefix(key).await.map(drop).map_err(store_failed) })
+    }
+
+    fn workers(&self) -> Reply<'_, Vec<WorkerSeen>> {
+        Box::pin(async { Ok(self.dispatch.workers().await) })
     }
 
     fn models(&self) -> Arc<Models> {

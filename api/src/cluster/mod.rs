@@ -14,6 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
+use tintype_dispatch::WorkerSeen;
 use tintype_store::{Store, StoreError};
 use tintype_types::{JobEvent, ModelCard};
 
@@ -64,6 +65,8 @@ pub(crate) trait Cluster: Send + Sync + 'static {
     fn signed_url(&self, key: &str) -> Option<String>;
     /// Deletes a picture, uploaded or made; one that is not there is fine.
     fn delete_object<'a>(&'a self, key: &'a str) -> Reply<'a, ()>;
+    /// Workers as they were last heard of.
+    fn workers(&self) -> Reply<'_, Vec<WorkerSeen>>;
     /// What requests may name.
     fn models(&self) -> Arc<Models>;
     /// Whether jobs are being taken.

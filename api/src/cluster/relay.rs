@@ -9,6 +9,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method};
+use tintype_dispatch::WorkerSeen;
 use tintype_store::OUTPUT_KEY_PREFIX;
 use tintype_types::limits::IMAGE_BYTES_MAX;
 use tintype_types::{Attempt, JobEvent};
@@ -47,6 +48,13 @@ impl Relay {
             return Err(ClusterError::Unavailable(format!("the operator answers {}", response.status())));
         }
         Ok(decode(response.bytes_stream().boxed()).boxed())
+    }
+
+    /// The workers the operator has heard of.
+    pub(crate) async fn workers(&self) -> Result<Vec<WorkerSeen>, ClusterError> {
+        let failed = |error: reqwest::Error| ClusterError::Unavailable(error.without_url().to_string());
+        let response = self.ask(Method::GET, "/dispatch/v1/workers").await?;
+        response.error_for_status().map_err(failed)?.json().await.map_err(failed)
     }
 
     /// A signed URL of a picture, from whoever signs them.

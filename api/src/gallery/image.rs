@@ -152,6 +152,21 @@ pub async fn list(pool: &PgPool, account: Uuid, filter: &Filter, limit: i64) -> 
     Ok(rows.into_iter().map(Image::from).collect())
 }
 
+/// How many pictures of an account each day has, in UTC, newest first: a day is its first moment.
+pub async fn days(pool: &PgPool, account: Uuid, filter: &Filter) -> sqlx::Result<Vec<(Timestamp, u64)>> {
+    const DAY_MS: &str = "86400000";
+    let mut sql =
+        QueryBuilder::new(format!("select i.created_ms - i.created_ms % {DAY_MS} as day, count(*) from image i "));
+    if !filter.words.is_empty() {
+        sql.push("join generation g on g.id = i.generation ");
+    }
+    sql.push("where i.deleting_ms is null and i.account = ").push_bind(account);
+    filter.narrow(&mut sql);
+    sql.push(" group by day order by day desc");
+    let rows: Vec<(i64, i64)> = sql.build_query_as().fetch_all(pool).await?;
+    Ok(rows.into_iter().map(|(day, count)| (from_ms(day), count.unsigned_abs())).collect())
+}
+
 /// An account's picture.
 pub async fn find(pool: &PgPool, account: Uuid, id: Uuid) -> sqlx::Result<Option<Image>> {
     let mut sql = QueryBuilder::new(SELECT);

@@ -35,11 +35,22 @@ pub(crate) async fn stream(
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
     let job = own(&app, &caller, &id).await?;
+    let keep_alive = KeepAlive::new().interval(HEARTBEAT_INTERVAL);
+    Ok(Sse::new(events(follow(app, job).await?)).keep_alive(keep_alive).into_response())
+}
+
+/// Where the job stands, then every change until it ends.
+///
+/// # Errors
+/// Too many follow jobs here already.
+pub(super) async fn follow(
+    app: App,
+    job: Generation,
+) -> Result<impl Stream<Item = JobEvent> + Send + 'static, ApiError> {
     let changes = app.board.subscribe(job.id);
     let from_cluster = if job.state.is_terminal() { None } else { open(&app, &job).await? };
     let feed = Feed { app, last: None, job, changes, from_cluster, ended: false };
-    let keep_alive = KeepAlive::new().interval(HEARTBEAT_INTERVAL);
-    Ok(Sse::new(events(feed)).keep_alive(keep_alive).into_response())
+    Ok(futures::stream::unfold(feed, |mut feed| async move { feed.next().await.map(|event| (event, feed)) }))
 }
 
 /// The cluster's own stream; none while the cluster is out of reach: the database goes on telling.
@@ -62,13 +73,13 @@ struct Feed {
     ended: bool,
 }
 
-fn events(feed: Feed) -> impl Stream<Item = Result<Event, Infallible>> + Send + 'static {
-    futures::stream::unfold(feed, |mut feed| async move {
-        let event = feed.next().await?;
-        // A JobEvent has string keys only, so that turning it into JSON cannot fail; if it did, the stream ends.
-        let data = serde_json::to_string(&event).ok()?;
-        Some((Ok(Event::default().data(data)), feed))
-    })
+fn events(
+    job: impl Stream<Item = JobEvent> + Send + 'static,
+) -> impl Stream<Item = Result<Event, Infallible>> + Send + 'static {
+    // A JobEvent has string keys only, so that turning it into JSON cannot fail; if it did, nothing is said.
+    job.filter_map(
+        |event| async move { serde_json::to_string(&event).ok().map(|data| Ok(Event::default().data(data))) },
+    )
 }
 
 impl Feed {

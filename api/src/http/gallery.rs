@@ -11,12 +11,14 @@ use uuid::Uuid;
 
 use super::auth::Caller;
 use super::body::{self, Json};
+use super::picture::{self, PictureQuery};
 use crate::clock;
 use crate::cluster::PICTURE_URL_TTL;
 use crate::error::ApiError;
 use crate::gallery::image::{self, Filter, Image};
 use crate::gallery::keeping::{self, Change};
 use crate::gallery::{BULK_MAX, COLLECTIONS_MAX, collection};
+use crate::records::generation;
 use crate::state::App;
 
 /// Pictures on a page, unless the caller says.
@@ -187,6 +189,34 @@ pub(crate) async fn list(
     Ok(axum::Json(ImagePage { data, next }))
 }
 
+/// A day and its pictures.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Day {
+    /// Its first moment in UTC, in milliseconds since 1970.
+    from_ms: u64,
+    /// How many pictures were made on it.
+    images: u64,
+}
+
+/// How many pictures there are, by day: what a scroll bar is drawn from.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(crate) struct Days {
+    /// Days that have some, newest first.
+    data: Vec<Day>,
+}
+
+/// How many pictures each day has. Takes what the list takes; `cursor` and `limit` mean nothing here.
+pub(crate) async fn days(
+    State(app): State<App>,
+    caller: Caller,
+    query: Result<Query<ListQuery>, QueryRejection>,
+) -> Result<axum::Json<Days>, ApiError> {
+    let (filter, _) = ListQuery::checked(query)?;
+    let found = image::days(&app.pool, caller.account, &Filter { before: None, ..filter }).await?;
+    Ok(axum::Json(Days { data: found.into_iter().map(|(at, images)| Day { from_ms: at.0, images }).collect() }))
+}
+
 /// A picture of the caller's.
 pub(crate) async fn read(
     State(app): State<App>,
@@ -197,9 +227,19 @@ pub(crate) async fn read(
     Ok(axum::Json(ImageView::of(&app, found, clock::now())))
 }
 
-/// Sends the caller on to the file.
-pub(crate) async fn file(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Result<Response, ApiError> {
-    let url = app.cluster.object_url(&own(&app, &caller, &id).await?.key).await?;
+/// Sends the caller on to the file, or the file itself.
+pub(crate) async fn file(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+    query: Result<Query<PictureQuery>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    let image = own(&app, &caller, &id).await?;
+    if PictureQuery::inline(query)? {
+        let job = generation::find(&app.pool, image.generation).await?.ok_or_else(|| ApiError::not_found("picture"))?;
+        return picture::send(&app, &job, image.n as usize).await;
+    }
+    let url = app.cluster.object_url(&image.key).await?;
     Ok((StatusCode::FOUND, [(header::LOCATION, url), (header::CACHE_CONTROL, "no-store".to_owned())]).into_response())
 }
 

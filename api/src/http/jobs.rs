@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::auth::Caller;
 use super::body::{self, Json};
 use super::images::{JOB, REPLAYED};
+use super::picture::{self, PictureQuery};
 use super::view::{JobPage, JobView};
 use crate::error::ApiError;
 use crate::gallery::image;
@@ -113,16 +114,21 @@ pub(crate) async fn cancel(
     Ok((status, axum::Json(JobView::from(&job))).into_response())
 }
 
-/// Sends the caller on to a picture.
+/// Sends the caller on to a picture, or the picture itself.
 pub(crate) async fn image(
     State(app): State<App>,
     caller: Caller,
     Path((id, n)): Path<(String, String)>,
+    query: Result<Query<PictureQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
+    let inline = PictureQuery::inline(query)?;
     let job = own(&app, &caller, &id).await?;
     let n = n.parse::<usize>().ok().filter(|n| *n < job.outputs.len()).ok_or_else(|| ApiError::not_found("picture"))?;
     if job.state.is_terminal() && !image::is_kept(&app.pool, job.id, n).await? {
         return Err(ApiError::not_found("picture"));
+    }
+    if inline {
+        return picture::send(&app, &job, n).await;
     }
     let url = app.cluster.picture_url(&job, n).await?;
     Ok((StatusCode::FOUND, [(header::LOCATION, url), (header::CACHE_CONTROL, "no-store".to_owned())]).into_response())

@@ -18,16 +18,19 @@ mod keys;
 mod lanes;
 mod layers;
 mod ledger;
+mod live;
 mod models;
 mod openai;
 mod openapi;
 mod origin;
 mod peer;
+mod picture;
 mod quotes;
 mod routes;
 mod sessions;
 mod sign_in;
 pub(crate) mod status;
+mod studio;
 mod usage;
 mod users;
 mod view;
@@ -55,7 +58,7 @@ pub(crate) fn router(app: &App) -> Router {
     let ours =
         routes::table().into_iter().fold(Router::new(), |router, route| router.route(route.path, guarded(route)));
     let ours = ours
-        .fallback(unknown_route)
+        .fallback(studio::serve)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(app.clone());
@@ -65,7 +68,8 @@ pub(crate) fn router(app: &App) -> Router {
         .layer(axum::middleware::from_fn(request_id::assign))
 }
 
-async fn unknown_route() -> ApiError {
+/// What is neither a route nor a page.
+fn unknown_route() -> ApiError {
     ApiError::new(ErrorCode::NotFound, "there is no such route; the API is described at /openapi.json")
 }
 

@@ -1,5 +1,7 @@
 //! What requests may name: OpenAI's list, and the cards behind it.
 
+use std::collections::BTreeSet;
+
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
@@ -46,9 +48,17 @@ pub(crate) async fn list(State(app): State<App>, _caller: Caller) -> Json<ModelL
 pub(crate) struct Cards {
     /// The cards, in order of name.
     data: Vec<ModelCard>,
+    /// Names of those some worker has in memory now; what is not here is loaded first.
+    warm: BTreeSet<String>,
+}
+
+/// Models some worker has in memory. Who cannot be asked has none, as far as we know.
+async fn warm(app: &App) -> BTreeSet<String> {
+    let workers = app.cluster.workers().await.unwrap_or_default();
+    workers.into_iter().flat_map(|worker| worker.resident_models).collect()
 }
 
 /// Everything requests may name, LoRAs and ControlNets too: `kind` tells them apart.
 pub(crate) async fn cards(State(app): State<App>, _caller: Caller) -> Json<Cards> {
-    Json(Cards { data: app.cluster.models().values().cloned().collect() })
+    Json(Cards { data: app.cluster.models().values().cloned().collect(), warm: warm(&app).await })
 }

@@ -164,6 +164,18 @@ mod tests {
         assert_eq!(names.len(), routes.len());
     }
 
+    /// The web app's client is generated from this file before the program that prints it is built.
+    #[test]
+    fn the_web_apps_copy_is_current() {
+        let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../web/openapi.json");
+        let text = serde_json::to_string_pretty(&document(&table())).unwrap() + "\n";
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(&file, &text).unwrap();
+        }
+        let kept = std::fs::read_to_string(&file).unwrap_or_default();
+        assert!(kept == text, "web/openapi.json is stale; `make generated` writes it anew");
+    }
+
     #[test]
     fn a_request_is_described_with_its_limits() {
         let document = document(&table());

@@ -3,6 +3,7 @@
 mod gallery;
 mod identity;
 mod service;
+mod studio;
 
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{MethodRouter, delete, get, post};
@@ -75,6 +76,7 @@ pub(crate) fn table() -> Vec<Route> {
         openai_dialect(),
         jobs_and_models(),
         gallery::table(),
+        studio::table(),
         assets_routes(),
         accounts(),
         identity::table(),
@@ -131,9 +133,7 @@ fn jobs_and_models() -> Vec<Route> {
             "Streams where a job stands until it ends",
             Answer::Events(of::<JobEvent>),
         ),
-        Route::get("/api/v1/jobs/{id}/images/{n}", get(jobs::image), "Sends you on to a picture", Answer::Redirect)
-            .gives(302, Answer::Redirect),
-        Route::get("/api/v1/models", get(models::cards), "Lists the models' cards", Answer::Json(of::<models::Cards>)),
+        Route::picture("/api/v1/jobs/{id}/images/{n}", get(jobs::image)),
     ]
 }
 
@@ -286,6 +286,12 @@ impl Route {
 
     fn get(path: &'static str, handler: MethodRouter<App>, summary: &'static str, answer: Answer) -> Self {
         Self { answer, ..Self::new("GET", path, handler, summary) }
+    }
+
+    fn picture(path: &'static str, handler: MethodRouter<App>) -> Self {
+        let summary = "Sends you on to a picture's file, or the file itself with `inline=true`";
+        let query = &[("inline", "boolean")];
+        Self { query, ..Self::get(path, handler, summary, Answer::Redirect).gives(302, Answer::Redirect) }
     }
 
     fn post(path: &'static str, handler: MethodRouter<App>, summary: &'static str, body: SchemaOf) -> Self {

@@ -163,7 +163,7 @@ pub(crate) struct AccountView {
 
 /// Credits in thousandths.
 #[expect(clippy::struct_field_names, reason = "on the wire each number says its unit")]
-#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Credits {
     /// Can be spent.

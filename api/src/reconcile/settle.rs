@@ -54,6 +54,7 @@ async fn settle(world: &World, id: Uuid) -> anyhow::Result<()> {
     let before = ledger::end(&mut tx, job.account, id, how, stamp).await.context("ending the hold")?;
     generation::mark(&mut tx, id, Mark::Settled, now).await?;
     tx.commit().await?;
+    world.board.wake(job.account);
     if let Some(state) = before {
         tracing::error!(job.id = %id, hold = state.as_str(), "the hold had ended before its job was settled");
         world.metrics.settled.with_label_values(&["ended-before"]).inc();

@@ -277,6 +277,16 @@ pub async fn open(pool: &PgPool) -> sqlx::Result<Vec<Generation>> {
     Ok(many(sqlx::query_as(SQL).fetch_all(pool).await?))
 }
 
+/// An account's jobs that have not ended, oldest first.
+pub async fn open_of(pool: &PgPool, account: Uuid, limit: i64) -> sqlx::Result<Vec<Generation>> {
+    const SQL: &str = concat!(
+        "select ",
+        columns!(),
+        " from generation where account = $1 and finished_ms is null order by id limit $2"
+    );
+    Ok(many(sqlx::query_as(SQL).bind(account).bind(limit).fetch_all(pool).await?))
+}
+
 /// Jobs that ended and whose credits are still held, oldest first.
 pub async fn unsettled(pool: &PgPool, limit: i64) -> sqlx::Result<Vec<Uuid>> {
     const SQL: &str = "select id from generation where finished_ms is not null and settled_ms is null \

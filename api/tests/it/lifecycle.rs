@@ -192,7 +192,11 @@ pub(crate) struct Events {
 
 impl Events {
     pub(crate) async fn open(rig: &Rig, user: &User, id: &str) -> Self {
-        let url = format!("{}/api/v1/jobs/{id}/events", rig.url);
+        Self::open_at(rig, user, &format!("/api/v1/jobs/{id}/events")).await
+    }
+
+    pub(crate) async fn open_at(rig: &Rig, user: &User, path: &str) -> Self {
+        let url = format!("{}{path}", rig.url);
         let response = client().get(url).bearer_auth(&user.key).send().await.unwrap();
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         Self { stream: response.bytes_stream().boxed(), rest: String::new() }

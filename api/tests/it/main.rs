@@ -17,6 +17,7 @@ mod lanes;
 mod ledger_model;
 mod ledger_sql;
 mod lifecycle;
+mod live;
 mod rig;
 mod service;
 mod sign_in;

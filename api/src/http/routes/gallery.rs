@@ -41,8 +41,7 @@ pub(super) fn table() -> Vec<Route> {
             delete(gallery::delete),
             "Deletes a picture; it can be restored for a minute",
         ),
-        Route::get("/api/v1/images/{id}/file", get(gallery::file), "Sends you on to the file", Answer::Redirect)
-            .gives(302, Answer::Redirect),
+        Route::picture("/api/v1/images/{id}/file", get(gallery::file)),
         Route::get(
             "/api/v1/collections",
             get(collections::list),

@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# `make test-web`: types, lints and unit tests of the studio, then the flows in real Chromium against the real stack.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/node.sh
+if [ -n "$no_node" ]; then
+  echo "test-web: SKIPPED, all of it: $no_node"
+  exit 0
+fi
+web_install
+"${pnpm[@]}" --silent run typecheck
+"${pnpm[@]}" --silent run lint
+"${pnpm[@]}" --silent run test
+
+chromium=${TINTYPE_CHROMIUM:-$(command -v chromium || command -v chromium-browser || command -v google-chrome || true)}
+if [ -z "$chromium" ]; then
+  echo "test-web: SKIPPED, the flows in a browser: chromium is not installed (Debian: apt-get install chromium)"
+  exit 0
+fi
+export TINTYPE_CHROMIUM=$chromium
+export TINTYPE_PROGRAM=${CARGO_TARGET_DIR:-$cache/target}/debug/tintype
+"${pnpm[@]}" --silent run e2e "$@"

@@ -1,0 +1,43 @@
+// Flow 1: first visit, sign up, free credits, first picture.
+import type { Browser } from "playwright-core";
+import { afterAll, beforeAll, expect, test } from "vitest";
+
+import { inspect, launch, visitor } from "./support/browser";
+import { signUp } from "./support/people";
+
+let browser: Browser;
+beforeAll(async () => {
+  browser = await launch();
+});
+afterAll(() => browser.close());
+
+test("who has never been here signs up, sees the price, makes a picture and pays what was shown", async () => {
+  const somebody = await visitor(browser);
+  const { page } = somebody;
+  await page.goto("/");
+  await page.getByRole("link", { name: "Sign in to generate" }).waitFor();
+  await inspect(somebody, "create-signed-out");
+  await page.goto("/login/");
+  await inspect(somebody, "login");
+  await signUp(somebody);
+  await page.getByText("Your first picture is one line away").waitFor();
+  await inspect(somebody, "create-empty");
+
+  await page.getByLabel("Prompt", { exact: true }).fill("short");
+  await page.getByRole("button", { name: "Generate" }).click();
+  await page.getByText("Say a little more: 5 more characters.").waitFor();
+  await inspect(somebody, "create-refused");
+
+  await page.getByRole("button", { name: "a large red circle" }).click();
+  await page.getByRole("radio", { name: "4", exact: true }).check();
+  const price = page.getByTestId("price");
+  await price.getByText("4 pictures").waitFor();
+  expect(await price.innerText()).toMatch(/^4 pictures · 0\.063 credits · .*nobody ahead$/);
+  await page.keyboard.press("Control+Enter");
+  await page.locator("[data-stand=complete] img").nth(3).waitFor();
+  await page.getByTestId("balance").getByText("9.937").first().waitFor();
+  await page.getByText("0.063 credits", { exact: true }).waitFor();
+  await inspect(somebody, "create-done");
+  expect(somebody.faults).toEqual([]);
+  await somebody.context.close();
+});

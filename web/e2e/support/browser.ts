@@ -1,0 +1,109 @@
+// Real Chromium, and what every page must keep: no error on the console, nothing from another origin, no violation that axe
+// finds, in light and dark, on a desk and on a phone.
+import { mkdirSync, readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
+import { expect, inject } from "vitest";
+
+const FLAGS = [
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+];
+export const DESK = { width: 1280, height: 860 };
+export const PHONE = { width: 390, height: 844 };
+
+const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const shots = fileURLToPath(new URL("../../shots", import.meta.url));
+
+export const launch = (): Promise<Browser> =>
+  chromium.launch({ executablePath: process.env.TINTYPE_CHROMIUM ?? "/usr/bin/chromium", args: FLAGS });
+
+/** A page and what went wrong on it. */
+export interface Visitor {
+  context: BrowserContext;
+  page: Page;
+  faults: string[];
+}
+
+export interface VisitorOptions {
+  url?: string;
+  phone?: boolean;
+  locale?: string;
+  /** Connections are cut on purpose: that they are is no fault. */
+  outages?: boolean;
+}
+
+/** Somebody who has never been here. */
+export async function visitor(browser: Browser, options: VisitorOptions = {}): Promise<Visitor> {
+  const url = options.url ?? inject("url");
+  const context = await browser.newContext({
+    baseURL: url,
+    viewport: options.phone ? PHONE : DESK,
+    hasTouch: options.phone ?? false,
+    colorScheme: "light",
+    reducedMotion: "reduce",
+    locale: options.locale ?? "en-US",
+  });
+  const page = await context.newPage();
+  const faults: string[] = [];
+  page.on("console", (message) => {
+    const text = message.text();
+    // A refusal is an answer of the API's; the page's own words about it are what the flows look at.
+    const answer = text.startsWith("Failed to load resource");
+    if (message.type() === "error" && !answer && !options.outages) faults.push(`console: ${text}`);
+  });
+  page.on("pageerror", (error) => faults.push(`error: ${error.message}`));
+  page.on("request", (request) => {
+    const { protocol, origin } = new URL(request.url());
+    if (protocol.startsWith("http") && origin !== url) faults.push(`request to ${request.url()}`);
+  });
+  return { context, page, faults };
+}
+
+interface Violation {
+  id: string;
+  help: string;
+  nodes: { html: string; failureSummary?: string }[];
+}
+
+async function violations(page: Page): Promise<string[]> {
+  await page.evaluate(axe);
+  const found = await page.evaluate(async () => {
+    const run = (window as unknown as { axe: { run: () => Promise<{ violations: Violation[] }> } }).axe.run;
+    return (await run()).violations;
+  });
+  return found.map(
+    ({ id, help, nodes }) =>
+      `${id}: ${help}\n${nodes.map((node) => `  ${node.html}\n  ${node.failureSummary}`).join("\n")}`,
+  );
+}
+
+/** Looks at a screen in this state: in both themes and both sizes; keeps a picture of each. */
+export async function inspect({ page }: Visitor, name: string): Promise<void> {
+  mkdirSync(shots, { recursive: true });
+  const was = page.viewportSize() ?? DESK;
+  for (const [size, viewport] of Object.entries({ desk: DESK, phone: PHONE })) {
+    await page.setViewportSize(viewport);
+    for (const colorScheme of ["light", "dark"] as const) {
+      await page.emulateMedia({ colorScheme });
+      await page.waitForFunction(
+        (dark) => document.documentElement.classList.contains("dark") === dark,
+        colorScheme === "dark",
+      );
+      await page.screenshot({ path: join(shots, `${name}-${size}-${colorScheme}.png`) });
+      expect(await violations(page), `${name}, ${size}, ${colorScheme}`).toEqual([]);
+      const sideways = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
+      expect(sideways, `${name} scrolls sideways on a ${size}`).toBeLessThanOrEqual(0);
+    }
+  }
+  await page.setViewportSize(was);
+  await page.emulateMedia({ colorScheme: "light" });
+}

@@ -1,0 +1,26 @@
+// What people do before anything else.
+import { randomUUID } from "node:crypto";
+
+import type { Visitor } from "./browser";
+
+export const PASSWORD = "a tin plate and a lamp";
+
+/** Makes an account through the page; its address. */
+export async function signUp({ page }: Visitor): Promise<string> {
+  const email = `${randomUUID()}@example.org`;
+  await page.goto("/welcome/");
+  await page.getByLabel("E-mail").fill(email);
+  await page.getByLabel("Password").fill(PASSWORD);
+  await page.getByRole("button", { name: "Create account" }).click();
+  await page.waitForURL((url) => url.pathname === "/");
+  return email;
+}
+
+/** Comes back through the page. */
+export async function signIn({ page }: Visitor, email: string, password: string): Promise<void> {
+  await page.goto("/login/");
+  await page.getByLabel("E-mail").fill(email);
+  await page.getByLabel("Password").fill(password);
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await page.waitForURL((url) => url.pathname === "/");
+}

@@ -1,0 +1,6 @@
+// `/`: make a picture.
+import { Create } from "@/components/features/create/create";
+
+export default function Page() {
+  return <Create />;
+}

@@ -1,0 +1,116 @@
+// The generator: prompt, model, shape, count, the rest in a drawer, the price before anything is pressed.
+"use client";
+
+import { Sparkles } from "lucide-react";
+import { useDeferredValue, useEffect } from "react";
+import { useForm } from "react-hook-form";
+
+import { Advanced } from "@/components/features/create/advanced";
+import { ModelPicker } from "@/components/features/create/model-picker";
+import { PriceLine } from "@/components/features/create/price-line";
+import { PromptField } from "@/components/features/create/prompt-field";
+import { Refused } from "@/components/features/create/refused";
+import { promptMisfit } from "@/components/features/create/prompt";
+import { ShapePicker } from "@/components/features/create/shape-picker";
+import { Button } from "@/components/ui/button";
+import { Link } from "@/components/ui/link";
+import { Segmented } from "@/components/ui/segmented";
+import type { Me, ModelCard } from "@/lib/api/client";
+import { useMakeJob, useModels, useQuote } from "@/lib/api/queries";
+import { randomId } from "@/lib/browser";
+import { useT } from "@/lib/i18n";
+import { lazyResolver } from "@/lib/lazy-resolver";
+import { useDebounced } from "@/lib/use-debounced";
+import { requestOf, useDraft } from "@/stores/draft";
+
+const COUNTS = [1, 2, 4, 8].map((value) => ({ value, label: String(value) }));
+/** How long the form rests before its price is asked for. */
+const QUOTE_AFTER_MS = 300;
+
+export function ImageGenerator({ me }: { me: Me | null | undefined }) {
+  const t = useT();
+  const { draft, change, remember } = useDraft();
+  const models = useModels(Boolean(me));
+  const card = chosen(models.data?.data, draft.model);
+  const request = card ? requestOf(draft, card.name) : null;
+  const fits = promptMisfit(draft.prompt) === 0;
+  // A price does not depend on the prompt, so it is there before the first letter.
+  const resting = useDebounced(request && JSON.stringify({ ...request, prompt: "" }), QUOTE_AFTER_MS);
+  const quote = useQuote(useDeferredValue(resting === null ? null : JSON.parse(resting)));
+  const make = useMakeJob();
+  const form = useForm({
+    resolver: lazyResolver(async () => (await import("./schema")).generatorSchema),
+    defaultValues: { prompt: draft.prompt },
+    mode: "onSubmit",
+  });
+  const { setValue } = form;
+  useEffect(() => setValue("prompt", draft.prompt), [draft.prompt, setValue]);
+  const submit = form.handleSubmit(() => {
+    if (!request) return;
+    remember(draft.prompt.trim());
+    // One key a press: what is sent twice by the network is one job.
+    make.mutate({ request, key: randomId() });
+  });
+  const showErrors = form.formState.isSubmitted && !fits;
+  return (
+    <form
+      onSubmit={submit}
+      onKeyDown={(event) => {
+        if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) void submit(event);
+      }}
+      noValidate
+      aria-label={t("create.title")}
+      className="grid gap-5 lg:sticky lg:top-20 lg:max-h-[calc(100dvh-6.5rem)] lg:overflow-y-auto lg:pr-2 lg:pb-1 lg:pl-1"
+    >
+      <PromptField
+        value={draft.prompt}
+        showErrors={showErrors}
+        register={form.register("prompt")}
+        onChange={(prompt) => change({ prompt })}
+      />
+      <ModelPicker
+        models={models.data}
+        loading={models.isPending && Boolean(me)}
+        card={card}
+        onChoose={(model) =>
+          change({ model, width: null, height: null, steps: null, guidanceScale: null, sampler: null })
+        }
+      />
+      <ShapePicker card={card} width={draft.width} height={draft.height} onChange={change} />
+      <div className="grid gap-1.5">
+        <p className="text-sm font-medium">{t("create.images")}</p>
+        <Segmented
+          label={t("create.images")}
+          value={draft.images}
+          choices={COUNTS}
+          onChange={(images) => change({ images })}
+        />
+      </div>
+      <Advanced card={card} draft={draft} onChange={change} />
+      <div className="sticky bottom-16 z-10 -mx-1 grid gap-2.5 rounded-lg border bg-card p-3 shadow-raised md:bottom-2">
+        <Refused
+          failure={make.error}
+          quote={quote.data}
+          images={draft.images}
+          onFewer={(images) => change({ images })}
+        />
+        <PriceLine quote={quote} signedIn={Boolean(me)} />
+        {me === null ? (
+          <Button asChild size="large">
+            <Link href="/welcome/">{t("create.signIn")}</Link>
+          </Button>
+        ) : (
+          <Button type="submit" size="large" disabled={make.isPending || !card} title={t("create.generate.keys")}>
+            <Sparkles aria-hidden /> {t("create.generate")}
+          </Button>
+        )}
+      </div>
+    </form>
+  );
+}
+
+/** The checkpoint that is meant: the chosen one if it is there, else the first. */
+function chosen(cards: readonly ModelCard[] | undefined, name: string): ModelCard | undefined {
+  const checkpoints = cards?.filter((card) => card.kind === undefined || card.kind === "checkpoint");
+  return checkpoints?.find((card) => card.name === name) ?? checkpoints?.[0];
+}

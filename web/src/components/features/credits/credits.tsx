@@ -1,0 +1,65 @@
+// Money: what there is, where it came from, where it went.
+"use client";
+
+import { Lots } from "@/components/features/credits/lots";
+import { Entries } from "@/components/features/credits/entries";
+import { Shop } from "@/components/features/credits/shop";
+import { SignedIn } from "@/components/features/signed-in";
+import { PageHead } from "@/components/ui/page-head";
+import { Notice, Skeleton } from "@/components/ui/states";
+import type { Credits as Standing } from "@/lib/api/client";
+import { useWallet } from "@/lib/api/wallet";
+import { credits } from "@/lib/format";
+import { type Key, useLocale, useT } from "@/lib/i18n";
+
+export function Credits() {
+  const t = useT();
+  return (
+    <SignedIn>
+      {(me) => (
+        <>
+          <PageHead title={t("nav.credits")} words={t("money.words")} />
+          <Balance standing={me.credits} />
+          <div className="mt-6 grid items-start gap-6 xl:grid-cols-[minmax(0,1.5fr)_minmax(0,1fr)]">
+            <Entries />
+            <div className="grid gap-6">
+              <Shop />
+              <Lots />
+            </div>
+          </div>
+        </>
+      )}
+    </SignedIn>
+  );
+}
+
+/** The three figures of the account. They follow the stream, so that they are true while a job runs. */
+function Balance({ standing }: { standing: Standing }) {
+  const t = useT();
+  const locale = useLocale();
+  const wallet = useWallet();
+  const figures: [Key, number][] = [
+    ["money.available", standing.availableMillis],
+    ["money.held", standing.heldMillis],
+    ["money.spent", standing.spentMillis],
+  ];
+  if (wallet.isPending) return <Skeleton className="h-24 rounded-lg" />;
+  return (
+    <div className="grid gap-3">
+      {wallet.data?.stopped && <Notice title={t("money.stopped.title")}>{t("money.stopped.words")}</Notice>}
+      {wallet.data && wallet.data.owedMillis > 0 && (
+        <Notice title={t("money.owed.title", { n: credits(wallet.data.owedMillis, locale) })}>
+          {t("money.owed.words")}
+        </Notice>
+      )}
+      <dl className="grid gap-3 sm:grid-cols-3">
+        {figures.map(([label, millis]) => (
+          <div key={label} className="rounded-lg border bg-card p-4 shadow-raised">
+            <dt className="text-sm text-muted-foreground">{t(label)}</dt>
+            <dd className="mt-1 text-2xl font-semibold tracking-tight tabular-nums">{credits(millis, locale)}</dd>
+          </div>
+        ))}
+      </dl>
+    </div>
+  );
+}

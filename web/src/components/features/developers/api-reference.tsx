@@ -1,0 +1,91 @@
+// Every route, read from the server's own description of itself.
+"use client";
+
+import { useQuery } from "@tanstack/react-query";
+import { useState } from "react";
+
+import { type Operation, operationsOf, type OpenApi, type Property } from "@/components/features/developers/operations";
+import { Badge } from "@/components/ui/badge";
+import { Card } from "@/components/ui/card";
+import { Input } from "@/components/ui/field";
+import { Notice, Skeleton } from "@/components/ui/states";
+import { useT } from "@/lib/i18n";
+
+export function ApiReference() {
+  const t = useT();
+  const [wanted, setWanted] = useState("");
+  const document = useQuery({
+    queryKey: ["openapi"],
+    queryFn: async ({ signal }) => (await (await fetch("/openapi.json", { signal })).json()) as OpenApi,
+    staleTime: Infinity,
+  });
+  const operations = document.data ? operationsOf(document.data) : [];
+  const words = wanted.toLowerCase();
+  const found = operations.filter(({ path, summary }) => `${path} ${summary}`.toLowerCase().includes(words));
+  return (
+    <Card title={t("dev.api")} words={t("dev.api.words")}>
+      {document.error && <Notice title={document.error.message} />}
+      {document.isPending && <Skeleton className="h-64" />}
+      {document.data && (
+        <>
+          <Input
+            type="search"
+            aria-label={t("dev.api.search")}
+            placeholder={t("dev.api.search")}
+            className="mb-4 max-w-sm"
+            value={wanted}
+            onChange={(event) => setWanted(event.target.value)}
+          />
+          <ul className="grid gap-1.5">
+            {found.map((operation) => (
+              <li key={`${operation.method} ${operation.path}`}>
+                <OperationRow operation={operation} />
+              </li>
+            ))}
+          </ul>
+        </>
+      )}
+    </Card>
+  );
+}
+
+function OperationRow({ operation }: { operation: Operation }) {
+  const t = useT();
+  const { method, path, summary, parameters, body, answer } = operation;
+  return (
+    <details className="rounded-md border">
+      <summary className="flex cursor-pointer flex-wrap items-center gap-x-3 gap-y-1 rounded-md px-3 py-2 text-sm">
+        <Badge look={method === "GET" ? "plain" : "warm"} className="font-mono">
+          {method}
+        </Badge>
+        <code className="font-mono text-[13px] break-all">{path}</code>
+        <span className="text-muted-foreground">{summary}</span>
+      </summary>
+      <div className="grid gap-4 border-t p-3">
+        {parameters.length > 0 && <Properties title={t("dev.api.parameters")} properties={parameters} />}
+        {body.length > 0 && <Properties title={t("dev.api.body")} properties={body} />}
+        {answer.length > 0 && <Properties title={t("dev.api.answer")} properties={answer} />}
+      </div>
+    </details>
+  );
+}
+
+function Properties({ title, properties }: { title: string; properties: readonly Property[] }) {
+  const t = useT();
+  return (
+    <div className="grid gap-1.5">
+      <h3 className="text-xs font-semibold">{title}</h3>
+      <dl className="grid gap-1.5 text-[13px]">
+        {properties.map(({ name, type, required, description }) => (
+          <div key={name} className="grid gap-x-4 sm:grid-cols-[14rem_minmax(0,1fr)]">
+            <dt className="font-mono">
+              {name} <span className="text-muted-foreground">{type}</span>
+              {required && <span className="ml-1 text-xs text-primary">{t("dev.api.required")}</span>}
+            </dt>
+            <dd className="text-muted-foreground">{description}</dd>
+          </div>
+        ))}
+      </dl>
+    </div>
+  );
+}

@@ -1,0 +1,132 @@
+// API keys: made here, shown once, revoked here.
+"use client";
+
+import { Check, Copy, KeyRound, Plus } from "lucide-react";
+import { type FormEvent, useState } from "react";
+
+import { Button } from "@/components/ui/button";
+import { Card } from "@/components/ui/card";
+import { Dialog } from "@/components/ui/dialog";
+import { Field, Input } from "@/components/ui/field";
+import { Notice, Skeleton } from "@/components/ui/states";
+import { Table } from "@/components/ui/table";
+import { useKeys, useMakeKey, useRevokeKey } from "@/lib/api/account";
+import { copyText } from "@/lib/browser";
+import { ago } from "@/lib/format";
+import { useLocale, useT } from "@/lib/i18n";
+import { useNow } from "@/lib/use-now";
+
+export function Keys() {
+  const t = useT();
+  const keys = useKeys();
+  const [making, setMaking] = useState(false);
+  const live = keys.data?.filter(({ revokedMs }) => !revokedMs) ?? [];
+  return (
+    <Card
+      title={t("dev.keys")}
+      words={t("dev.keys.words")}
+      aside={
+        <Button size="small" onClick={() => setMaking(true)}>
+          <Plus aria-hidden /> {t("dev.keys.make")}
+        </Button>
+      }
+    >
+      {keys.error && <Notice title={keys.error.message} />}
+      {keys.isPending && <Skeleton className="h-24" />}
+      {keys.data && live.length === 0 && <p className="text-sm text-muted-foreground">{t("dev.keys.none")}</p>}
+      {live.length > 0 && (
+        <Table label={t("dev.keys")} heads={[t("dev.keys.name"), t("dev.keys.made"), t("dev.keys.used"), ""]}>
+          {live.map((key) => (
+            <KeyRow key={key.id} {...key} />
+          ))}
+        </Table>
+      )}
+      <MakeKey open={making} onOpenChange={setMaking} />
+    </Card>
+  );
+}
+
+interface KeyRowProps {
+  id: string;
+  name: string;
+  createdMs: number;
+  lastUsedMs?: number | null;
+}
+
+function KeyRow({ id, name, createdMs, lastUsedMs }: KeyRowProps) {
+  const t = useT();
+  const locale = useLocale();
+  const now = useNow();
+  const revoke = useRevokeKey();
+  const language = locale === "pseudo" ? "en" : locale;
+  return (
+    <tr>
+      <td>
+        <span className="font-medium">{name}</span>
+        <span className="block font-mono text-xs text-muted-foreground">{id}</span>
+      </td>
+      <td className="whitespace-nowrap">{ago(createdMs, now, language)}</td>
+      <td className="whitespace-nowrap">{lastUsedMs ? ago(lastUsedMs, now, language) : t("dev.keys.never")}</td>
+      <td>
+        <Button
+          look="outline"
+          size="small"
+          className="text-destructive"
+          aria-label={t("dev.keys.revokeOne", { name })}
+          disabled={revoke.isPending}
+          onClick={() => revoke.mutate(id)}
+        >
+          {t("dev.keys.revoke")}
+        </Button>
+      </td>
+    </tr>
+  );
+}
+
+function MakeKey({ open, onOpenChange }: { open: boolean; onOpenChange: (open: boolean) => void }) {
+  const t = useT();
+  const make = useMakeKey();
+  const [name, setName] = useState("");
+  const [copied, setCopied] = useState(false);
+  const close = () => {
+    onOpenChange(false);
+    make.reset();
+    setName("");
+    setCopied(false);
+  };
+  const submit = (event: FormEvent) => {
+    event.preventDefault();
+    make.mutate(name.trim());
+  };
+  if (make.data) {
+    const secret = make.data.apiKey;
+    return (
+      <Dialog open={open} onOpenChange={close} title={t("dev.keys.done")} description={t("dev.keys.once")}>
+        <div className="flex items-center gap-2 rounded-md bg-muted p-3">
+          <KeyRound aria-hidden className="size-4 shrink-0 text-primary" />
+          <code data-testid="api-key" className="min-w-0 flex-1 font-mono text-xs break-all">
+            {secret}
+          </code>
+          <Button look="secondary" size="small" onClick={() => void copyText(secret).then(setCopied)}>
+            {copied ? <Check aria-hidden /> : <Copy aria-hidden />} {t(copied ? "ui.copied" : "ui.copy")}
+          </Button>
+        </div>
+        <Button className="justify-self-end" onClick={close}>
+          {t("ui.close")}
+        </Button>
+      </Dialog>
+    );
+  }
+  return (
+    <Dialog open={open} onOpenChange={close} title={t("dev.keys.make")}>
+      <form onSubmit={submit} className="grid gap-4">
+        <Field label={t("dev.keys.name")} hint={t("dev.keys.name.hint")} error={make.error?.message}>
+          {(ids) => <Input {...ids} maxLength={200} value={name} onChange={(event) => setName(event.target.value)} />}
+        </Field>
+        <Button type="submit" className="justify-self-end" disabled={name.trim() === "" || make.isPending}>
+          {t("dev.keys.make")}
+        </Button>
+      </form>
+    </Dialog>
+  );
+}

@@ -1,0 +1,60 @@
+// What was used in the last thirty days, by day and key.
+"use client";
+
+import { useQuery } from "@tanstack/react-query";
+
+import { Card } from "@/components/ui/card";
+import { Notice, Skeleton } from "@/components/ui/states";
+import { Table } from "@/components/ui/table";
+import { useKeys } from "@/lib/api/account";
+import { api, unwrap } from "@/lib/api/client";
+import { credits, duration } from "@/lib/format";
+import { useLocale, useT } from "@/lib/i18n";
+
+export function Usage() {
+  const t = useT();
+  const locale = useLocale();
+  const language = locale === "pseudo" ? "en" : locale;
+  const usage = useQuery({
+    queryKey: ["usage"],
+    queryFn: ({ signal }) => unwrap(api.GET("/api/v1/usage", { signal })),
+  });
+  const keys = useKeys();
+  const nameOf = (key: string | null | undefined) =>
+    key ? (keys.data?.find(({ id }) => id === key)?.name ?? key) : t("dev.usage.studio");
+  return (
+    <Card title={t("dev.usage")} words={t("dev.usage.words")}>
+      {usage.error && <Notice title={usage.error.message} />}
+      {usage.isPending && <Skeleton className="h-24" />}
+      {usage.data?.data.length === 0 && <p className="text-sm text-muted-foreground">{t("dev.usage.none")}</p>}
+      {usage.data && usage.data.data.length > 0 && (
+        <Table
+          label={t("dev.usage")}
+          heads={[
+            t("dev.usage.day"),
+            t("create.model"),
+            t("dev.usage.key"),
+            t("create.images"),
+            t("dev.usage.failed"),
+            t("dev.usage.gpu"),
+            t("nav.credits"),
+          ]}
+        >
+          {usage.data.data.map(({ dayMs, model, key, images, failed, gpuMs, spentMillis }) => (
+            <tr key={`${dayMs} ${model} ${key ?? ""}`} className="tabular-nums">
+              <td className="whitespace-nowrap">
+                {new Date(dayMs).toLocaleDateString(language, { dateStyle: "medium", timeZone: "UTC" })}
+              </td>
+              <td>{model}</td>
+              <td>{nameOf(key)}</td>
+              <td>{images.toLocaleString(language)}</td>
+              <td>{failed.toLocaleString(language)}</td>
+              <td className="whitespace-nowrap">{duration(gpuMs, language)}</td>
+              <td>{credits(spentMillis, language)}</td>
+            </tr>
+          ))}
+        </Table>
+      )}
+    </Card>
+  );
+}

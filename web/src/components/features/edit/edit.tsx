@@ -1,0 +1,244 @@
+// Change part of a picture: paint what is to be redrawn, say what should be there.
+"use client";
+
+import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { Brush, Contrast, Eraser, ImageUp, Redo2, Save, Sparkles, Trash2, Undo2, ZoomIn, ZoomOut } from "lucide-react";
+import { type FormEvent, useState } from "react";
+
+import { Canvas } from "@/components/features/edit/canvas";
+import { type Change, maskOf, requestFor } from "@/components/features/edit/send";
+import { BLANK, isBlank, type Painting, redo, undo } from "@/components/features/edit/strokes";
+import { JobCard } from "@/components/features/jobs/job-card";
+import { SignedIn } from "@/components/features/signed-in";
+import { Button } from "@/components/ui/button";
+import { Field, Textarea } from "@/components/ui/field";
+import { Link } from "@/components/ui/link";
+import { PageHead } from "@/components/ui/page-head";
+import { Segmented } from "@/components/ui/segmented";
+import { Slider } from "@/components/ui/slider";
+import { Empty, Notice, Skeleton } from "@/components/ui/states";
+import { fileOf, type Picture, usePicture } from "@/lib/api/gallery";
+import { useJobs, useMakeJob } from "@/lib/api/queries";
+import { randomId } from "@/lib/browser";
+import { useT } from "@/lib/i18n";
+import { useQueryState } from "@/lib/use-query-state";
+
+const COUNTS = [1, 2, 4].map((value) => ({ value, label: String(value) }));
+/** How much is redrawn unless somebody says: enough for something else to be there. */
+const STRENGTH = 0.8;
+const BRUSH = 0.14;
+
+export function Edit() {
+  const t = useT();
+  const [params] = useQueryState();
+  const id = params.get("id");
+  return (
+    <SignedIn>
+      {() => (
+        <>
+          <PageHead title={t("edit.title")} words={t("edit.words")} />
+          {id ? <Opened key={id} id={id} /> : <Nothing />}
+        </>
+      )}
+    </SignedIn>
+  );
+}
+
+function Nothing() {
+  const t = useT();
+  return (
+    <Empty
+      icon={<ImageUp aria-hidden />}
+      title={t("edit.none")}
+      actions={
+        <Button asChild>
+          <Link href="/gallery/">{t("nav.gallery")}</Link>
+        </Button>
+      }
+    />
+  );
+}
+
+function Opened({ id }: { id: string }) {
+  const picture = usePicture(id);
+  if (picture.error) return <Notice title={picture.error.message} />;
+  if (!picture.data) return <Skeleton className="h-[60vh] rounded-lg" />;
+  return <Editor picture={picture.data} />;
+}
+
+function Editor({ picture }: { picture: Picture }) {
+  const t = useT();
+  const [painting, setPainting] = useState<Painting>(BLANK);
+  const [kind, setKind] = useState<"brush" | "eraser">("brush");
+  const [size, setSize] = useState(BRUSH);
+  const [zoom, setZoom] = useState(1);
+  const [change, setChange] = useState<Change>({
+    prompt: picture.prompt,
+    strength: STRENGTH,
+    images: 1,
+    feather: 0.01,
+  });
+  const set = (part: Partial<Change>) => setChange((now) => ({ ...now, ...part }));
+  const [made, setMade] = useState<string[]>([]);
+  const make = useRedraw((job) => setMade((all) => [job, ...all]));
+  const submit = (event: FormEvent) => {
+    event.preventDefault();
+    make.mutate({ picture, painting, change });
+  };
+  return (
+    <div className="grid items-start gap-6 lg:grid-cols-[minmax(0,1fr)_22rem]">
+      <div className="grid gap-3">
+        <div role="toolbar" aria-label={t("edit.tools")} className="flex flex-wrap items-center gap-1.5">
+          <Segmented
+            label={t("edit.tool")}
+            value={kind}
+            onChange={setKind}
+            choices={[
+              { value: "brush", name: t("edit.brush"), label: <Brush aria-hidden className="size-4" /> },
+              { value: "eraser", name: t("edit.eraser"), label: <Eraser aria-hidden className="size-4" /> },
+            ]}
+          />
+          <Tool label={t("ui.undo")} icon={Undo2} off={painting.strokes.length === 0} run={() => setPainting(undo)} />
+          <Tool label={t("edit.redo")} icon={Redo2} off={painting.undone.length === 0} run={() => setPainting(redo)} />
+          <Tool
+            label={t("edit.invert")}
+            icon={Contrast}
+            run={() => setPainting((now) => ({ ...now, inverted: !now.inverted }))}
+          />
+          <Tool label={t("edit.clear")} icon={Trash2} off={isBlank(painting)} run={() => setPainting(BLANK)} />
+          <Tool label={t("edit.zoomOut")} icon={ZoomOut} off={zoom <= 1} run={() => setZoom(Math.max(1, zoom / 1.5))} />
+          <Tool label={t("edit.zoomIn")} icon={ZoomIn} off={zoom >= 8} run={() => setZoom(Math.min(8, zoom * 1.5))} />
+          <Tool
+            label={t("edit.saveMask")}
+            icon={Save}
+            off={isBlank(painting)}
+            run={() => void save(maskOf(painting, picture, change.feather))}
+          />
+        </div>
+        <Canvas
+          src={fileOf(picture)}
+          alt={picture.prompt}
+          width={picture.width}
+          height={picture.height}
+          {...{ painting, kind, size, zoom }}
+          onZoom={setZoom}
+          onPaint={setPainting}
+        />
+        <label className="grid grid-cols-[auto_1fr] items-center gap-4 text-sm font-medium">
+          {t("edit.size")}
+          <Slider
+            label={t("edit.size")}
+            value={Math.round(size * 100)}
+            min={2}
+            max={50}
+            onChange={(now) => setSize(now / 100)}
+          />
+        </label>
+      </div>
+      <form onSubmit={submit} className="grid gap-5">
+        <Field label={t("create.prompt")} hint={t(isBlank(painting) ? "edit.all" : "edit.part")}>
+          {(ids) => (
+            <Textarea
+              {...ids}
+              className="field-sizing-content max-h-48 min-h-20"
+              value={change.prompt}
+              maxLength={4000}
+              onChange={(event) => set({ prompt: event.target.value })}
+            />
+          )}
+        </Field>
+        <Percent
+          label={t("edit.strength")}
+          hint={t("edit.strength.hint")}
+          value={change.strength}
+          onChange={(strength) => set({ strength })}
+        />
+        <Percent
+          label={t("edit.feather")}
+          hint={t("edit.feather.hint")}
+          value={change.feather * 10}
+          onChange={(feather) => set({ feather: feather / 10 })}
+        />
+        <div className="grid gap-1.5">
+          <p className="text-sm font-medium">{t("create.images")}</p>
+          <Segmented
+            label={t("create.images")}
+            value={change.images}
+            choices={COUNTS}
+            onChange={(images) => set({ images })}
+          />
+        </div>
+        {make.error && <Notice title={t("create.failed")}>{make.error.message}</Notice>}
+        <Button type="submit" size="large" disabled={make.isPending || change.prompt.trim() === ""}>
+          <Sparkles aria-hidden /> {t("create.generate")}
+        </Button>
+        <Made ids={made} />
+      </form>
+    </div>
+  );
+}
+
+interface ToolProps {
+  label: string;
+  icon: typeof Brush;
+  off?: boolean;
+  run: () => void;
+}
+
+function Tool({ label, icon: Icon, off = false, run }: ToolProps) {
+  return (
+    <Button look="outline" size="icon" aria-label={label} title={label} disabled={off} onClick={run}>
+      <Icon aria-hidden />
+    </Button>
+  );
+}
+
+interface PercentProps {
+  label: string;
+  hint: string;
+  value: number;
+  onChange: (value: number) => void;
+}
+
+function Percent({ label, hint, value, onChange }: PercentProps) {
+  return (
+    <div className="grid gap-1">
+      <div className="flex items-baseline justify-between text-sm">
+        <p className="font-medium">{label}</p>
+        <p className="tabular-nums">{Math.round(value * 100)} %</p>
+      </div>
+      <Slider label={label} value={Math.round(value * 100)} min={0} max={100} onChange={(now) => onChange(now / 100)} />
+      <p className="text-xs text-muted-foreground">{hint}</p>
+    </div>
+  );
+}
+
+/** What came of it here, newest first. */
+function Made({ ids }: { ids: readonly string[] }) {
+  const jobs = useJobs(ids.length > 0).data?.pages.flatMap(({ data }) => data) ?? [];
+  return ids.map((id) => {
+    const job = jobs.find((one) => one.id === id);
+    return job && <JobCard key={id} job={job} />;
+  });
+}
+
+function useRedraw(done: (job: string) => void) {
+  const client = useQueryClient();
+  const make = useMakeJob();
+  return useMutation({
+    mutationFn: async (asked: { picture: Picture; painting: Painting; change: Change }) => {
+      const request = await requestFor(asked.picture, asked.painting, asked.change);
+      return make.mutateAsync({ request, key: randomId() });
+    },
+    onSuccess: ({ id }) => {
+      done(id);
+      void client.invalidateQueries({ queryKey: ["jobs"] });
+    },
+  });
+}
+
+async function save(mask: Promise<Blob>): Promise<void> {
+  const url = URL.createObjectURL(await mask);
+  Object.assign(document.createElement("a"), { href: url, download: "tintype-mask.png" }).click();
+  URL.revokeObjectURL(url);
+}

@@ -1,0 +1,60 @@
+// Sends a painted picture to be redrawn: the picture and its mask as uploads, then the job that names them.
+import { draw, isBlank, type Painting } from "@/components/features/edit/strokes";
+import { MASK_WIDTH } from "@/components/features/edit/canvas";
+import { failureOf, type JobRequest } from "@/lib/api/client";
+import { fileOf, type Picture } from "@/lib/api/gallery";
+import type { AssetView } from "@/lib/api/schema.gen";
+
+export interface Change {
+  prompt: string;
+  strength: number;
+  images: number;
+  /** Softness of the mask's edge, in shares of its width. */
+  feather: number;
+}
+
+/** The mask as a PNG: white is redrawn. */
+export function maskOf(painting: Painting, { width, height }: Picture, feather: number): Promise<Blob> {
+  const canvas = document.createElement("canvas");
+  canvas.width = MASK_WIDTH;
+  canvas.height = Math.round((MASK_WIDTH * height) / width);
+  const context = canvas.getContext("2d");
+  if (!context) throw new Error("this browser cannot draw");
+  draw(context, painting, "black");
+  if (feather > 0) {
+    context.filter = `blur(${Math.round(feather * MASK_WIDTH)}px)`;
+    context.drawImage(canvas, 0, 0);
+  }
+  return new Promise((done, failed) =>
+    canvas.toBlob((blob) => (blob ? done(blob) : failed(new Error("the mask could not be made"))), "image/png"),
+  );
+}
+
+async function upload(file: Blob): Promise<string> {
+  const response = await fetch("/api/v1/assets", {
+    method: "POST",
+    body: file,
+    headers: { "content-type": file.type },
+  });
+  const body: unknown = await response.json().catch(() => undefined);
+  if (!response.ok) throw failureOf(response.status, body);
+  return (body as AssetView).key;
+}
+
+/** The request that redraws it: everything as it was made, but for what is to be different. */
+export async function requestFor(picture: Picture, painting: Painting, change: Change): Promise<JobRequest> {
+  const file = await (await fetch(fileOf(picture))).blob();
+  const [image, mask] = await Promise.all([
+    upload(file),
+    isBlank(painting) ? undefined : maskOf(painting, picture, change.feather).then(upload),
+  ]);
+  const { seed: _seed, hires: _hires, init: _init, ...settings } = picture.settings;
+  return {
+    ...settings,
+    width: picture.width,
+    height: picture.height,
+    prompt: change.prompt,
+    images: change.images,
+    init: { image, strength: change.strength, ...(mask && { mask }) },
+  };
+}

@@ -1,0 +1,110 @@
+// The gallery: find it again. Search and filters above, a grid with a true scroll bar below.
+"use client";
+
+import { useQueryClient } from "@tanstack/react-query";
+import { ImageOff, Images } from "lucide-react";
+import { useEffect, useMemo } from "react";
+
+import { BulkBar } from "@/components/features/gallery/bulk-bar";
+import { Grid } from "@/components/features/gallery/grid";
+import { open, useGallery } from "@/components/features/gallery/store";
+import { Toolbar } from "@/components/features/gallery/toolbar";
+import { SignedIn } from "@/components/features/signed-in";
+import { Button } from "@/components/ui/button";
+import { Link } from "@/components/ui/link";
+import { PageHead } from "@/components/ui/page-head";
+import { Empty, Notice, Skeleton } from "@/components/ui/states";
+import type { Filter } from "@/lib/api/gallery";
+import { useT } from "@/lib/i18n";
+import { useQueryState } from "@/lib/use-query-state";
+
+export function Gallery() {
+  return <SignedIn>{() => <Pictures />}</SignedIn>;
+}
+
+function useFilter(): Filter {
+  const [params] = useQueryState();
+  return useMemo(() => {
+    const [q, model, collection] = ["q", "model", "collection"].map((name) => params.get(name));
+    return {
+      ...(q && { q }),
+      ...(model && { model }),
+      ...(collection && { collection }),
+      ...(params.has("starred") && { starred: true }),
+    };
+  }, [params]);
+}
+
+function Pictures() {
+  const t = useT();
+  const filter = useFilter();
+  const { strip, error } = useGallery();
+  useReopened(filter);
+  const narrowed = Object.keys(filter).length > 0;
+  return (
+    <>
+      <PageHead title={t("gallery.title")} words={strip ? t("gallery.count", { n: strip.length }) : undefined} />
+      <Toolbar filter={filter} />
+      {error && (
+        <Notice
+          className="mb-4"
+          title={t("gallery.failed")}
+          actions={
+            <Button look="outline" size="small" onClick={() => void open(filter)}>
+              {t("ui.retry")}
+            </Button>
+          }
+        >
+          {error.message}
+        </Notice>
+      )}
+      {!strip && !error && <Loading />}
+      {strip && strip.length > 0 && <Grid strip={strip} filter={filter} />}
+      {strip && strip.length === 0 && !narrowed && (
+        <Empty
+          icon={<Images aria-hidden />}
+          title={t("gallery.empty.title")}
+          actions={
+            <Button asChild>
+              <Link href="/">{t("lost.home")}</Link>
+            </Button>
+          }
+        >
+          {t("gallery.empty.words")}
+        </Empty>
+      )}
+      {strip && strip.length === 0 && narrowed && (
+        <Empty icon={<ImageOff aria-hidden />} title={t("gallery.none.title")}>
+          {t("gallery.none.words")}
+        </Empty>
+      )}
+      <BulkBar filter={filter} />
+    </>
+  );
+}
+
+/** Opens the list, and again when something has changed that this page did not do itself: a job has ended, a gap is over. */
+function useReopened(filter: Filter): void {
+  const client = useQueryClient();
+  useEffect(() => {
+    void open(filter);
+    return client.getQueryCache().subscribe(({ type, query }) => {
+      const changed = type === "updated" && query.queryKey[0] === "images" && query.state.isInvalidated;
+      if (changed) void open(filter);
+    });
+  }, [client, filter]);
+}
+
+function Loading() {
+  const t = useT();
+  return (
+    <div className="grid grid-cols-3 gap-2 sm:grid-cols-4 lg:grid-cols-6">
+      <p className="sr-only" role="status">
+        {t("ui.loading")}
+      </p>
+      {Array.from({ length: 18 }, (_, n) => (
+        <Skeleton key={n} className="aspect-square" />
+      ))}
+    </div>
+  );
+}

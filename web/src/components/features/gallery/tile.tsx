@@ -1,0 +1,90 @@
+// One picture in the grid: opened, starred, chosen.
+"use client";
+
+import { Check, Star } from "lucide-react";
+import { memo } from "react";
+
+import { change, choose, useGallery } from "@/components/features/gallery/store";
+import { Link } from "@/components/ui/link";
+import { fileOf, type Picture, useBulk } from "@/lib/api/gallery";
+import { cn } from "@/lib/cn";
+import { useT } from "@/lib/i18n";
+
+const corner =
+  "absolute grid size-8 place-items-center rounded-md bg-black/65 text-white md:opacity-0 md:group-hover:opacity-100 md:group-focus-within:opacity-100 focus-visible:opacity-100";
+
+export const Tile = memo(function Tile({ index, picture }: { index: number; picture: Picture | undefined }) {
+  const t = useT();
+  const chosen = useGallery((gallery) => (picture ? gallery.chosen.has(picture.id) : false));
+  const choosing = useGallery((gallery) => gallery.chosen.size > 0);
+  const bulk = useBulk();
+  if (!picture) return <li data-index={index} data-pending className="animate-shimmer rounded-md bg-muted" />;
+  const ids = new Set([picture.id]);
+  const star = () => {
+    const starred = !picture.starred;
+    // Shown at once; taken back if the server says no.
+    change(ids, { starred });
+    bulk.mutate(
+      { ids: [picture.id], action: starred ? "star" : "unstar" },
+      { onError: () => change(ids, { starred: !starred }) },
+    );
+  };
+  const toggle = () => {
+    const next = new Set(useGallery.getState().chosen);
+    if (!next.delete(picture.id)) next.add(picture.id);
+    choose(next);
+  };
+  return (
+    <li data-index={index} className="group relative min-h-0 overflow-hidden rounded-md bg-muted">
+      <Link
+        href={`/g/${picture.id}/`}
+        prefetch={false}
+        className="block size-full focus-visible:-outline-offset-2"
+        onKeyDown={(event) => {
+          if (event.key === "s") star();
+          if (event.key === " ") {
+            event.preventDefault();
+            toggle();
+          }
+        }}
+        onClick={(event) => {
+          if (!choosing) return;
+          event.preventDefault();
+          toggle();
+        }}
+      >
+        <img
+          src={fileOf(picture)}
+          alt={picture.prompt}
+          loading="lazy"
+          decoding="async"
+          className={cn("size-full object-cover transition-transform", chosen && "scale-90 rounded-md")}
+        />
+      </Link>
+      <button
+        type="button"
+        role="checkbox"
+        aria-checked={chosen}
+        aria-label={t("gallery.choose", { prompt: picture.prompt })}
+        onClick={toggle}
+        className={cn(
+          corner,
+          "top-1.5 left-1.5",
+          chosen && "bg-primary text-primary-foreground md:opacity-100",
+          choosing && "md:opacity-100",
+        )}
+      >
+        <Check aria-hidden className={cn("size-4", !chosen && "opacity-50")} />
+      </button>
+      <button
+        type="button"
+        aria-pressed={picture.starred}
+        aria-label={t("gallery.star", { prompt: picture.prompt })}
+        onClick={star}
+        className={cn(corner, "top-1.5 right-1.5", picture.starred && "md:opacity-100")}
+      >
+        <Star aria-hidden className={cn("size-4", picture.starred && "fill-current text-amber-300")} />
+      </button>
+    </li>
+  );
+});

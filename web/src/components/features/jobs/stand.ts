@@ -1,0 +1,30 @@
+// Where a job stands, as people are told: the list's word and the stream's, whichever is further.
+import type { Job, JobEvent } from "@/lib/api/client";
+
+export type Stand =
+  | { kind: "queued" | "assigned" | "preempted"; attempt: number }
+  | { kind: "running"; attempt: number; step: number; steps: number }
+  | { kind: "complete" }
+  | { kind: "failed"; message: string }
+  | { kind: "cancelled" }
+  | { kind: "cancelling" };
+
+const ended = (state: Job["state"]) => state === "Complete" || state === "Failed";
+
+export function standOf(job: Job, event: JobEvent | undefined): Stand {
+  // The list is read again after every end; until then the stream knows more.
+  const now = event && !ended(job.state) ? event : job;
+  const { state, attempt, step, steps } = now;
+  if (state === "Failed") {
+    const cancelled = now.failure === "Cancelled";
+    return cancelled ? { kind: "cancelled" } : { kind: "failed", message: now.message ?? "" };
+  }
+  if (state === "Complete") return { kind: "complete" };
+  if (job.cancelled) return { kind: "cancelling" };
+  if (state === "Running") return { kind: "running", attempt, step, steps };
+  const kind = { Queued: "queued", Assigned: "assigned", Preempted: "preempted" } as const;
+  return { kind: kind[state], attempt };
+}
+
+/** Whether anything may still happen. */
+export const isOpen = (stand: Stand) => !["complete", "failed", "cancelled"].includes(stand.kind);

@@ -1,0 +1,48 @@
+// One picture: large, with everything that made it and everything that can be done with it.
+"use client";
+
+import { useSyncExternalStore } from "react";
+
+import { PictureFacts } from "@/components/features/picture/picture-facts";
+import { PictureActions } from "@/components/features/picture/picture-actions";
+import { Stage } from "@/components/features/picture/stage";
+import { Lost } from "@/components/features/lost";
+import { SignedIn } from "@/components/features/signed-in";
+import { Notice, Skeleton } from "@/components/ui/states";
+import { ApiFailure } from "@/lib/api/client";
+import { usePicture } from "@/lib/api/gallery";
+import { usePathname } from "@/lib/navigation";
+import { subscribeToAddress } from "@/lib/address";
+
+/** The page is exported once, for the id `_`; which picture is meant is read from the address. */
+const idOf = (path: string) => {
+  const id = path.split("/")[2] ?? "_";
+  return id === "_" ? null : id;
+};
+
+export function PicturePage() {
+  // Not read: it says when to look at the address again.
+  usePathname();
+  const id = useSyncExternalStore(
+    subscribeToAddress,
+    () => idOf(window.location.pathname),
+    () => null,
+  );
+  return <SignedIn>{() => <Shown key={id} id={id} />}</SignedIn>;
+}
+
+function Shown({ id }: { id: string | null }) {
+  const picture = usePicture(id);
+  if (picture.error instanceof ApiFailure && picture.error.status === 404) return <Lost />;
+  if (picture.error) return <Notice title={picture.error.message} />;
+  if (!picture.data) return <Skeleton className="h-[60vh] rounded-lg" />;
+  return (
+    <div className="grid items-start gap-6 lg:grid-cols-[minmax(0,1fr)_22rem]">
+      <Stage picture={picture.data} />
+      <aside className="grid gap-5">
+        <PictureActions picture={picture.data} />
+        <PictureFacts picture={picture.data} />
+      </aside>
+    </div>
+  );
+}

@@ -1,0 +1,52 @@
+// A screen for people who are signed in; others are shown the door to it.
+"use client";
+
+import { LockKeyhole } from "lucide-react";
+import type { ReactNode } from "react";
+
+import { Button } from "@/components/ui/button";
+import { Link } from "@/components/ui/link";
+import { Empty, Notice, Skeleton } from "@/components/ui/states";
+import type { Me } from "@/lib/api/client";
+import { useMe } from "@/lib/api/queries";
+import { useT } from "@/lib/i18n";
+import { usePathname } from "@/lib/navigation";
+
+export function SignedIn({ children }: { children: (me: Me) => ReactNode }) {
+  const t = useT();
+  const me = useMe();
+  const path = usePathname();
+  if (me.data) return children(me.data);
+  if (me.isPending) return <Skeleton className="h-64 rounded-lg" />;
+  if (me.error) {
+    return (
+      <Notice
+        title={me.error.message}
+        actions={
+          <Button look="outline" size="small" onClick={() => void me.refetch()}>
+            {t("ui.retry")}
+          </Button>
+        }
+      />
+    );
+  }
+  return (
+    <Empty
+      className="mx-auto mt-12 max-w-xl border-none"
+      icon={<LockKeyhole aria-hidden />}
+      title={t("door.title")}
+      actions={
+        <>
+          <Button asChild>
+            <Link href={`/login/?next=${encodeURIComponent(path)}`}>{t("nav.signIn")}</Link>
+          </Button>
+          <Button asChild look="outline">
+            <Link href="/welcome/">{t("nav.signUp")}</Link>
+          </Button>
+        </>
+      }
+    >
+      {t("door.words")}
+    </Empty>
+  );
+}

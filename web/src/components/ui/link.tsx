@@ -1,0 +1,2 @@
+// A link inside the studio.
+export { default as Link } from "next/link";

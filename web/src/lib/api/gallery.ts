@@ -1,0 +1,87 @@
+// Pictures and collections: what is asked of the server.
+import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+
+import { api, unwrap } from "./client";
+import type { BulkAction, CollectionView, ImageView } from "./schema.gen";
+
+export type Picture = ImageView;
+export type Collection = CollectionView;
+
+export interface Filter {
+  q?: string;
+  starred?: boolean;
+  collection?: string;
+  model?: string;
+}
+
+/** Pictures a request brings. */
+export const RUN = 100;
+
+export const askDays = (filter: Filter, signal?: AbortSignal) =>
+  unwrap(api.GET("/api/v1/images/days", { params: { query: filter }, ...(signal && { signal }) }));
+
+export const askRun = (filter: Filter, at: { cursor: string } | { to: number }) =>
+  unwrap(api.GET("/api/v1/images", { params: { query: { ...filter, ...at, limit: RUN } } }));
+
+export function usePicture(id: string | null) {
+  return useQuery({
+    queryKey: ["images", id],
+    queryFn: ({ signal }) => unwrap(api.GET("/api/v1/images/{id}", { params: { path: { id: id ?? "" } }, signal })),
+    enabled: Boolean(id),
+  });
+}
+
+/** The picture's own file, by a URL that stays good. */
+export const fileOf = (picture: Picture) => `${picture.file}?inline=true`;
+
+export interface Bulk {
+  ids: string[];
+  action: BulkAction;
+  collection?: string;
+}
+
+export function useBulk() {
+  const client = useQueryClient();
+  return useMutation({
+    mutationFn: (body: Bulk) => unwrap(api.POST("/api/v1/images/bulk", { body })),
+    onSuccess: (_, { action }) => {
+      void client.invalidateQueries({ queryKey: ["images"] });
+      if (action === "collect" || action === "uncollect" || action === "delete" || action === "restore")
+        void client.invalidateQueries({ queryKey: ["collections"] });
+    },
+  });
+}
+
+export function useCollections(enabled: boolean) {
+  return useQuery({
+    queryKey: ["collections"],
+    queryFn: ({ signal }) => unwrap(api.GET("/api/v1/collections", { signal })),
+    enabled,
+    select: ({ data }) => data,
+  });
+}
+
+export function useMakeCollection() {
+  const client = useQueryClient();
+  return useMutation({
+    mutationFn: (name: string) => unwrap(api.POST("/api/v1/collections", { body: { name } })),
+    onSuccess: () => client.invalidateQueries({ queryKey: ["collections"] }),
+  });
+}
+
+export function useRenameCollection() {
+  const client = useQueryClient();
+  return useMutation({
+    mutationFn: ({ id, name }: { id: string; name: string }) =>
+      unwrap(api.PATCH("/api/v1/collections/{id}", { params: { path: { id } }, body: { name } })),
+    onSuccess: () => client.invalidateQueries({ queryKey: ["collections"] }),
+  });
+}
+
+export function useDeleteCollection() {
+  const client = useQueryClient();
+  return useMutation({
+    mutationFn: (id: string) => unwrap(api.DELETE("/api/v1/collections/{id}", { params: { path: { id } } })),
+    onSuccess: () => client.invalidateQueries({ queryKey: ["collections"] }),
+  });
+}

@@ -1,0 +1,96 @@
+// One stream tells a page where all jobs stand and what credits are left. Every event is a whole snapshot, so that after a gap
+// the stream and one look at the lists are the truth again.
+"use client";
+
+import { type QueryClient, useQueryClient } from "@tanstack/react-query";
+import { useEffect } from "react";
+import { create } from "zustand";
+
+import type { JobEvent, Me } from "./client";
+import { keys } from "./queries";
+import type { LiveEvent } from "./schema.gen";
+import { readEvents } from "./sse";
+
+/** Pause before the stream is opened again: half of the two seconds in which a page must be true after the server's return. */
+const REOPEN_MS = 500;
+/** A stream that is closed this soon after it was opened counts as one that could not be. */
+const RETRY_MAX_MS = 1_000;
+/** How long a lost stream is not worth a word. */
+const GRACE_MS = 1_500;
+
+interface Live {
+  /** False once the stream has been gone for longer than a moment. */
+  connected: boolean;
+  jobs: Readonly<Record<string, JobEvent>>;
+  /** How the pictures of running jobs look: the newest preview of each, as a URL. */
+  previews: Readonly<Record<string, readonly (string | undefined)[]>>;
+}
+
+export const useLive = create<Live>(() => ({ connected: true, jobs: {}, previews: {} }));
+
+/** Keeps the page's stream open while somebody is signed in. */
+export function useLiveStream(signedIn: boolean): void {
+  const client = useQueryClient();
+  useEffect(() => {
+    if (!signedIn) return;
+    const stop = new AbortController();
+    void follow(client, stop.signal);
+    return () => {
+      stop.abort();
+      useLive.setState({ connected: true, jobs: {}, previews: {} });
+    };
+  }, [client, signedIn]);
+}
+
+async function follow(client: QueryClient, stop: AbortSignal): Promise<void> {
+  let first = true;
+  while (!stop.aborted) {
+    const lost = setTimeout(() => useLive.setState({ connected: false }), first ? GRACE_MS * 4 : GRACE_MS);
+    const opened = () => {
+      clearTimeout(lost);
+      useLive.setState({ connected: true });
+      // What happened in the gap is in the lists.
+      if (!first) void client.invalidateQueries();
+      first = false;
+    };
+    try {
+      await readEvents("/api/v1/events", stop, opened, (data) => apply(client, JSON.parse(data) as LiveEvent));
+    } catch {
+      // Said by `connected`; tried again.
+    }
+    clearTimeout(lost);
+    await pause(Math.min(REOPEN_MS + Math.random() * REOPEN_MS, RETRY_MAX_MS), stop);
+  }
+}
+
+/** Takes one event into the page's state. */
+export function apply(client: QueryClient, event: LiveEvent): void {
+  if ("credits" in event) {
+    client.setQueryData<Me | null>(keys.me, (me) => me && { ...me, credits: event.credits });
+    void client.invalidateQueries({ queryKey: ["wallet"] });
+    return;
+  }
+  const { job } = event;
+  const known = useLive.getState().jobs[job.job];
+  const ended = job.state === "Complete" || job.state === "Failed";
+  useLive.setState(({ jobs, previews }) => ({
+    jobs: { ...jobs, [job.job]: job },
+    previews: ended || job.previews?.length ? { ...previews, [job.job]: seen(job, previews[job.job]) } : previews,
+  }));
+  if (!known || ended) void client.invalidateQueries({ queryKey: keys.jobs });
+  if (ended) void client.invalidateQueries({ queryKey: ["images"] });
+}
+
+/** The newest preview of each picture; of a job that has ended, those it had: the picture takes their place when it is there. */
+function seen(job: JobEvent, before: readonly (string | undefined)[] = []): readonly (string | undefined)[] {
+  const now = [...before];
+  for (const { image, format, data } of job.previews ?? []) now[image] = `data:image/${format};base64,${data}`;
+  return now;
+}
+
+function pause(ms: number, stop: AbortSignal): Promise<void> {
+  return new Promise((done) => {
+    const timer = setTimeout(done, ms);
+    stop.addEventListener("abort", () => (clearTimeout(timer), done()), { once: true });
+  });
+}

@@ -1,0 +1,27 @@
+// Sizes are such as the API takes.
+import { expect, test } from "vitest";
+
+import { LIMITS } from "./api/limits.gen";
+import { RATIOS, side, sizeOf } from "./shape";
+
+test("every ratio at every size is in the API's steps and limits", () => {
+  for (const ratio of RATIOS) {
+    for (let base = 64; base <= 2048; base += 64) {
+      for (const upright of [false, true]) {
+        const size = sizeOf(ratio, base, upright);
+        for (const pixels of [size.width, size.height]) {
+          expect(pixels % LIMITS.width.multipleOf).toBe(0);
+          expect(pixels).toBeGreaterThanOrEqual(LIMITS.width.min);
+          expect(pixels).toBeLessThanOrEqual(LIMITS.width.max);
+        }
+        expect(upright ? size.height : size.width).toBeGreaterThanOrEqual(upright ? size.width : size.height);
+      }
+    }
+  }
+});
+
+test("a ratio keeps about the pixels of its square", () => {
+  expect(sizeOf("16:9", 512, false)).toEqual({ width: 704, height: 384 });
+  expect(sizeOf("16:9", 512, true)).toEqual({ width: 384, height: 704 });
+  expect(side(1)).toBe(64);
+});

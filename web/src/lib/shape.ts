@@ -1,0 +1,28 @@
+// Sizes of pictures: a ratio and an area, in the steps the API takes.
+import { LIMITS } from "@/lib/api/limits.gen";
+
+export const RATIOS = ["1:1", "4:3", "3:2", "16:9", "21:9"] as const;
+export type Ratio = (typeof RATIOS)[number];
+
+export interface Size {
+  width: number;
+  height: number;
+}
+
+const { min, max, multipleOf } = LIMITS.width;
+
+/** The nearest side the API takes. */
+export const side = (pixels: number): number =>
+  Math.min(max, Math.max(min, Math.round(pixels / multipleOf) * multipleOf));
+
+export function ratioOf(ratio: Ratio): number {
+  const [wide = 1, high = 1] = ratio.split(":").map(Number);
+  return wide / high;
+}
+
+/** About as many pixels as `base` squared, in this ratio; upright where `upright` says so. */
+export function sizeOf(ratio: Ratio, base: number, upright: boolean): Size {
+  const long = side(base * Math.sqrt(ratioOf(ratio)));
+  const short = side(base / Math.sqrt(ratioOf(ratio)));
+  return upright ? { width: short, height: long } : { width: long, height: short };
+}
