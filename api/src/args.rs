@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args as Flags, Parser, Subcommand, ValueEnum};
 
 use crate::identity::args::IdentityArgs;
+use crate::mail::args::MailArgs;
 use crate::rate::Rate;
 
 /// Requests an account may make a minute unless the flag says otherwise: one that polls ten jobs ten times a second.
@@ -113,6 +114,9 @@ pub struct Args {
     /// How people sign in.
     #[command(flatten)]
     pub identity: IdentityArgs,
+    /// How mail is sent.
+    #[command(flatten)]
+    pub mail: MailArgs,
 }
 
 /// What `tintype up` says about the API it runs.
@@ -163,6 +167,7 @@ impl Args {
             dispatch_url: None,
             dispatch_token_file: None,
             identity: IdentityArgs::default(),
+            mail: MailArgs::default(),
         }
     }
 }

@@ -22,6 +22,7 @@ mod http;
 mod identity;
 mod jobs;
 mod lock;
+mod mail;
 mod metrics;
 mod outlook;
 mod rate;
@@ -31,4 +32,5 @@ mod state;
 
 pub use args::{Args, Chore, Cli, ClusterKind, LocalArgs};
 pub use identity::args::{IdentityArgs, Signup};
+pub use mail::args::MailArgs;
 pub use run::run;

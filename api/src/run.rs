@@ -26,9 +26,12 @@ use crate::creation::lane::Lane;
 use crate::database;
 use crate::http::{self, admin::AdminToken, status::Cached};
 use crate::identity::Identity;
+use crate::identity::args::Signup;
 use crate::keyring::{self, Keyring};
 use crate::lanes::{self, Bell, Lane as BackgroundLane, LaneMetrics, LanesConfig};
 use crate::lock::SchedulerLock;
+use crate::mail::Sender;
+use crate::mail::lane::MailLane;
 use crate::metrics::Metrics;
 use crate::payments::plans::PriceBook;
 use crate::price::Tariff;
@@ -64,6 +67,7 @@ async fn run_until(args: Args, stop: &CancellationToken) -> anyhow::Result<()> {
         database::migrate(&pool).await?;
     }
     let price_book = read_price_book(args.price_book.as_deref())?;
+    let mailer = open_mail(&args)?;
     let store = open_store(&args, address)?;
     let registry = Registry::new();
     let metrics = Metrics::new(registry.clone()).context("cannot register the metrics")?;
@@ -77,11 +81,12 @@ async fn run_until(args: Args, stop: &CancellationToken) -> anyhow::Result<()> {
         bells: bells.clone(),
         metrics: metrics.clone(),
         keyring: Keyring::default(),
+        lane_bell: Bell::default(),
+        mail: mailer.is_some(),
     };
     let mut reconcilers = reconcile::start(&world, stop);
     tokio::spawn(stop.clone().run_until_cancelled_owned(keyring::listen(pool.clone(), world.keyring.clone())));
-    let lane_bell = Bell::default();
-    let mut lanes = start_lanes(&world, &lane_bell, stop)?;
+    let mut lanes = start_lanes(&args, &world, mailer, address, stop)?;
     let admin = args.admin_token_file.as_deref().map(AdminToken::from_file).transpose()?;
     let app = App {
         inner: Arc::new(Inner {
@@ -98,9 +103,9 @@ async fn run_until(args: Args, stop: &CancellationToken) -> anyhow::Result<()> {
             lane: Lane::start(&pool, &world.metrics, stop),
             keyring: world.keyring.clone(),
             limiter: Limiter::new(args.rate()),
-            identity: Identity::new(&args.identity, args.public_url.clone()),
+            identity: Identity::new(&args.identity, args.public_url.clone(), world.mail),
             uploads: Semaphore::new(UPLOADS_MAX),
-            lane_bell: lane_bell.clone(),
+            lane_bell: world.lane_bell.clone(),
             status: Cached::default(),
             stop: stop.clone(),
         }),
@@ -124,11 +129,22 @@ async fn run_until(args: Args, stop: &CancellationToken) -> anyhow::Result<()> {
     outcome
 }
 
-/// Starts a lane for every kind of errand there is.
-fn start_lanes(world: &World, bell: &Bell, stop: &CancellationToken) -> anyhow::Result<JoinSet<()>> {
-    let metrics = LaneMetrics::new(&world.metrics.registry).context("cannot register the lanes' metrics")?;
-    let lanes: Vec<Arc<dyn BackgroundLane>> = Vec::new();
-    let config = LanesConfig { pool: world.pool.clone(), bell: bell.clone(), metrics, lanes };
+/// Starts every kind of errand there is.
+fn start_lanes(
+    args: &Args,
+    world: &World,
+    mailer: Option<Sender>,
+    address: SocketAddr,
+    stop: &CancellationToken,
+) -> anyhow::Result<JoinSet<()>> {
+    let (pool, site, signup) = (world.pool.clone(), public_url(args, address), args.identity.signup);
+    let mail = mailer.map(|sender| Arc::new(MailLane { pool, sender, site, signup }) as Arc<dyn BackgroundLane>);
+    let config = LanesConfig {
+        pool: world.pool.clone(),
+        bell: world.lane_bell.clone(),
+        metrics: LaneMetrics::new(&world.metrics.registry).context("cannot register the lanes' metrics")?,
+        lanes: mail.into_iter().collect(),
+    };
     Ok(lanes::start(config, stop))
 }
 
@@ -190,11 +206,19 @@ async fn start_cluster(
     }
 }
 
+fn open_mail(args: &Args) -> anyhow::Result<Option<Sender>> {
+    let mailer = Sender::new(&args.mail)?;
+    anyhow::ensure!(
+        mailer.is_some() || args.identity.signup != Signup::Verified,
+        "--signup verified sends a letter to everybody who signs up; name a sender of mail as well"
+    );
+    Ok(mailer)
+}
+
 fn open_store(args: &Args, address: SocketAddr) -> anyhow::Result<Option<Store>> {
     let (Some(root), Some(secret)) = (&args.store_dir, &args.store_secret_file) else { return Ok(None) };
     let secret = Secret::from_file_or_create(secret).context("cannot read the secret of the image store")?;
-    let public_url = args.public_url.clone().unwrap_or_else(|| format!("http://{}", reachable(address)));
-    let config = FolderConfig { root: root.clone(), secret, public_url };
+    let config = FolderConfig { root: root.clone(), secret, public_url: public_url(args, address) };
     Ok(Some(Store::folder(config).context("cannot open the image store")?))
 }
 
@@ -202,6 +226,11 @@ fn read_price_book(file: Option<&Path>) -> anyhow::Result<PriceBook> {
     let Some(file) = file else { return PriceBook::shipped() };
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     PriceBook::parse(&text).with_context(|| format!("cannot use {}", file.display()))
+}
+
+/// Where browsers and workers find this program.
+fn public_url(args: &Args, address: SocketAddr) -> String {
+    args.public_url.clone().unwrap_or_else(|| format!("http://{}", reachable(address)))
 }
 
 /// An address others can connect to: who listens everywhere is reached on the loopback, as far as we know.

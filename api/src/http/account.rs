@@ -2,10 +2,13 @@
 
 use axum::Json;
 use axum::extract::State;
+use schemars::JsonSchema;
+use serde::Deserialize;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::auth::Caller;
+use super::auth::{Caller, SignedIn};
+use super::body;
 use super::view::{AccountView, Credits, Me, UserView};
 use crate::error::ApiError;
 use crate::ledger::{Account as Book, sql as ledger};
@@ -17,10 +20,32 @@ use crate::state::App;
 pub(crate) async fn me(State(app): State<App>, caller: Caller) -> Result<Json<Me>, ApiError> {
     let mut conn = app.pool.acquire().await?;
     let person = match caller.person() {
-        Some(signed_in) => Some(person::find(&mut conn, signed_in.person).await?),
+        Some(signed_in) => Some(person::find(&mut *conn, signed_in.person).await?),
         None => None,
     };
     Ok(Json(view(&mut conn, caller.account, person).await?))
+}
+
+/// What a person may choose.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Choices {
+    /// Whether they want a letter when pictures are ready.
+    notify_ready: Option<bool>,
+}
+
+/// Keeps what the person chose.
+pub(crate) async fn choose(
+    State(app): State<App>,
+    caller: Caller,
+    signed_in: SignedIn,
+    body::Json(body): body::Json,
+) -> Result<Json<Me>, ApiError> {
+    let Choices { notify_ready } = body::parse(body)?;
+    if let Some(wanted) = notify_ready {
+        person::set_notify_ready(&app.pool, signed_in.person, wanted).await?;
+    }
+    me(State(app), caller).await
 }
 
 /// An account, and the person who acts for it, on the wire.

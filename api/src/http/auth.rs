@@ -7,7 +7,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use tintype_types::ErrorCode;
+use tintype_types::{ErrorCode, Timestamp};
 use uuid::Uuid;
 
 use super::origin;
@@ -49,6 +49,8 @@ pub(crate) struct SignedIn {
     pub(crate) person: Uuid,
     /// In which session.
     pub(crate) session: Uuid,
+    /// When that began.
+    pub(crate) since: Timestamp,
 }
 
 impl Caller {
@@ -116,7 +118,7 @@ async fn by_session(app: &App, sent: &str) -> Result<Caller, ApiError> {
         let error = ApiError::new(ErrorCode::InvalidSession, "this session has ended; sign in again");
         error.with_header(header::SET_COOKIE, cookie::clear(Secure::from(&app.identity)))
     })?;
-    let signed_in = SignedIn { person: live.person, session: live.id };
+    let signed_in = SignedIn { person: live.person, session: live.id, since: clock::from_ms(live.created_ms) };
     Ok(Caller { account: live.account, way: Way::Session(signed_in) })
 }
 

@@ -18,6 +18,8 @@ mod keys;
 mod lanes;
 mod layers;
 mod ledger;
+mod link_page;
+mod links;
 mod live;
 mod models;
 mod openai;

@@ -1,5 +1,8 @@
 //! Signing up, in and out, with e-mail and password. Nobody learns here whether an e-mail has an account: a wrong password
-//! and an unknown e-mail get the same answer after the same work. Signing up must say it; so it is counted by address.
+//! and an unknown e-mail get the same answer after the same work. Signing up at once must say it, so it is counted by
+//! address; where an address is verified first (`--signup verified`) it does not say it either.
+
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
@@ -14,7 +17,7 @@ use uuid::Uuid;
 use super::auth::SignedIn;
 use super::peer::Peer;
 use super::view::Me;
-use super::{account, body, origin};
+use super::{account, body, links, origin};
 use crate::clock;
 use crate::error::ApiError;
 use crate::identity::args::Signup;
@@ -23,18 +26,33 @@ use crate::identity::newcomer;
 use crate::identity::password::{HashError, Password};
 use crate::identity::session::{self as cookie, Secure};
 use crate::identity::token::Token;
+use crate::mail::Letter;
 use crate::records::person::{self, NewPerson, Person};
 use crate::records::session::{self, NewSession};
 use crate::state::App;
 
-/// What signing in and up take.
+/// How long after signing in a person without a password may choose one.
+const FRESH: Duration = Duration::from_mins(15);
+
+/// What signing up takes.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Newcomer {
+    /// An e-mail address.
+    #[schemars(length(min = 3, max = 254))]
+    email: String,
+    /// A password of 8 characters or more. Not needed, and not kept, where an address must be verified first.
+    password: Option<Password>,
+}
+
+/// What signing in takes.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Credentials {
     /// An e-mail address.
     #[schemars(length(min = 3, max = 254))]
     email: String,
-    /// A password of 8 characters or more.
+    /// Their password.
     password: Password,
 }
 
@@ -42,8 +60,8 @@ pub(crate) struct Credentials {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct PasswordChange {
-    /// The password until now.
-    current_password: Password,
+    /// The password until now. Who has none leaves it out, soon after signing in.
+    current_password: Option<Password>,
     /// The password from now on.
     new_password: Password,
 }
@@ -56,11 +74,21 @@ pub(crate) struct Providers {
     password: bool,
     /// Whether people can make an account for themselves.
     signup: bool,
+    /// Whether they must open a link sent to their address first.
+    verified: bool,
+    /// Whether a link that signs in can be had by mail.
+    magic_link: bool,
 }
 
 /// How one can sign in here.
 pub(crate) async fn providers(State(app): State<App>) -> Json<Providers> {
-    Json(Providers { password: true, signup: app.identity.signup == Signup::Open })
+    let signup = app.identity.signup;
+    Json(Providers {
+        password: true,
+        signup: signup != Signup::Closed,
+        verified: signup == Signup::Verified,
+        magic_link: app.identity.mail,
+    })
 }
 
 /// Makes an account and signs in.
@@ -81,17 +109,24 @@ async fn try_sign_up(
     body: serde_json::Value,
 ) -> Result<Response, ApiError> {
     origin::check_stranger(headers, app.identity.public_url.as_deref())?;
+    let Newcomer { email, password } = body::parse(body)?;
+    let email = read_email(&email)?;
+    let at = clock::now();
     match app.identity.signup {
         Signup::Open => {}
+        Signup::Verified => {
+            slow_down(app.identity.throttle.address(peer.address, at))?;
+            slow_down(app.identity.throttle.mail(&email, at))?;
+            links::post(app, &Letter::SignIn { email: email.text().to_owned() }, at).await?;
+            return Ok(StatusCode::ACCEPTED.into_response());
+        }
         Signup::Closed => {
             let message = "nobody can sign up here; ask whoever runs this server for an account";
             return Err(ApiError::new(ErrorCode::PermissionDenied, message));
         }
     }
-    let Credentials { email, password } = body::parse(body)?;
-    let email = read_email(&email)?;
+    let password = password.ok_or_else(|| ApiError::invalid("password", "a new account needs a password"))?;
     check_new(&password, "password")?;
-    let at = clock::now();
     slow_down(app.identity.throttle.address(peer.address, at))?;
     let hash = app.identity.hasher.hash(password).await?;
     let mut tx = app.pool.begin().await?;
@@ -101,7 +136,7 @@ async fn try_sign_up(
         let message = "there is an account with this e-mail already; sign in, if it is yours";
         return Err(ApiError::new(ErrorCode::EmailTaken, message).with_param("email"));
     }
-    let person = person::find(&mut tx, new.id).await?;
+    let person = person::find(&mut *tx, new.id).await?;
     let begun = begin(&mut tx, app, peer, person, at).await?;
     tx.commit().await?;
     Ok(begun.into_response_with(StatusCode::CREATED))
@@ -162,15 +197,12 @@ pub(crate) async fn change_password(
 ) -> Result<Response, ApiError> {
     let PasswordChange { current_password, new_password } = body::parse(body)?;
     check_new(&new_password, "newPassword")?;
-    let person = person::find(&mut *app.pool.acquire().await?, signed_in.person).await?;
+    let person = person::find(&app.pool, signed_in.person).await?;
     let at = clock::now();
     if let Some(email) = Email::parse(&person.email) {
         slow_down(app.identity.throttle.email(&email, at))?;
     }
-    if !app.identity.hasher.matches(current_password, person.password.clone()).await? {
-        let message = "this is not your password until now";
-        return Err(ApiError::new(ErrorCode::InvalidCredentials, message).with_param("currentPassword"));
-    }
+    check_current(&app, signed_in, &person, current_password, at).await?;
     let hash = app.identity.hasher.hash(new_password).await?;
     let mut tx = app.pool.begin().await?;
     person::set_password(&mut tx, person.id, &hash).await?;
@@ -178,6 +210,31 @@ pub(crate) async fn change_password(
     let begun = begin(&mut tx, &app, &peer, person, at).await?;
     tx.commit().await?;
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, begun.cookie)]).into_response())
+}
+
+/// Somebody who finds a browser that was left alone must not take the account over: the password until now, or for who has
+/// none, a session that began just now.
+async fn check_current(
+    app: &App,
+    signed_in: SignedIn,
+    person: &Person,
+    current: Option<Password>,
+    at: Timestamp,
+) -> Result<(), ApiError> {
+    if person.password.is_none() {
+        if at.0.saturating_sub(signed_in.since.0) <= FRESH.as_millis() as u64 {
+            return Ok(());
+        }
+        let message = "sign in once more, and choose a password right afterwards";
+        return Err(ApiError::new(ErrorCode::PermissionDenied, message));
+    }
+    if let Some(current) = current
+        && app.identity.hasher.matches(current, person.password.clone()).await?
+    {
+        return Ok(());
+    }
+    let message = "this is not your password until now";
+    Err(ApiError::new(ErrorCode::InvalidCredentials, message).with_param("currentPassword"))
 }
 
 /// A session that began.
@@ -226,15 +283,15 @@ async fn end_sent(conn: &mut PgConnection, headers: &HeaderMap) -> sqlx::Result<
     }
 }
 
-fn read_email(text: &str) -> Result<Email, ApiError> {
+pub(super) fn read_email(text: &str) -> Result<Email, ApiError> {
     Email::parse(text).ok_or_else(|| ApiError::invalid("email", "this is not an e-mail address"))
 }
 
-fn check_new(password: &Password, param: &str) -> Result<(), ApiError> {
+pub(super) fn check_new(password: &Password, param: &str) -> Result<(), ApiError> {
     password.fault().map_or(Ok(()), |fault| Err(ApiError::invalid(param, fault)))
 }
 
-fn slow_down(seconds: Option<u64>) -> Result<(), ApiError> {
+pub(super) fn slow_down(seconds: Option<u64>) -> Result<(), ApiError> {
     let Some(seconds) = seconds else { return Ok(()) };
     let message = format!("too many tries at signing in; the next in {seconds} s");
     Err(ApiError::new(ErrorCode::RateLimited, message).retry_after(seconds))
@@ -250,7 +307,7 @@ impl From<HashError> for ApiError {
 }
 
 /// Counts how a try went; what it says stays as it is.
-fn counted(app: &App, way: &str, done: Result<Response, ApiError>) -> Result<Response, ApiError> {
+pub(super) fn counted(app: &App, way: &str, done: Result<Response, ApiError>) -> Result<Response, ApiError> {
     let outcome = match done.as_ref().map_err(ApiError::code) {
         Ok(_) => "ok",
         Err(ErrorCode::RateLimited) => "throttled",

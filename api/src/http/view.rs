@@ -135,6 +135,8 @@ pub(crate) struct UserView {
     pub(crate) has_password: bool,
     /// Whether they may do what the administrator's token may.
     pub(crate) admin: bool,
+    /// Whether they want a letter when pictures are ready.
+    pub(crate) notify_ready: bool,
 }
 
 impl From<Person> for UserView {
@@ -145,6 +147,7 @@ impl From<Person> for UserView {
             email_verified: person.email_verified_ms.is_some(),
             has_password: person.password.is_some(),
             admin: person.admin,
+            notify_ready: person.notify_ready,
         }
     }
 }

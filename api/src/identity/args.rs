@@ -9,8 +9,10 @@ const SIGN_INS_PER_MINUTE: u32 = 30;
 /// Who may make an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Signup {
-    /// Everybody.
+    /// Everybody, at once.
     Open,
+    /// Everybody who opens the link that is sent to their address.
+    Verified,
     /// Nobody: the administrator makes users.
     Closed,
 }

@@ -1,7 +1,9 @@
 //! Who somebody is: persons, passwords, sessions, and how often a door may be tried. Knows no routes.
 
 pub(crate) mod args;
+pub(crate) mod claim;
 pub(crate) mod email;
+pub(crate) mod link;
 pub(crate) mod newcomer;
 pub(crate) mod password;
 pub(crate) mod session;
@@ -19,6 +21,8 @@ use self::throttle::Throttle;
 pub(crate) struct Identity {
     /// Who may make an account.
     pub(crate) signup: Signup,
+    /// Whether this server sends mail.
+    pub(crate) mail: bool,
     /// Hashes passwords, a few at once.
     pub(crate) hasher: Hasher,
     /// How often a door may be tried.
@@ -31,9 +35,10 @@ pub(crate) struct Identity {
 
 impl Identity {
     /// As the settings say.
-    pub(crate) fn new(args: &IdentityArgs, public_url: Option<String>) -> Self {
+    pub(crate) fn new(args: &IdentityArgs, public_url: Option<String>, mail: bool) -> Self {
         Self {
             signup: args.signup,
+            mail,
             hasher: Hasher::default(),
             throttle: Throttle::new(args.sign_ins_per_minute),
             public_url,

@@ -13,18 +13,22 @@ use crate::rate::{Limiter, Rate};
 /// bounded; a person who mistypes must get in.
 const BY_EMAIL: Rate = Rate { per_minute: 2, burst: 10 };
 
+/// Letters to one e-mail that somebody asked for: nobody's mailbox is flooded through us.
+const MAILS: Rate = Rate { per_minute: 1, burst: 3 };
+
 /// The counters.
 #[derive(Debug)]
 pub(crate) struct Throttle {
     addresses: Limiter<IpAddr>,
     emails: Limiter<[u8; 32]>,
+    mails: Limiter<[u8; 32]>,
 }
 
 impl Throttle {
     /// Takes so many tries a minute from one address.
     pub(crate) fn new(per_minute: u32) -> Self {
         let addresses = Limiter::new(Rate { per_minute, burst: per_minute });
-        Self { addresses, emails: Limiter::new(BY_EMAIL) }
+        Self { addresses, emails: Limiter::new(BY_EMAIL), mails: Limiter::new(MAILS) }
     }
 
     /// A try from this address; how many seconds to wait if it is one too many.
@@ -35,6 +39,11 @@ impl Throttle {
     /// A try at what belongs to this e-mail; how many seconds to wait if it is one too many.
     pub(crate) fn email(&self, email: &Email, now: Timestamp) -> Option<u64> {
         self.emails.take(key_of(email), now).retry_seconds
+    }
+
+    /// A letter to this e-mail is asked for; how many seconds to wait if it is one too many.
+    pub(crate) fn mail(&self, email: &Email, now: Timestamp) -> Option<u64> {
+        self.mails.take(key_of(email), now).retry_seconds
     }
 
     /// Whoever has this e-mail got in: their earlier mistakes count no more.

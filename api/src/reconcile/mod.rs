@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::board::Board;
 use crate::cluster::Cluster;
 use crate::keyring::Keyring;
+use crate::lanes::Bell;
 use crate::metrics::Metrics;
 
 /// How often each looks without being rung.
@@ -55,6 +56,9 @@ pub(crate) struct World {
     pub(crate) bells: Bells,
     pub(crate) metrics: Metrics,
     pub(crate) keyring: Keyring,
+    pub(crate) lane_bell: Bell,
+    /// Whether this server sends mail.
+    pub(crate) mail: bool,
 }
 
 /// What a pass found.

@@ -2,15 +2,18 @@
 //! cluster forget the job. Both marks are in the same transaction as the money, so it happens once.
 
 use anyhow::Context;
+use sqlx::PgConnection;
 use tintype_types::JobState;
 use uuid::Uuid;
 
 use super::{BATCH, Pass, World, pass_of};
-use crate::clock;
+use crate::clock::{self, to_ms};
 use crate::ledger::post::{End, Stamp};
 use crate::ledger::sql as ledger;
+use crate::mail::{self, Letter};
 use crate::price;
 use crate::records::generation::{self, Generation, Mark};
+use crate::records::notice;
 
 /// One look at the database.
 pub(super) async fn pass(world: &World) -> anyhow::Result<Pass> {
@@ -53,8 +56,12 @@ async fn settle(world: &World, id: Uuid) -> anyhow::Result<()> {
     let stamp = Stamp { txn: Uuid::now_v7(), at: now };
     let before = ledger::end(&mut tx, job.account, id, how, stamp).await.context("ending the hold")?;
     generation::mark(&mut tx, id, Mark::Settled, now).await?;
+    let letter = tell_owner(world, &mut tx, &job).await?;
     tx.commit().await?;
     world.board.wake(job.account);
+    if letter {
+        world.lane_bell.ring();
+    }
     if let Some(state) = before {
         tracing::error!(job.id = %id, hold = state.as_str(), "the hold had ended before its job was settled");
         world.metrics.settled.with_label_values(&["ended-before"]).inc();
@@ -65,6 +72,17 @@ async fn settle(world: &World, id: Uuid) -> anyhow::Result<()> {
         world.metrics.job_seconds.with_label_values(&[outcome]).observe(seconds);
     }
     Ok(())
+}
+
+/// "Your images are ready!", for who wants to hear it; whether a letter waits now.
+async fn tell_owner(world: &World, conn: &mut PgConnection, job: &Generation) -> anyhow::Result<bool> {
+    let ready = job.state == JobState::Complete && !job.outputs.is_empty();
+    if !(world.mail && ready && notice::wants_ready(conn, job.account).await?) {
+        return Ok(false);
+    }
+    let since_ms = to_ms(job.finished.unwrap_or(job.created));
+    mail::send(conn, &Letter::ImagesReady { account: job.account, since_ms }, clock::now()).await?;
+    Ok(true)
 }
 
 async fn release(world: &World, job: &Generation) -> anyhow::Result<()> {

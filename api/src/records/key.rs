@@ -89,3 +89,10 @@ pub async fn revoke(pool: &PgPool, account: Uuid, id: &str, at: Timestamp) -> sq
         .await?;
     Ok(done.rows_affected() == 1)
 }
+
+/// Revokes every key of the account.
+pub(crate) async fn revoke_all(conn: &mut PgConnection, account: Uuid, at: Timestamp) -> sqlx::Result<()> {
+    const SQL: &str = "update api_key set revoked_ms = $2 where account = $1 and revoked_ms is null";
+    sqlx::query(SQL).bind(account).bind(to_ms(at)).execute(conn).await?;
+    Ok(())
+}

@@ -5,6 +5,8 @@ pub mod asset;
 pub mod generation;
 pub mod idempotency;
 pub mod key;
+pub(crate) mod link;
+pub(crate) mod notice;
 pub(crate) mod person;
 pub mod progress;
 pub(crate) mod session;

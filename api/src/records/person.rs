@@ -1,6 +1,6 @@
 //! Persons: who signs in.
 
-use sqlx::{PgConnection, PgPool};
+use sqlx::{PgConnection, PgExecutor};
 use tintype_types::Timestamp;
 use uuid::Uuid;
 
@@ -24,11 +24,13 @@ pub(crate) struct Person {
     pub(crate) admin: bool,
     /// When they were shut out.
     pub(crate) suspended_ms: Option<i64>,
+    /// Whether they want a letter when pictures are ready.
+    pub(crate) notify_ready: bool,
 }
 
 macro_rules! columns {
     () => {
-        "id, account, email, email_verified_ms, password, admin, suspended_ms"
+        "id, account, email, email_verified_ms, password, admin, suspended_ms, notify_ready"
     };
 }
 
@@ -55,19 +57,49 @@ pub(crate) async fn create(conn: &mut PgConnection, new: &NewPerson<'_>, at: Tim
 }
 
 /// Whoever has this address.
-pub(crate) async fn find_by_email(pool: &PgPool, email: &Email) -> sqlx::Result<Option<Person>> {
+pub(crate) async fn find_by_email(db: impl PgExecutor<'_>, email: &Email) -> sqlx::Result<Option<Person>> {
     const SQL: &str = concat!("select ", columns!(), " from person where email_folded = $1");
-    sqlx::query_as(SQL).bind(email.folded()).fetch_optional(pool).await
+    sqlx::query_as(SQL).bind(email.folded()).fetch_optional(db).await
 }
 
 /// The person.
-pub(crate) async fn find(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<Person> {
+pub(crate) async fn find(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Person> {
+    find_optional(db, id).await?.ok_or(sqlx::Error::RowNotFound)
+}
+
+/// The person, if there is one of this id.
+pub(crate) async fn find_optional(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Person>> {
     const SQL: &str = concat!("select ", columns!(), " from person where id = $1");
-    sqlx::query_as(SQL).bind(id).fetch_one(conn).await
+    sqlx::query_as(SQL).bind(id).fetch_optional(db).await
 }
 
 /// Gives them another password.
 pub(crate) async fn set_password(conn: &mut PgConnection, id: Uuid, hash: &str) -> sqlx::Result<()> {
     sqlx::query("update person set password = $2 where id = $1").bind(id).bind(hash).execute(conn).await?;
+    Ok(())
+}
+
+/// Whoever has this account for their own.
+pub(crate) async fn find_by_account(db: impl PgExecutor<'_>, account: Uuid) -> sqlx::Result<Option<Person>> {
+    const SQL: &str = concat!("select ", columns!(), " from person where account = $1");
+    sqlx::query_as(SQL).bind(account).fetch_optional(db).await
+}
+
+/// Their address was shown to be theirs.
+pub(crate) async fn verify(conn: &mut PgConnection, id: Uuid, at: Timestamp) -> sqlx::Result<()> {
+    const SQL: &str = "update person set email_verified_ms = coalesce(email_verified_ms, $2) where id = $1";
+    sqlx::query(SQL).bind(id).bind(to_ms(at)).execute(conn).await?;
+    Ok(())
+}
+
+/// Nobody signs in as them with a password any more.
+pub(crate) async fn forget_password(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<()> {
+    sqlx::query("update person set password = null where id = $1").bind(id).execute(conn).await?;
+    Ok(())
+}
+
+/// Whether they want a letter when pictures are ready.
+pub(crate) async fn set_notify_ready(db: impl PgExecutor<'_>, id: Uuid, wanted: bool) -> sqlx::Result<()> {
+    sqlx::query("update person set notify_ready = $2 where id = $1").bind(id).bind(wanted).execute(db).await?;
     Ok(())
 }

@@ -30,6 +30,8 @@ pub(crate) struct Live {
     pub(crate) person: Uuid,
     /// The account they act for.
     pub(crate) account: Uuid,
+    /// When it began.
+    pub(crate) created_ms: i64,
     seen_ms: i64,
 }
 
@@ -67,7 +69,8 @@ pub(crate) async fn create(conn: &mut PgConnection, new: &NewSession<'_>, at: Ti
 
 /// The session of a token, if it has not ended and its person is not shut out. Notes that it was used.
 pub(crate) async fn authenticate(pool: &PgPool, token_sha256: &[u8; 32], at: Timestamp) -> sqlx::Result<Option<Live>> {
-    const SQL: &str = "select s.id, s.person, p.account, s.seen_ms from session s join person p on p.id = s.person
+    const SQL: &str =
+        "select s.id, s.person, p.account, s.created_ms, s.seen_ms from session s join person p on p.id = s.person
         where s.token_sha256 = $1 and s.expires_ms > $2 and s.seen_ms > $3 and p.suspended_ms is null";
     let query = sqlx::query_as(SQL).bind(&token_sha256[..]).bind(to_ms(at)).bind(to_ms(idle_since(at)));
     let live: Option<Live> = query.fetch_optional(pool).await?;

@@ -4,6 +4,7 @@
 
 mod assets;
 mod browser;
+mod clients;
 mod cluster;
 mod crash;
 mod creation;
@@ -18,6 +19,7 @@ mod ledger_model;
 mod ledger_sql;
 mod lifecycle;
 mod live;
+mod mail;
 mod rig;
 mod service;
 mod sign_in;

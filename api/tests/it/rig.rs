@@ -7,7 +7,7 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use tintype_api::{Args, ClusterKind, IdentityArgs, LocalArgs};
+use tintype_api::{Args, ClusterKind, IdentityArgs, LocalArgs, MailArgs};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -39,6 +39,8 @@ pub(crate) struct Options {
     pub(crate) requests_per_minute: u32,
     /// How people sign in.
     pub(crate) identity: IdentityArgs,
+    /// How mail is sent.
+    pub(crate) mail: MailArgs,
     /// Jobs run in this cluster instead of here.
     pub(crate) cluster: Option<KubernetesOptions>,
 }
@@ -58,6 +60,7 @@ impl Default for Options {
             wait_seconds: 30,
             requests_per_minute: 60_000,
             identity: IdentityArgs { sign_ins_per_minute: 1_000, ..IdentityArgs::default() },
+            mail: MailArgs::default(),
             cluster: None,
         }
     }
@@ -181,6 +184,7 @@ async fn launch(
     args.wait_seconds = options.wait_seconds;
     args.requests_per_minute = options.requests_per_minute;
     args.identity = options.identity.clone();
+    args.mail = options.mail.clone();
     args.model_aliases = vec![("gpt-image-1".to_owned(), "tintype/shapes".to_owned())];
     if let Some(cluster) = &options.cluster {
         args.cluster = ClusterKind::Kubernetes;

@@ -252,7 +252,10 @@ async fn signing_up_can_be_closed() {
     options.identity.signup = tintype_api::Signup::Closed;
     let rig = Rig::with(options).await;
     let mut browser = Browser::new(&rig);
-    assert_eq!(browser.get("/api/v1/auth/providers").await.body, json!({ "password": true, "signup": false }));
+    assert_eq!(
+        browser.get("/api/v1/auth/providers").await.body,
+        json!({ "password": true, "signup": false, "verified": false, "magicLink": false })
+    );
     let refused = browser.post("/api/v1/auth/signup", credentials(ADA, PASSWORD)).await;
     assert_eq!(refused.error(), (403, "permission_denied", ""));
 }

@@ -1,13 +1,73 @@
 //! The routes of signing in.
 
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, patch, post};
 
 use super::{Access, Answer, Route};
 use crate::http::openapi::of;
 use crate::http::view::Me;
-use crate::http::{sessions, sign_in};
+use crate::http::{account, link_page, links, sessions, sign_in};
 
 pub(super) fn table() -> Vec<Route> {
+    [sign_in_routes(), link_routes()].into_iter().flatten().collect()
+}
+
+fn link_routes() -> Vec<Route> {
+    let open = |path, handler, summary, body| Route::post(path, handler, summary, body).open();
+    vec![
+        open("/api/v1/auth/magic-links", post(links::ask_sign_in), "Sends a link that signs in", of::<links::Address>)
+            .gives(202, Answer::Empty),
+        open(
+            "/api/v1/auth/magic-links/redeem",
+            post(links::redeem_sign_in),
+            "Signs in with the token of a link",
+            of::<links::Redemption>,
+        )
+        .gives(200, Answer::Json(of::<Me>)),
+        open(
+            "/api/v1/auth/password-resets",
+            post(links::ask_reset),
+            "Sends a link to a new password",
+            of::<links::Address>,
+        )
+        .gives(202, Answer::Empty),
+        open(
+            "/api/v1/auth/password-resets/redeem",
+            post(links::redeem_reset),
+            "Takes a new password and signs in",
+            of::<links::Reset>,
+        )
+        .gives(200, Answer::Json(of::<Me>)),
+        Route {
+            access: Access::Session,
+            body: None,
+            ..open(
+                "/api/v1/auth/verification",
+                post(links::ask_verification),
+                "Sends you a link that shows that your address is yours",
+                of::<links::Redemption>,
+            )
+            .gives(202, Answer::Empty)
+        },
+        Route {
+            access: Access::Session,
+            ..open(
+                "/api/v1/auth/verification/redeem",
+                post(links::redeem_verification),
+                "Shows that your address is yours",
+                of::<links::Redemption>,
+            )
+            .gives(204, Answer::Empty)
+        },
+        Route::get("/auth/link", get(link_page::show), "The page that links of mails lead to", Answer::Text).open(),
+        Route {
+            access: Access::Session,
+            ..Route::patch("/api/v1/me", patch(account::choose), "Keeps what you chose", of::<account::Choices>)
+                .gives(200, Answer::Json(of::<Me>))
+        },
+    ]
+}
+
+fn sign_in_routes() -> Vec<Route> {
     let credentials = of::<sign_in::Credentials>;
     vec![
         Route::get(
@@ -17,9 +77,14 @@ pub(super) fn table() -> Vec<Route> {
             Answer::Json(of::<sign_in::Providers>),
         )
         .open(),
-        Route::post("/api/v1/auth/signup", post(sign_in::sign_up), "Makes an account and signs in", credentials)
-            .gives(201, Answer::Json(of::<Me>))
-            .open(),
+        Route::post(
+            "/api/v1/auth/signup",
+            post(sign_in::sign_up),
+            "Makes an account and signs in",
+            of::<sign_in::Newcomer>,
+        )
+        .gives(201, Answer::Json(of::<Me>))
+        .open(),
         Route::post("/api/v1/auth/login", post(sign_in::sign_in), "Signs in with e-mail and password", credentials)
             .gives(200, Answer::Json(of::<Me>))
             .open(),

@@ -1,0 +1,119 @@
+//! The lane that sends letters: finds out to whom and what, draws the tokens, hands the mail over.
+
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use super::compose::{self, Words};
+use super::letter::Letter;
+use super::sender::{Mail, Sender};
+use crate::clock;
+use crate::identity::args::Signup;
+use crate::identity::email::Email;
+use crate::identity::link::Purpose;
+use crate::identity::token::Token;
+use crate::lanes::{Errand, Failed, Lane, Rules};
+use crate::records::link::{self, NewLink};
+use crate::records::{notice, person};
+
+/// Longest one try may take.
+const LEASE: Duration = Duration::from_mins(1);
+/// Letters handed over at a time.
+const AT_A_TIME: usize = 4;
+/// The pauses between tries: an hour of a mail server's trouble is waited out, a day is not.
+const PAUSES: &[Duration] = &[
+    Duration::from_secs(5),
+    Duration::from_secs(30),
+    Duration::from_mins(2),
+    Duration::from_mins(10),
+    Duration::from_mins(30),
+    Duration::from_hours(1),
+];
+
+/// Sends letters.
+pub(crate) struct MailLane {
+    /// Where persons are looked up and links kept.
+    pub(crate) pool: PgPool,
+    /// Who carries them.
+    pub(crate) sender: Sender,
+    /// Where browsers find us.
+    pub(crate) site: String,
+    /// Whether a newcomer's link makes an account.
+    pub(crate) signup: Signup,
+}
+
+impl Lane for MailLane {
+    fn name(&self) -> &'static str {
+        super::LANE
+    }
+
+    fn rules(&self) -> Rules {
+        Rules { lease: LEASE, at_a_time: AT_A_TIME, pauses: PAUSES, every: None }
+    }
+
+    fn run<'a>(&'a self, errand: &'a Errand) -> BoxFuture<'a, Result<(), Failed>> {
+        self.deliver(errand).boxed()
+    }
+}
+
+impl MailLane {
+    async fn deliver(&self, errand: &Errand) -> Result<(), Failed> {
+        let letter: Letter = serde_json::from_value(errand.payload.clone())
+            .map_err(|_| Failed::never("the letter is of a kind that this version does not know"))?;
+        // Nobody to write to is no failure: whoever asked was not told either.
+        let Some((to, words)) = self.words(errand.id, &letter).await? else { return Ok(()) };
+        let Words { subject, text } = words;
+        self.sender.send(Mail { id: errand.id, to, subject, text }).await
+    }
+
+    async fn words(&self, id: Uuid, letter: &Letter) -> Result<Option<(String, Words)>, Failed> {
+        match letter {
+            Letter::SignIn { email } => self.with_link(id, Purpose::SignIn, email).await,
+            Letter::Reset { email } => self.with_link(id, Purpose::Reset, email).await,
+            Letter::Verify { person } => {
+                let found = person::find_optional(&self.pool, *person).await?;
+                match found.filter(|person| person.email_verified_ms.is_none()) {
+                    Some(person) => self.with_link(id, Purpose::Verify, &person.email).await,
+                    None => Ok(None),
+                }
+            }
+            Letter::ImagesReady { account, since_ms } => {
+                let images = notice::images_since(&self.pool, *account, *since_ms).await?;
+                let to = self.owner(*account).await?.filter(|_| images > 0);
+                Ok(to.map(|to| (to, compose::images_ready(images, self.site.trim_end_matches('/')))))
+            }
+            Letter::Receipt { account, .. } => {
+                let to = self.owner(*account).await?;
+                Ok(to.zip(letter.as_receipt().map(|receipt| compose::receipt(&receipt))))
+            }
+        }
+    }
+
+    /// The address of the person whose account this is.
+    async fn owner(&self, account: Uuid) -> Result<Option<String>, Failed> {
+        Ok(person::find_by_account(&self.pool, account).await?.map(|person| person.email))
+    }
+
+    /// Draws a token and keeps its hash, under the errand's id: a second try sends a new token in place of the first.
+    async fn with_link(&self, id: Uuid, purpose: Purpose, email: &str) -> Result<Option<(String, Words)>, Failed> {
+        let Some(email) = Email::parse(email) else { return Err(Failed::never("this is no address")) };
+        let found = person::find_by_email(&self.pool, &email).await?;
+        let welcome = match (purpose, &found) {
+            (_, Some(person)) => person.suspended_ms.is_none(),
+            (Purpose::SignIn, None) => self.signup != Signup::Closed,
+            (Purpose::Verify | Purpose::Reset, None) => false,
+        };
+        if !welcome {
+            return Ok(None);
+        }
+        let token = Token::draw(&mut rand::rng());
+        let at = clock::now();
+        let person = found.map(|person| person.id);
+        link::keep(&self.pool, &NewLink { id, purpose, email: &email, person, token_sha256: token.sha256() }, at)
+            .await?;
+        Ok(Some((email.text().to_owned(), compose::with_link(purpose, &purpose.url(&self.site, &token)))))
+    }
+}
