@@ -40,7 +40,7 @@ fn check_micros() -> f64 {
     let keys: Vec<ApiKey> = (0..KEYS).map(|seed| ApiKey::generate(&mut StdRng::seed_from_u64(seed))).collect();
     ring.beat();
     for key in &keys {
-        ring.keep(ring.ticket().unwrap(), key, Holder { account: Uuid::nil() });
+        ring.keep(ring.ticket().unwrap(), key, Holder::unlimited(Uuid::nil()));
     }
     let text = keys[keys.len() / 2].reveal();
     ring.beat();
@@ -79,7 +79,7 @@ async fn revocation_millis() -> Vec<f64> {
             .unwrap();
         while ring.find(&key).is_none() {
             if let Some(ticket) = ring.ticket() {
-                ring.keep(ticket, &key, Holder { account });
+                ring.keep(ticket, &key, Holder::unlimited(account));
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
         }

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::adapters;
 use crate::clock;
-use crate::creation::{NewJob, OPEN_JOBS_MAX, Outcome, sql};
+use crate::creation::{KeyUse, NewJob, OPEN_JOBS_MAX, Outcome, sql};
 use crate::error::ApiError;
 use crate::ledger::MILLI_PER_CREDIT;
 use crate::ledger::post::Stamp;
@@ -36,7 +36,7 @@ pub(crate) struct Order {
     /// Who asks.
     pub(crate) account: Uuid,
     /// With which key; none: in a browser.
-    pub(crate) api_key: Option<String>,
+    pub(crate) api_key: Option<KeyUse>,
     /// What for.
     pub(crate) request: GenerationRequest,
     /// How it may be repeated.
@@ -143,7 +143,7 @@ pub(crate) async fn place(app: &App, order: &Order, seed: u64) -> Result<Placed,
         }
         Outcome::KeyTaken => {
             // Another request with this key was first, just now.
-            let earlier = earlier(app, *account, api_key.as_deref(), repeat).await?;
+            let earlier = earlier(app, *account, api_key.as_ref().map(|key| key.id.as_str()), repeat).await?;
             earlier.ok_or_else(|| {
                 ApiError::new(ErrorCode::IdempotencyConflict, "this idempotency key is being used just now; repeat")
                     .retry_after(1)
@@ -157,6 +157,14 @@ pub(crate) async fn place(app: &App, order: &Order, seed: u64) -> Result<Placed,
         Outcome::Stopped => {
             let message = "a payment of this account is disputed with the bank, and no pictures are made until that is \
                            decided; write to whoever runs this server";
+            Err(ApiError::new(ErrorCode::InsufficientQuota, message).final_answer())
+        }
+        Outcome::OverBudget { left, needed } => {
+            let message = format!(
+                "this costs {} credits and {} are left of this key's budget; raise it, or use another key",
+                credits(needed),
+                credits(left)
+            );
             Err(ApiError::new(ErrorCode::InsufficientQuota, message).final_answer())
         }
         Outcome::Insufficient { available, needed } => {

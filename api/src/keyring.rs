@@ -16,6 +16,7 @@ use tintype_types::Timestamp;
 use uuid::Uuid;
 
 use crate::keys::ApiKey;
+use crate::scope::Scopes;
 
 /// Where the trigger on `api_key` tells of changes.
 const CHANNEL: &str = "tintype_keys";
@@ -30,11 +31,29 @@ const REOPEN_PAUSE: Duration = Duration::from_millis(500);
 /// Most keys kept in memory, some 200 bytes each; beyond it all are dropped and read anew as they come.
 const KEPT_MAX: usize = 100_000;
 
-/// Who a key belongs to.
+/// Who a key belongs to, and what it may do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
     /// The account it acts for.
     pub account: Uuid,
+    /// What it may do.
+    pub scopes: Scopes,
+    /// From when on it is worthless.
+    pub expires: Option<Timestamp>,
+    /// Whether what it spends is counted against a budget of its own.
+    pub budgeted: bool,
+}
+
+impl Holder {
+    /// A key without a limit.
+    pub fn unlimited(account: Uuid) -> Self {
+        Self { account, scopes: Scopes::WHOLE, expires: None, budgeted: false }
+    }
+
+    /// Whether anything is kept from it.
+    pub fn is_limited(&self) -> bool {
+        self.scopes != Scopes::WHOLE || self.expires.is_some() || self.budgeted
+    }
 }
 
 /// The memory. Cloning is cheap; clones are the same.
@@ -206,7 +225,7 @@ mod tests {
     }
 
     fn holder(n: u128) -> Holder {
-        Holder { account: Uuid::from_u128(n) }
+        Holder::unlimited(Uuid::from_u128(n))
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod ledger;
 pub mod payments;
 pub mod price;
 pub mod records;
+pub mod scope;
 
 mod adapters;
 mod args;

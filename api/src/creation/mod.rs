@@ -22,6 +22,21 @@ pub const OPEN_JOBS_MAX: u64 = 1_000;
 /// How long a hold is safe from the sweep, which even then frees it only when its job is gone or over.
 const HOLD_TTL: Duration = Duration::from_hours(24);
 
+/// The key a job is asked for with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyUse {
+    /// Its id.
+    pub id: String,
+    /// Whether the job counts against a budget of the key's own.
+    pub budgeted: bool,
+}
+
+impl From<&str> for KeyUse {
+    fn from(id: &str) -> Self {
+        Self { id: id.to_owned(), budgeted: false }
+    }
+}
+
 /// A job to be made: judged and priced, with every id drawn.
 #[derive(Clone, Debug)]
 pub struct NewJob {
@@ -30,7 +45,7 @@ pub struct NewJob {
     /// Whose.
     pub account: Uuid,
     /// The key it is asked for with; none: in a browser.
-    pub api_key: Option<String>,
+    pub api_key: Option<KeyUse>,
     /// What to make.
     pub request: ResolvedRequest,
     /// Hash of route and body.
@@ -49,6 +64,11 @@ impl NewJob {
         Some(Scope { account: self.account, route, key: key.clone() })
     }
 
+    /// The key whose budget counts.
+    pub(crate) fn budgeted_key(&self) -> Option<&str> {
+        self.api_key.as_ref().filter(|key| key.budgeted).map(|key| key.id.as_str())
+    }
+
     fn at(&self) -> Timestamp {
         self.stamp.at
     }
@@ -63,6 +83,13 @@ pub enum Outcome {
     KeyTaken,
     /// Too many jobs of the account are unfinished.
     TooManyOpen,
+    /// The key has too little left of its budget.
+    OverBudget {
+        /// What is left of it, in milli-credits.
+        left: i64,
+        /// What the job costs.
+        needed: i64,
+    },
     /// Too few credits.
     Insufficient {
         /// What is there, in milli-credits.
@@ -81,6 +108,8 @@ pub(crate) struct Known {
     pub(crate) accounts: BTreeMap<Uuid, (Book, u64)>,
     /// Idempotency keys that were used.
     pub(crate) taken: BTreeSet<Scope>,
+    /// What is left of the budgets of keys that have one.
+    pub(crate) budgets: BTreeMap<String, i64>,
 }
 
 /// An order's outcome, and what is to be written if it is made.
@@ -103,6 +132,10 @@ fn decide_one(order: &NewJob, known: &mut Known) -> Result<Decided, LedgerError>
     if *open >= OPEN_JOBS_MAX {
         return Ok((Outcome::TooManyOpen, None));
     }
+    let budget = order.budgeted_key().and_then(|key| known.budgets.get_mut(key));
+    if let Some(left) = budget.as_deref().filter(|left| **left < order.price) {
+        return Ok((Outcome::OverBudget { left: (*left).max(0), needed: order.price }, None));
+    }
     let posting = match post::hold(book, order.id, order.price, order.at().plus(HOLD_TTL), order.stamp) {
         Ok(posting) => posting,
         Err(LedgerError::Insufficient { available, needed }) => {
@@ -119,6 +152,9 @@ fn decide_one(order: &NewJob, known: &mut Known) -> Result<Decided, LedgerError>
     };
     book.take(&posting);
     *open += 1;
+    if let Some(left) = budget {
+        *left -= order.price;
+    }
     known.taken.extend(scope);
     Ok((Outcome::Made, Some(Box::new(posting))))
 }
@@ -135,7 +171,7 @@ mod tests {
         NewJob {
             id: Uuid::from_u128(n),
             account: Uuid::from_u128(1),
-            api_key: Some("k".to_owned()),
+            api_key: Some("k".into()),
             request: GenerationRequest::new("m", "p").resolve(&defaults, 0),
             body_sha256: [0; 32],
             repeat: key.map(|key| ("route", key.to_owned())),
@@ -149,7 +185,11 @@ mod tests {
         let mut book = Book::empty(Uuid::from_u128(1));
         let gift = Grant { source: Source::Promo, reference: "g".to_owned(), amount: available, expires: None };
         book.take(&post::grant(&book, &gift, stamp).unwrap());
-        Known { accounts: BTreeMap::from([(book.account.id, (book, open))]), taken: BTreeSet::new() }
+        Known {
+            accounts: BTreeMap::from([(book.account.id, (book, open))]),
+            taken: BTreeSet::new(),
+            budgets: BTreeMap::new(),
+        }
     }
 
     fn outcomes(orders: &[NewJob], known: Known) -> Vec<Outcome> {
@@ -187,5 +227,29 @@ mod tests {
         let mut stopped = known(10, 0);
         stopped.accounts.values_mut().for_each(|(book, _)| book.stopped = true);
         assert_eq!(outcomes(&orders, stopped), [Outcome::Stopped, Outcome::Stopped]);
+    }
+
+    #[test]
+    fn a_budget_is_spent_by_its_own_key_alone() {
+        let with_key = |n, price, key: &str, budgeted| {
+            let api_key = Some(KeyUse { id: key.to_owned(), budgeted });
+            NewJob { api_key, ..order(n, price, None) }
+        };
+        let orders = [
+            with_key(1, 6, "a", true),
+            with_key(2, 6, "a", true),
+            with_key(3, 6, "b", false),
+            with_key(4, 4, "a", true),
+            with_key(5, 1, "a", true),
+        ];
+        let mut bounded = known(100, 0);
+        bounded.budgets = BTreeMap::from([("a".to_owned(), 10), ("b".to_owned(), 0)]);
+        let over = |left, needed| Outcome::OverBudget { left, needed };
+        assert_eq!(outcomes(&orders, bounded), [Outcome::Made, over(4, 6), Outcome::Made, Outcome::Made, over(0, 1)]);
+        // What is refused for want of credits has used nothing of the budget.
+        let mut poor = known(5, 0);
+        poor.budgets = BTreeMap::from([("a".to_owned(), 10)]);
+        let orders = [with_key(1, 9, "a", true), with_key(2, 5, "a", true)];
+        assert_eq!(outcomes(&orders, poor)[1], Outcome::Made);
     }
 }

@@ -13,8 +13,8 @@ use crate::error::ApiError;
 use crate::ledger::post::Posting;
 use crate::ledger::sql::{self as ledger, LedgerSqlError};
 use crate::ledger::{Account, Book, Lot};
-use crate::records::asset;
 use crate::records::idempotency::Scope;
+use crate::records::{asset, key};
 
 /// Makes the jobs; the outcomes are in the order of the orders.
 ///
@@ -40,13 +40,18 @@ pub(crate) async fn create_with_inputs(pool: &PgPool, order: &NewJob) -> Result<
 }
 
 async fn write_all(conn: &mut PgConnection, orders: &[NewJob]) -> sqlx::Result<Vec<Outcome>> {
-    let known = Known { accounts: lock(conn, orders).await?, taken: taken(conn, orders).await?.into_iter().collect() };
+    let known = Known {
+        accounts: lock(conn, orders).await?,
+        taken: taken(conn, orders).await?.into_iter().collect(),
+        budgets: budgets(conn, orders).await?,
+    };
     let decided = decide(orders, known).map_err(|error| sqlx::Error::Protocol(error.to_string()))?;
     let made: Vec<(&NewJob, &Posting)> = std::iter::zip(orders, &decided)
         .filter_map(|(order, (_, posting)): (&NewJob, &Decided)| Some((order, posting.as_deref()?)))
         .collect();
     if !made.is_empty() {
         write(conn, &made).await?;
+        count_budgets(conn, &made).await?;
     }
     Ok(decided.into_iter().map(|(outcome, _)| outcome).collect())
 }
@@ -89,6 +94,22 @@ async fn taken(conn: &mut PgConnection, orders: &[NewJob]) -> sqlx::Result<Vec<S
     Ok(found.into_iter().filter_map(|n| scopes.get(usize::try_from(n - 1).ok()?).cloned()).collect())
 }
 
+/// What is left of the budgets of the orders' keys. Few keys have one: then nothing is asked.
+async fn budgets(conn: &mut PgConnection, orders: &[NewJob]) -> sqlx::Result<BTreeMap<String, i64>> {
+    let keys: Vec<&str> = orders.iter().filter_map(NewJob::budgeted_key).collect();
+    if keys.is_empty() { Ok(BTreeMap::new()) } else { key::lock_budgets(conn, &keys).await }
+}
+
+async fn count_budgets(conn: &mut PgConnection, made: &[(&NewJob, &Posting)]) -> sqlx::Result<()> {
+    let mut used: BTreeMap<&str, i64> = BTreeMap::new();
+    for (job, _) in made {
+        if let Some(key) = job.budgeted_key() {
+            *used.entry(key).or_default() += job.price;
+        }
+    }
+    if used.is_empty() { Ok(()) } else { key::count_used(conn, &used).await }
+}
+
 /// One statement writes jobs, idempotency keys, transactions, lines, holds and books.
 async fn write(conn: &mut PgConnection, made: &[(&NewJob, &Posting)]) -> sqlx::Result<()> {
     const SQL: &str = "
@@ -123,7 +144,7 @@ async fn write(conn: &mut PgConnection, made: &[(&NewJob, &Posting)]) -> sqlx::R
     let written = sqlx::query(SQL)
         .bind(made.iter().map(|(job, _)| job.id).collect::<Vec<_>>())
         .bind(made.iter().map(|(job, _)| job.account).collect::<Vec<_>>())
-        .bind(made.iter().map(|(job, _)| job.api_key.as_deref()).collect::<Vec<_>>())
+        .bind(made.iter().map(|(job, _)| job.api_key.as_ref().map(|key| key.id.as_str())).collect::<Vec<_>>())
         .bind(made.iter().map(|(job, _)| Json(&job.request)).collect::<Vec<_>>())
         .bind(made.iter().map(|(job, _)| job.body_sha256.to_vec()).collect::<Vec<_>>())
         .bind(made.iter().map(|(job, _)| job.price).collect::<Vec<_>>())

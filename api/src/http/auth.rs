@@ -12,12 +12,15 @@ use uuid::Uuid;
 
 use super::origin;
 use crate::clock;
+use crate::creation::KeyUse;
 use crate::error::ApiError;
 use crate::identity::session::{self as cookie, Secure};
 use crate::identity::token::Token;
+use crate::keyring::Holder;
 use crate::keys::ApiKey;
 use crate::rate::Standing;
 use crate::records::{key, session};
+use crate::scope::Scope;
 use crate::state::App;
 
 const LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
@@ -35,10 +38,17 @@ pub(crate) struct Caller {
 /// How a caller came in.
 #[derive(Clone, Debug)]
 enum Way {
-    /// With the key of this id.
-    Key(String),
+    /// With a key.
+    Key(KeyWay),
     /// In a browser.
     Session(SignedIn),
+}
+
+/// A key that was let in.
+#[derive(Clone, Debug)]
+struct KeyWay {
+    id: String,
+    holder: Holder,
 }
 
 /// A person at a browser. What is about persons and not about accounts takes this: a key that leaks must not sign its
@@ -57,8 +67,39 @@ impl Caller {
     /// The key's id, if it came with one.
     pub(crate) fn key(&self) -> Option<&str> {
         match &self.way {
-            Way::Key(id) => Some(id),
+            Way::Key(key) => Some(&key.id),
             Way::Session(_) => None,
+        }
+    }
+
+    /// The key, for a job asked for with it.
+    pub(crate) fn key_use(&self) -> Option<KeyUse> {
+        match &self.way {
+            Way::Key(key) => Some(KeyUse { id: key.id.clone(), budgeted: key.holder.budgeted }),
+            Way::Session(_) => None,
+        }
+    }
+
+    /// Refuses a key from which anything is kept: it could make itself another without that limit.
+    pub(crate) fn check_unlimited(&self) -> Result<(), ApiError> {
+        match &self.way {
+            Way::Key(key) if key.holder.is_limited() => {
+                let message =
+                    "a key with scopes, an end or a budget makes and changes no keys; sign in, or use one without";
+                Err(ApiError::new(ErrorCode::PermissionDenied, message))
+            }
+            Way::Key(_) | Way::Session(_) => Ok(()),
+        }
+    }
+
+    /// Refuses a key that is not for this.
+    fn check_scope(&self, scope: Scope) -> Result<(), ApiError> {
+        match &self.way {
+            Way::Key(key) if !key.holder.scopes.allow(scope) => {
+                let message = format!("this API key has not the scope `{}`, which this needs", scope.as_str());
+                Err(ApiError::new(ErrorCode::PermissionDenied, message))
+            }
+            Way::Key(_) | Way::Session(_) => Ok(()),
         }
     }
 
@@ -71,14 +112,16 @@ impl Caller {
     }
 }
 
-/// Middleware: lets callers with a good key through, as fast as they may come.
-pub(crate) async fn admit(State(app): State<App>, mut request: Request, next: Next) -> Response {
+/// Middleware: lets callers through that may do what the route does, as fast as they may come.
+pub(crate) async fn admit(State((app, scope)): State<(App, Scope)>, mut request: Request, next: Next) -> Response {
     let caller = match authenticate(&app, request.method(), request.headers()).await {
         Ok(caller) => caller,
         Err(refused) => return refused.into_response(),
     };
     let standing = app.limiter.take(caller.account, clock::now());
-    let mut response = if let Some(seconds) = standing.retry_seconds {
+    let mut response = if let Err(refused) = caller.check_scope(scope) {
+        refused.into_response()
+    } else if let Some(seconds) = standing.retry_seconds {
         let message = format!("more requests than this server takes from one account; the next in {seconds} s");
         ApiError::new(ErrorCode::RateLimited, message).retry_after(seconds).into_response()
     } else {
@@ -139,8 +182,12 @@ async fn by_key(app: &App, sent: &str) -> Result<Caller, ApiError> {
         }
         holder
     };
-    app.keyring.used(key.id(), clock::now());
-    Ok(Caller { account: holder.account, way: Way::Key(key.id().to_owned()) })
+    let now = clock::now();
+    if holder.expires.is_some_and(|end| end <= now) {
+        return Err(refused("this API key has run out; make a new one"));
+    }
+    app.keyring.used(key.id(), now);
+    Ok(Caller { account: holder.account, way: Way::Key(KeyWay { id: key.id().to_owned(), holder }) })
 }
 
 impl FromRequestParts<App> for Caller {

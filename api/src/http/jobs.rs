@@ -38,7 +38,7 @@ pub(crate) async fn create(
         placed
     } else {
         let request: GenerationRequest = body::parse(body)?;
-        let order = Order { account: caller.account, api_key: caller.key().map(str::to_owned), request, repeat };
+        let order = Order { account: caller.account, api_key: caller.key_use(), request, repeat };
         jobs::place(&app, &order, jobs::draw_seed()).await?
     };
     if !placed.replayed {

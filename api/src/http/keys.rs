@@ -9,10 +9,11 @@ use tintype_types::ErrorCode;
 use super::auth::Caller;
 use super::body;
 use super::view::{KeyList, KeyView, NewKey};
-use crate::clock;
+use crate::clock::{self, to_ms};
 use crate::error::ApiError;
 use crate::keys::ApiKey;
-use crate::records::key::{self, KEYS_PER_ACCOUNT_MAX};
+use crate::records::key::{self, KEYS_PER_ACCOUNT_MAX, KeptKey};
+use crate::scope::Scope;
 use crate::state::App;
 
 /// Longest name of a thing, in characters.
@@ -38,20 +39,61 @@ impl Named {
     }
 }
 
+/// What a new key is called, and what is kept from it.
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct KeyBody {
+    /// For people.
+    name: String,
+    /// What it may do: `read` looks, `generate` makes pictures, `billing` pays, `manage` does the rest. Left out: everything.
+    #[schemars(length(min = 1, max = 4))]
+    scopes: Option<Vec<Scope>>,
+    /// From when on it is worthless, in milliseconds since 1970. Left out: never.
+    #[schemars(range(min = 0))]
+    expires_ms: Option<i64>,
+    /// What it may spend in all, in milli-credits; what is held for jobs counts. Left out: as much as there is.
+    #[schemars(range(min = 0))]
+    budget_millis: Option<i64>,
+}
+
+/// Another budget for a key.
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Budget {
+    /// What it may spend in all, in milli-credits, from its first job on; null: as much as there is.
+    #[schemars(range(min = 0))]
+    budget_millis: Option<i64>,
+}
+
 /// Makes a key; its secret is shown this once.
 pub(crate) async fn create(
     State(app): State<App>,
     caller: Caller,
     body::Json(body): body::Json,
 ) -> Result<(StatusCode, Json<NewKey>), ApiError> {
-    let name = body::parse::<Named>(body)?.checked()?;
+    caller.check_unlimited()?;
+    let KeyBody { name, scopes, expires_ms, budget_millis } = body::parse(body)?;
+    let name = Named { name }.checked()?;
+    let at = clock::now();
+    check_budget(budget_millis)?;
+    if expires_ms.is_some_and(|end| end <= to_ms(at)) {
+        return Err(ApiError::invalid("expiresMs", "a key cannot have run out before it is made"));
+    }
+    if scopes.as_ref().is_some_and(Vec::is_empty) {
+        return Err(ApiError::invalid(
+            "scopes",
+            "a key without a scope opens nothing; leave `scopes` out for all of them",
+        ));
+    }
     let made = ApiKey::generate(&mut rand::rng());
     let mut tx = app.pool.begin().await?;
     if key::count_locked(&mut tx, caller.account).await? >= KEYS_PER_ACCOUNT_MAX {
         let message = format!("an account has at most {KEYS_PER_ACCOUNT_MAX} keys; revoke one first");
         return Err(ApiError::new(ErrorCode::PermissionDenied, message));
     }
-    key::create(&mut tx, &made, caller.account, &name, clock::now()).await?;
+    let scopes = scopes.map(|scopes| scopes.into_iter().collect());
+    let new = KeptKey { key: &made, name: &name, scopes, expires_ms, budget: budget_millis };
+    key::create(&mut tx, caller.account, &new, at).await?;
     tx.commit().await?;
     let api_key = made.reveal().to_owned();
     Ok((StatusCode::CREATED, Json(NewKey { id: made.id().to_owned(), name, api_key })))
@@ -76,4 +118,29 @@ pub(crate) async fn revoke(
     } else {
         Err(ApiError::not_found("key"))
     }
+}
+
+/// Gives a key another budget, from the next job on.
+pub(crate) async fn set_budget(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+    body::Json(body): body::Json,
+) -> Result<StatusCode, ApiError> {
+    caller.check_unlimited()?;
+    let Budget { budget_millis } = body::parse(body)?;
+    check_budget(budget_millis)?;
+    if key::set_budget(&app.pool, caller.account, &id, budget_millis).await? {
+        app.keyring.forget(&id);
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        Err(ApiError::not_found("key"))
+    }
+}
+
+fn check_budget(millis: Option<i64>) -> Result<(), ApiError> {
+    if millis.is_some_and(i64::is_negative) {
+        return Err(ApiError::invalid("budgetMillis", "a budget is not negative"));
+    }
+    Ok(())
 }

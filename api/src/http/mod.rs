@@ -45,6 +45,7 @@ use tintype_types::ErrorCode;
 
 use self::routes::Access;
 use crate::error::ApiError;
+use crate::scope::scope_of;
 use crate::state::App;
 
 /// Largest body of a request to us, in bytes: a prompt and a negative prompt of 4,000 characters, four bytes each,
@@ -54,7 +55,10 @@ const BODY_BYTES_MAX: usize = 256 << 10;
 /// Every route of this process.
 pub(crate) fn router(app: &App) -> Router {
     let guarded = |route: routes::Route| match route.access {
-        Access::Key | Access::Session => route.handler.route_layer(from_fn_with_state(app.clone(), auth::admit)),
+        Access::Key | Access::Session => {
+            let scope = scope_of(route.method, route.path);
+            route.handler.route_layer(from_fn_with_state((app.clone(), scope), auth::admit))
+        }
         Access::Anybody | Access::Admin => route.handler,
     };
     let ours =

@@ -6,7 +6,7 @@ mod service;
 mod studio;
 
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{MethodRouter, delete, get, post};
+use axum::routing::{MethodRouter, delete, get, patch, post};
 use tintype_types::{GenerationRequest, JobEvent};
 
 use super::openapi::{self, SchemaOf, of};
@@ -212,10 +212,17 @@ fn accounts() -> Vec<Route> {
                 Answer::Json(of::<ledger::Verification>),
             )
         },
-        Route::post("/api/v1/keys", post(keys::create), "Makes an API key", of::<keys::Named>)
+        Route::post("/api/v1/keys", post(keys::create), "Makes an API key", of::<keys::KeyBody>)
             .gives(201, Answer::Json(of::<NewKey>)),
         Route::get("/api/v1/keys", get(keys::list), "Lists your API keys", Answer::Json(of::<KeyList>)),
         Route::delete("/api/v1/keys/{id}", delete(keys::revoke), "Revokes an API key"),
+        Route::patch(
+            "/api/v1/keys/{id}",
+            patch(keys::set_budget),
+            "Gives an API key another budget",
+            of::<keys::Budget>,
+        )
+        .gives(204, Answer::Empty),
         Route {
             access: Access::Admin,
             ..Route::post("/api/v1/users", post(users::create), "Makes a user with ten free credits", of::<keys::Named>)

@@ -13,7 +13,7 @@ use crate::error::ApiError;
 use crate::identity::newcomer;
 use crate::keys::ApiKey;
 use crate::ledger::sql as ledger;
-use crate::records::key;
+use crate::records::key::{self, KeptKey};
 use crate::state::App;
 
 /// What the first key is called.
@@ -30,7 +30,7 @@ pub(crate) async fn create(
     let api_key = ApiKey::generate(&mut rand::rng());
     let mut tx = app.pool.begin().await?;
     let id = newcomer::open(&mut tx, &name, at).await?;
-    key::create(&mut tx, &api_key, id, FIRST_KEY, at).await?;
+    key::create(&mut tx, id, &KeptKey::unlimited(&api_key, FIRST_KEY), at).await?;
     let book = ledger::balance(&mut tx, id).await?;
     tx.commit().await?;
     let account = AccountView { id: id.to_string(), kind: "user".to_owned(), name };

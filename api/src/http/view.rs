@@ -7,6 +7,7 @@ use tintype_types::{FailureReason, JobState, ResolvedRequest};
 use crate::records::generation::Generation;
 use crate::records::key::KeyRow;
 use crate::records::person::Person;
+use crate::scope::{Scope, Scopes};
 
 /// A job.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
@@ -193,12 +194,25 @@ pub(crate) struct KeyView {
     /// When it was revoked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) revoked_ms: Option<i64>,
+    /// What it may do.
+    pub(crate) scopes: Vec<Scope>,
+    /// From when on it is worthless.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) expires_ms: Option<i64>,
+    /// What it may spend in all, in milli-credits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) budget_millis: Option<i64>,
+    /// What it has spent of its budget, what is held included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) used_millis: Option<i64>,
 }
 
 impl From<KeyRow> for KeyView {
     fn from(row: KeyRow) -> Self {
-        let KeyRow { id, name, created_ms, last_used_ms, revoked_ms } = row;
-        Self { id, name, created_ms, last_used_ms, revoked_ms }
+        let KeyRow { id, name, created_ms, last_used_ms, revoked_ms, scopes, expires_ms, budget, used } = row;
+        let scopes = scopes.map_or(Scopes::WHOLE, |names| Scopes::named(names.iter().map(String::as_str))).list();
+        let used_millis = budget.map(|_| used);
+        Self { id, name, created_ms, last_used_ms, revoked_ms, scopes, expires_ms, budget_millis: budget, used_millis }
     }
 }
 

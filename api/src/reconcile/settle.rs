@@ -13,7 +13,7 @@ use crate::ledger::sql as ledger;
 use crate::mail::{self, Letter};
 use crate::price;
 use crate::records::generation::{self, Generation, Mark};
-use crate::records::notice;
+use crate::records::{key, notice};
 
 /// One look at the database.
 pub(super) async fn pass(world: &World) -> anyhow::Result<Pass> {
@@ -42,19 +42,22 @@ async fn settle(world: &World, id: Uuid) -> anyhow::Result<()> {
     let now = clock::now();
     let mut tx = world.pool.begin().await?;
     let Some(job) = generation::lock_unsettled(&mut tx, id).await? else { return Ok(()) };
-    let (how, outcome) = match job.state {
+    let (how, kept, outcome) = match job.state {
         JobState::Complete => {
             let made = u32::try_from(job.outputs.len()).unwrap_or(u32::MAX);
             let charged = price::charge(job.price, made, job.request.images);
-            (End::Capture(charged), if charged < job.price { "captured-part" } else { "captured" })
+            (End::Capture(charged), charged, if charged < job.price { "captured-part" } else { "captured" })
         }
-        JobState::Failed => (End::Void, "voided"),
+        JobState::Failed => (End::Void, 0, "voided"),
         JobState::Queued | JobState::Assigned | JobState::Running | JobState::Preempted => {
             anyhow::bail!("the job is {:?} and has an end", job.state)
         }
     };
     let stamp = Stamp { txn: Uuid::now_v7(), at: now };
     let before = ledger::end(&mut tx, job.account, id, how, stamp).await.context("ending the hold")?;
+    if before.is_none() && kept < job.price {
+        key::give_back(&mut tx, id, job.price - kept).await?;
+    }
     generation::mark(&mut tx, id, Mark::Settled, now).await?;
     let letter = tell_owner(world, &mut tx, &job).await?;
     tx.commit().await?;

@@ -51,7 +51,7 @@ fn orders(seed: u64, count: u128) -> Vec<NewJob> {
         NewJob {
             id: Uuid::from_u128(1_000_000 + n),
             account: Uuid::from_u128(account),
-            api_key: Some(format!("{account:08}")),
+            api_key: Some(format!("{account:08}").as_str().into()),
             request: GenerationRequest::new("m", format!("prompt {n}")).resolve(&defaults, 7),
             body_sha256: [n as u8; 32],
             repeat: rng.random_bool(0.5).then(|| ("POST /x", format!("key-{}", rng.random_range(0..40)))),
@@ -114,7 +114,7 @@ async fn a_bad_row_leaves_nothing_of_its_batch() {
     prepare(&pool).await;
     let before = digest(&pool).await;
     let mut batch = orders(2, 10);
-    batch[5].api_key = Some("nobodys!".to_owned());
+    batch[5].api_key = Some("nobodys!".into());
     batch[5].price = 1;
     batch[5].repeat = None;
     create(&pool, &batch).await.unwrap_err();

@@ -31,7 +31,16 @@ async fn job(pool: &PgPool) -> Uuid {
     tintype_api::ledger::sql::grant(&mut conn, account, &gift(16, &account.to_string()), stamp()).await.unwrap();
     drop(conn);
     let (body_sha256, repeat) = ([0; 32], None);
-    let new = NewJob { id, account, api_key: Some(key), request, body_sha256, repeat, price: 16, stamp: stamp() };
+    let new = NewJob {
+        id,
+        account,
+        api_key: Some(key.as_str().into()),
+        request,
+        body_sha256,
+        repeat,
+        price: 16,
+        stamp: stamp(),
+    };
     assert_eq!(create(pool, &[new]).await.unwrap(), [Outcome::Made]);
     id
 }
