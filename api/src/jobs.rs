@@ -57,8 +57,11 @@ pub(crate) struct Repeat {
 }
 
 impl Repeat {
-    /// Hash of the operation and what is asked for.
+    /// Hash of the operation and what is asked for: the body without white space, the keys of its objects in the order of
+    /// their bytes, whatever order they came in. Rows keep it, so its form stays.
     pub(crate) fn hash(route: &str, body: &serde_json::Value) -> [u8; 32] {
+        let mut body = body.clone();
+        body.sort_all_objects();
         Sha256::digest(format!("{route}\n{body}").as_bytes()).into()
     }
 }
@@ -273,6 +276,11 @@ mod tests {
     fn equal_bodies_have_one_hash_whatever_their_spacing_and_routes_do_not_mix() {
         let hash = |route: &str, text: &str| Repeat::hash(route, &serde_json::from_str(text).unwrap());
         assert_eq!(hash("a", r#"{"x":1,"y":2}"#), hash("a", "{ \"y\": 2, \"x\": 1 }"));
+        let nested = [r#"{"b":[{"d":1,"c":2}],"a":{"f":3,"e":4}}"#, r#"{"a":{"e":4,"f":3},"b":[{"c":2,"d":1}]}"#];
+        assert_eq!(hash("a", nested[0]), hash("a", nested[1]));
+        // What is in the rows already: keys sorted, nothing between the tokens.
+        let stored: [u8; 32] = Sha256::digest(format!("a\n{}", nested[1])).into();
+        assert_eq!(hash("a", nested[0]), stored);
         assert_ne!(hash("a", r#"{"x":1}"#), hash("b", r#"{"x":1}"#));
         assert_ne!(hash("a", r#"{"x":1}"#), hash("a", r#"{"x":2}"#));
     }

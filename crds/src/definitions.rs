@@ -29,6 +29,8 @@ pub fn definitions_json() -> Vec<Value> {
             let plural = definition.spec.names.plural.clone();
             let mut value = serde_json::to_value(definition).expect("a definition is plain data");
             finish(&mut value, &plural);
+            // Printed the same however JSON maps are kept in this build.
+            value.sort_all_objects();
             value
         })
         .collect()

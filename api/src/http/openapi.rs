@@ -22,7 +22,14 @@ pub(crate) async fn serve() -> Json<Value> {
 }
 
 /// The document of these routes.
+/// Printed the same however JSON maps are kept in this build.
 pub(crate) fn document(routes: &[Route]) -> Value {
+    let mut document = unsorted(routes);
+    document.sort_all_objects();
+    document
+}
+
+fn unsorted(routes: &[Route]) -> Value {
     let mut generator = SchemaSettings::draft2020_12()
         .with(|settings| settings.definitions_path = "/components/schemas".into())
         .into_generator();
