@@ -99,6 +99,9 @@ pub struct Args {
     /// Local mode: how long an attempt may go unheard before another worker gets it, in milliseconds.
     #[arg(long, env = "TINTYPE_LEASE_MS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(100..=600_000))]
     pub lease_ms: u64,
+    /// Local mode: take down everything the scheduler is told and decides in this file, for `tintype replay`.
+    #[arg(long, env = "TINTYPE_DECISION_LOG")]
+    pub decision_log: Option<PathBuf>,
     /// Kubernetes mode: a kubeconfig file. Left out: the usual places, then the pod's own account.
     #[arg(long, env = "TINTYPE_KUBECONFIG")]
     pub kubeconfig: Option<PathBuf>,
@@ -140,6 +143,8 @@ pub struct LocalArgs {
     pub models_dirs: Vec<PathBuf>,
     /// See [`Args::lease_ms`].
     pub lease: Duration,
+    /// See [`Args::decision_log`].
+    pub decision_log: Option<PathBuf>,
 }
 
 impl Args {
@@ -162,6 +167,7 @@ impl Args {
             worker_token_file: Some(local.worker_token_file),
             models_dirs: local.models_dirs,
             lease_ms: u64::try_from(local.lease.as_millis()).unwrap_or(u64::MAX),
+            decision_log: local.decision_log,
             kubeconfig: None,
             namespace: None,
             dispatch_url: None,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use prometheus::Registry;
 use sqlx::PgPool;
-use tintype_dispatch::{DispatchConfig, TokenSource};
+use tintype_dispatch::{DispatchConfig, JournalConfig, TokenSource};
 use tintype_store::{FolderConfig, Secret, Store};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -185,7 +185,12 @@ async fn start_cluster(
             let lock = SchedulerLock::take(&args.database_url).await?;
             let lease = Duration::from_millis(args.lease_ms);
             let scheduler = tintype_scheduler::Config { lease, ..tintype_scheduler::Config::default() };
-            let dispatch = DispatchConfig { scheduler, worker_token, reader_token: None, output_ttl: OUTPUT_TTL };
+            // Whoever may give credits may see what waits and why; nobody else.
+            let reader_token = args.admin_token_file.as_ref().map(TokenSource::file).transpose();
+            let reader_token = reader_token.context("cannot read the administrator's token")?;
+            let decision_log = args.decision_log.clone().map(JournalConfig::at);
+            let dispatch =
+                DispatchConfig { scheduler, worker_token, reader_token, output_ttl: OUTPUT_TTL, decision_log };
             let models_dirs = args.models_dirs.clone();
             let config = LocalConfig { dispatch, models_dirs, pool, store, board, bells, registry };
             Ok((Arc::new(Local::start(config, stop).await?), lock))

@@ -28,6 +28,14 @@ pub(crate) enum Command {
     Doctor(DoctorArgs),
     /// Replay a trace of requests through the production scheduler and report how it and other policies would have done.
     Simulate(SimulateArgs),
+    /// Say why a job is not running, the smallest change that would start it, and when it should end.
+    Explain(ExplainArgs),
+    /// Say when a job should start and end.
+    Eta(ExplainArgs),
+    /// Show queues and workers as they stand.
+    Top(AskArgs),
+    /// Run decision logs through this version's scheduler and say whether it decides the same, byte for byte.
+    Replay(ReplayArgs),
     /// Run one worker (what `up` starts as a child process).
     Worker(Box<tintype_worker::Args>),
 }
@@ -50,6 +58,10 @@ pub(crate) struct UpArgs {
     /// How long an attempt may go unheard before another worker gets it, in seconds.
     #[arg(long, env = "TINTYPE_LEASE_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=600))]
     pub(crate) lease_seconds: u64,
+    /// Take down everything the scheduler is told and decides in this file, for `tintype replay`. It is bounded: older parts
+    /// are kept beside it, and the oldest go.
+    #[arg(long, env = "TINTYPE_DECISION_LOG")]
+    pub(crate) decision_log: Option<PathBuf>,
 }
 
 /// How to reach a running Tintype.
@@ -179,6 +191,91 @@ pub(crate) enum CreditsCommand {
     },
     /// Read every book again from its first transaction; fails when something does not follow.
     Verify,
+}
+
+/// Who calls this program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Caller {
+    /// A person or a script, as `tintype`.
+    Shell,
+    /// kubectl, as its plugin `kubectl tintype`.
+    Kubectl,
+}
+
+/// How an answer is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum OutputFormat {
+    /// For people, within 100 columns.
+    Table,
+    /// For people, nothing cut.
+    Wide,
+    /// JSON.
+    Json,
+    /// YAML.
+    Yaml,
+}
+
+/// Flags of `tintype explain` and `tintype eta`.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ExplainArgs {
+    /// The job: its id, or as `kubectl tintype` its name.
+    pub(crate) job: String,
+    /// How and whom to ask.
+    #[command(flatten)]
+    pub(crate) ask: AskArgs,
+}
+
+/// How and whom to ask about the scheduler.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct AskArgs {
+    /// How the answer is written.
+    #[arg(long, short, value_enum, default_value_t = OutputFormat::Table)]
+    pub(crate) output: OutputFormat,
+    /// Ask again every two seconds, until Ctrl-C.
+    #[arg(long, short)]
+    pub(crate) watch: bool,
+    /// Address of the operator or of `tintype up` [default: http://127.0.0.1:8080; as a plugin of kubectl, the cluster's
+    /// operator through a forwarded port].
+    #[arg(long, env = "TINTYPE_DISPATCH_URL")]
+    pub(crate) url: Option<String>,
+    /// The address `tintype up` printed; asked where no other is named.
+    #[arg(long, env = "TINTYPE_URL", hide = true)]
+    pub(crate) api_url: Option<String>,
+    /// File with the token it wants from readers [default: the administrator's that `tintype up` keeps here; as a plugin
+    /// of kubectl, the one in the operator's Secret].
+    #[arg(long, env = "TINTYPE_DISPATCH_TOKEN_FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Where `tintype up` keeps its data.
+    #[arg(long, env = "TINTYPE_DATA")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// What is handed on to kubectl.
+    #[command(flatten)]
+    pub(crate) kubectl: KubectlArgs,
+}
+
+/// What is handed on to kubectl.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct KubectlArgs {
+    /// As a plugin of kubectl: the namespace of the job.
+    #[arg(long, short)]
+    pub(crate) namespace: Option<String>,
+    /// As a plugin of kubectl: the context.
+    #[arg(long)]
+    pub(crate) context: Option<String>,
+    /// As a plugin of kubectl: the kubeconfig file.
+    #[arg(long)]
+    pub(crate) kubeconfig: Option<PathBuf>,
+}
+
+/// Flags of `tintype replay`.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ReplayArgs {
+    /// Files that `--decision-log` wrote; each is replayed by itself.
+    #[arg(required = true)]
+    pub(crate) logs: Vec<PathBuf>,
+    /// How the answer is written.
+    #[arg(long, short, value_enum, default_value_t = OutputFormat::Table)]
+    pub(crate) output: OutputFormat,
 }
 
 /// Flags of `tintype doctor`.

@@ -2,12 +2,14 @@
 //! newcomers (`doctor`). The composition root: the only crate that may see the programs' libraries.
 
 mod args;
+mod ask;
 mod client;
 mod credits;
 mod doctor;
 mod generate;
 mod inputs;
 mod paths;
+mod replay;
 mod simulate;
 mod sse;
 mod terminal;
@@ -17,13 +19,18 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::args::{Args, Command};
+use crate::args::{Args, Caller, Command};
+use crate::ask::Question;
+
+/// What this program is called as a plugin of kubectl.
+const PLUGIN: &str = "kubectl-tintype";
 
 fn main() -> ExitCode {
     // reqwest is built without a TLS provider of its own; one choice here serves every part of the program.
     let chosen = rustls::crypto::ring::default_provider().install_default();
     debug_assert!(chosen.is_ok(), "nothing else chooses a TLS provider");
     let args = Args::parse();
+    let caller = caller(std::env::args_os().next());
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return terminal::fail(&anyhow::Error::new(error).context("cannot start the async runtime")),
@@ -35,8 +42,30 @@ fn main() -> ExitCode {
             Command::Credits(args) => credits::run(args).await,
             Command::Doctor(args) => doctor::run(args).await,
             Command::Simulate(args) => simulate::run(&args),
+            Command::Explain(args) => ask::run(Question::Explain(&args.job), &args.ask, caller).await,
+            Command::Eta(args) => ask::run(Question::Eta(&args.job), &args.ask, caller).await,
+            Command::Top(args) => ask::run(Question::Top, &args, caller).await,
+            Command::Replay(args) => replay::run(&args),
             Command::Worker(args) => up::worker_main(*args).await.map(|()| ExitCode::SUCCESS),
         }
     });
     outcome.unwrap_or_else(|error| terminal::fail(&error))
+}
+
+/// kubectl runs what is called `kubectl-NAME`; a link of that name to this program is all it takes.
+fn caller(program: Option<std::ffi::OsString>) -> Caller {
+    let name = program.as_deref().map(std::path::Path::new).and_then(std::path::Path::file_name);
+    if name.is_some_and(|name| name == PLUGIN) { Caller::Kubectl } else { Caller::Shell }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_it_is_called_by_says_who_calls() {
+        assert_eq!(caller(Some("/usr/bin/kubectl-tintype".into())), Caller::Kubectl);
+        assert_eq!(caller(Some("tintype".into())), Caller::Shell);
+        assert_eq!(caller(None), Caller::Shell);
+    }
 }

@@ -18,7 +18,7 @@ mod worker;
 pub use conditions::{JobConditions, conditions_of};
 pub use definitions::{definitions, definitions_json};
 pub use job::{DEFAULT_QUEUE, Failure, GenerationJob, GenerationJobSpec, GenerationJobStatus, JobAssignment, Progress};
-pub use model::{DiffusionModel, DiffusionModelSpec};
+pub use model::{DiffusionModel, DiffusionModelSpec, ModelHints};
 pub use pool::{GpuPool, GpuPoolSpec, GpuPoolStatus};
 pub use queue::{GenerationQueue, GenerationQueueSpec, QueueQuota};
 pub use tintype_types::ModelKind;

@@ -53,6 +53,30 @@ pub struct DiffusionModelSpec {
     #[serde(default)]
     #[schemars(range(min = 0, max = 9_007_199_254_740_991_u64))]
     pub vram_bytes: u64,
+    /// What its work costs, for estimates before any of it was seen.
+    #[serde(default, skip_serializing_if = "ModelHints::is_empty")]
+    pub hints: ModelHints,
+}
+
+/// What a model's work costs, as far as somebody can tell beforehand. What is seen later counts for more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ModelHints {
+    /// A step of one picture, in milliseconds; 0 when nobody can tell.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 3_600_000))]
+    pub step_ms: u32,
+    /// Loading it, in milliseconds; 0 when nobody can tell.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 3_600_000))]
+    pub load_ms: u32,
+}
+
+impl ModelHints {
+    /// Whether nobody can tell anything.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl DiffusionModel {

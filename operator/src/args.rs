@@ -84,6 +84,13 @@ pub struct Args {
     /// How often workers and pools are reported, if there is news of them.
     #[arg(long, env = "TINTYPE_REPORT_EVERY", default_value = "30s", value_parser = duration)]
     pub report_every: Duration,
+    /// How often what was learned of the cost of work is kept in a ConfigMap, if there is news.
+    #[arg(long, env = "TINTYPE_LEARNED_EVERY", default_value = "1m", value_parser = duration)]
+    pub learned_every: Duration,
+    /// Take down everything the scheduler is told and decides in this file, for `tintype replay`. It is bounded: older
+    /// parts are kept beside it, and the oldest go.
+    #[arg(long, env = "TINTYPE_DECISION_LOG")]
+    pub decision_log: Option<PathBuf>,
     /// Write the address listened on to this file once it is.
     #[arg(long)]
     pub port_file: Option<PathBuf>,

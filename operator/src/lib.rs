@@ -8,6 +8,7 @@ pub mod convert;
 pub mod election;
 pub mod index;
 pub mod lease;
+pub mod memory;
 pub mod metrics;
 pub mod pod;
 pub mod report;

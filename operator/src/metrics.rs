@@ -42,6 +42,8 @@ pub struct Inner {
     pub lease_writes: IntCounterVec,
     /// Ended jobs deleted: outcome.
     pub deletions: IntCounterVec,
+    /// Reads and writes of what was learned: outcome.
+    pub memory: IntCounterVec,
     /// Jobs in the cluster: state.
     pub jobs: IntGaugeVec,
 }
@@ -91,6 +93,11 @@ impl Metrics {
             lease_writes: counters(
                 "tintype_operator_lease_calls_total",
                 "Renewals of the leader lease, by outcome",
+                &["outcome"],
+            )?,
+            memory: counters(
+                "tintype_operator_learned_calls_total",
+                "Reads and writes of what was learned of the cost of work",
                 &["outcome"],
             )?,
             deletions: counters(

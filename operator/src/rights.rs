@@ -78,6 +78,13 @@ pub const RIGHTS: &[Right] = &[
     Right {
         scope: Scope::Own,
         group: "",
+        resources: &["configmaps"],
+        verbs: &["create", "get", "patch"],
+        why: "to keep what was learned of the cost of work, in one of them",
+    },
+    Right {
+        scope: Scope::Own,
+        group: "",
         resources: &["pods"],
         verbs: &["patch"],
         why: "to label its own pod while it leads, so that a Service finds it",

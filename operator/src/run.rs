@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use kube::Client;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use prometheus::Registry;
-use tintype_dispatch::{Dispatch, DispatchConfig, TokenSource};
+use tintype_dispatch::{Dispatch, DispatchConfig, JournalConfig, TokenSource};
 use tintype_store::{FolderConfig, Secret, Store};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -21,6 +21,7 @@ use crate::admin::{self, Admin};
 use crate::args::Args;
 use crate::index::Index;
 use crate::lease::{Campaign, Leadership};
+use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::pod::OwnPod;
 use crate::report::Reporter;
@@ -62,6 +63,9 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> 
     let reporter = Reporter::new(client.clone(), &namespace, dispatch.clone(), Arc::clone(&index));
     tasks.spawn(reporter.run(leads.clone(), args.report_every));
 
+    let memory = Memory::new(&client, &namespace, &args.lease_name, metrics.clone());
+    tasks.spawn(memory.clone().run(dispatch.clone(), leads.clone(), args.learned_every));
+
     let campaign = Campaign {
         api: Campaign::api(client.clone(), &namespace),
         name: args.lease_name.clone(),
@@ -97,7 +101,7 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> 
     let server = axum::serve(listener, routes).with_graceful_shutdown(close.clone().cancelled_owned()).into_future();
     let server = AbortOnDropHandle::new(tokio::spawn(server));
 
-    let shell = Shell { watched, index, dispatch: dispatch.clone(), pod: pod.clone() };
+    let shell = Shell { watched, index, dispatch: dispatch.clone(), pod: pod.clone(), memory };
     let outcome = tokio::select! {
         () = shutdown.cancelled() => Ok(()),
         ended = shell.run(changed, leads, synced) => ended.and_then(|()| anyhow::bail!("leader election has ended")),
@@ -163,6 +167,7 @@ impl Parts {
             worker_token,
             reader_token,
             output_ttl: args.output_ttl,
+            decision_log: args.decision_log.clone().map(JournalConfig::at),
         };
         let (dispatch, dispatcher) =
             Dispatch::start(config, Arc::new(writer), store.clone(), &registry).context("starting the dispatcher")?;

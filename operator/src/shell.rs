@@ -15,6 +15,7 @@ use tokio::time::sleep;
 
 use crate::index::{Change, Event, Index};
 use crate::lease::Leadership;
+use crate::memory::Memory;
 use crate::pod::OwnPod;
 use crate::watches::{Watched, list_jobs};
 
@@ -31,6 +32,8 @@ pub struct Shell {
     pub dispatch: Dispatch,
     /// The pod to be labelled.
     pub pod: OwnPod,
+    /// What earlier leaders learned.
+    pub memory: Memory,
 }
 
 impl Shell {
@@ -94,8 +97,14 @@ impl Shell {
     }
 
     async fn begin(&self, leadership: &watch::Receiver<Leadership>) -> anyhow::Result<()> {
+        let (learned, listed) = tokio::join!(self.memory.read(), list_jobs(&self.watched));
+        let mut listed = Some(listed);
         loop {
-            match list_jobs(&self.watched).await {
+            let jobs = match listed.take() {
+                Some(listed) => listed,
+                None => list_jobs(&self.watched).await,
+            };
+            match jobs {
                 Ok(jobs) => {
                     self.index.change(Change::Jobs(Event::Replace(jobs)));
                     break;
@@ -109,6 +118,9 @@ impl Shell {
                 return Ok(());
             }
             sleep(LIST_RETRY).await;
+        }
+        for learned in learned.into_iter().chain([self.index.hints()]) {
+            self.dispatch.teach(learned).await.context("the dispatcher has ended")?;
         }
         self.dispatch.lead(self.index.world()).await.context("the dispatcher has ended")?;
         self.watched.metrics.leading.set(1);

@@ -9,6 +9,7 @@
 )]
 
 mod addons;
+mod asking;
 mod captions;
 mod cluster;
 mod faults;

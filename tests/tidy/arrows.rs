@@ -40,6 +40,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "tintype-worker",
             "tintype-pg",
             "tintype-scheduler",
+            "tintype-dispatch",
             "tintype-simulate",
         ],
     ),

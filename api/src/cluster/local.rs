@@ -36,6 +36,8 @@ pub(crate) struct Local {
     store: Store,
     models: Arc<RwLock<Arc<Models>>>,
     changed: Arc<Changed>,
+    /// Whether there is a token for those who ask what waits and why.
+    readers: bool,
 }
 
 /// What it takes to start one.
@@ -53,7 +55,7 @@ impl Local {
     /// Starts the dispatcher from what Postgres holds. Its tasks end with `stop`.
     pub(crate) async fn start(config: LocalConfig, stop: &CancellationToken) -> anyhow::Result<Self> {
         let LocalConfig { dispatch, models_dirs, pool, store, board, bells, registry } = config;
-        let changed = Arc::new(Changed::default());
+        let (changed, readers) = (Arc::new(Changed::default()), dispatch.reader_token.is_some());
         let record = LocalRecord { pool: pool.clone(), changed: Arc::clone(&changed), board, bells };
         let (dispatch, task) = Dispatch::start(dispatch, Arc::new(record), store.clone(), &registry)
             .context("cannot start the dispatcher")?;
@@ -70,8 +72,13 @@ impl Local {
         };
         dispatch.lead(world).await.context("the dispatcher has ended")?;
         let models = Arc::new(RwLock::new(Arc::new(found)));
-        let local =
-            Self { dispatch: dispatch.clone(), store, models: Arc::clone(&models), changed: Arc::clone(&changed) };
+        let local = Self {
+            dispatch: dispatch.clone(),
+            store,
+            models: Arc::clone(&models),
+            changed: Arc::clone(&changed),
+            readers,
+        };
         tokio::spawn(stop.clone().run_until_cancelled_owned(forward(changed, pool, dispatch.clone())));
         tokio::spawn(stop.clone().run_until_cancelled_owned(rescan(models_dirs, models, dispatch.clone())));
         let stop = stop.clone();
@@ -157,7 +164,8 @@ impl Cluster for Local {
     }
 
     fn routes(&self) -> axum::Router {
-        self.dispatch.worker_router().merge(self.store.router())
+        let routes = self.dispatch.worker_router().merge(self.store.router());
+        if self.readers { routes.merge(self.dispatch.read_router()) } else { routes }
     }
 }
 

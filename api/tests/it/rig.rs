@@ -171,6 +171,7 @@ async fn launch(
     let port_file = folder.join("port");
     let _ = std::fs::remove_file(&port_file);
     let mut args = Args::local(LocalArgs {
+        decision_log: None,
         listen: "127.0.0.1:0".parse().unwrap(),
         port_file: port_file.clone(),
         database_url: database_url.to_owned(),

@@ -101,6 +101,7 @@ fn api_args(args: &UpArgs, data: &DataDir, models: &[PathBuf], database_url: &st
         admin_token_file: data.join("admin-token"),
         models_dirs: models.to_vec(),
         lease: Duration::from_secs(args.lease_seconds),
+        decision_log: args.decision_log.clone(),
     })
 }
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tintype_scheduler::{Decision, JobSeen, Observation, Place, Scheduler, Verdict, WorldSeen};
+use tintype_scheduler::{
+    Decision, Estimate, Explanation, JobSeen, Learned, Observation, Overview, Place, Verdict, WorldSeen,
+};
 use tintype_store::Store;
 use tintype_types::worker::{Claim, ClaimAnswer, Finish, Renew, RenewAnswer};
 use tintype_types::{Attempt, BootId, JobId, JobState, Timestamp, WorkerId};
@@ -14,6 +16,7 @@ use tokio::time::Instant;
 
 use crate::answer::Refusal;
 use crate::bounded::Bounded;
+use crate::brain::Brain;
 use crate::calls::{self, FinishStanding};
 use crate::claims::{ClaimReply, Claims, Gone};
 use crate::clock::Clock;
@@ -40,12 +43,17 @@ pub(crate) enum Message {
     FinishStanding { key: Key, by: (WorkerId, BootId), reply: oneshot::Sender<FinishStanding> },
     Finish { key: Key, finish: Box<Finish>, reply: FinishReply },
     Verdict(JobId, oneshot::Sender<Option<Verdict>>),
+    Explain(JobId, oneshot::Sender<Option<Explanation>>),
+    Estimate(JobId, oneshot::Sender<Option<Estimate>>),
+    Overview(oneshot::Sender<Overview>),
+    Learned(usize, oneshot::Sender<Learned>),
+    Teach(Box<Learned>, oneshot::Sender<()>),
     Workers(oneshot::Sender<Vec<WorkerSeen>>),
 }
 
 /// Everything the actor owns, and what it shares with the routes.
 pub(crate) struct Actor {
-    pub(crate) brain: Scheduler,
+    pub(crate) brain: Brain,
     pub(crate) clock: Clock,
     pub(crate) store: Store,
     pub(crate) lease: Duration,
@@ -113,6 +121,22 @@ impl Actor {
             Message::Verdict(job, reply) => {
                 let _ = reply.send(self.brain.verdict(&job));
             }
+            Message::Explain(job, reply) => {
+                let _ = reply.send(self.brain.explain(&job));
+            }
+            Message::Estimate(job, reply) => {
+                let _ = reply.send(self.brain.estimate(&job));
+            }
+            Message::Overview(reply) => {
+                let _ = reply.send(self.brain.overview());
+            }
+            Message::Learned(most, reply) => {
+                let _ = reply.send(self.brain.learned(most));
+            }
+            Message::Teach(learned, reply) => {
+                self.teach(learned);
+                let _ = reply.send(());
+            }
             Message::Workers(reply) => {
                 let _ = reply.send(self.workers.list(self.clock.now()));
             }
@@ -173,7 +197,16 @@ impl Actor {
             | Observation::Renewed(_)
             | Observation::Finished(_)
             | Observation::WriteFailed { .. }
+            | Observation::Learned(_)
             | Observation::Tick) => self.step(seen),
+        }
+    }
+
+    /// What was learned is taken in whether this leads or not: it is wanted before the first job is seen.
+    fn teach(&mut self, learned: Box<Learned>) {
+        let decisions = self.brain.step(self.clock.now(), Observation::Learned(learned));
+        if self.is_leading() {
+            self.carry_out(decisions);
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
-use tintype_scheduler::{Observation, Scheduler, Verdict, WorldSeen};
+use tintype_scheduler::{Estimate, Explanation, Learned, Observation, Overview, Scheduler, Verdict, WorldSeen};
 use tintype_store::Store;
 use tintype_types::{JobEvent, JobId, Timestamp};
 use tokio::sync::{mpsc, oneshot};
@@ -13,10 +13,12 @@ use tokio::task::JoinHandle;
 use crate::actor::{Actor, Message};
 use crate::auth::TokenSource;
 use crate::bounded::Bounded;
+use crate::brain::Brain;
 use crate::claims::{Claims, Gone};
 use crate::clock::Clock;
 use crate::events::{Events, JobWatch, TooManyWatchers};
 use crate::finishes::Finishes;
+use crate::journal::{Journal, JournalConfig};
 use crate::metrics::Metrics;
 use crate::record::Record;
 use crate::workers::{WorkerSeen, Workers};
@@ -38,6 +40,8 @@ pub struct DispatchConfig {
     /// How long the upload URLs of an assignment are good; no shorter than the longest attempt, as they are not
     /// renewed, and no shorter than a lease.
     pub output_ttl: Duration,
+    /// Where everything told and decided is taken down; nowhere if none.
+    pub decision_log: Option<JournalConfig>,
 }
 
 /// Why the dispatcher could not be started.
@@ -50,6 +54,14 @@ pub enum StartError {
         output_ttl: Duration,
         /// The lease.
         lease: Duration,
+    },
+    /// The decision log cannot be written.
+    #[error("opening the decision log {}", path.display())]
+    DecisionLog {
+        /// Its file.
+        path: std::path::PathBuf,
+        /// What the system said.
+        source: std::io::Error,
     },
     /// The metrics are registered already: one registry takes one dispatcher.
     #[error("registering the metrics of the dispatcher")]
@@ -87,24 +99,25 @@ impl Dispatch {
     /// after [`Dispatch::shutdown`], and when the last handle is dropped.
     ///
     /// # Errors
-    /// `ShortOutputTtl`, `Metrics`.
+    /// `ShortOutputTtl`, `DecisionLog`, `Metrics`.
     pub fn start(
         config: DispatchConfig,
         record: Arc<dyn Record>,
         store: Store,
         metrics: &prometheus::Registry,
     ) -> Result<(Self, JoinHandle<()>), StartError> {
-        let DispatchConfig { scheduler, worker_token, reader_token, output_ttl } = config;
+        let DispatchConfig { scheduler, worker_token, reader_token, output_ttl, decision_log } = config;
         let lease = scheduler.lease;
         if output_ttl < lease {
             return Err(StartError::ShortOutputTtl { output_ttl, lease });
         }
+        let journal = decision_log.map(|to| open_log(to, &scheduler)).transpose()?;
         let metrics = Metrics::register(metrics)?;
         let events = Events::new(metrics.event_watchers.clone());
         let (leading, gone, clock) = (Arc::default(), Arc::default(), Clock::start());
         let (inbox, messages) = mpsc::channel(QUEUE_MAX);
         let actor = Actor {
-            brain: Scheduler::new(scheduler),
+            brain: Brain::new(Scheduler::new(scheduler), journal),
             clock,
             store: store.clone(),
             lease,
@@ -185,6 +198,34 @@ impl Dispatch {
         self.ask(|reply| Message::Verdict(job.clone(), reply)).await.ok().flatten()
     }
 
+    /// Why the job is not running, what would start it and when it should; none if it is not known.
+    pub async fn explain(&self, job: &JobId) -> Option<Explanation> {
+        self.ask(|reply| Message::Explain(job.clone(), reply)).await.ok().flatten()
+    }
+
+    /// When the job should start and end; none if it is not known, has ended, or nothing here can run it.
+    pub async fn estimate(&self, job: &JobId) -> Option<Estimate> {
+        self.ask(|reply| Message::Estimate(job.clone(), reply)).await.ok().flatten()
+    }
+
+    /// Queues and workers as they stand.
+    pub async fn overview(&self) -> Overview {
+        self.ask(Message::Overview).await.unwrap_or_default()
+    }
+
+    /// What was learned of what work costs, at most this many runs and as many loads.
+    pub async fn learned(&self, most: usize) -> Learned {
+        self.ask(|reply| Message::Learned(most, reply)).await.unwrap_or_default()
+    }
+
+    /// Takes in what an earlier one learned. Tell it before [`Dispatch::lead`], so that the first jobs are judged by it.
+    ///
+    /// # Errors
+    /// `DispatchClosed`.
+    pub async fn teach(&self, learned: Learned) -> Result<(), DispatchClosed> {
+        self.ask(|reply| Message::Teach(Box::new(learned), reply)).await
+    }
+
     /// The workers heard of lately, in the order of their names.
     pub async fn workers(&self) -> Vec<WorkerSeen> {
         self.ask(Message::Workers).await.unwrap_or_default()
@@ -208,4 +249,9 @@ impl Dispatch {
         self.send(message(reply)).await?;
         answer.await.map_err(|_| DispatchClosed)
     }
+}
+
+fn open_log(to: JournalConfig, scheduler: &tintype_scheduler::Config) -> Result<Journal, StartError> {
+    let path = to.path.clone();
+    Journal::start(to, scheduler.clone()).map_err(|source| StartError::DecisionLog { path, source })
 }

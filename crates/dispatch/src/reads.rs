@@ -1,4 +1,4 @@
-//! The read routes: events of a job, its pictures, verdicts, workers. They change nothing. Beside them, behind the same
+//! The read routes: events of a job, its pictures, verdicts, explanations, estimates, queues, workers. They change nothing. Beside them, behind the same
 //! token, [`inputs`].
 
 use std::convert::Infallible;
@@ -14,7 +14,7 @@ use axum::routing::get;
 use axum::{Json, Router, middleware};
 use futures::Stream;
 use serde::Deserialize;
-use tintype_scheduler::Verdict;
+use tintype_scheduler::{Estimate, Explanation, Overview, Verdict};
 use tintype_store::image_key;
 use tintype_types::{Attempt, ErrorCode, ImageFormat, JobEvent, JobId};
 
@@ -36,6 +36,9 @@ pub(crate) fn router(dispatch: &Dispatch) -> Router {
         .route("/dispatch/v1/jobs/{job}/events", get(events))
         .route("/dispatch/v1/jobs/{job}/image/{n}", get(image))
         .route("/dispatch/v1/verdicts", get(verdict))
+        .route("/dispatch/v1/explain", get(explain))
+        .route("/dispatch/v1/eta", get(eta))
+        .route("/dispatch/v1/top", get(top))
         .route("/dispatch/v1/workers", get(workers))
         .merge(inputs::router())
         .with_state(dispatch.clone());
@@ -125,6 +128,39 @@ async fn verdict(
     let Query(VerdictQuery { job }) = query.map_err(|_| Refusal::invalid("job", "name the job: ?job=<id>"))?;
     let verdict = dispatch.verdict(&job).await;
     verdict.map(Json).ok_or_else(|| not_found("no such job is known here"))
+}
+
+async fn explain(
+    State(dispatch): State<Dispatch>,
+    query: Result<Query<VerdictQuery>, QueryRejection>,
+) -> Result<Json<Explanation>, Refusal> {
+    let job = asked(&dispatch, query)?;
+    dispatch.explain(&job).await.map(Json).ok_or_else(|| not_found("no such job is known here"))
+}
+
+async fn eta(
+    State(dispatch): State<Dispatch>,
+    query: Result<Query<VerdictQuery>, QueryRejection>,
+) -> Result<Json<Estimate>, Refusal> {
+    let job = asked(&dispatch, query)?;
+    if dispatch.verdict(&job).await.is_none() {
+        return Err(not_found("no such job is known here"));
+    }
+    let unknown = "nobody can tell: the job has ended, or no worker here can run it; ask for an explanation";
+    dispatch.estimate(&job).await.map(Json).ok_or_else(|| not_found(unknown))
+}
+
+async fn top(State(dispatch): State<Dispatch>) -> Result<Json<Overview>, Refusal> {
+    leading(&dispatch)?;
+    Ok(Json(dispatch.overview().await))
+}
+
+/// The job a question is about.
+fn asked(dispatch: &Dispatch, query: Result<Query<VerdictQuery>, QueryRejection>) -> Result<JobId, Refusal> {
+    leading(dispatch)?;
+    let Query(VerdictQuery { job }) = query.map_err(|_| Refusal::invalid("job", "name the job: ?job=<id>"))?;
+    check::job(&job)?;
+    Ok(job)
 }
 
 async fn workers(State(dispatch): State<Dispatch>) -> Result<Json<Vec<WorkerSeen>>, Refusal> {

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tintype_types::limits::FAILED_ATTEMPTS_MAX;
 
 use crate::state::SERVED_SCALE;
 
 /// Numbers the scheduler decides by. Two schedulers that are to agree must have the same.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
     /// How long an attempt may go unheard. Workers renew at a third of it, so two renewals may be lost.
     pub lease: Duration,

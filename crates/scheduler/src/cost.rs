@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::exact;
 use crate::observation::Shape;
 
 /// Most things costs are kept for; further ones are served by the coarser ones.
@@ -17,6 +18,12 @@ const LOAD_NEWS: f64 = 0.3;
 const STEP_MS_GUESS: f64 = 400.0;
 /// A load before anything was seen.
 const LOAD_MS_GUESS: f64 = 20_000.0;
+/// Real over estimated duration nine in ten stay under, before anything was seen.
+const SPREAD_P90_GUESS: f64 = 1.5;
+/// How far one attempt moves a quantile, relative to itself.
+const SPREAD_NEWS: f64 = 0.02;
+/// Largest real over estimated duration that is believed.
+const SPREAD_MAX: f64 = 100.0;
 /// Longest that is believed of anything: a day.
 const MS_MAX: f64 = 86_400_000.0;
 
@@ -24,16 +31,58 @@ const MS_MAX: f64 = 86_400_000.0;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Costs {
     runs: BTreeMap<String, Line>,
-    loads: BTreeMap<String, f64>,
+    loads: BTreeMap<String, Load>,
+    /// How real durations compare with estimated ones.
+    #[serde(default)]
+    spread: Spread,
+}
+
+/// A load time, in milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Load {
+    #[serde(with = "exact")]
+    ms: f64,
+}
+
+/// The median and the 90th percentile of real over estimated durations, each moved a little by every attempt that ends
+/// (Robbins and Monro's stochastic approximation of a quantile).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Spread {
+    #[serde(with = "exact")]
+    pub(crate) p50: f64,
+    #[serde(with = "exact")]
+    pub(crate) p90: f64,
+}
+
+impl Default for Spread {
+    fn default() -> Self {
+        Self { p50: 1.0, p90: SPREAD_P90_GUESS }
+    }
+}
+
+impl Spread {
+    fn learn(&mut self, ratio: f64) {
+        let ratio = ratio.clamp(0.0, SPREAD_MAX);
+        for (quantile, at) in [(&mut self.p50, 0.5), (&mut self.p90, 0.9)] {
+            let below = if ratio < *quantile { 1.0 } else { 0.0 };
+            *quantile = (*quantile * (1.0 + SPREAD_NEWS * (at - below))).clamp(1.0 / SPREAD_MAX, SPREAD_MAX);
+        }
+        self.p90 = self.p90.max(self.p50);
+    }
 }
 
 /// A straight line through what was seen: least squares, older points fading.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Line {
+    #[serde(with = "exact")]
     weight: f64,
+    #[serde(with = "exact")]
     x: f64,
+    #[serde(with = "exact")]
     y: f64,
+    #[serde(with = "exact")]
     xx: f64,
+    #[serde(with = "exact")]
     xy: f64,
 }
 
@@ -77,12 +126,18 @@ impl RunOf<'_> {
         let fine = self.kind.map(|kind| format!("{kind}|{model}|{shape}")).unwrap_or_default();
         [fine, format!("|{model}|{shape}"), format!("||{shape}"), "||".to_owned()]
     }
+
+    /// What somebody said of the model: better than what is known of others, worse than what was seen of it.
+    fn hinted(&self) -> String {
+        format!("|{}|", self.model)
+    }
 }
 
 impl Costs {
     /// GPU time of a run whose model is resident, in milliseconds.
     pub(crate) fn run_ms(&self, of: RunOf<'_>) -> u32 {
-        let known = of.keys().into_iter().find_map(|key| self.runs.get(&key));
+        let [fine, model, shape, any] = of.keys();
+        let known = [fine, model, of.hinted(), shape, any].into_iter().find_map(|key| self.runs.get(&key));
         let steps = f64::from(of.work_steps.max(1));
         known.map_or(steps * STEP_MS_GUESS, |line| line.answer(steps)).clamp(1.0, MS_MAX) as u32
     }
@@ -90,7 +145,7 @@ impl Costs {
     /// Time to load a model, in milliseconds.
     pub(crate) fn load_ms(&self, model: &str) -> u32 {
         let known = self.loads.get(model).or_else(|| self.loads.get(""));
-        known.copied().unwrap_or(LOAD_MS_GUESS).clamp(1.0, MS_MAX) as u32
+        known.map_or(LOAD_MS_GUESS, |load| load.ms).clamp(1.0, MS_MAX) as u32
     }
 
     /// A run took `gpu_ms` with its model resident.
@@ -108,9 +163,66 @@ impl Costs {
         let took = (ms as f64).clamp(1.0, MS_MAX);
         for key in [model, ""] {
             if self.loads.len() < KEPT_MAX || self.loads.contains_key(key) {
-                let known = self.loads.entry(key.to_owned()).or_insert(took);
-                *known += LOAD_NEWS * (took - *known);
+                let known = self.loads.entry(key.to_owned()).or_insert(Load { ms: took });
+                known.ms += LOAD_NEWS * (took - known.ms);
             }
+        }
+    }
+
+    /// An attempt took `real_ms` where `estimated_ms` were expected, loading included.
+    pub(crate) fn learn_spread(&mut self, estimated_ms: u64, real_ms: u64) {
+        if estimated_ms > 0 {
+            self.spread.learn(real_ms as f64 / estimated_ms as f64);
+        }
+    }
+
+    /// How real durations compare with estimated ones.
+    pub(crate) fn spread(&self) -> Spread {
+        self.spread
+    }
+
+    /// Takes over what another learned of things nothing is known of here.
+    pub(crate) fn adopt(&mut self, other: Self) {
+        let Self { runs, loads, spread } = other;
+        if self.runs.is_empty() {
+            self.spread = spread;
+        }
+        for (key, line) in runs {
+            let sound = line.weight > 0.0 && line.x >= 0.0 && line.y >= 0.0;
+            if !sound || (self.runs.len() >= KEPT_MAX && !self.runs.contains_key(&key)) {
+                continue;
+            }
+            if key.len() > 2 && key.starts_with('|') && key.ends_with('|') {
+                // What somebody says, not what was seen: the newest word counts.
+                self.runs.insert(key, line);
+            } else {
+                self.runs.entry(key).or_insert(line);
+            }
+        }
+        for (key, load) in loads {
+            if self.loads.len() < KEPT_MAX || self.loads.contains_key(&key) {
+                self.loads.entry(key).or_insert(load);
+            }
+        }
+    }
+
+    /// The part of it that says most: the coarse ones, and of the others those most was seen of.
+    pub(crate) fn heaviest(&self, most: usize) -> Self {
+        let mut by_weight: Vec<_> = self.runs.iter().collect();
+        by_weight.sort_by(|(a, x), (b, y)| y.weight.total_cmp(&x.weight).then_with(|| a.cmp(b)));
+        let kept = by_weight.into_iter().take(most).map(|(key, line)| (key.clone(), *line));
+        let loads = self.loads.iter().take(most).map(|(key, load)| (key.clone(), *load));
+        Self { runs: kept.collect(), loads: loads.collect(), spread: self.spread }
+    }
+
+    /// What somebody says of a model before any of it was seen: one attempt's worth.
+    pub(crate) fn hint(&mut self, model: &str, step_ms: u32, load_ms: u32) {
+        if step_ms > 0 {
+            let line = self.runs.entry(format!("|{model}|")).or_default();
+            line.learn(1.0, f64::from(step_ms));
+        }
+        if load_ms > 0 {
+            self.loads.entry(model.to_owned()).or_insert(Load { ms: f64::from(load_ms) });
         }
     }
 }
@@ -144,6 +256,43 @@ mod tests {
         assert_eq!((costs.load_ms("m"), costs.load_ms("other")), (5_000, 5_000));
         costs.learn_load("m", 15_000);
         assert_eq!(costs.load_ms("m"), 8_000);
+    }
+
+    #[test]
+    fn what_is_said_of_a_model_counts_until_it_was_seen() {
+        let mut costs = Costs::default();
+        costs.learn_run(of("other", 10), 1_000);
+        costs.hint("m", 300, 7_000);
+        assert_eq!((costs.run_ms(of("m", 20)), costs.load_ms("m")), (6_000, 7_000));
+        costs.learn_run(of("m", 20), 2_000);
+        assert_eq!(costs.run_ms(of("m", 20)), 2_000);
+    }
+
+    #[test]
+    fn what_is_adopted_never_replaces_what_was_seen_here_and_is_the_same_through_json() {
+        let mut before = Costs::default();
+        before.learn_run(of("a", 10), 1_001);
+        before.learn_run(of("b", 10), 1_003);
+        before.learn_load("a", 3_333);
+        let json = serde_json::to_string(&before).unwrap();
+        let mut after = Costs::default();
+        after.adopt(serde_json::from_str(&json).unwrap());
+        assert_eq!(after, before);
+        let mut used = Costs::default();
+        used.learn_run(of("a", 10), 9_000);
+        used.adopt(before.clone());
+        assert_eq!((used.run_ms(of("a", 10)), used.run_ms(of("b", 10))), (9_000, 1_003));
+        assert_eq!(before.heaviest(1).runs.len(), 1);
+    }
+
+    #[test]
+    fn nine_in_ten_stay_under_the_ninetieth_percentile() {
+        let mut costs = Costs::default();
+        for round in 0..10_000_u64 {
+            costs.learn_spread(1_000, 1_000 + ((round * 2_654_435_761) >> 7) % 1_000);
+        }
+        let Spread { p50, p90 } = costs.spread();
+        assert!((1.4..1.6).contains(&p50) && (1.8..2.0).contains(&p90), "{p50} {p90}");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use tintype_types::Timestamp;
 
 use crate::config::Config;
+use crate::exact;
 
 /// Most models demand is kept for.
 const KEPT_MAX: usize = 4_096;
@@ -22,6 +23,7 @@ pub(crate) struct Demand {
 /// A sum whose parts fade.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Faded {
+    #[serde(with = "exact")]
     value: f64,
     at: Timestamp,
 }

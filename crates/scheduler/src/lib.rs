@@ -19,11 +19,16 @@ mod cost;
 mod cycle;
 mod decision;
 mod demand;
+mod estimate;
+mod exact;
+mod explain;
 mod index;
 mod job;
+mod learned;
 mod line;
 mod observation;
 mod observe;
+mod overview;
 mod place;
 mod state;
 mod verdict;
@@ -38,9 +43,13 @@ use tintype_types::{Attempt, BootId, JobId, Timestamp, WorkerId};
 pub use check::Violation;
 pub use config::Config;
 pub use decision::{Decision, WarmUp};
+pub use estimate::Estimate;
+pub use explain::{Explanation, Remedy};
+pub use learned::Learned;
 pub use observation::{
     ClaimSeen, FinishedSeen, JobSeen, ModelSeen, Observation, Place, PoolSeen, QueueSeen, RenewedSeen, Shape, WorldSeen,
 };
+pub use overview::{Overview, QueueLoad, WorkerLoad};
 pub use verdict::{AttemptStanding, Verdict};
 
 use state::{Core, State};
@@ -103,6 +112,27 @@ impl Scheduler {
     /// Why a job is not running; `None` if it is not known.
     pub fn verdict(&self, job: &JobId) -> Option<Verdict> {
         self.core.verdict(job)
+    }
+
+    /// Why a job is not running, what would start it and when it should; `None` if it is not known.
+    pub fn explain(&self, job: &JobId) -> Option<Explanation> {
+        self.core.explain(job)
+    }
+
+    /// When a job should start and end; `None` if it is not known, has ended, or nothing here can run it.
+    pub fn estimate(&self, job: &JobId) -> Option<Estimate> {
+        self.core.estimate(job)
+    }
+
+    /// Queues and workers as they stand.
+    pub fn overview(&self) -> Overview {
+        self.core.overview()
+    }
+
+    /// What was learned of what work costs, to be told to the next scheduler as [`Observation::Learned`]: at most this many
+    /// runs and as many loads.
+    pub fn learned(&self, most: usize) -> Learned {
+        Learned::heaviest(&self.core.state.costs, most)
     }
 
     /// What an attempt may go on doing. Ask after telling of the renew or finish that is to be answered.

@@ -153,6 +153,18 @@ impl Lines {
             .flat_map(|(class, line)| line.turns.iter().map(move |(queue, turns)| (class, queue, turns.len())))
     }
 
+    /// Every ready job before a turn, whatever its queue, with its class; in no order.
+    pub(crate) fn before<'a>(&'a self, turn: &'a Turn) -> impl Iterator<Item = (&'a Class, &'a Turn)> {
+        let lines = self.classes.iter().flat_map(|(class, line)| line.turns.values().map(move |turns| (class, turns)));
+        lines.flat_map(move |(class, turns)| turns.range(..turn).map(move |turn| (class, turn)))
+    }
+
+    /// The first ready job of a queue, whatever its class and quota.
+    pub(crate) fn first_of(&self, queue: &QueueKey) -> Option<&Turn> {
+        let classes = self.of_queue.get(queue).into_iter().flatten();
+        classes.filter_map(|class| self.classes.get(class)?.turns.get(queue)?.first()).min()
+    }
+
     /// How many ready jobs of its queue come before this one.
     pub(crate) fn ahead(&self, queue: &QueueKey, turn: &Turn) -> usize {
         let classes = self.of_queue.get(queue).into_iter().flatten();

@@ -39,6 +39,8 @@ pub enum Observation {
         /// The attempt the decision was about.
         attempt: Attempt,
     },
+    /// What an earlier scheduler learned of what work costs. Where something was learned here, that stays.
+    Learned(Box<crate::Learned>),
     /// Time went by.
     Tick,
     /// Everything that is in the record, replacing all that was known. Running attempts get a whole lease.

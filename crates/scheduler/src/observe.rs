@@ -1,7 +1,7 @@
 //! Taking in one fact. Facts change the state; what follows from the new state is decided in `cycle`.
 
 use tintype_types::worker::Outcome;
-use tintype_types::{Attempt, BootId, FailureReason, JobId, WorkerId};
+use tintype_types::{Attempt, BootId, FailureReason, JobId, Timestamp, WorkerId};
 
 use crate::decision::Decision;
 use crate::demand::Demand;
@@ -44,6 +44,7 @@ impl Core {
             Observation::Renewed(seen) => self.observe_renewed(&seen, out),
             Observation::Finished(seen) => self.observe_finished(seen, out),
             Observation::WriteFailed { job, attempt } => self.forget_write(&job, attempt),
+            Observation::Learned(learned) => self.state.costs.adopt(learned.into_costs()),
             Observation::Tick => {}
             Observation::Reset(world) => self.reset(*world, out),
         }
@@ -261,10 +262,12 @@ impl Core {
     /// What an attempt took teaches what the next one takes: a warm one the run, a cold one the load. Only first attempts
     /// count: a later one may have gone on from a checkpoint.
     fn learn(&mut self, id: &JobId, gpu_ms: u64) {
-        let State { jobs, workers, costs, .. } = &mut self.state;
+        let State { jobs, workers, costs, now, .. } = &mut self.state;
         let Some(job) = jobs.get(id) else { return };
         let Some(run) = job.run.as_ref().filter(|run| run.charge > 0 && run.attempt == Attempt(1)) else { return };
         let of = Self::run_of(&job.seen, workers.get(&run.worker).and_then(Worker::kind));
+        let ms = |from: Timestamp, to: Timestamp| u64::try_from(to.since(from).as_millis()).unwrap_or(u64::MAX);
+        costs.learn_spread(ms(run.assigned_at, run.ends_at), ms(run.assigned_at, *now));
         if run.cold {
             let load_ms = gpu_ms.saturating_sub(u64::from(costs.run_ms(of)));
             costs.learn_load(&job.seen.model, load_ms);

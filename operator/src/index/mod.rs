@@ -98,6 +98,11 @@ impl Index {
         }
     }
 
+    /// What is said of the cost of models.
+    pub fn hints(&self) -> tintype_scheduler::Learned {
+        self.lock().models.hints()
+    }
+
     /// Whether every kind has been seen whole.
     pub fn is_synced(&self) -> bool {
         self.lock().synced.iter().all(|synced| *synced)

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tintype_crds::{DiffusionModel, ModelKind};
-use tintype_scheduler::{ModelSeen, Observation};
+use tintype_crds::{DiffusionModel, ModelHints, ModelKind};
+use tintype_scheduler::{Learned, ModelSeen, Observation};
 use tintype_types::{GenerationRequest, ModelDefaults};
 
 use super::{Event, Plain, difference};
@@ -15,14 +15,19 @@ pub(super) struct Models {
     by_name: BTreeMap<String, (ModelSeen, ModelDefaults)>,
     /// LoRAs and ControlNets, which the scheduler is not told of: jobs are placed by their checkpoint.
     adapters: BTreeSet<(ModelKind, String)>,
+    /// What is said of their cost, by name.
+    hints: BTreeMap<String, ModelHints>,
 }
 
 impl Models {
     pub(super) fn change(&mut self, event: Event<DiffusionModel>) -> Vec<Observation> {
         self.objects.change(event);
-        let mut after = BTreeMap::new();
+        let (mut after, mut hints) = (BTreeMap::new(), BTreeMap::new());
         for model in self.objects.0.values().filter(|model| model.spec.kind == ModelKind::Checkpoint) {
             let name = model.request_name().to_owned();
+            if !model.spec.hints.is_empty() {
+                hints.entry(name.clone()).or_insert(model.spec.hints);
+            }
             // Two objects of one name: the first by object name counts, whichever came first.
             after
                 .entry(name.clone())
@@ -33,7 +38,22 @@ impl Models {
         let (changed, gone) = difference(&self.by_name, &after);
         self.by_name = after;
         let changed = changed.into_iter().map(|(seen, _)| Observation::Model(seen));
-        changed.chain(gone.into_iter().map(Observation::ModelGone)).collect()
+        let mut told: Vec<_> = changed.chain(gone.into_iter().map(Observation::ModelGone)).collect();
+        if self.hints != hints {
+            self.hints = hints;
+            // Before the models, so that the first job of one is judged by them.
+            told.insert(0, Observation::Learned(Box::new(self.hints())));
+        }
+        told
+    }
+
+    /// What is said of the cost of models.
+    pub(super) fn hints(&self) -> Learned {
+        let mut learned = Learned::default();
+        for (name, hints) in &self.hints {
+            learned.hint(name, hints.step_ms, hints.load_ms);
+        }
+        learned
     }
 
     pub(super) fn defaults(&self, name: &str) -> Option<ModelDefaults> {
@@ -83,6 +103,7 @@ mod tests {
                 description: String::new(),
                 source: None,
                 vram_bytes: 0,
+                hints: ModelHints::default(),
             },
         )
     }

@@ -3,6 +3,7 @@
 mod ends;
 mod happy;
 mod leader;
+mod memory;
 mod rights;
 mod support;
 mod writer;

@@ -11,7 +11,7 @@ use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
 use axum::response::Response;
 use serde_json::{Value, json};
-use tintype_dispatch::{Dispatch, DispatchConfig, TokenSource};
+use tintype_dispatch::{Dispatch, DispatchConfig, JournalConfig, TokenSource};
 use tintype_scheduler::{ModelSeen, Observation, WorldSeen};
 use tintype_store::{FolderConfig, Secret, Store};
 use tintype_types::worker::{Assignment, Claim, ClaimAnswer, Finish, Gpu, Outcome, Renew, RenewAnswer};
@@ -56,6 +56,11 @@ impl Rig {
 
     /// One that does not lead yet.
     pub(crate) fn start() -> Self {
+        Self::start_with(None)
+    }
+
+    /// The same with a decision log.
+    pub(crate) fn start_with(decision_log: Option<JournalConfig>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let secret = Secret::from_bytes(vec![5; 32]).unwrap();
         let public_url = "http://store.test".to_owned();
@@ -65,6 +70,7 @@ impl Rig {
             worker_token: TokenSource::bytes(WORKER_TOKEN).unwrap(),
             reader_token: Some(TokenSource::bytes(READER_TOKEN).unwrap()),
             output_ttl: Duration::from_hours(1),
+            decision_log,
         };
         let (record, mut changes) = MemoryRecord::new();
         let metrics = prometheus::Registry::new();
@@ -78,6 +84,11 @@ impl Rig {
             }
         });
         Self { dispatch, record, store, metrics, task, pump, _folder: folder }
+    }
+
+    /// Waits until the dispatcher's task has ended.
+    pub(crate) async fn ended(mut self) {
+        (&mut self.task).await.unwrap();
     }
 
     pub(crate) async fn lead(&self) {

@@ -1,0 +1,160 @@
+//! Why a job is not running and the smallest changes that would start it. All data; whoever asks makes the words.
+
+use serde::{Deserialize, Serialize};
+use tintype_types::{JobId, PoolName, QueueKey, Timestamp};
+
+use crate::estimate::Estimate;
+use crate::index::Filed;
+use crate::job::{Job, Stand};
+use crate::line::{Class, Turn};
+use crate::state::Core;
+use crate::verdict::Verdict;
+
+/// Where a job stands, what would start it, and when it should start and end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Explanation {
+    /// The job.
+    pub job: JobId,
+    /// Its queue.
+    pub queue: QueueKey,
+    /// The model it names.
+    pub model: String,
+    /// The pool it must run in; none is any.
+    pub pool: Option<PoolName>,
+    /// When it was made.
+    pub submitted: Timestamp,
+    /// By when it should be done, where it says.
+    pub deadline: Option<Timestamp>,
+    /// Attempts given out.
+    pub attempt: u32,
+    /// Where it stands.
+    pub verdict: Verdict,
+    /// Changes any of which would start it, the smallest first. Empty: it runs, has ended, or time alone is missing.
+    pub remedies: Vec<Remedy>,
+    /// When it should start and end, where that can be told.
+    pub estimate: Option<Estimate>,
+    /// Whether the estimate's median misses the deadline.
+    pub late: bool,
+    /// When all this was so.
+    pub now: Timestamp,
+}
+
+/// A change that would start a job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Remedy {
+    /// Let its queue run one more.
+    RaiseQuota {
+        /// The queue.
+        queue: QueueKey,
+        /// What it may run now.
+        from: u32,
+        /// What it would have to.
+        to: u32,
+    },
+    /// Ask for another pool, or for none.
+    ChangePool {
+        /// A pool whose workers can run it.
+        to: PoolName,
+    },
+    /// Put the model where a worker of the pool can load it.
+    InstallModel {
+        /// The model.
+        model: String,
+        /// The pool; none is any.
+        pool: Option<PoolName>,
+    },
+    /// Tell the scheduler of the model.
+    DeclareModel {
+        /// The model.
+        model: String,
+    },
+    /// Have this many more workers.
+    AddWorkers {
+        /// How many.
+        count: u32,
+        /// Of which pool; none is any.
+        pool: Option<PoolName>,
+        /// A model they must be able to load.
+        model: String,
+    },
+    /// Put it before the others that wait: it is next then.
+    RaisePriority {
+        /// Its priority.
+        from: i32,
+        /// What it would have to be.
+        to: i32,
+    },
+}
+
+impl Core {
+    /// Why a job is not running and what would start it.
+    pub(crate) fn explain(&self, id: &JobId) -> Option<Explanation> {
+        let job = self.state.jobs.get(id)?;
+        let (verdict, estimate) = (self.verdict(id)?, self.estimate(id));
+        let late = job.seen.deadline.is_some_and(|by| estimate.as_ref().is_some_and(|estimate| estimate.ends_p50 > by));
+        Some(Explanation {
+            job: id.clone(),
+            queue: job.seen.queue.clone(),
+            model: job.seen.model.clone(),
+            pool: job.seen.pool.clone(),
+            submitted: job.seen.submitted,
+            deadline: job.seen.deadline,
+            attempt: job.attempt().0,
+            remedies: self.remedies(id, job, &verdict),
+            verdict,
+            estimate,
+            late,
+            now: self.state.now,
+        })
+    }
+
+    fn remedies(&self, id: &JobId, job: &Job, verdict: &Verdict) -> Vec<Remedy> {
+        let class = Class::of(&job.seen);
+        let (pool, model) = (class.pool.clone(), class.model.clone());
+        match verdict {
+            Verdict::Running { .. } | Verdict::BackingOff { .. } | Verdict::Settling | Verdict::Ended => Vec::new(),
+            Verdict::UnknownModel { .. } => vec![Remedy::DeclareModel { model }],
+            Verdict::NoMatchingWorker { .. } => {
+                let other = self.other_pool(&class).map(|to| Remedy::ChangePool { to });
+                other.into_iter().chain([Remedy::AddWorkers { count: 1, pool, model }]).collect()
+            }
+            Verdict::NoWorkerForModel { .. } => {
+                let other = self.other_pool(&class).map(|to| Remedy::ChangePool { to });
+                other.into_iter().chain([Remedy::InstallModel { model, pool }]).collect()
+            }
+            Verdict::WaitingForQuota { used, limit } => {
+                vec![Remedy::RaiseQuota { queue: job.seen.queue.clone(), from: *limit, to: used.saturating_add(1) }]
+            }
+            Verdict::WaitingForWorker | Verdict::BehindInQueue { .. } => {
+                let Some(Filed::Ready(_, turn)) = self.index.filed(id) else { return Vec::new() };
+                self.with_room(job, &class, turn)
+            }
+        }
+    }
+
+    /// A job that nothing keeps but others: it goes first, or there are workers for all that go before it and for itself.
+    fn with_room(&self, job: &Job, class: &Class, turn: &Turn) -> Vec<Remedy> {
+        debug_assert!(matches!(job.stand(), Stand::Waiting), "only a waiting job asks for room");
+        let shares = |other: &Class| other.pool.is_none() || class.pool.is_none() || other.pool == class.pool;
+        let (mut ahead, mut highest) = (0_u32, None);
+        for (_, before) in self.index.lines.before(turn).filter(|(other, _)| shares(other)) {
+            ahead = ahead.saturating_add(1);
+            highest = highest.max(Some(before.priority.0));
+        }
+        let workers =
+            Remedy::AddWorkers { count: ahead.saturating_add(1), pool: class.pool.clone(), model: class.model.clone() };
+        let from = job.seen.priority;
+        let first =
+            highest.and_then(|highest: i32| highest.checked_add(1)).map(|to| Remedy::RaisePriority { from, to });
+        first.into_iter().chain([workers]).collect()
+    }
+
+    /// Another pool with a worker that can load the model.
+    fn other_pool(&self, class: &Class) -> Option<PoolName> {
+        let able = self.state.workers.values().filter(|worker| worker.can_load(&class.model));
+        let pools = able.map(|worker| &worker.claim.pool).filter(|pool| class.pool.as_ref() != Some(*pool));
+        pools.min().cloned()
+    }
+}

@@ -1,0 +1,122 @@
+//! Queues and workers as they stand, for people. Nothing here changes the state.
+
+use serde::{Deserialize, Serialize};
+use tintype_types::{JobId, PoolName, QueueKey, Timestamp, WorkerId};
+
+use crate::job::Job;
+use crate::state::{Core, Queue, SERVED_SCALE};
+use crate::worker::Worker;
+
+/// Queues shown: those with most jobs.
+const QUEUES_MAX: usize = 1_000;
+/// Workers shown, by name.
+const WORKERS_MAX: usize = 10_000;
+
+/// Queues and workers as they stand.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Overview {
+    /// When this was so.
+    pub now: Timestamp,
+    /// Queues with jobs and declared ones, those with most jobs first.
+    pub queues: Vec<QueueLoad>,
+    /// Workers heard of lately, by name.
+    pub workers: Vec<WorkerLoad>,
+    /// How far apart the least and the most served queue that could run are, in GPU milliseconds of weight 1.
+    pub fairness_gap_ms: u64,
+    /// Jobs not taken in because there were too many.
+    pub jobs_dropped: u64,
+}
+
+/// A queue in numbers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct QueueLoad {
+    /// The queue.
+    pub queue: QueueKey,
+    /// Its part of the GPUs against other queues with work.
+    pub weight: u32,
+    /// Jobs with an attempt out.
+    pub running: u32,
+    /// Jobs that wait.
+    pub waiting: u32,
+    /// The most that may run; none is no quota.
+    pub running_max: Option<u32>,
+    /// GPU time served, divided by its weight, in milliseconds.
+    pub served_ms: u64,
+    /// Its first ready job, and since when that waits.
+    pub first: Option<(JobId, Timestamp)>,
+}
+
+/// A worker in short.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkerLoad {
+    /// The worker.
+    pub worker: WorkerId,
+    /// Its pool.
+    pub pool: PoolName,
+    /// Its first GPU's product name.
+    pub gpu: Option<String>,
+    /// Whether it waits for work.
+    pub idle: bool,
+    /// Models it holds or loads, most recently used first.
+    pub models: Vec<String>,
+    /// What it runs: job, steps done, steps in all (0 while unknown).
+    pub jobs: Vec<(JobId, u32, u32)>,
+    /// When it was last heard of.
+    pub last_heard: Timestamp,
+}
+
+impl Core {
+    /// Queues and workers as they stand.
+    pub(crate) fn overview(&self) -> Overview {
+        let shown = |(key, queue): (&QueueKey, &Queue)| {
+            let (running, waiting) = self.index.crowd(key);
+            (queue.declared || running + waiting > 0).then(|| self.queue_load(key, queue))
+        };
+        let mut queues: Vec<QueueLoad> = self.state.queues.iter().filter_map(shown).collect();
+        queues.sort_by_key(|queue| (std::cmp::Reverse(queue.running + queue.waiting), queue.queue.clone()));
+        queues.truncate(QUEUES_MAX);
+        Overview {
+            now: self.state.now,
+            queues,
+            workers: self.state.workers.iter().take(WORKERS_MAX).map(|(id, it)| self.worker_load(id, it)).collect(),
+            fairness_gap_ms: self.fairness_gap_ms(),
+            jobs_dropped: self.state.jobs_dropped,
+        }
+    }
+
+    fn queue_load(&self, key: &QueueKey, queue: &Queue) -> QueueLoad {
+        let (running, waiting) = self.index.crowd(key);
+        let first = self.index.lines.first_of(key).map(|turn| turn.job.clone());
+        let since = |job: &JobId| self.state.jobs.get(job).map(|job| job.seen.submitted).unwrap_or_default();
+        QueueLoad {
+            queue: key.clone(),
+            weight: queue.weight,
+            running,
+            waiting,
+            running_max: queue.running_max,
+            served_ms: queue.served / SERVED_SCALE,
+            first: first.map(|job| (job.clone(), since(&job))),
+        }
+    }
+
+    fn worker_load(&self, id: &WorkerId, worker: &Worker) -> WorkerLoad {
+        let steps = |job: &Job| job.run.as_ref().map_or((0, 0), |run| (run.step, run.steps));
+        let runs = self.index.runs.get(id).into_iter().flatten();
+        let jobs = runs.map(|id| {
+            let (step, steps) = self.state.jobs.get(id).map(steps).unwrap_or_default();
+            (id.clone(), step, steps)
+        });
+        WorkerLoad {
+            worker: id.clone(),
+            pool: worker.claim.pool.clone(),
+            gpu: worker.kind().map(str::to_owned),
+            idle: worker.parked,
+            models: worker.holds.clone(),
+            jobs: jobs.collect(),
+            last_heard: worker.seen_at,
+        }
+    }
+}
