@@ -18,6 +18,7 @@ build: ## Build every program; bin/tintype is the one for people
 	@scripts/studio.sh
 	cargo build --workspace --bins
 	@mkdir -p bin && for program in tintype api operator gpu-worker; do ln -sf "$(CARGO_TARGET_DIR)/debug/$$program" bin/$$program; done
+	@ln -sf tintype bin/kubectl-tintype
 
 .PHONY: up
 up: build ## Run everything on this machine; Ctrl-C stops it
@@ -61,11 +62,15 @@ cuda-check: ## Compile the CUDA flavour of the worker; needs no GPU, fetches a c
 	@scripts/cuda-check.sh
 
 .PHONY: bench
-bench: bench-kernels bench-scheduler bench-keys ## Every benchmark, a JSON line a figure
+bench: bench-kernels bench-scheduler bench-keys bench-control-plane ## Every benchmark, a JSON line a figure
 
 .PHONY: bench-keys
 bench-keys: ## What checking an API key costs, and how soon a revoked one is dead
 	cargo bench -p tintype-api --bench keys
+
+.PHONY: bench-control-plane
+bench-control-plane: ## The operator beside a scheduler that only writes, on a real API server; and a leader that is killed
+	cargo bench -q -p tintype-operator --bench control_plane
 
 .PHONY: bench-scheduler
 bench-scheduler: ## The scheduler at scale, and on the trace TINTYPE_TRACE names (with TINTYPE_LATENCIES)

@@ -1,0 +1,208 @@
+//! The control plane at the API server's floor: one JSON line a figure. Run with `make bench-control-plane`.
+//!
+//! On a real etcd and kube-apiserver, the same number of jobs goes twice from `create` to `Complete`: by a null scheduler,
+//! which knows beforehand what to write and makes the least writes (create, assign, complete), and by the operator with
+//! workers that claim, upload a few bytes and finish. Then a leader is killed, and the time to the next new assignment by
+//! its standby is taken.
+//!
+//! `BENCH_JOBS` (15000), `BENCH_QUEUES` (30), `BENCH_WORKERS` (64) and `BENCH_FAILOVERS` (5) size it.
+
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a bench stops where it breaks, and prints its figures")]
+
+#[expect(dead_code, reason = "the cluster tests use what the bench does not")]
+#[path = "../tests/cluster/support.rs"]
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use futures::StreamExt as _;
+use kube::ResourceExt as _;
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
+use support::{Bench, MODEL, Worker};
+use tintype_crds::{GenerationJob, GenerationJobSpec};
+use tintype_types::{GenerationRequest, JobState};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+/// Creations under way at once, in both runs.
+const CREATORS: usize = 16;
+/// How much longer than the null scheduler the operator may take.
+const FLOOR_RATIO: f64 = 1.2;
+/// Writes of a job from its creation to its end.
+const WRITES_A_JOB: f64 = 3.0;
+/// Longest from the kill of a leader to the next new assignment.
+const FAILOVER: Duration = Duration::from_secs(2);
+/// Between two claims of a worker that waits for somebody to lead.
+const CLAIM_PAUSE: Duration = Duration::from_millis(10);
+/// The shortest term there is: a lease counts whole seconds.
+const SHORT_TERM: [&str; 6] = ["--leader-lease", "1s", "--leader-deadline", "800ms", "--leader-retry", "200ms"];
+
+fn main() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (jobs, queues, workers) = (size("BENCH_JOBS", 15_000), size("BENCH_QUEUES", 30), size("BENCH_WORKERS", 64));
+        let null = null_scheduler(jobs, queues, workers).await;
+        report("control_plane_null_wall", null, "s", None);
+        let (wall, writes) = operator(jobs, queues, workers).await;
+        report("control_plane_operator_wall", wall, "s", Some((null, FLOOR_RATIO)));
+        report("control_plane_writes_a_job", writes, "writes", Some((WRITES_A_JOB, 1.0)));
+        let mut times = failovers(size("BENCH_FAILOVERS", 5)).await;
+        times.sort_by(f64::total_cmp);
+        let goal = Some((FAILOVER.as_secs_f64(), 1.0));
+        report("leader_failover_median", times[times.len() / 2], "s", goal);
+        report("leader_failover_worst", times[times.len() - 1], "s", goal);
+    });
+}
+
+fn size(name: &str, usual: usize) -> usize {
+    let asked = std::env::var(name).ok().map(|text| text.parse().expect("sizes are numbers"));
+    asked.unwrap_or(usual).max(1)
+}
+
+/// A figure, and what it is held against: an anchor and the largest ratio to it.
+fn report(name: &str, value: f64, unit: &str, against: Option<(f64, f64)>) {
+    let line = match against {
+        Some((anchor, goal)) => json!({ "name": name, "value": value, "unit": unit, "anchor": anchor,
+            "ratio": value / anchor, "goal": goal, "ok": value / anchor <= goal }),
+        None => json!({ "name": name, "value": value, "unit": unit, "anchor": Value::Null, "ratio": Value::Null,
+            "goal": Value::Null, "ok": true }),
+    };
+    println!("{line}");
+}
+
+fn job(number: usize, queues: usize) -> GenerationJob {
+    let spec = GenerationJobSpec::new(GenerationRequest::new(MODEL, "a red circle on a blue background"));
+    let spec = GenerationJobSpec { queue: format!("queue-{}", number % queues), ..spec };
+    GenerationJob::new(&format!("job-{number}"), spec)
+}
+
+/// Makes every job and hands it on.
+async fn create(jobs: &Api<GenerationJob>, count: usize, queues: usize, made: impl Fn(GenerationJob)) {
+    let params = PostParams::default();
+    let creations = futures::stream::iter(0..count).map(|number| {
+        let params = &params;
+        async move { jobs.create(params, &job(number, queues)).await.unwrap() }
+    });
+    let mut creations = std::pin::pin!(creations.buffer_unordered(CREATORS));
+    while let Some(job) = creations.next().await {
+        made(job);
+    }
+}
+
+/// Seconds from the first creation to the last end, by somebody who decides nothing.
+async fn null_scheduler(count: usize, queues: usize, workers: usize) -> f64 {
+    let bench = Bench::new().await;
+    let (out, made) = mpsc::channel(count);
+    let made = Arc::new(tokio::sync::Mutex::new(made));
+    let began = Instant::now();
+    let mut writers = JoinSet::new();
+    for number in 0..workers {
+        let (made, jobs) = (Arc::clone(&made), bench.jobs.clone());
+        writers.spawn(async move {
+            loop {
+                let Some(job) = made.lock().await.recv().await else { return };
+                let job = write(&jobs, &job, assigned(number)).await;
+                write(&jobs, &job, complete(number)).await;
+            }
+        });
+    }
+    create(&bench.jobs, count, queues, |job| out.try_send(job).unwrap()).await;
+    drop(out);
+    while let Some(ended) = writers.join_next().await {
+        ended.unwrap();
+    }
+    began.elapsed().as_secs_f64()
+}
+
+async fn write(jobs: &Api<GenerationJob>, job: &GenerationJob, status: Value) -> GenerationJob {
+    let body = json!({
+        "apiVersion": "tintype.dev/v1alpha1", "kind": "GenerationJob", "status": status,
+        "metadata": { "name": job.name_any(), "resourceVersion": job.metadata.resource_version },
+    });
+    let params = PatchParams::apply("scheduler").force();
+    jobs.patch_status(&job.name_any(), &params, &Patch::Apply(body)).await.unwrap()
+}
+
+fn assigned(worker: usize) -> Value {
+    json!({ "state": "Assigned", "attempt": 1, "leaderEpoch": 1, "assignment": assignment(worker) })
+}
+
+fn complete(worker: usize) -> Value {
+    let output =
+        json!({ "key": "jobs/x/1/0.png", "sha256": "0".repeat(64), "bytes": 1, "width": 64, "height": 64, "seed": 1 });
+    json!({ "state": "Complete", "attempt": 1, "leaderEpoch": 1, "assignment": assignment(worker), "outputs": [output] })
+}
+
+fn assignment(worker: usize) -> Value {
+    json!({ "worker": format!("w-{worker}"), "attempt": 1, "leaderEpoch": 1, "pool": "cpu" })
+}
+
+/// The same by the operator, and the writes a job took by the API server's own account.
+async fn operator(count: usize, queues: usize, workers: usize) -> (f64, f64) {
+    let bench = Bench::new().await;
+    let operator =
+        bench.operator("bench", &["--leader-lease", "15s", "--leader-deadline", "10s", "--attempt-lease", "60s"]);
+    operator.until_ready("leading").await;
+    let url = operator.url().await;
+    let left = Arc::new(AtomicUsize::new(count));
+    let mut fleet = JoinSet::new();
+    for number in 0..workers {
+        let (worker, left) = (Worker::new(&url, &format!("w-{number}")), Arc::clone(&left));
+        fleet.spawn(async move {
+            while left.load(Ordering::Acquire) > 0 {
+                let Some(assignment) = worker.ask(500).await.unwrap().assignment else { continue };
+                worker.finish(&assignment).await.unwrap();
+                left.fetch_sub(1, Ordering::AcqRel);
+            }
+        });
+    }
+    let began = Instant::now();
+    create(&bench.jobs, count, queues, drop).await;
+    while left.load(Ordering::Acquire) > 0 {
+        fleet.join_next().await.unwrap().unwrap();
+    }
+    let wall = began.elapsed().as_secs_f64();
+    // A finish is answered once it is written.
+    assert!(bench.jobs.get("job-0").await.unwrap().state() == JobState::Complete, "a job is not complete");
+    (wall, writes(&bench).await as f64 / count as f64)
+}
+
+/// How many changes of jobs were made in this namespace, by the API server's own account.
+async fn writes(bench: &Bench) -> usize {
+    let mark = "after-all";
+    drop(bench.jobs.get_opt(mark).await.unwrap());
+    bench.plane.audited(|event| event.name == mark).await.unwrap();
+    let log = bench.plane.audit_log().unwrap();
+    let ours = log.iter().filter(|event| event.namespace == bench.namespace && event.resource == "generationjobs");
+    let made = ours.filter(|event| ["create", "update", "patch"].contains(&event.verb.as_str()));
+    made.filter(|event| event.code < 300).count()
+}
+
+/// Seconds from the kill of a leader to the next new assignment by its standby.
+async fn failovers(times: usize) -> Vec<f64> {
+    let bench = Bench::new().await;
+    let mut leader = bench.operator("leader-0", &SHORT_TERM);
+    leader.until_ready("leading").await;
+    let mut taken = Vec::new();
+    for number in 1..=times {
+        let standby = bench.operator(&format!("leader-{number}"), &SHORT_TERM);
+        standby.until_ready("standby").await;
+        bench.make(&format!("after-{number}"), |_| {}).await;
+        let worker = Worker::new(&standby.url().await, &format!("w-{number}"));
+        let killed = Instant::now();
+        leader.signal("-KILL");
+        let assignment = loop {
+            match worker.ask(1_000).await {
+                Ok(answer) if answer.assignment.is_some() => break answer.assignment.unwrap(),
+                Ok(_) | Err(_) => tokio::time::sleep(CLAIM_PAUSE).await,
+            }
+        };
+        taken.push(killed.elapsed().as_secs_f64());
+        worker.finish(&assignment).await.unwrap();
+        leader = standby;
+    }
+    taken
+}
