@@ -4,8 +4,10 @@
 //! `cargo test -p tintype-fuzz` tries every target on its committed corpus; `scripts/fuzz.sh` lets libFuzzer look for
 //! more. A crash it finds is kept under `regressions/` and is a test from then on.
 
+mod checkpoint;
 mod config;
 mod lora;
+mod picture;
 mod prompt;
 mod scratch;
 mod weights;
@@ -27,6 +29,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "config", bytes_max: 2_048, run: config::run },
     Target { name: "lora", bytes_max: 1_024, run: lora::run },
     Target { name: "prompt", bytes_max: 512, run: prompt::run },
+    Target { name: "checkpoint", bytes_max: 4_096, run: checkpoint::run },
+    Target { name: "picture", bytes_max: 4_096, run: picture::run },
 ];
 
 /// The target of this name.

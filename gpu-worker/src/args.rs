@@ -33,6 +33,9 @@ pub struct Args {
     /// Folder that holds models in diffusers layout; may be given several times.
     #[arg(long, env = "TINTYPE_MODELS_DIR", value_delimiter = ':', required = true)]
     pub models_dir: Vec<PathBuf>,
+    /// Folder for model files that a card names by a URL (`source`, with its `sha256`); left out, such models are not done.
+    #[arg(long, env = "TINTYPE_MODELS_CACHE")]
+    pub models_cache: Option<PathBuf>,
     /// Most models kept in memory.
     #[arg(long, env = "TINTYPE_RESIDENT_MODELS_MAX", default_value_t = 4)]
     pub resident_models_max: usize,

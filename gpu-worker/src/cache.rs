@@ -41,11 +41,30 @@ pub enum Keep {
     Pinned,
 }
 
+/// The room one takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Need {
+    /// Memory, in bytes.
+    pub bytes: u64,
+    /// Of how many models it counts: one, or none for what is used beside a model.
+    pub heads: usize,
+}
+
+impl Need {
+    fn and(self, other: Self) -> Self {
+        Self { bytes: self.bytes.saturating_add(other.bytes), heads: self.heads + other.heads }
+    }
+
+    fn without(self, other: Self) -> Self {
+        Self { bytes: self.bytes.saturating_sub(other.bytes), heads: self.heads.saturating_sub(other.heads) }
+    }
+}
+
 /// What one costs: measured when it was loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cost {
-    /// Memory it takes, in bytes.
-    pub bytes: u64,
+    /// The room it takes.
+    pub need: Need,
     /// What loading it took.
     pub load: Duration,
 }
@@ -90,22 +109,22 @@ impl<T> Residents<T> {
         Some(&entry.value)
     }
 
-    /// Puts out what is worth least until there is room for one more of this size; gives what went. Nothing goes when
-    /// room cannot be made.
+    /// Puts out what is worth least until there is room for one more like this; gives what went. Nothing goes when room
+    /// cannot be made.
     ///
     /// # Errors
     /// [`NoRoom`].
     pub fn make_room(
         &mut self,
-        bytes: u64,
+        need: Need,
         now: Duration,
         in_use: impl Fn(&T) -> bool,
     ) -> Result<Vec<(String, T)>, NoRoom> {
         let pinned = |name: &str| self.keep_of(name) == Keep::Pinned;
-        let pinned_bytes = self.bytes_of(|name, _| pinned(name));
-        let pinned_heads = self.entries.keys().filter(|name| pinned(name)).count();
-        if !self.fits(pinned_heads, pinned_bytes, bytes) {
-            let most = if self.fits(pinned_heads, 0, 0) { self.limits.bytes.saturating_sub(pinned_bytes) } else { 0 };
+        let stays = self.used(|name, _| pinned(name));
+        if !self.fits(stays.and(need)) {
+            let heads_fit = self.fits(Need { bytes: 0, ..stays.and(need) });
+            let most = if heads_fit { self.limits.bytes.saturating_sub(stays.bytes) } else { 0 };
             return Err(NoRoom::Ever { most });
         }
         let mut may_go: Vec<&String> = self
@@ -117,20 +136,20 @@ impl<T> Residents<T> {
         may_go.sort_by(|a, b| {
             self.keep_of(a).cmp(&self.keep_of(b)).then(self.worth(a, now).total_cmp(&self.worth(b, now)))
         });
-        let (mut heads, mut used) = (self.entries.len(), self.bytes_of(|_, _| true));
+        let mut used = self.used(|_, _| true).and(need);
         let mut going: Vec<&String> = Vec::new();
         let mut rest = may_go.into_iter();
-        while !self.fits(heads, used, bytes) {
+        while !self.fits(used) {
             let name = rest.next().ok_or(NoRoom::Now)?;
-            (heads, used) = (heads - 1, used.saturating_sub(self.entries[name].cost.bytes));
+            used = used.without(self.entries[name].cost.need);
             going.push(name);
         }
         // A large one that went last may have made the small ones before it superfluous: the most valuable stay.
         let mut chosen = Vec::new();
         for name in going.into_iter().rev() {
-            let back = self.entries[name].cost.bytes;
-            if self.fits(heads + 1, used.saturating_add(back), bytes) {
-                (heads, used) = (heads + 1, used + back);
+            let back = used.and(self.entries[name].cost.need);
+            if self.fits(back) {
+                used = back;
             } else {
                 chosen.push(name.clone());
             }
@@ -178,16 +197,16 @@ impl<T> Residents<T> {
     fn worth(&self, name: &str, now: Duration) -> f64 {
         let Entry { cost, used, value: _ } = &self.entries[name];
         let idle = now.saturating_sub(*used).max(IDLE_MIN).as_secs_f64();
-        cost.load.as_secs_f64() / (cost.bytes.max(1) as f64 * idle)
+        cost.load.as_secs_f64() / (cost.need.bytes.max(1) as f64 * idle)
     }
 
-    fn bytes_of(&self, wanted: impl Fn(&str, &Entry<T>) -> bool) -> u64 {
+    fn used(&self, wanted: impl Fn(&str, &Entry<T>) -> bool) -> Need {
         let entries = self.entries.iter().filter(|(name, entry)| wanted(name, entry));
-        entries.fold(0, |sum, (_, entry)| sum.saturating_add(entry.cost.bytes))
+        entries.fold(Need::default(), |sum, (_, entry)| sum.and(entry.cost.need))
     }
 
-    fn fits(&self, heads: usize, used: u64, more: u64) -> bool {
-        heads < self.limits.count.max(1) && (self.limits.bytes == 0 || used.saturating_add(more) <= self.limits.bytes)
+    fn fits(&self, all: Need) -> bool {
+        all.heads <= self.limits.count.max(1) && (self.limits.bytes == 0 || all.bytes <= self.limits.bytes)
     }
 
     fn take(&mut self, names: Vec<String>) -> Vec<(String, T)> {
@@ -213,7 +232,7 @@ mod tests {
         assert_eq!(room(&mut residents, 40), ["cheap"]);
         assert_eq!(room(&mut residents, 60), ["old"]);
         residents.touch("dear", secs(100));
-        assert_eq!(residents.make_room(101, secs(100), |()| false).unwrap_err(), NoRoom::Ever { most: 100 });
+        assert_eq!(residents.make_room(need(101), secs(100), |()| false).unwrap_err(), NoRoom::Ever { most: 100 });
     }
 
     #[test]
@@ -236,11 +255,26 @@ mod tests {
         assert_eq!(residents.missing(), Vec::<String>::new());
         assert_eq!(room(&mut residents, 1), ["dear"]);
         residents.insert("new".to_owned(), cost(1, 1), secs(100), ());
-        let in_use = residents.make_room(1, secs(100), |()| true).unwrap_err();
+        let in_use = residents.make_room(need(1), secs(100), |()| true).unwrap_err();
         assert_eq!(in_use, NoRoom::Now);
         let idle = residents.put_out_idle(secs(10), secs(100), |()| false);
         assert_eq!(idle.iter().map(|(name, ())| name.as_str()).collect::<Vec<_>>(), ["warm"]);
         assert_eq!(residents.list(), [("new", cost(1, 1), &()), ("pinned", cost(1_000, 1), &())]);
+    }
+
+    #[test]
+    fn what_is_used_beside_a_model_takes_bytes_and_no_place() {
+        let mut residents = Residents::new(ResidentLimits { count: 1, bytes: 100 }, BTreeMap::new());
+        residents.insert("model".to_owned(), cost(50, 1_000), secs(99), ());
+        let beside = |bytes| Need { bytes, heads: 0 };
+        for (name, at) in [("lora", 10), ("other", 20)] {
+            assert!(residents.make_room(beside(25), secs(at), |()| false).unwrap().is_empty());
+            residents.insert(name.to_owned(), Cost { need: beside(25), load: secs(1) }, secs(at), ());
+        }
+        // A model's place is a model's to give, whatever is worth less.
+        assert_eq!(room(&mut residents, 10), ["model"]);
+        let gone = residents.make_room(beside(60), secs(100), |()| false).unwrap();
+        assert_eq!(gone.iter().map(|(name, ())| name.as_str()).collect::<Vec<_>>(), ["lora"]);
     }
 
     #[test]
@@ -252,12 +286,16 @@ mod tests {
     }
 
     fn room(residents: &mut Residents<()>, bytes: u64) -> Vec<String> {
-        let gone = residents.make_room(bytes, secs(100), |()| false).unwrap();
+        let gone = residents.make_room(need(bytes), secs(100), |()| false).unwrap();
         gone.into_iter().map(|(name, ())| name).collect()
     }
 
     fn cost(bytes: u64, load_ms: u64) -> Cost {
-        Cost { bytes, load: Duration::from_millis(load_ms) }
+        Cost { need: need(bytes), load: Duration::from_millis(load_ms) }
+    }
+
+    fn need(bytes: u64) -> Need {
+        Need { bytes, heads: 1 }
     }
 
     fn secs(secs: u64) -> Duration {
@@ -269,6 +307,7 @@ mod tests {
         fn the_budget_holds_and_what_is_pinned_or_in_use_stays(
             (count, budget) in (1_usize..5, 1_u64..200),
             moves in proptest::collection::vec((0..NAMES.len(), 0_u64..80, 0_u64..5_000, any::<bool>()), 1..60),
+            heads in 0_usize..2,
         ) {
             let keep = [("warm".to_owned(), Keep::Warm), ("pinned".to_owned(), Keep::Pinned)];
             let mut residents = Residents::new(ResidentLimits { count, bytes: budget }, keep.into());
@@ -276,16 +315,17 @@ mod tests {
                 let (name, now) = (NAMES[name], secs(step as u64));
                 let before = residents.list().iter().map(|(name, ..)| (*name).to_owned()).collect::<Vec<_>>();
                 if residents.touch(name, now).is_none() {
-                    if let Ok(gone) = residents.make_room(bytes, now, |busy| *busy) {
+                    let need = Need { bytes, heads: if name == "a" { heads } else { 1 } };
+                    if let Ok(gone) = residents.make_room(need, now, |busy| *busy) {
                         prop_assert!(gone.iter().all(|(name, busy)| name != "pinned" && !busy));
-                        residents.insert(name.to_owned(), cost(bytes, load_ms), now, busy);
+                        residents.insert(name.to_owned(), Cost { need, ..cost(bytes, load_ms) }, now, busy);
                     } else {
                         prop_assert_eq!(before.len(), residents.list().len(), "nothing goes for nothing");
                     }
                 }
                 let list = residents.list();
-                prop_assert!(list.len() <= count);
-                prop_assert!(list.iter().map(|(_, cost, _)| cost.bytes).sum::<u64>() <= budget);
+                prop_assert!(list.iter().map(|(_, cost, _)| cost.need.heads).sum::<usize>() <= count);
+                prop_assert!(list.iter().map(|(_, cost, _)| cost.need.bytes).sum::<u64>() <= budget);
                 prop_assert!(!before.contains(&"pinned".to_owned()) || list.iter().any(|(name, ..)| *name == "pinned"));
                 let idle = residents.put_out_idle(secs(20), now, |busy| *busy);
                 prop_assert!(idle.iter().all(|(name, busy)| name != "pinned" && !busy));

@@ -14,6 +14,7 @@ mod attempt;
 pub mod cache;
 mod client;
 pub mod engine;
+mod fetch;
 mod generate;
 pub mod images;
 mod listen;

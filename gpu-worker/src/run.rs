@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::args::{Args, Config};
 use crate::client::{Backoff, Client};
 use crate::engine::{CrewOptions, Engine, Models};
+use crate::fetch::Fetcher;
 use crate::listen::{self, Readiness};
 use crate::log;
 use crate::metrics::Metrics;
@@ -42,6 +43,8 @@ pub(crate) struct Worker {
     /// Steps of a picture after which a checkpoint is made unasked; 0 is never.
     pub(crate) checkpoint_every: u32,
     pub(crate) publisher: Arc<Publisher>,
+    /// Who brings models that are named by a URL; nobody where they are not done.
+    pub(crate) fetcher: Option<Fetcher>,
     /// Most jobs at a time.
     slots: u32,
     pool: PoolName,
@@ -69,6 +72,10 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<()> {
     let pipeline =
         CandlePipeline::with(args.models_dir.clone(), residency, args.device).context("cannot start the pipeline")?;
     let pipeline = pipeline.multiplied_in(precision);
+    let pipeline = match &args.models_cache {
+        Some(cache) => pipeline.cached_in(cache.clone()),
+        None => pipeline,
+    };
     run_with(args, pipeline, probe, shutdown).await
 }
 
@@ -91,6 +98,8 @@ pub async fn run_with(
     let metrics = Metrics::new().context("cannot set up metrics")?;
     let client =
         Client::new(config.dispatch, config.token_file, metrics.clone()).context("cannot set up the HTTP client")?;
+    let fetcher = args.models_cache.clone().map(|cache| Fetcher::new(args.models_dir.clone(), cache, metrics.clone()));
+    let fetcher = fetcher.transpose().context("cannot set up the client for models")?;
     let steps = metrics.steps.clone();
     let options =
         CrewOptions { on_step: Box::new(move |took| steps.observe(took.as_secs_f64())), ..CrewOptions::default() };
@@ -110,6 +119,7 @@ pub async fn run_with(
         engine,
         checkpoint_every: config.checkpoint_every,
         publisher: Arc::new(publisher),
+        fetcher,
         slots: config.slots,
         pool: config.pool,
         ready,

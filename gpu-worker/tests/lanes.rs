@@ -19,6 +19,10 @@ const PROMPTS: [&str; 4] = [
     "a green square BREAK on a yellow background",
     "a black ring BREAK on white BREAK very large",
 ];
+/// Where weights lie in a place of our own, and in the models that ship.
+const UNET: (&str, &str) =
+    ("shapes/unet/diffusion_pytorch_model.safetensors", "shapes/unet/diffusion_pytorch_model.safetensors");
+const LORA: (&str, &str) = ("night.safetensors", "shapes-night/pytorch_lora_weights.safetensors");
 /// Draws of everything by one property; each takes a second or two.
 const CASES: u32 = 24;
 
@@ -161,11 +165,53 @@ fn draw_together(lives: &[Life]) -> Vec<Vec<u8>> {
     lanes.iter().map(|lane| pipeline.finish(lane.as_ref().unwrap()).unwrap().pixels).collect()
 }
 
+#[test]
+fn what_was_drawn_with_other_weights_of_the_same_names_is_not_gone_on_with() {
+    let root = tempfile::tempdir().unwrap();
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models").canonicalize().unwrap();
+    let mut request = GenerationRequest::new("shapes", "a red circle");
+    request.loras = vec![tintype_types::LoraUse { name: "night".to_owned(), weight: 1.0 }];
+    let defaults = ModelDefaults { width: 64, height: 64, steps: 3, guidance_scale: 3.0, sampler: Sampler::Ddim };
+    let order = Order::from(&request.resolve(&defaults, 1));
+    // A place for the model and its LoRA; in each variant one of the two was trained a little further.
+    let variant = |changed: Option<&str>| {
+        let folder = root.path().join(changed.unwrap_or("same").replace('/', "-"));
+        for file in [UNET, LORA] {
+            let target = folder.join(file.0);
+            std::fs::create_dir_all(target.parent().unwrap()).unwrap();
+            let mut bytes = std::fs::read(models.join(file.1)).unwrap();
+            if changed == Some(file.0) {
+                // The last bits of the last tensor's numbers.
+                let from = bytes.len() - 1_000;
+                bytes[from..].iter_mut().step_by(2).for_each(|byte| *byte ^= 1);
+            }
+            std::fs::write(target, bytes).unwrap();
+        }
+        for entry in std::fs::read_dir(models.join("shapes")).unwrap().map(Result::unwrap) {
+            if entry.file_name() != "unet" && entry.file_name() != "tintype.json" {
+                let _there = std::os::unix::fs::symlink(entry.path(), folder.join("shapes").join(entry.file_name()));
+            }
+        }
+        let config = models.join("shapes/unet/config.json");
+        std::fs::copy(config, folder.join("shapes/unet/config.json")).unwrap();
+        let mut pipeline = CandlePipeline::new(vec![folder], ResidentLimits { count: 1, bytes: 0 }).unwrap();
+        pipeline.begin(&order, 0).unwrap()
+    };
+    let lane = variant(None);
+    let file = checkpoint::write(&order.request, lane.weights(), &[lane.state()]).unwrap();
+    assert!(checkpoint::read(&order.request, variant(None).weights(), &file).is_ok());
+    for changed in [UNET.0, LORA.0] {
+        let read = checkpoint::read(&order.request, variant(Some(changed)).weights(), &file);
+        assert!(matches!(read, Err(checkpoint::CheckpointError::OtherWeights)), "{changed}: {read:?}");
+    }
+}
+
 /// The lane written down, and another one that goes on from there.
 fn taken_up(pipeline: &mut CandlePipeline, order: &Order, lane: &Lane) -> Lane {
-    let file = checkpoint::write(&order.request, &[lane.state()]).unwrap();
+    let file = checkpoint::write(&order.request, lane.weights(), &[lane.state()]).unwrap();
     let mut again = pipeline.begin(order, 0).unwrap();
-    again.restore(checkpoint::read(&order.request, &file).unwrap().remove(0)).unwrap();
+    let read = checkpoint::read(&order.request, again.weights(), &file).unwrap().remove(0);
+    again.restore(read).unwrap();
     again
 }
 

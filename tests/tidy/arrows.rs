@@ -30,7 +30,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tintype-worker", &["tintype-types", "tintype-catalogue", "tintype-kernels"]),
     ("tintype-kubetest", &[]),
     ("tintype-fake-nvml", &[]),
-    ("tintype-fuzz", &["tintype-worker"]),
+    ("tintype-fuzz", &["tintype-types", "tintype-worker"]),
     (
         "tintype-cli",
         &[

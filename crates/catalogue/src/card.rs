@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use serde::Deserialize;
 use tintype_types::{ModelCard, ModelDefaults, ModelFamily, ModelKind, Sampler};
 
-use crate::Refused;
+use crate::{Refused, Source};
 
 /// The card's file in a folder, and the last part of its name beside a single file.
 pub(crate) const CARD: &str = "tintype.json";
@@ -34,6 +34,9 @@ pub(crate) struct CardFile {
     /// The SHA-256 of files, by their path in the folder; or of the file the card stands beside, as a text.
     #[serde(default)]
     sha256: Sha256,
+    /// Where the file can be had that the card stands beside.
+    #[serde(default)]
+    source: Option<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -60,6 +63,22 @@ impl CardFile {
         Ok(Some(card))
     }
 
+    /// Where the one file of this card can be had, if the card says.
+    pub(crate) fn source(&self, card: &Path) -> Result<Option<Source>, Refused> {
+        let Some(url) = &self.source else { return Ok(None) };
+        if !(url.starts_with("http://") || url.starts_with("https://")) {
+            return Err(Refused::new(card, "gives a source that is no http or https URL"));
+        }
+        match &self.sha256 {
+            Sha256::One(digest) if is_sha256(digest) => {
+                Ok(Some(Source { url: url.clone(), sha256: digest.to_ascii_lowercase() }))
+            }
+            Sha256::One(_) | Sha256::Each(_) => {
+                Err(Refused::new(card, "gives a source without the file's sha256; add it, as what comes must be known"))
+            }
+        }
+    }
+
     /// The SHA-256 of each file under `folder`, or of `file`, the only one.
     pub(crate) fn digests(
         &self,
@@ -79,14 +98,17 @@ impl CardFile {
             let inside = path
                 .strip_prefix(folder)
                 .is_ok_and(|name| name.components().all(|c| matches!(c, Component::Normal(_))));
-            let hex = digest.len() == SHA256_CHARS && digest.bytes().all(|byte| byte.is_ascii_hexdigit());
-            if !inside || !hex {
+            if !inside || !is_sha256(digest) {
                 return Err(Refused::new(card, format!("gives {} a sha256 that is none", path.display())));
             }
             checked.insert(path, digest.to_ascii_lowercase());
         }
         Ok(checked)
     }
+}
+
+fn is_sha256(text: &str) -> bool {
+    text.len() == SHA256_CHARS && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// The card of a model that carries none.

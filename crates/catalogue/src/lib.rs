@@ -9,6 +9,7 @@
 //! | a folder with a ControlNet's `config.json` | a ControlNet |
 //! | a `.safetensors` file | a checkpoint or a LoRA, as its header says |
 //! | a folder `models--owner--name` with `snapshots/` | a hub cache; what its revision holds |
+//! | a `NAME.tintype.json` with a `source` | a checkpoint or a LoRA in one file that is yet to be fetched |
 //!
 //! A `tintype.json` in the folder (`NAME.tintype.json` beside a file) is the model's card and says the rest.
 
@@ -60,6 +61,24 @@ pub struct Entry {
     pub layout: Layout,
     /// SHA-256 its files must have, in lower-case hex, for those its card gives one for.
     pub digests: BTreeMap<PathBuf, String>,
+    /// Where its file can be had; nothing where it lies here.
+    pub source: Option<Source>,
+}
+
+/// Where a single file can be had that only its card lies here of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// An `http` or `https` URL.
+    pub url: String,
+    /// The file's SHA-256, in lower-case hex.
+    pub sha256: String,
+}
+
+impl Source {
+    /// Where the file lies once it was fetched into a folder.
+    pub fn cached_in(&self, folder: &Path) -> PathBuf {
+        folder.join(format!("{}.safetensors", self.sha256))
+    }
 }
 
 /// Every model found, by name, and everything that looked like one and is none.
@@ -91,6 +110,21 @@ impl Catalogue {
     #[must_use]
     pub fn rescan(&self, directories: &[PathBuf]) -> Self {
         walk::walk(directories, &self.seen)
+    }
+
+    /// The same with the files of sources where they lie once they were fetched into this folder; without a folder, without
+    /// what has a source.
+    #[must_use]
+    pub fn cached_in(mut self, folder: Option<&Path>) -> Self {
+        self.models.retain(|_, entry| entry.source.is_none() || folder.is_some());
+        for entry in self.models.values_mut() {
+            if let (Some(source), Some(folder)) = (&entry.source, folder) {
+                entry.path = source.cached_in(folder);
+                // It is hashed before it lies there.
+                entry.digests = BTreeMap::new();
+            }
+        }
+        self
     }
 
     /// A model by its kind and name.

@@ -97,10 +97,35 @@ impl Walk<'_> {
         for file in &files {
             self.file(file, place, files.len() == 1 && depth > 0);
         }
+        for card in paths.iter().filter(|path| path.is_file()) {
+            self.elsewhere(card);
+        }
         for path in paths.iter().filter(|path| depth < DEPTH_MAX && path.is_dir()) {
             if let Some(part) = path.file_name() {
                 self.folder(path, &place.below(&part.to_string_lossy()), depth + 1);
             }
+        }
+    }
+
+    /// A card beside which no file lies, and which says where one can be had.
+    fn elsewhere(&mut self, card_file: &Path) {
+        let name = card_file.file_name().unwrap_or_default().to_string_lossy();
+        let Some(stem) = name.strip_suffix(CARD).and_then(|stem| stem.strip_suffix('.')) else { return };
+        let path = card_file.with_file_name(format!("{stem}.{EXTENSION}"));
+        if path.is_file() {
+            return;
+        }
+        let model = CardFile::read(card_file).and_then(|card| {
+            let Some(card) = card else { return Ok(None) };
+            let Some(source) = card.source(card_file)? else { return Ok(None) };
+            if card.card.kind == ModelKind::Controlnet {
+                return Err(Refused::new(card_file, "gives a source for a ControlNet, which is no single file"));
+            }
+            let (layout, digests) = (Layout::File, BTreeMap::new());
+            Ok(Some(Entry { card: card.card, path, layout, digests, source: Some(source) }))
+        });
+        if let Some(model) = model.transpose() {
+            self.add(model);
         }
     }
 
@@ -132,7 +157,7 @@ impl Walk<'_> {
                     format!("is a ControlNet without its {CONFIG}; put both into a folder"),
                 ));
             }
-            Ok(Entry { card, path: file.to_owned(), layout: Layout::File, digests })
+            Ok(Entry { card, path: file.to_owned(), layout: Layout::File, digests, source: None })
         });
         self.add(model);
     }
@@ -178,7 +203,7 @@ fn folder_model(folder: &Path, place: &Place) -> Option<Result<Entry, Refused>> 
             return Err(Refused::new(card_file, format!("says it is a {:?}, and its files are a {kind:?}", card.kind)));
         }
         card::check_name(folder, &card.name)?;
-        Ok(Entry { card, path: folder.to_owned(), layout: Layout::Folder, digests })
+        Ok(Entry { card, path: folder.to_owned(), layout: Layout::Folder, digests, source: None })
     }))
 }
 

@@ -53,6 +53,35 @@ fn folders_and_files_are_named_by_card_or_by_place() {
 }
 
 #[test]
+fn a_card_alone_may_say_where_its_file_is() {
+    let root = tempfile::tempdir().unwrap();
+    let at = |path: &str| root.path().join(path);
+    let card =
+        |name: &str, more: &str| format!(r#"{{"name":"{name}","kind":"lora","family":"sd15",{more}{DEFAULTS}}}"#);
+    let (url, digest) = (r#""source":"https://host/x","#, format!(r#""sha256":"{}","#, "AB".repeat(32)));
+    put(&at("far.tintype.json"), &card("far", &format!("{url}{digest}")));
+    put(&at("near.tintype.json"), &card("near", &format!("{url}{digest}")));
+    safetensors(&at("near.safetensors"), &[("lora_unet_x_attn2_to_k.lora_down.weight", &[4, 768])]);
+    put(&at("nowhere.tintype.json"), &card("nowhere", ""));
+    put(&at("unhashed.tintype.json"), &card("unhashed", url));
+    put(&at("local.tintype.json"), &card("local", &format!(r#""source":"file:///etc/passwd",{digest}"#)));
+    let found = Catalogue::scan(&[root.path().to_owned()]);
+    assert_eq!(found.names(ModelKind::Lora), ["far", "near"]);
+    let refused: Vec<&str> = found.refused.iter().map(|refused| refused.what.as_str()).collect();
+    assert!(refused.len() == 2 && refused[0].contains("no http") && refused[1].contains("sha256"), "{refused:?}");
+    let entry = |found: &Catalogue, name: &str| found.find(ModelKind::Lora, name).cloned();
+    assert_eq!(entry(&found, "near").unwrap().source, None);
+    let source = entry(&found, "far").unwrap().source.unwrap();
+    assert_eq!((source.url.as_str(), source.sha256), ("https://host/x", "ab".repeat(32)));
+    let cached = found.clone().cached_in(Some(Path::new("/cache")));
+    let file = format!("/cache/{}.safetensors", "ab".repeat(32));
+    assert_eq!(entry(&cached, "far").unwrap().path, Path::new(&file));
+    assert_eq!(entry(&cached, "near"), entry(&found, "near"));
+    let without = found.clone().cached_in(None);
+    assert_eq!((entry(&without, "far"), entry(&without, "near").is_some()), (None, true));
+}
+
+#[test]
 fn a_hub_cache_is_read_where_it_lies() {
     let root = tempfile::tempdir().unwrap();
     let hub = root.path().join("models--owner--name");

@@ -91,6 +91,12 @@ impl Worker {
 
     /// What the engine needs to know: the input pictures, and where an earlier attempt stopped.
     async fn prepare(&self, assignment: &Assignment) -> Result<Join, Failure> {
+        if let Some(fetcher) = &self.fetcher {
+            fetcher.bring(&assignment.request).await.map_err(|(name, error)| {
+                let (reason, retryable) = error.reason();
+                Failure::new(reason, format!("the file of the model {name} {error}"), retryable)
+            })?;
+        }
         let order = Order { request: assignment.request.clone(), inputs: self.fetch_inputs(assignment).await? };
         let resume_url = assignment.checkpoint.as_ref().and_then(|plan| plan.resume_url.as_deref());
         let saved = match resume_url {

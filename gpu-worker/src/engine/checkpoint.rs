@@ -13,7 +13,7 @@ use tintype_types::ResolvedRequest;
 use tintype_types::limits::CHECKPOINT_BYTES_MAX;
 
 /// Raised when the meaning of what is written changes.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Key of our facts in the file's metadata.
 const FACTS: &str = "tintype";
 /// Lists of numbers a sampler may remember; PNDM and LMS have four.
@@ -55,6 +55,9 @@ pub enum CheckpointError {
     /// It is of another request.
     #[error("is of another request")]
     OtherRequest,
+    /// It was drawn with another model, LoRA or ControlNet than those that have these names here.
+    #[error("was drawn with other weights")]
+    OtherWeights,
     /// Its numbers are none that this model and this request can have come to.
     #[error("does not fit the request: {0}")]
     Unfit(&'static str),
@@ -67,6 +70,8 @@ struct Facts {
     version: u32,
     /// SHA-256 of the request, in hex. The request itself, which holds the prompt, is not written.
     request: String,
+    /// What tells the weights it was drawn with from others, in hex.
+    weights: String,
     /// SHA-256 of these facts with an empty digest, and of all numbers in order.
     digest: String,
     lanes: Vec<LaneFacts>,
@@ -81,11 +86,11 @@ struct LaneFacts {
     history: usize,
 }
 
-/// Writes lanes down, one for each picture of the request, in order.
+/// Writes lanes down, one for each picture of the request, in order. `weights` tells what they were drawn with.
 ///
 /// # Errors
 /// More than a checkpoint may hold.
-pub fn write(request: &ResolvedRequest, lanes: &[LaneState]) -> Result<Vec<u8>, CheckpointError> {
+pub fn write(request: &ResolvedRequest, weights: &str, lanes: &[LaneState]) -> Result<Vec<u8>, CheckpointError> {
     let unwritable = |error: &dyn std::error::Error| CheckpointError::Unreadable(error.to_string());
     let lane_facts = |lane: &LaneState| LaneFacts {
         pass: lane.pass,
@@ -94,7 +99,8 @@ pub fn write(request: &ResolvedRequest, lanes: &[LaneState]) -> Result<Vec<u8>, 
         history: lane.history.len(),
     };
     let lane_facts = lanes.iter().map(lane_facts).collect();
-    let mut facts = Facts { version: VERSION, request: hash(request), digest: String::new(), lanes: lane_facts };
+    let (request, weights, digest_of_all) = (hash(request), weights.to_owned(), String::new());
+    let mut facts = Facts { version: VERSION, request, weights, digest: digest_of_all, lanes: lane_facts };
     let mut tensors: Vec<(String, Vec<u8>)> = Vec::new();
     for (index, lane) in lanes.iter().enumerate() {
         let lists = std::iter::once(&lane.latent).chain(&lane.history);
@@ -114,11 +120,11 @@ pub fn write(request: &ResolvedRequest, lanes: &[LaneState]) -> Result<Vec<u8>, 
     Ok(file)
 }
 
-/// Reads what [`write`] wrote for the same request. The bytes may come from anywhere.
+/// Reads what [`write`] wrote for the same request and the same weights. The bytes may come from anywhere.
 ///
 /// # Errors
 /// Anything else.
-pub fn read(request: &ResolvedRequest, file: &[u8]) -> Result<Vec<LaneState>, CheckpointError> {
+pub fn read(request: &ResolvedRequest, weights: &str, file: &[u8]) -> Result<Vec<LaneState>, CheckpointError> {
     if file.len() as u64 > CHECKPOINT_BYTES_MAX {
         return Err(CheckpointError::TooLarge { bytes: file.len() });
     }
@@ -141,6 +147,9 @@ pub fn read(request: &ResolvedRequest, file: &[u8]) -> Result<Vec<LaneState>, Ch
     }
     if facts.request != hash(request) {
         return Err(CheckpointError::OtherRequest);
+    }
+    if facts.weights != weights {
+        return Err(CheckpointError::OtherWeights);
     }
     if facts.lanes.len() != request.images as usize {
         return Err(CheckpointError::Unfit("the number of pictures"));
@@ -219,11 +228,13 @@ mod tests {
     use super::*;
     use crate::rng::Mt19937;
 
+    const WEIGHTS: &str = "a model and a LoRA";
+
     #[test]
     fn what_is_written_is_read() {
-        let file = write(&request(2), &lanes()).unwrap();
-        assert_eq!(read(&request(2), &file).unwrap(), lanes());
-        assert_eq!(file, write(&request(2), &lanes()).unwrap(), "the same lanes are the same bytes");
+        let file = write(&request(2), WEIGHTS, &lanes()).unwrap();
+        assert_eq!(read(&request(2), WEIGHTS, &file).unwrap(), lanes());
+        assert_eq!(file, write(&request(2), WEIGHTS, &lanes()).unwrap(), "the same lanes are the same bytes");
         assert!(!file.windows(6).any(|bytes| bytes == b"secret"), "the prompt is in the file");
     }
 
@@ -234,31 +245,33 @@ mod tests {
         noise.randn(3);
         // The most that any sampler remembers.
         let (noise, history) = (serde_json::to_value(noise).unwrap(), vec![latent.clone(); 4]);
-        let file = write(&request(1), &[LaneState { pass: 0, evaluations: 9, noise, latent, history }]).unwrap();
+        let file =
+            write(&request(1), WEIGHTS, &[LaneState { pass: 0, evaluations: 9, noise, latent, history }]).unwrap();
         assert!(file.len() <= 3 << 19, "{} bytes", file.len());
     }
 
     #[test]
     fn what_was_not_written_for_this_request_is_refused() {
-        let file = write(&request(2), &lanes()).unwrap();
+        let file = write(&request(2), WEIGHTS, &lanes()).unwrap();
         let other = ResolvedRequest { seed: 8, ..request(2) };
-        assert!(matches!(read(&other, &file), Err(CheckpointError::OtherRequest)));
-        let one = write(&request(2), &lanes()[..1]).unwrap();
-        assert!(matches!(read(&request(2), &one), Err(CheckpointError::Unfit(_))));
+        assert!(matches!(read(&other, WEIGHTS, &file), Err(CheckpointError::OtherRequest)));
+        assert!(matches!(read(&request(2), "another model", &file), Err(CheckpointError::OtherWeights)));
+        let one = write(&request(2), WEIGHTS, &lanes()[..1]).unwrap();
+        assert!(matches!(read(&request(2), WEIGHTS, &one), Err(CheckpointError::Unfit(_))));
         for cut in [0, 7, 8, 100, file.len() - 1] {
-            assert!(matches!(read(&request(2), &file[..cut]), Err(CheckpointError::Unreadable(_))), "{cut}");
+            assert!(matches!(read(&request(2), WEIGHTS, &file[..cut]), Err(CheckpointError::Unreadable(_))), "{cut}");
         }
         let mut flipped = file.clone();
         *flipped.last_mut().unwrap() ^= 1;
-        assert!(matches!(read(&request(2), &flipped), Err(CheckpointError::Damaged)));
+        assert!(matches!(read(&request(2), WEIGHTS, &flipped), Err(CheckpointError::Damaged)));
         let large = vec![0; usize::try_from(CHECKPOINT_BYTES_MAX).unwrap() + 1];
-        assert!(matches!(read(&request(2), &large), Err(CheckpointError::TooLarge { .. })));
+        assert!(matches!(read(&request(2), WEIGHTS, &large), Err(CheckpointError::TooLarge { .. })));
     }
 
     #[test]
     fn lies_about_itself_are_found() {
         let facts = |change: fn(&mut Value)| {
-            let file = write(&request(2), &lanes()).unwrap();
+            let file = write(&request(2), WEIGHTS, &lanes()).unwrap();
             let (_, metadata) = SafeTensors::read_metadata(&file).unwrap();
             let mut facts: Value = serde_json::from_str(&metadata.metadata().as_ref().unwrap()[FACTS]).unwrap();
             change(&mut facts);
@@ -266,30 +279,30 @@ mod tests {
             let metadata = HashMap::from([(FACTS.to_owned(), facts.to_string())]);
             safetensors::serialize(tensors.tensors(), Some(metadata)).unwrap()
         };
-        let refused = |change| read(&request(2), &facts(change)).unwrap_err();
+        let refused = |change| read(&request(2), WEIGHTS, &facts(change)).unwrap_err();
         assert!(matches!(refused(|facts| facts["lanes"][0]["evaluations"] = 4.into()), CheckpointError::Damaged));
-        assert!(matches!(refused(|facts| facts["version"] = 2.into()), CheckpointError::Version(2)));
+        assert!(matches!(refused(|facts| facts["version"] = 1.into()), CheckpointError::Version(1)));
         assert!(matches!(refused(|facts| facts["more"] = 2.into()), CheckpointError::Unreadable(_)));
         assert!(matches!(refused(|facts| facts["lanes"][0]["history"] = 0.into()), CheckpointError::Unreadable(_)));
         assert!(matches!(refused(|facts| facts["lanes"][0]["history"] = 4.into()), CheckpointError::Unreadable(_)));
         let many = |facts: &mut Value| facts["lanes"][0]["history"] = 4_000_000_000_u64.into();
         assert!(matches!(refused(many), CheckpointError::Unfit(_)));
         let none = safetensors::serialize(Vec::<(String, TensorView<'_>)>::new(), None).unwrap();
-        assert!(matches!(read(&request(2), &none), Err(CheckpointError::Unreadable(_))));
+        assert!(matches!(read(&request(2), WEIGHTS, &none), Err(CheckpointError::Unreadable(_))));
     }
 
     proptest! {
         #[test]
         fn no_bytes_make_it_panic(at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<prop::sample::Index>()) {
-            let mut file = write(&request(2), &lanes()).unwrap();
+            let mut file = write(&request(2), WEIGHTS, &lanes()).unwrap();
             let (at, cut) = (at.index(file.len()), cut.index(file.len()));
             file[at] = byte;
-            if let Ok(read) = read(&request(2), &file) {
+            if let Ok(read) = read(&request(2), WEIGHTS, &file) {
                 // The byte was the same, or one that means nothing.
                 prop_assert_eq!(read, lanes());
             }
-            prop_assert!(read(&request(2), &file[..cut]).is_err());
-            prop_assert!(read(&request(2), &file[cut..]).is_err() || cut == 0);
+            prop_assert!(read(&request(2), WEIGHTS, &file[..cut]).is_err());
+            prop_assert!(read(&request(2), WEIGHTS, &file[cut..]).is_err() || cut == 0);
         }
     }
 

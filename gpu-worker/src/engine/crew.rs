@@ -1,5 +1,6 @@
 //! The jobs in the engine and whose turn it is. Plain code: it is given a pipeline and is told to take turns.
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
@@ -43,6 +44,10 @@ pub(crate) struct Crew<P: Pipeline> {
     options: CrewOptions,
     /// The one that waited longest first.
     jobs: Vec<Job<P::Lane>>,
+    /// Jobs for whose models there was no room beside those that are drawn, in the order they came.
+    waiting: VecDeque<(Join, Outlet)>,
+    /// How many jobs there were when the first of them was last tried.
+    crowd: usize,
 }
 
 struct Job<L> {
@@ -66,11 +71,11 @@ type Place = (usize, usize);
 impl<P: Pipeline> Crew<P> {
     /// Nobody yet.
     pub(crate) fn new(pipeline: P, options: CrewOptions) -> Self {
-        Self { pipeline, options, jobs: Vec::new() }
+        Self { pipeline, options, jobs: Vec::new(), waiting: VecDeque::new(), crowd: 0 }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.jobs.is_empty()
+        self.jobs.is_empty() && self.waiting.is_empty()
     }
 
     pub(crate) fn models(&mut self) -> Models {
@@ -78,14 +83,28 @@ impl<P: Pipeline> Crew<P> {
         Models { resident: self.pipeline.resident(), loadable: self.pipeline.loadable() }
     }
 
-    /// Begins every picture of a job, or takes them up where a checkpoint left them.
+    /// Begins every picture of a job, or takes them up where a checkpoint left them. One for whose models there is no room
+    /// waits until others leave, and whoever comes after it waits behind it.
     pub(crate) fn join(&mut self, join: Join, outlet: Outlet) {
-        let Join { order, saved, checkpoint_every } = join;
+        if self.waiting.is_empty() {
+            self.try_join(join, outlet);
+        } else {
+            self.waiting.push_back((join, outlet));
+        }
+    }
+
+    fn try_join(&mut self, join: Join, outlet: Outlet) {
         let started = Instant::now();
-        let lanes = self.begin(&order, saved.as_deref());
+        let lanes = self.begin(&join.order, join.saved.as_deref());
         outlet.charge(started.elapsed());
         match lanes {
+            Err(PipelineError::NoRoomNow(why)) if !self.jobs.is_empty() => {
+                tracing::info!(%why, "a job waits for room");
+                self.crowd = self.jobs.len();
+                self.waiting.push_front((join, outlet));
+            }
             Ok(lanes) => {
+                let Join { order, saved: _, checkpoint_every } = join;
                 if lanes.is_empty() {
                     return outlet.end(End::Done);
                 }
@@ -117,7 +136,7 @@ impl<P: Pipeline> Crew<P> {
     /// Does one thing: lets jobs leave, then finishes one picture or takes one step of the lanes whose turn it is.
     pub(crate) fn turn(&mut self) -> Turn {
         self.let_leave();
-        if self.save_one() || self.finish_one() {
+        if self.let_in() || self.save_one() || self.finish_one() {
             return Turn::Worked;
         }
         let batch = self.choose();
@@ -135,6 +154,24 @@ impl<P: Pipeline> Crew<P> {
             let saved = if job.outlet.wish() == Wish::Save { job.save() } else { None };
             job.outlet.end(End::Left(saved));
         }
+        let (stay, leave): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(&mut self.waiting).into_iter().partition(|(_, outlet)| outlet.wish() == Wish::GoOn);
+        self.waiting = stay;
+        for (_, outlet) in leave {
+            outlet.end(End::Left(None));
+        }
+    }
+
+    /// Tries the first job that waits for room, once somebody has left.
+    fn let_in(&mut self) -> bool {
+        if self.jobs.len() >= self.crowd && !self.jobs.is_empty() {
+            return false;
+        }
+        let Some((join, outlet)) = self.waiting.pop_front() else { return false };
+        // Should it be let in, the next one is tried at once.
+        self.crowd = usize::MAX;
+        self.try_join(join, outlet);
+        true
     }
 
     /// Makes one checkpoint that is due, of a job whose attempt has room for it.
@@ -316,7 +353,8 @@ impl<L: Lane> Job<L> {
         if states.iter().all(|state| state.evaluations == 0) {
             return None;
         }
-        match checkpoint::write(&self.request, &states) {
+        let weights = self.lanes.first().map_or("", |berth| berth.lane.weights());
+        match checkpoint::write(&self.request, weights, &states) {
             Ok(file) => Some(Saved { step, file: file.into() }),
             Err(error) => {
                 tracing::warn!(%error, "a checkpoint could not be made");
@@ -337,7 +375,8 @@ fn lanes_at<'a, L>(jobs: &'a mut [Job<L>], batch: &[Place]) -> Vec<&'a mut L> {
 
 /// Takes lanes just begun to where a checkpoint left them.
 fn take_up<L: Lane>(lanes: &mut [L], order: &Order, saved: &[u8]) -> Result<(), CheckpointError> {
-    let states = checkpoint::read(&order.request, saved)?;
+    let weights = lanes.first().map_or("", |lane| lane.weights());
+    let states = checkpoint::read(&order.request, weights, saved)?;
     // As many as there are pictures: `read` has seen to it.
     lanes.iter_mut().zip(states).try_for_each(|(lane, state)| lane.restore(state))
 }

@@ -27,6 +27,8 @@ const GUIDANCE_FROM: f64 = 1.0;
 #[derive(Debug)]
 pub struct Lane {
     pub(super) model: Arc<LoadedModel>,
+    /// What tells all that it is drawn with from others.
+    weights: String,
     /// The pass it is in: all that steps change is in there.
     pub(super) pass: Pass,
     /// Passes done, and the steps they had.
@@ -101,6 +103,7 @@ impl Lane {
         Ok(Self {
             controls: hints(&beside.controls, order, &pass, model)?,
             adapters: beside.adapters(Part::UNet),
+            weights: beside.fingerprint(model.fingerprint()),
             model: Arc::clone(model),
             pass,
             passes_done: 0,
@@ -205,6 +208,10 @@ impl pipeline::Lane for Lane {
 
     fn area(&self) -> usize {
         self.rows() * self.pass.size.height * self.pass.size.width
+    }
+
+    fn weights(&self) -> &str {
+        &self.weights
     }
 
     fn state(&self) -> LaneState {

@@ -20,12 +20,15 @@ const STEPS: u32 = 4;
 #[derive(Clone, Default)]
 struct Counter {
     calls: Arc<Mutex<Vec<String>>>,
+    /// Held by every lane: one that needs all the room begins while nobody else holds it.
+    room: Arc<()>,
 }
 
 struct Counted {
     name: String,
     model: String,
     done: u32,
+    _room: Arc<()>,
 }
 
 impl Counter {
@@ -46,6 +49,10 @@ impl pipeline::Lane for Counted {
 
     fn area(&self) -> usize {
         10
+    }
+
+    fn weights(&self) -> &'static str {
+        "none"
     }
 
     fn state(&self) -> LaneState {
@@ -71,7 +78,10 @@ impl Pipeline for Counter {
 
     fn begin(&mut self, order: &Order, index: u32) -> Result<Counted, PipelineError> {
         let name = format!("{}{index}", order.request.prompt);
-        Ok(Counted { name, model: order.request.model.clone(), done: 0 })
+        if name.starts_with("big") && Arc::strong_count(&self.room) > 1 {
+            return Err(PipelineError::NoRoomNow("others are drawn".to_owned()));
+        }
+        Ok(Counted { name, model: order.request.model.clone(), done: 0, _room: Arc::clone(&self.room) })
     }
 
     fn step(&mut self, lanes: &mut [&mut Counted]) -> Result<(), PipelineError> {
@@ -230,6 +240,30 @@ fn a_job_is_looked_at_once_for_each_wish_after_its_next_step() {
     scene.turns(1);
     // What was not taken gives way to what is newer; a picture that is ready is not looked at, but sent.
     assert_eq!(looks(&seen), []);
+}
+
+#[test]
+fn a_job_there_is_no_room_for_waits_for_others_and_whoever_comes_after_waits_behind_it() {
+    let mut scene = Scene::new();
+    let (first, big, small) = (scene.join("a", 1), scene.join("big", 1), scene.join("c", 1));
+    let (gone, late) = (scene.join("big", 1), scene.join("big", 1));
+    assert_eq!(scene.turns(2), ["a0", "a0"]);
+    gone.control().wish(Wish::Save);
+    let calls = scene.turns(50);
+    let at = |name: &str| calls.iter().position(|call| call.contains(name)).unwrap();
+    assert!(
+        at("a0") < at("big0") && calls.iter().all(|call| !call.contains("a0") || !call.contains("big0")),
+        "{calls:?}"
+    );
+    assert!(at("big0") <= at("c0"), "{calls:?}");
+    for (seat, done) in [(first, true), (big, true), (small, true), (gone, false), (late, true)] {
+        match ended(seat) {
+            Some(End::Done) => assert!(done),
+            Some(End::Left(None)) => assert!(!done),
+            _ => panic!("neither drawn nor let go: {calls:?}"),
+        }
+    }
+    assert!(scene.crew.is_empty());
 }
 
 #[test]

@@ -1,42 +1,25 @@
 //! LoRAs and ControlNets a request names beside its model: found, checked against the model, kept in memory while there
 //! is room.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use candle_core::Device;
-use tintype_types::{ControlUse, LoraUse, ModelFamily, ModelKind};
+use sha2::{Digest as _, Sha256};
+use tintype_types::{ControlUse, ModelFamily, ModelKind, ResolvedRequest};
 
+use super::memory::{Held, Memory};
 use super::{LoadedModel, PipelineError};
-use crate::cache::{Cost, NoRoom, ResidentLimits, Residents};
+use crate::cache::{Cost, Need};
 use crate::catalogue::{Catalogue, Entry};
 use crate::models::BuildError;
 use crate::models::adapters::Adapter;
 use crate::models::controlnet::{ControlNet, ControlNetConfig};
-use crate::weights::{Digests, Lora, Part, UnreadableFile, WeightFile, Weights};
-
-/// LoRAs kept, and their bytes together: some forty of rank 32 for SDXL.
-const LORAS: ResidentLimits = ResidentLimits { count: 256, bytes: 4 << 30 };
-/// ControlNets kept: as many as one request may name, and as many again.
-const CONTROLS_COUNT: usize = 2 * tintype_types::limits::CONTROLS_MAX as usize;
-
-/// Those in memory.
-#[derive(Debug)]
-pub(super) struct Addons {
-    device: Device,
-    loras: Residents<Arc<Lora>>,
-    controls: Residents<Arc<ControlNet>>,
-    /// From when the residents' times count.
-    started: Instant,
-}
+use crate::weights::{Digests, Fingerprint, Lora, Part, UnreadableFile, WeightFile, Weights};
 
 /// A LoRA at work in a request.
 #[derive(Clone, Debug)]
 pub(crate) struct UsedLora {
-    /// Tells it from every other, and from itself after its file has changed.
-    pub(crate) key: String,
     pub(crate) lora: Arc<Lora>,
     pub(crate) weight: f64,
 }
@@ -45,6 +28,8 @@ pub(crate) struct UsedLora {
 #[derive(Clone, Debug)]
 pub(crate) struct UsedControl {
     pub(crate) net: Arc<ControlNet>,
+    /// What tells its weights from others.
+    pub(crate) weights: Fingerprint,
     pub(crate) wanted: ControlUse,
 }
 
@@ -56,6 +41,22 @@ pub(crate) struct Beside {
 }
 
 impl Beside {
+    /// What tells the weights that work in a request from others: the model's and those of all that is beside it.
+    pub(crate) fn fingerprint(&self, model: Fingerprint) -> String {
+        let mut hash = Sha256::new();
+        hash.update(model);
+        for (kind, weights) in self
+            .loras
+            .iter()
+            .map(|used| (0, used.lora.fingerprint()))
+            .chain(self.controls.iter().map(|used| (1, used.weights)))
+        {
+            hash.update([kind]);
+            hash.update(weights);
+        }
+        hex::encode(hash.finalize())
+    }
+
     /// What changes one network of the model.
     pub(crate) fn adapters(&self, part: Part) -> Vec<Adapter> {
         let one = |used: &UsedLora| {
@@ -73,108 +74,78 @@ pub(super) struct Ground<'a> {
     pub(super) model: &'a LoadedModel,
 }
 
-impl Addons {
-    /// None yet. ControlNets may take half of what models may.
-    pub(super) fn new(device: Device, models: ResidentLimits) -> Self {
-        let controls = ResidentLimits { count: CONTROLS_COUNT, bytes: models.bytes / 2 };
-        let (loras, controls) = (Residents::new(LORAS, BTreeMap::new()), Residents::new(controls, BTreeMap::new()));
-        Self { device, loras, controls, started: Instant::now() }
+/// Brings in what a request names. What has no weight is not even looked at.
+///
+/// # Errors
+/// One that is unknown, unreadable, or made for another model, or that there is no room for.
+pub(super) fn gather(
+    memory: &mut Memory,
+    ground: Ground<'_>,
+    request: &ResolvedRequest,
+    digests: &mut Digests,
+) -> Result<Beside, PipelineError> {
+    let mut beside = Beside::default();
+    for wanted in request.loras.iter().filter(|wanted| wanted.weight != 0.0) {
+        let entry = find(ground, ModelKind::Lora, &wanted.name)?;
+        let lora = lora(memory, ground, entry, digests)?;
+        beside.loras.push(UsedLora { lora, weight: wanted.weight });
     }
-
-    /// Puts out what no request has named for this long; says whether anything went.
-    pub(super) fn put_out_idle(&mut self, after: Duration) -> bool {
-        let now = self.started.elapsed();
-        let loras = self.loras.put_out_idle(after, now, in_use);
-        let controls = self.controls.put_out_idle(after, now, in_use);
-        !loras.is_empty() || !controls.is_empty()
+    for wanted in request.controls.iter().filter(|wanted| wanted.weight != 0.0) {
+        let entry = find(ground, ModelKind::Controlnet, &wanted.name)?;
+        let (net, weights) = control(memory, ground, entry, digests)?;
+        let fits = net.config().fits(ground.model.unet.config());
+        fits.map_err(|why| unreadable(&wanted.name, UnreadableFile::new(&entry.path, why).into()))?;
+        beside.controls.push(UsedControl { net, weights, wanted: wanted.clone() });
     }
-
-    /// Brings in what a request names. What has no weight is not even looked at.
-    ///
-    /// # Errors
-    /// One that is unknown, unreadable, or made for another model.
-    pub(super) fn gather(
-        &mut self,
-        ground: Ground<'_>,
-        loras: &[LoraUse],
-        controls: &[ControlUse],
-        digests: &mut Digests,
-    ) -> Result<Beside, PipelineError> {
-        let mut beside = Beside::default();
-        for wanted in loras.iter().filter(|wanted| wanted.weight != 0.0) {
-            let entry = find(ground, ModelKind::Lora, &wanted.name)?;
-            let (key, lora) =
-                self.lora(ground, entry, digests).map_err(|source| unreadable(&wanted.name, source.into()))?;
-            beside.loras.push(UsedLora { key, lora, weight: wanted.weight });
-        }
-        for wanted in controls.iter().filter(|wanted| wanted.weight != 0.0) {
-            let entry = find(ground, ModelKind::Controlnet, &wanted.name)?;
-            let net = self.control(entry, digests)?;
-            let fits = net.config().fits(ground.model.unet.config());
-            fits.map_err(|why| unreadable(&wanted.name, UnreadableFile::new(&entry.path, why).into()))?;
-            beside.controls.push(UsedControl { net, wanted: wanted.clone() });
-        }
-        Ok(beside)
-    }
-
-    fn lora(
-        &mut self,
-        ground: Ground<'_>,
-        entry: &Entry,
-        digests: &mut Digests,
-    ) -> Result<(String, Arc<Lora>), UnreadableFile> {
-        // Read for one model: whether and where it fits depends on the model's layers.
-        let key = format!("{} for {}", identity(&entry.path), ground.name);
-        let asked = self.started.elapsed();
-        if let Some(lora) = self.loras.touch(&key, asked) {
-            return Ok((key, Arc::clone(lora)));
-        }
-        check_digests(entry, digests)?;
-        let file = WeightFile::open(&entry.path)?;
-        let lora = ground.model.read_lora(&file)?;
-        let (lora, now) = (Arc::new(lora), self.started.elapsed());
-        // One that finds no room is used and not kept.
-        if self.loras.make_room(lora.bytes(), now, in_use).is_ok() {
-            let cost = Cost { bytes: lora.bytes(), load: now.saturating_sub(asked) };
-            self.loras.insert(key.clone(), cost, now, Arc::clone(&lora));
-        }
-        Ok((key, lora))
-    }
-
-    fn control(&mut self, entry: &Entry, digests: &mut Digests) -> Result<Arc<ControlNet>, PipelineError> {
-        let name = &entry.card.name;
-        let file = entry.path.join("diffusion_pytorch_model.safetensors");
-        let key = identity(&file);
-        let asked = self.started.elapsed();
-        if let Some(net) = self.controls.touch(&key, asked) {
-            return Ok(Arc::clone(net));
-        }
-        check_digests(entry, digests).map_err(|source| unreadable(name, source.into()))?;
-        let config = ControlNetConfig::read(&entry.path.join("config.json"))
-            .map_err(|source| unreadable(name, source.into()))?;
-        let file = super::folder::open(&entry.path, "", "diffusion_pytorch_model")
-            .map_err(|source| unreadable(name, source.into()))?;
-        let bytes = file.fp32_bytes();
-        self.controls.make_room(bytes, asked, in_use).map_err(|none| {
-            PipelineError::OutOfMemory(match none {
-                NoRoom::Ever { most } => format!(
-                    "the ControlNet {name} needs {bytes} bytes, and this worker has {most} for them; raise \
-                     --resident-bytes-max or give the job to a larger worker"
-                ),
-                NoRoom::Now => format!("the ControlNet {name} needs {bytes} bytes that others are drawn with"),
-            })
-        })?;
-        let weights = Weights::new(Arc::new(file), self.device.clone());
-        let net = Arc::new(ControlNet::read(&config, &weights).map_err(|error| unreadable(name, error))?);
-        let now = self.started.elapsed();
-        self.controls.insert(key, Cost { bytes, load: now.saturating_sub(asked) }, now, Arc::clone(&net));
-        Ok(net)
-    }
+    Ok(beside)
 }
 
-/// Whether a lane holds it as well.
-fn in_use<T>(held: &Arc<T>) -> bool {
-    Arc::strong_count(held) > 1
+fn lora(
+    memory: &mut Memory,
+    ground: Ground<'_>,
+    entry: &Entry,
+    digests: &mut Digests,
+) -> Result<Arc<Lora>, PipelineError> {
+    // Read for one model: whether and where it fits depends on the model's layers.
+    let key = Memory::addon("lora", &format!("{} for {}", identity(&entry.path), ground.name));
+    if let Some(lora) = memory.lora(&key) {
+        return Ok(Arc::clone(lora));
+    }
+    let asked = Instant::now();
+    let name = &entry.card.name;
+    let unread = |source: UnreadableFile| unreadable(name, source.into());
+    check_digests(entry, digests).map_err(unread)?;
+    let file = WeightFile::open(&entry.path).map_err(unread)?;
+    let need = Need { bytes: file.fp32_bytes(), heads: 0 };
+    memory.make_room(&format!("the LoRA {name}"), need)?;
+    let lora = Arc::new(ground.model.read_lora(&file).map_err(unread)?);
+    memory.keep(key, Cost { need, load: asked.elapsed() }, Held::Lora(Arc::clone(&lora)));
+    Ok(lora)
+}
+
+fn control(
+    memory: &mut Memory,
+    ground: Ground<'_>,
+    entry: &Entry,
+    digests: &mut Digests,
+) -> Result<(Arc<ControlNet>, Fingerprint), PipelineError> {
+    let name = &entry.card.name;
+    let key = Memory::addon("ControlNet", &identity(&entry.path.join("diffusion_pytorch_model.safetensors")));
+    if let Some((net, weights)) = memory.control(&key) {
+        return Ok((Arc::clone(net), weights));
+    }
+    let asked = Instant::now();
+    let unread = |source: UnreadableFile| unreadable(name, source.into());
+    check_digests(entry, digests).map_err(unread)?;
+    let config = ControlNetConfig::read(&entry.path.join("config.json")).map_err(unread)?;
+    let file = super::folder::open(&entry.path, "", "diffusion_pytorch_model").map_err(unread)?;
+    let need = Need { bytes: file.fp32_bytes(), heads: 0 };
+    memory.make_room(&format!("the ControlNet {name}"), need)?;
+    let fingerprint = file.fingerprint().map_err(unread)?;
+    let weights = Weights::new(Arc::new(file), ground.model.device.clone());
+    let net = Arc::new(ControlNet::read(&config, &weights).map_err(|error| unreadable(name, error))?);
+    memory.keep(key, Cost { need, load: asked.elapsed() }, Held::Control(Arc::clone(&net), fingerprint));
+    Ok((net, fingerprint))
 }
 
 /// An add-on of this kind, of the model's own family.

@@ -3,36 +3,39 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use candle_core::Device;
-use tintype_types::worker::{ResidentModel, Tier};
+use tintype_types::worker::ResidentModel;
 use tintype_types::{ModelKind, ResolvedRequest};
 
-use super::addons::{Addons, Beside, Ground, check_digests, unreadable};
+use super::addons::{self, Beside, Ground, check_digests, unreadable};
 use super::measure::Meter;
-use super::{DeviceChoice, LoadedModel, Order, Pipeline, PipelineError};
+use super::memory::{Held, Memory};
+use super::prompts::Prompts;
+use super::{DeviceChoice, LoadedModel, Order, Pipeline, PipelineError, loaded};
 pub use crate::cache::ResidentLimits;
-use crate::cache::{Cost, Keep, NoRoom, Residents};
+use crate::cache::{Cost, Keep, Need};
 use crate::catalogue::Catalogue;
 use crate::engine::{Lane, step};
-use crate::kernels::{self, Precision};
+use crate::kernels::Precision;
 use crate::output::RgbImage;
 use crate::weights::Digests;
+
+/// Most bytes of prompts' vectors: a pair of SDXL's, in one chunk, takes 1.3 MB.
+const PROMPTS_BYTES_MAX: u64 = 64 << 20;
+/// The part of a small budget that they get.
+const PROMPTS_PART: u64 = 16;
 
 /// Models from folders, kept in memory while there is room.
 #[derive(Debug)]
 pub struct CandlePipeline {
-    device: Device,
-    precision: Precision,
+    ground: loaded::Ground,
     directories: Vec<PathBuf>,
+    /// Where files of sources lie once they were fetched.
+    cache: Option<PathBuf>,
     catalogue: Catalogue,
-    residents: Residents<Held>,
-    addons: Addons,
+    memory: Memory,
     digests: Digests,
-    unload_after: Option<Duration>,
-    /// From when the residents' times count.
-    started: Instant,
     /// Models that were to be there from the start and could not be had; said once.
     not_to_be_had: BTreeSet<String>,
 }
@@ -54,19 +57,6 @@ impl From<ResidentLimits> for Residency {
     }
 }
 
-/// A model in memory. Lanes that are drawn with it hold it as well.
-#[derive(Debug)]
-struct Held {
-    model: Arc<LoadedModel>,
-    tier: Tier,
-}
-
-impl Held {
-    fn in_use(&self) -> bool {
-        Arc::strong_count(&self.model) > 1
-    }
-}
-
 impl CandlePipeline {
     /// On whatever device there is, with nothing kept but by its value.
     ///
@@ -81,22 +71,26 @@ impl CandlePipeline {
     /// # Errors
     /// A device that was asked for and cannot be had.
     pub fn with(directories: Vec<PathBuf>, residency: Residency, device: DeviceChoice) -> Result<Self, PipelineError> {
-        let Residency { limits, keep, unload_after } = residency;
-        let catalogue = Catalogue::scan(&directories);
+        let limits = residency.limits;
+        // A share of the budget that models do not get.
+        let prompts_bytes = match limits.bytes {
+            0 => PROMPTS_BYTES_MAX,
+            bytes => (bytes / PROMPTS_PART).min(PROMPTS_BYTES_MAX),
+        };
+        let limits = ResidentLimits { bytes: limits.bytes.saturating_sub(prompts_bytes), ..limits };
+        let limits = if residency.limits.bytes == 0 { residency.limits } else { limits };
+        let catalogue = Catalogue::scan(&directories).cached_in(None);
         for refused in &catalogue.refused {
             tracing::warn!(error = %refused, "this is not used as a model");
         }
-        let device = device.open()?;
+        let (device, prompts) = (device.open()?, Arc::new(Prompts::new(prompts_bytes)));
         Ok(Self {
-            addons: Addons::new(device.clone(), limits),
-            device,
-            precision: Precision::F32,
+            ground: loaded::Ground { device, precision: Precision::F32, prompts },
             directories,
+            cache: None,
             catalogue,
-            residents: Residents::new(limits, keep),
+            memory: Memory::new(Residency { limits, ..residency }),
             digests: Digests::default(),
-            unload_after,
-            started: Instant::now(),
             not_to_be_had: BTreeSet::new(),
         })
     }
@@ -104,7 +98,25 @@ impl CandlePipeline {
     /// The same with UNets that multiply in a given precision; without it they do in fp32.
     #[must_use]
     pub fn multiplied_in(self, precision: Precision) -> Self {
-        Self { precision, ..self }
+        Self { ground: loaded::Ground { precision, ..self.ground }, ..self }
+    }
+
+    /// What models, LoRAs, ControlNets and prompts take of the budget, in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.memory.bytes().saturating_add(self.ground.prompts.bytes())
+    }
+
+    /// The same with files that a fetcher brings into this folder.
+    #[must_use]
+    pub fn cached_in(self, cache: PathBuf) -> Self {
+        let mut with = Self { cache: Some(cache), ..self };
+        with.catalogue = with.found();
+        with
+    }
+
+    /// What lies in the directories now.
+    fn found(&self) -> Catalogue {
+        self.catalogue.rescan(&self.directories).cached_in(self.cache.as_deref())
     }
 
     /// The models found at the last look.
@@ -119,20 +131,18 @@ impl CandlePipeline {
         let needed = LoadedModel::bytes_needed(&entry.path, entry.card.family)
             .map_err(|error| unreadable(name, error.into()))?;
         check_digests(entry, &mut self.digests).map_err(|error| unreadable(name, error.into()))?;
-        let now = self.started.elapsed();
-        let gone = self.residents.make_room(needed, now, Held::in_use).map_err(|none| no_room(name, needed, none))?;
-        put_out(gone, "its room is wanted");
-        let loaded = LoadedModel::read(&entry.path, entry.card.family, &self.device, self.precision)
-            .map_err(|error| unreadable(name, error))?;
+        let need = Need { bytes: needed, heads: 1 };
+        self.memory.make_room(&format!("the model {name}"), need)?;
+        let loaded =
+            LoadedModel::read(&entry.path, entry.card.family, &self.ground).map_err(|error| unreadable(name, error))?;
         // Weights are stored in half the bytes they take, or in as many.
         let load = meter.end(needed / 2);
         tracing::info!(
             model = %name, bytes = needed, grown_bytes = load.grown, took_ms = load.took.as_millis() as u64,
             tier = ?load.tier, "loaded a model"
         );
-        let held = Held { model: Arc::new(loaded), tier: load.tier };
-        let cost = Cost { bytes: needed, load: load.took };
-        self.residents.insert(name.to_owned(), cost, self.started.elapsed(), held);
+        let held = Held::Model { model: Arc::new(loaded), tier: load.tier };
+        self.memory.keep(name.to_owned(), Cost { need, load: load.took }, held);
         Ok(())
     }
 
@@ -142,13 +152,13 @@ impl CandlePipeline {
         let controls = request.controls.iter().map(|control| (ModelKind::Controlnet, control.name.as_str()));
         self.look_for(loras.chain(controls));
         let ground = Ground { catalogue: &self.catalogue, name: &request.model, model };
-        self.addons.gather(ground, &request.loras, &request.controls, &mut self.digests)
+        addons::gather(&mut self.memory, ground, request, &mut self.digests)
     }
 
     /// Looks through the directories again if one of these is not known: it may have been put there since.
     fn look_for<'a>(&mut self, mut names: impl Iterator<Item = (ModelKind, &'a str)>) {
         if names.any(|(kind, name)| self.catalogue.find(kind, name).is_none()) {
-            self.catalogue = self.catalogue.rescan(&self.directories);
+            self.catalogue = self.found();
         }
     }
 }
@@ -157,8 +167,7 @@ impl Pipeline for CandlePipeline {
     type Lane = Lane;
 
     fn load(&mut self, model: &str) -> Result<(), PipelineError> {
-        let now = self.started.elapsed();
-        if self.residents.touch(model, now).is_some() {
+        if self.memory.model(model).is_some() {
             return Ok(());
         }
         self.read(model)
@@ -167,9 +176,8 @@ impl Pipeline for CandlePipeline {
     fn begin(&mut self, order: &Order, index: u32) -> Result<Lane, PipelineError> {
         let name = &order.request.model;
         self.load(name)?;
-        let now = self.started.elapsed();
-        let held = self.residents.touch(name, now).ok_or_else(|| PipelineError::UnknownModel(name.clone()))?;
-        let model = Arc::clone(&held.model);
+        let model = self.memory.model(name).ok_or_else(|| PipelineError::UnknownModel(name.clone()))?;
+        let model = Arc::clone(model);
         let beside = self.beside(&model, &order.request)?;
         Lane::begin(&model, order, index, &beside)
     }
@@ -187,28 +195,19 @@ impl Pipeline for CandlePipeline {
     }
 
     fn resident(&self) -> Vec<ResidentModel> {
-        let tell = |(name, Cost { bytes, load }, held): (&str, Cost, &Held)| ResidentModel {
-            name: name.to_owned(),
-            bytes,
-            load_ms: load.as_millis() as u64,
-            tier: held.tier,
-        };
-        self.residents.list().into_iter().map(tell).collect()
+        self.memory.models()
     }
 
     fn tend(&mut self) {
-        if let Some(after) = self.unload_after {
-            let idle = self.residents.put_out_idle(after, self.started.elapsed(), Held::in_use);
-            put_out(idle, "nobody used it");
-            if self.addons.put_out_idle(after) {
-                kernels::give_back();
-            }
-        }
-        for name in self.residents.missing() {
+        self.memory.put_out_idle();
+        for name in self.memory.missing() {
             if self.not_to_be_had.contains(&name) {
                 continue;
             }
             if let Err(error) = self.load(&name) {
+                if matches!(error, PipelineError::NoRoomNow(_)) {
+                    continue;
+                }
                 tracing::warn!(model = %name, %error, "a model that should be in memory is not");
                 self.not_to_be_had.insert(name);
             }
@@ -217,33 +216,11 @@ impl Pipeline for CandlePipeline {
 
     fn loadable(&mut self) -> Vec<String> {
         // A folder put there while the worker runs is found when it next asks for work.
-        let found = self.catalogue.rescan(&self.directories);
+        let found = self.found();
         if found != self.catalogue {
             tracing::info!(models = found.entries().count(), "the models directories have changed");
             self.catalogue = found;
         }
         self.catalogue.names(ModelKind::Checkpoint)
     }
-}
-
-/// Lets go of models, and of the memory they took.
-fn put_out(gone: Vec<(String, Held)>, why: &str) {
-    if gone.is_empty() {
-        return;
-    }
-    for (name, held) in gone {
-        tracing::info!(model = %name, why, "put a model out of memory");
-        drop(held);
-    }
-    kernels::give_back();
-}
-
-fn no_room(name: &str, needed: u64, none: NoRoom) -> PipelineError {
-    PipelineError::OutOfMemory(match none {
-        NoRoom::Ever { most } => format!(
-            "the model {name} needs {needed} bytes and this worker can give it {most}; raise --resident-bytes-max, pin \
-             fewer models, or give the job to a larger worker"
-        ),
-        NoRoom::Now => format!("the model {name} needs {needed} bytes, and what could make room is being drawn with"),
-    })
 }

@@ -1,7 +1,7 @@
 //! One checkpoint in memory: the networks of one model, and what the model can do.
 
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use candle_core::{Device, Tensor};
 use tintype_types::{ModelFamily, ResolvedRequest};
@@ -9,6 +9,7 @@ use tintype_types::{ModelFamily, ResolvedRequest};
 use super::PipelineError;
 use super::folder::check_fit;
 use super::preview::{Colours, Preview};
+use super::prompts::Prompts;
 use super::source::Source;
 use super::text::TextEncoders;
 use crate::images::signed_planes;
@@ -18,7 +19,7 @@ use crate::models::unet::UNet;
 use crate::models::vae::{VaeDecoder, VaeEncoder};
 use crate::output::RgbImage;
 use crate::samplers::NoiseSchedule;
-use crate::weights::{Lora, Network, Part, UnreadableFile, WeightFile};
+use crate::weights::{Fingerprint, Lora, Network, Part, UnreadableFile, WeightFile};
 
 /// A tensor of every autoencoder that can encode.
 const ENCODER: &str = "encoder.conv_in.weight";
@@ -45,17 +46,34 @@ pub struct LoadedModel {
     pub(crate) vae_factor: usize,
 }
 
+/// What all models of a worker stand on.
+#[derive(Debug)]
+pub(super) struct Ground {
+    pub(super) device: Device,
+    pub(super) precision: Precision,
+    pub(super) prompts: Arc<Prompts>,
+}
+
 impl LoadedModel {
+    /// What tells its weights from others.
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
+        self.text.fingerprint
+    }
+
     /// Reads a checkpoint: a diffusers folder of `StableDiffusionPipeline` or `StableDiffusionXLPipeline`, or a single file.
     /// `precision` is the UNet's: text and pixels are a small part of the work, and stay in fp32.
     ///
     /// # Errors
     /// A file that is missing, damaged, or of a model this worker does not do.
-    pub fn read(path: &Path, family: ModelFamily, device: &Device, precision: Precision) -> Result<Self, BuildError> {
-        let source = Source::open(path, family)?;
+    pub(super) fn read(
+        path: &Path,
+        family: ModelFamily,
+        Ground { device, precision, prompts }: &Ground,
+    ) -> Result<Self, BuildError> {
+        let (precision, source) = (*precision, Source::open(path, family)?);
         let (unet_config, unet) = source.unet(device)?;
         let (vae_config, vae) = source.vae(device)?;
-        let text = TextEncoders::read(&source, family, device)?;
+        let text = TextEncoders::read(&source, Arc::clone(prompts), device)?;
         check_fit(path, &text, &unet_config, &vae_config)?;
         let (schedule_file, schedule) = source.schedule()?;
         let schedule =

@@ -6,7 +6,9 @@ mod device;
 mod folder;
 mod loaded;
 mod measure;
+mod memory;
 mod preview;
+pub(crate) mod prompts;
 mod source;
 pub(crate) mod text;
 
@@ -64,6 +66,9 @@ pub trait Lane: Send + 'static {
 
     /// What a step of it costs in memory: rows given to the denoiser, times the pixels of its latent.
     fn area(&self) -> usize;
+
+    /// What tells the weights it is drawn with from others.
+    fn weights(&self) -> &str;
 
     /// What the steps have changed, to be written down.
     fn state(&self) -> LaneState;
@@ -192,6 +197,9 @@ pub enum PipelineError {
     /// Not enough memory.
     #[error("{0}")]
     OutOfMemory(String),
+    /// Not enough memory while others are being drawn.
+    #[error("{0}")]
+    NoRoomNow(String),
     /// The tensor library failed where it should not have.
     #[error("the pipeline failed: {0}")]
     Device(#[from] candle_core::Error),
@@ -208,7 +216,7 @@ impl PipelineError {
             Self::UnknownModel(_) => (FailureReason::UnknownModel, false),
             Self::Unreadable { .. } => (FailureReason::ModelUnreadable, false),
             Self::Unsupported(_) | Self::Input(_) => (FailureReason::InvalidRequest, false),
-            Self::OutOfMemory(_) => (FailureReason::OutOfMemory, true),
+            Self::OutOfMemory(_) | Self::NoRoomNow(_) => (FailureReason::OutOfMemory, true),
             Self::Device(_) | Self::Broken => (FailureReason::Internal, true),
         }
     }

@@ -1,11 +1,13 @@
 //! Where the parts of a model come from: a folder in diffusers' layout, or a single file with, beside it, a folder
-//! `NAME.config` in that layout for what such files have not got, the tokenizer before all.
+//! `NAME.config` in that layout for what such files have not got. Without it, configs are told from the shapes and the
+//! tokenizer is CLIP's own.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use candle_core::Device;
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 use tintype_types::ModelFamily;
 
 use super::folder::open;
@@ -13,8 +15,9 @@ use crate::models::clip::ClipConfig;
 use crate::models::infer::{self, Shapes};
 use crate::models::unet::UNetConfig;
 use crate::models::vae::VaeConfig;
+use crate::prompt::{CLIP_TOKENS, Padding, PromptEncoder};
 use crate::samplers::ScheduleConfig;
-use crate::weights::{Naming, UnreadableFile, WeightFile, Weights, read_json};
+use crate::weights::{Fingerprint, Naming, UnreadableFile, WeightFile, Weights, read_json};
 
 /// Folders of the first and the second text encoder with their tokenizers.
 const TEXT: [(&str, &str); 2] = [("text_encoder", "tokenizer"), ("text_encoder_2", "tokenizer_2")];
@@ -54,7 +57,24 @@ struct Single {
 pub(super) struct TextSource {
     pub(super) config: ClipConfig,
     pub(super) weights: Weights,
-    pub(super) tokenizer: PathBuf,
+    pub(super) tokenizer: Vocabulary,
+}
+
+/// Where a text encoder's tokens come from.
+pub(super) enum Vocabulary {
+    /// A tokenizer's folder.
+    Folder(PathBuf),
+    /// CLIP's own, which ships.
+    Clip(Padding),
+}
+
+impl Vocabulary {
+    pub(super) fn read(&self, positions: usize) -> Result<PromptEncoder, UnreadableFile> {
+        match self {
+            Self::Folder(folder) => PromptEncoder::read(folder, positions),
+            Self::Clip(padding) => PromptEncoder::clip(*padding, positions),
+        }
+    }
 }
 
 impl Source {
@@ -123,10 +143,27 @@ impl Source {
                 shapes.iter().filter(|(name, _)| read(name)).map(|(_, shape)| shape.iter().product::<usize>() as u64);
             return Ok(numbers.sum::<u64>().saturating_mul(4));
         }
+        self.parts().try_fold(0, |sum: u64, file| Ok(sum.saturating_add(file?.fp32_bytes())))
+    }
+
+    /// What tells these weights from others.
+    pub(super) fn fingerprint(&self) -> Result<Fingerprint, UnreadableFile> {
+        if let Some(Single { file, .. }) = &self.single {
+            return file.fingerprint();
+        }
+        let hash = self.parts().try_fold(Sha256::new(), |hash, file| Ok(hash.chain_update(file?.fingerprint()?)))?;
+        Ok(hash.finalize().into())
+    }
+
+    pub(super) fn family(&self) -> ModelFamily {
+        self.family
+    }
+
+    /// The weight files of a folder.
+    fn parts(&self) -> impl Iterator<Item = Result<WeightFile, UnreadableFile>> {
         let count = if self.family == ModelFamily::Sdxl { 2 } else { 1 };
         let text = TEXT[..count].iter().map(|(part, _)| open(&self.path, part, "model"));
-        let others = ["unet", "vae"].into_iter().map(|part| open(&self.path, part, STEM));
-        text.chain(others).try_fold(0, |sum: u64, file| Ok(sum.saturating_add(file?.fp32_bytes())))
+        text.chain(["unet", "vae"].into_iter().map(|part| open(&self.path, part, STEM)))
     }
 
     fn encoder(
@@ -141,14 +178,23 @@ impl Source {
             Naming::Diffusers | Naming::UNet(_) | Naming::Vae { .. } => None,
         })?;
         let config = ClipConfig::parse(&path, json)?;
-        let tokenizer = self.configs.join(tokenizer);
-        if self.single.is_some() && !tokenizer.is_dir() {
+        let folder = self.configs.join(tokenizer);
+        let tokenizer = if self.single.is_none() || folder.is_dir() {
+            Vocabulary::Folder(folder)
+        } else if config.vocab_size == CLIP_TOKENS {
+            Vocabulary::Clip(match naming {
+                Naming::OpenClip { .. } => Padding::Exclamation,
+                Naming::Clip { .. } | Naming::Diffusers | Naming::UNet(_) | Naming::Vae { .. } => Padding::End,
+            })
+        } else {
             let what = format!(
-                "comes without a tokenizer, as all single files do; copy that of any model of its family to {}",
-                tokenizer.display()
+                "comes without a tokenizer and knows {} tokens, where CLIP's own has {CLIP_TOKENS}; put the one it was \
+                 trained with into {}",
+                config.vocab_size,
+                folder.display()
             );
             return Err(UnreadableFile::new(&self.path, what));
-        }
+        };
         Ok(TextSource { config, weights: self.weights(part, "model", || naming.clone(), device)?, tokenizer })
     }
 

@@ -1,7 +1,6 @@
 //! The text encoders of one model, and a request's prompts as the vectors the denoiser is steered with.
 
-use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
 
 use candle_core::{D, Device, Tensor};
 use sha2::{Digest as _, Sha256};
@@ -9,24 +8,20 @@ use tintype_types::ModelFamily;
 
 use super::PipelineError;
 use super::addons::{Beside, UsedLora};
+use super::prompts::{Key, Prompts};
 use super::source::{Source, TextSource};
 use crate::models::BuildError;
 use crate::models::adapters::Adapter;
 use crate::models::clip::ClipTextModel;
 use crate::prompt::{Chunk, PromptEncoder};
-use crate::weights::{Layers, Part};
+use crate::weights::{Fingerprint, Layers, Part};
 
 /// What LoRAs call the text encoders.
 const TEXT_PARTS: [Part; 2] = [Part::Text, Part::Text2];
 /// Layers SDXL leaves off the end of its encoders.
 const SDXL_SKIP: usize = 1;
-/// Pairs of prompts whose vectors are kept: one of SDXL's, in one chunk, takes 1.3 MB.
-const KEPT_MAX: usize = 16;
 /// A mean this near to 0 cannot be restored by a factor.
 const MEAN_MIN: f32 = 1e-6;
-
-/// The hash of two prompts and what else their vectors depend on. The prompts themselves are not kept.
-type Key = [u8; 32];
 
 /// One or two text encoders.
 #[derive(Debug)]
@@ -39,8 +34,10 @@ pub(crate) struct TextEncoders {
     pub(super) width: usize,
     /// Channels of the pooled vector; 0 when there is none.
     pub(super) pooled: usize,
-    /// Vectors made lately, the newest last.
-    kept: Mutex<VecDeque<(Key, Conditioning)>>,
+    /// What tells this model's weights from others'.
+    pub(super) fingerprint: Fingerprint,
+    /// Vectors made lately, of all models.
+    kept: Arc<Prompts>,
 }
 
 /// What the denoiser is told of the prompts, a row for each: the negative prompt's before the prompt's.
@@ -52,16 +49,26 @@ pub(crate) struct Conditioning {
     pub(crate) pooled: Option<Tensor>,
 }
 
+impl Conditioning {
+    /// Memory it takes, in bytes.
+    pub(crate) fn bytes(&self) -> u64 {
+        let bytes = |tensor: &Tensor| tensor.elem_count() as u64 * tensor.dtype().size_in_bytes() as u64;
+        bytes(&self.context) + self.pooled.as_ref().map_or(0, bytes)
+    }
+}
+
 impl TextEncoders {
-    pub(super) fn read(source: &Source, family: ModelFamily, device: &Device) -> Result<Self, BuildError> {
+    pub(super) fn read(source: &Source, kept: Arc<Prompts>, device: &Device) -> Result<Self, BuildError> {
+        let family = source.family();
         let (mut encoders, mut width, mut pooled) = (Vec::new(), 0, 0);
         for TextSource { config, weights, tokenizer } in source.text(device)? {
             let model = ClipTextModel::read(&config, &weights)?;
             width += config.hidden_size;
             pooled = if model.pools() { config.projection_dim } else { 0 };
-            encoders.push((PromptEncoder::read(&tokenizer, config.max_position_embeddings)?, model));
+            encoders.push((tokenizer.read(config.max_position_embeddings)?, model));
         }
-        Ok(Self { encoders, family, zeros_for_empty: source.zeros_for_empty()?, width, pooled, kept: Mutex::default() })
+        let (zeros_for_empty, fingerprint) = (source.zeros_for_empty()?, source.fingerprint()?);
+        Ok(Self { encoders, family, zeros_for_empty, width, pooled, fingerprint, kept })
     }
 
     /// The layers LoRAs may change, of each encoder.
@@ -78,20 +85,30 @@ impl TextEncoders {
         skip: usize,
         beside: &Beside,
     ) -> Result<Conditioning, PipelineError> {
-        let key = key(prompt, negative, skip, beside);
-        {
-            let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some((_, known)) = kept.iter().find(|(known, _)| *known == key) {
-                return Ok(known.clone());
-            }
+        let key = self.key(prompt, negative, skip, beside);
+        if let Some(known) = self.kept.find(&key) {
+            return Ok(known);
         }
         let made = self.make(prompt, negative, skip, beside)?;
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() >= KEPT_MAX {
-            kept.pop_front();
-        }
-        kept.push_back((key, made.clone()));
+        self.kept.keep(key, &made);
         Ok(made)
+    }
+
+    fn key(&self, prompt: &str, negative: Option<&str>, skip: usize, beside: &Beside) -> Key {
+        let mut hash = Sha256::new();
+        hash.update(self.fingerprint);
+        for text in [Some(prompt), negative] {
+            // Lengths, so that no two pairs of texts run together to the same bytes.
+            hash.update(text.map_or(u64::MAX, |text| text.len() as u64).to_le_bytes());
+            hash.update(text.unwrap_or_default());
+        }
+        hash.update((skip as u64).to_le_bytes());
+        let reads = |used: &&UsedLora| TEXT_PARTS.iter().any(|part| used.lora.part(*part).is_some());
+        for used in beside.loras.iter().filter(reads) {
+            hash.update(used.lora.fingerprint());
+            hash.update(used.weight.to_le_bytes());
+        }
+        hash.finalize().into()
     }
 
     fn make(
@@ -175,23 +192,6 @@ fn emphasise(vectors: &Tensor, weights: &[f32]) -> candle_core::Result<Tensor> {
     let mean = |tensor: &Tensor| -> candle_core::Result<f32> { tensor.mean_all()?.to_scalar() };
     let (before, after) = (mean(vectors)?, mean(&weighted)?);
     if after.abs() < MEAN_MIN { Ok(weighted) } else { weighted * f64::from(before / after) }
-}
-
-fn key(prompt: &str, negative: Option<&str>, skip: usize, beside: &Beside) -> Key {
-    let mut hash = Sha256::new();
-    for text in [Some(prompt), negative] {
-        // Lengths, so that no two pairs of texts run together to the same bytes.
-        hash.update(text.map_or(u64::MAX, |text| text.len() as u64).to_le_bytes());
-        hash.update(text.unwrap_or_default());
-    }
-    hash.update((skip as u64).to_le_bytes());
-    let reads = |used: &&UsedLora| TEXT_PARTS.iter().any(|part| used.lora.part(*part).is_some());
-    for used in beside.loras.iter().filter(reads) {
-        hash.update((used.key.len() as u64).to_le_bytes());
-        hash.update(&used.key);
-        hash.update(used.weight.to_le_bytes());
-    }
-    hash.finalize().into()
 }
 
 const SPLIT: &str = "the model's tokenizer cannot split this prompt; try plainer characters";

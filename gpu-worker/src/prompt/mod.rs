@@ -1,5 +1,6 @@
 //! From a prompt to token ids: CLIP's byte-pair encoding, in chunks of the model's length, each token with its weight.
 
+mod clip;
 mod grammar;
 
 use std::path::Path;
@@ -8,6 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokenizers::Tokenizer;
 
+pub(crate) use clip::TOKENS as CLIP_TOKENS;
 pub use grammar::{Part, parse};
 
 use crate::weights::{UnreadableFile, read_bytes, read_json};
@@ -63,6 +65,15 @@ pub struct Chunk {
     pub weights: Vec<f32>,
 }
 
+/// What fills a chunk up behind the end, which text encoders see and differ in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Padding {
+    /// The end again: OpenAI's CLIP.
+    End,
+    /// The first token, `!`: OpenCLIP's.
+    Exclamation,
+}
+
 /// Turns prompts into ids.
 #[derive(Debug)]
 pub struct PromptEncoder {
@@ -82,8 +93,29 @@ impl PromptEncoder {
     pub fn read(folder: &Path, positions: usize) -> Result<Self, UnreadableFile> {
         let config_file = folder.join("tokenizer_config.json");
         let config = if config_file.exists() { read_json(&config_file)? } else { Config::default() };
-        let (file, mut tokenizer) = load(folder)?;
-        let wrong = |what: String| UnreadableFile::new(&file, what);
+        let (file, tokenizer) = load(folder)?;
+        Self::new(&file, tokenizer, &config, positions)
+    }
+
+    /// With CLIP's own vocabulary, which ships with the program.
+    ///
+    /// # Errors
+    /// Too few positions for a prompt.
+    pub fn clip(padding: Padding, positions: usize) -> Result<Self, UnreadableFile> {
+        let own = Path::new("the tokenizer that ships");
+        let wrong = |error: &dyn std::fmt::Display| UnreadableFile::new(own, format!("cannot be used: {error}"));
+        let (tokens, merges) = clip::vocabulary().map_err(|error| wrong(&error))?;
+        let bytes = serde_json::to_vec(&whole(&tokens, &merges)).map_err(|error| wrong(&error))?;
+        let tokenizer = Tokenizer::from_bytes(&bytes).map_err(|error| wrong(&error))?;
+        let pad = match padding {
+            Padding::End => Config::default().pad_token,
+            Padding::Exclamation => Special::Text("!".to_owned()),
+        };
+        Self::new(own, tokenizer, &Config { pad_token: pad, ..Config::default() }, positions)
+    }
+
+    fn new(file: &Path, mut tokenizer: Tokenizer, config: &Config, positions: usize) -> Result<Self, UnreadableFile> {
+        let wrong = |what: String| UnreadableFile::new(file, what);
         tokenizer.with_truncation(None).map_err(|error| wrong(format!("cannot be used: {error}")))?;
         tokenizer.with_padding(None);
         let id = |token: &Special| {
@@ -93,7 +125,7 @@ impl PromptEncoder {
         let (start, end, pad) = (id(&config.bos_token)?, id(&config.eos_token)?, id(&config.pad_token)?);
         let length = (config.model_max_length.clamp(0.0, LENGTH_MAX as f64) as usize).min(positions);
         if length < 2 {
-            return Err(UnreadableFile::new(config_file, "leaves no room for a prompt"));
+            return Err(wrong("leaves no room for a prompt".to_owned()));
         }
         Ok(Self { tokenizer, start, end, pad, length })
     }
@@ -179,7 +211,12 @@ fn load(folder: &Path) -> Result<(std::path::PathBuf, Tokenizer), UnreadableFile
 fn from_parts(vocab: &Path, merges: &Path) -> Result<Vec<u8>, UnreadableFile> {
     let tokens: serde_json::Map<String, Value> = read_json(vocab)?;
     let text = String::from_utf8(read_bytes(merges)?).map_err(|_| UnreadableFile::new(merges, "is not UTF-8"))?;
-    let pairs: Vec<&str> = text.lines().filter(|line| !line.starts_with("#version") && !line.is_empty()).collect();
+    let pairs = text.lines().filter(|line| !line.starts_with("#version") && !line.is_empty()).map(str::to_owned);
+    serde_json::to_vec(&whole(&tokens, &pairs.collect::<Vec<_>>()))
+        .map_err(|error| UnreadableFile::new(vocab, format!("cannot be used: {error}")))
+}
+
+fn whole(tokens: &serde_json::Map<String, Value>, pairs: &[String]) -> Value {
     let added: Vec<Value> = ["<|startoftext|>", "<|endoftext|>"]
         .iter()
         .filter_map(|token| tokens.get(*token).map(|id| (token, id)))
@@ -188,7 +225,7 @@ fn from_parts(vocab: &Path, merges: &Path) -> Result<Vec<u8>, UnreadableFile> {
                    "normalized": false, "special": true})
         })
         .collect();
-    let whole = json!({
+    json!({
         "version": "1.0",
         "added_tokens": added,
         "normalizer": {"type": "Sequence", "normalizers": [
@@ -203,8 +240,7 @@ fn from_parts(vocab: &Path, merges: &Path) -> Result<Vec<u8>, UnreadableFile> {
         "model": {"type": "BPE", "dropout": null, "unk_token": "<|endoftext|>", "continuing_subword_prefix": "",
                   "end_of_word_suffix": "</w>", "fuse_unk": false, "byte_fallback": false, "ignore_merges": false,
                   "vocab": tokens, "merges": pairs},
-    });
-    serde_json::to_vec(&whole).map_err(|error| UnreadableFile::new(vocab, format!("cannot be used: {error}")))
+    })
 }
 
 #[cfg(test)]

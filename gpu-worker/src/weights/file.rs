@@ -80,6 +80,16 @@ impl WeightFile {
         self.header.tensors.iter().map(|(name, place)| (name.clone(), place.shape.clone())).collect()
     }
 
+    /// Every tensor's place, in order of name.
+    pub(super) fn places(&self) -> impl Iterator<Item = (&str, &Place)> {
+        self.header.tensors.iter().map(|(name, place)| (name.as_str(), place))
+    }
+
+    /// The file, and where the tensors' bytes begin in it.
+    pub(super) fn data(&self) -> (&File, u64) {
+        (&self.file, self.data_start)
+    }
+
     /// A text of the header's `__metadata__`.
     pub fn note(&self, key: &str) -> Option<&str> {
         self.header.metadata.get(key).map(String::as_str)

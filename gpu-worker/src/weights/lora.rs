@@ -10,7 +10,7 @@ use candle_core::{Device, Tensor};
 use serde::Deserialize;
 
 use super::lora_names::{Names, Role, Site, split};
-use super::{LayerName, LayerShape, Network, Part, UnreadableFile, WeightFile};
+use super::{Fingerprint, LayerName, LayerShape, Network, Part, UnreadableFile, WeightFile};
 
 /// Most bytes of a LoRA in memory, as fp32. One of rank 128 for all of SDXL takes 1.6 GB.
 const LORA_BYTES_MAX: u64 = 4 << 30;
@@ -38,6 +38,7 @@ pub type Deltas = BTreeMap<LayerName, Delta>;
 pub struct Lora {
     parts: BTreeMap<Part, std::sync::Arc<Deltas>>,
     bytes: u64,
+    fingerprint: Fingerprint,
 }
 
 /// The tensors of one layer, by name, until all are seen.
@@ -87,12 +88,23 @@ impl Lora {
         if parts.is_empty() {
             return Err(wrong("holds no tensors: it is no LoRA".to_owned()));
         }
-        Ok(Self { parts: parts.into_iter().map(|(part, deltas)| (part, deltas.into())).collect(), bytes })
+        let parts = parts.into_iter().map(|(part, deltas)| (part, deltas.into())).collect();
+        Ok(Self { parts, bytes, fingerprint: file.fingerprint()? })
     }
 
     /// What it changes of one network, if anything.
     pub fn part(&self, part: Part) -> Option<&std::sync::Arc<Deltas>> {
         self.parts.get(&part)
+    }
+
+    /// What tells its weights from others.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    /// Whether somebody draws with a part of it.
+    pub fn is_applied(&self) -> bool {
+        self.parts.values().any(|deltas| std::sync::Arc::strong_count(deltas) > 1)
     }
 
     /// Memory it takes, in bytes.

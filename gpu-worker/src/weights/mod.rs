@@ -5,6 +5,7 @@
 
 mod digest;
 mod file;
+mod fingerprint;
 mod header;
 mod json;
 mod layers;
@@ -17,6 +18,7 @@ mod view;
 
 pub use digest::Digests;
 pub use file::WeightFile;
+pub use fingerprint::Fingerprint;
 pub use json::{read_bytes, read_json};
 pub use layers::{LayerName, LayerShape, Layers};
 pub use ldm::LdmUNet;

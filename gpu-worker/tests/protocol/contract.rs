@@ -419,6 +419,15 @@ impl Running {
         Self { shutdown, task, folder, listen: None }
     }
 
+    /// With other models and more flags than the usual ones.
+    pub(crate) fn with_models_flags(contract: &Contract, models: &Path, flags: &[&str]) -> Self {
+        let (mut args, folder) = args(contract, models, None);
+        args.update_from(std::iter::once(&"gpu-worker").chain(flags));
+        let shutdown = CancellationToken::new();
+        let task = tokio::spawn(tintype_worker::run(args, shutdown.clone()));
+        Self { shutdown, task, folder, listen: None }
+    }
+
     pub(crate) fn with_shapes(contract: &Contract) -> Self {
         Self::with_models(contract, &shapes_models())
     }

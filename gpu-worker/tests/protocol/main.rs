@@ -5,6 +5,7 @@
 mod checkpoints;
 mod contract;
 mod previews;
+mod sources;
 mod stepper;
 
 use std::sync::atomic::Ordering;

@@ -66,6 +66,10 @@ impl Lane for GreyLane {
         1
     }
 
+    fn weights(&self) -> &'static str {
+        "none"
+    }
+
     fn state(&self) -> LaneState {
         LaneState { pass: 0, evaluations: self.done, noise: 0.into(), latent: vec![0.5; 4], history: Vec::new() }
     }
