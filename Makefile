@@ -87,6 +87,6 @@ bench-kernels: ## The worker's arithmetic beside torch's (TINTYPE_BENCH_PYTHON n
 	cargo bench -p tintype-worker --bench kernels -- $(ARGS)
 
 .PHONY: generated
-generated: ## Rewrite generated files (CRDs, reasons, golden transcripts, the web app's openapi.json)
-	UPDATE=1 cargo test -p tintype-crds -p tintype-scheduler
+generated: ## Rewrite generated files (CRDs, reasons, golden transcripts, dashboards, the web app's openapi.json)
+	UPDATE=1 cargo test -p tintype-crds -p tintype-scheduler -p tintype-monitoring
 	UPDATE=1 cargo test -p tintype-api --lib the_web_apps_copy_is_current

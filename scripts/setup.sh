@@ -74,3 +74,7 @@ if [ -x tests/charts/helm.sh ]; then
   helm=$(tests/charts/helm.sh 2> >(sed 's/^/setup: /' >&2) | tail -n 1)
   say helm "$(basename "$(dirname "$helm")")"
 fi
+
+# Prometheus, to check alerts and dashboards with.
+prometheus=$(tests/monitoring/prometheus.sh 2> >(sed 's/^/setup: /' >&2) | tail -n 1)
+say prometheus "$("$prometheus/prometheus" --version 2>&1 | sed -n '1s/^prometheus, version \([^ ]*\).*/\1/p')"

@@ -70,6 +70,10 @@ pub struct Args {
     /// Address for /healthz, /readyz and /metrics; left out, there are none. Port 0 takes a free one.
     #[arg(long, env = "TINTYPE_WORKER_LISTEN")]
     pub listen: Option<SocketAddr>,
+    /// Show the GPUs under the names of NVIDIA's dcgm-exporter too. For nodes that do not run it; with it, numbers would
+    /// be there twice.
+    #[arg(long, env = "TINTYPE_DCGM_METRICS")]
+    pub dcgm_metrics: bool,
     /// The NVML library to load instead of the driver's.
     #[arg(long, env = "TINTYPE_NVML_LIB")]
     pub nvml_lib: Option<PathBuf>,

@@ -16,6 +16,7 @@ mod client;
 pub mod engine;
 mod fetch;
 mod generate;
+mod gpu_metrics;
 pub mod images;
 mod listen;
 mod log;

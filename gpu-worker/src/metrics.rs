@@ -6,15 +6,22 @@ use prometheus::{
     Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
     TextEncoder,
 };
+use tintype_types::FailureReason;
 use tintype_types::worker::{ResidentModel, Tier};
 
-use crate::probe::FaultKind;
+use crate::gpu_metrics;
+use crate::probe::{FaultKind, GpuProbe};
 
 /// Seconds a step may take: the tiny model takes 30 ms on a CPU, SDXL on a CPU a minute.
 const STEP_BUCKETS: [f64; 12] = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0];
 
 /// Seconds a load may take: a small model some milliseconds, SDXL from a slow disk a minute.
 const LOAD_BUCKETS: [f64; 9] = [0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0];
+
+/// Whom a worker calls: the dispatcher's three calls, and the store's two.
+const CALLS: [&str; 5] = ["claim", "renew", "finish", "put", "get"];
+/// How a call ends.
+const CALL_OUTCOMES: [&str; 6] = ["ok", "stale", "refused", "too_long", "unreachable", "no_token"];
 
 /// Everything counted, in a registry of its own.
 #[derive(Clone, Debug)]
@@ -53,7 +60,14 @@ impl Metrics {
             // A counter that is there at 0 shows its first increase.
             gpu_faults.with_label_values(&[kind.as_str()]);
         }
+        for (call, outcome) in CALLS.iter().flat_map(|call| CALL_OUTCOMES.iter().map(move |outcome| (call, outcome))) {
+            calls.with_label_values(&[*call, *outcome]);
+        }
         let attempts = counter("attempts_total", "Attempts, by how they ended.", &["outcome"])?;
+        for outcome in ["done", "preempted", "dropped"].into_iter().chain(FailureReason::ALL.map(FailureReason::as_str))
+        {
+            attempts.with_label_values(&[outcome]);
+        }
         let images = IntCounter::new("tintype_worker_images_total", "Pictures stored.")?;
         registry.register(Box::new(images.clone()))?;
         let steps = HistogramOpts::new("tintype_worker_step_seconds", "How long a denoising step took.");
@@ -70,6 +84,9 @@ impl Metrics {
         let loads = HistogramOpts::new("tintype_worker_model_load_seconds", "How long it took to load a model.");
         let loads = HistogramVec::new(loads.buckets(LOAD_BUCKETS.to_vec()), &["tier"])?;
         registry.register(Box::new(loads.clone()))?;
+        for tier in [Tier::PageCache, Tier::Disk] {
+            loads.with_label_values(&[tier_name(tier)]);
+        }
         let told = Arc::default();
         Ok(Self {
             registry,
@@ -86,15 +103,19 @@ impl Metrics {
         })
     }
 
+    /// Shows the probe's GPUs from now on; with `dcgm` also under the names of NVIDIA's exporter.
+    ///
+    /// # Errors
+    /// When GPUs are shown already.
+    pub(crate) fn show_gpus(&self, probe: Arc<dyn GpuProbe>, dcgm: bool) -> prometheus::Result<()> {
+        gpu_metrics::register(&self.registry, probe, dcgm)
+    }
+
     /// Told who is in memory; a load that was not there the last time is counted.
     pub(crate) fn residents(&self, now: &[ResidentModel]) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         for new in now.iter().filter(|model| !told.contains(model)) {
-            let tier = match new.tier {
-                Tier::PageCache => "page_cache",
-                Tier::Disk => "disk",
-            };
-            self.loads.with_label_values(&[tier]).observe(new.load_ms as f64 / 1e3);
+            self.loads.with_label_values(&[tier_name(new.tier)]).observe(new.load_ms as f64 / 1e3);
         }
         self.resident_models.set(now.len() as i64);
         self.resident_bytes.set(now.iter().map(|model| model.bytes).sum::<u64>() as i64);
@@ -106,5 +127,12 @@ impl Metrics {
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+}
+
+fn tier_name(tier: Tier) -> &'static str {
+    match tier {
+        Tier::PageCache => "page_cache",
+        Tier::Disk => "disk",
     }
 }

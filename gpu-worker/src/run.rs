@@ -36,7 +36,7 @@ pub(crate) struct Worker {
     pub(crate) boot_id: BootId,
     pub(crate) client: Client,
     pub(crate) metrics: Metrics,
-    pub(crate) probe: Box<dyn GpuProbe>,
+    pub(crate) probe: Arc<dyn GpuProbe>,
     /// What the probe says of the GPUs' health; its sender is gone where there is nothing to say.
     pub(crate) health: watch::Receiver<Health>,
     pub(crate) engine: Engine,
@@ -96,6 +96,8 @@ pub async fn run_with(
     let publisher =
         tokio::task::spawn_blocking(move || output.publisher()).await.context("setting up the output broke")??;
     let metrics = Metrics::new().context("cannot set up metrics")?;
+    let probe: Arc<dyn GpuProbe> = Arc::from(probe);
+    metrics.show_gpus(Arc::clone(&probe), args.dcgm_metrics).context("cannot set up the GPUs' metrics")?;
     let client =
         Client::new(config.dispatch, config.token_file, metrics.clone()).context("cannot set up the HTTP client")?;
     let fetcher = args.models_cache.clone().map(|cache| Fetcher::new(args.models_dir.clone(), cache, metrics.clone()));

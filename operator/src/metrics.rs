@@ -12,6 +12,9 @@ use tintype_types::JobState;
 /// Bounds of the time a write to the API server takes, in seconds. The last but one is near our own timeout.
 const WRITE_SECONDS: [f64; 10] = [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 5.0];
 
+/// What is watched, as metrics call it.
+const KINDS: [&str; 4] = ["jobs", "queues", "models", "pools"];
+
 /// The words for states in metrics.
 const STATES: [(JobState, &str); 6] = [
     (JobState::Queued, "queued"),
@@ -65,7 +68,7 @@ impl Metrics {
         let counters = |name: &str, help: &str, labels: &[&str]| {
             register_int_counter_vec_with_registry!(Opts::new(name, help), labels, registry)
         };
-        Ok(Self(Arc::new(Inner {
+        let made = Self(Arc::new(Inner {
             leading: register_int_gauge_with_registry!(
                 Opts::new("tintype_operator_leading", "1 while this replica leads"),
                 registry
@@ -110,7 +113,23 @@ impl Metrics {
                 &["state"],
                 registry
             )?,
-        })))
+        }));
+        made.begin_at_zero();
+        Ok(made)
+    }
+
+    /// A counter that is there at 0 shows its first increase; one that appears with 1 does not, and no alert sees it.
+    fn begin_at_zero(&self) {
+        for kind in KINDS {
+            self.watch_errors.with_label_values(&[kind]);
+            self.invalid_objects.with_label_values(&[kind]);
+        }
+        for outcome in ["written", "failed"] {
+            self.lease_writes.with_label_values(&[outcome]);
+        }
+        for outcome in ["deleted", "gone", "changed", "failed"] {
+            self.deletions.with_label_values(&[outcome]);
+        }
     }
 
     /// Shows how many jobs are in each state; none is 0.

@@ -32,6 +32,18 @@ const OF_OTHERS: &str = r#"
     "endpoints": {"type": "array", "items": {"type": "object", "properties": {
      "port": {"type": "string"}, "path": {"type": "string"},
      "interval": {"type": "string", "pattern": "^(0|(([0-9]+)y)?(([0-9]+)h)?(([0-9]+)m)?(([0-9]+)s)?(([0-9]+)ms)?)$"}}}}}}}}}}]}}
+---
+{"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+ "metadata": {"name": "prometheusrules.monitoring.coreos.com"},
+ "spec": {"group": "monitoring.coreos.com", "scope": "Namespaced",
+  "names": {"kind": "PrometheusRule", "plural": "prometheusrules"},
+  "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object",
+   "properties": {"spec": {"type": "object", "required": ["groups"], "properties": {
+    "groups": {"type": "array", "items": {"type": "object", "required": ["name"], "properties": {
+     "name": {"type": "string", "minLength": 1}, "rules": {"type": "array", "items": {"type": "object", "required": ["expr"],
+     "properties": {"alert": {"type": "string"}, "for": {"type": "string"}, "expr": {"type": "string"},
+     "labels": {"type": "object", "additionalProperties": {"type": "string"}},
+     "annotations": {"type": "object", "additionalProperties": {"type": "string"}}}}}}}}}}}}}}]}}
 "#;
 
 /// A control plane with the chart installed as it comes.

@@ -51,6 +51,7 @@ fn values_that_do_not_go_together_are_refused() {
         ("worker.serviceAccount.create=false", "worker.serviceAccount.name is empty"),
         ("api.enabled=true,api.database.existingSecret=x,api.ingress.enabled=true", "api.ingress.host is empty"),
         ("serviceMonitor.enabled=true", "Install the Prometheus operator first"),
+        ("prometheusRule.enabled=true", "Install the Prometheus operator first"),
     ] {
         let refused = template(&["--set", values]).expect_err(values);
         assert!(refused.contains(said), "{values}: {refused}");
@@ -160,6 +161,38 @@ fn every_object_says_where_it_belongs() {
                 || ["CustomResourceDefinition", "DiffusionModel", "GpuPool"].contains(&kind);
             let wanted = if of_the_cluster { "" } else { "pictures" };
             assert_eq!(text(&object, "/metadata/namespace"), wanted, "{example}: {}", name(&object));
+        }
+    }
+}
+
+/// The files reach the cluster as they are: Helm's braces and Prometheus' are the same, and must not be taken for each other.
+#[test]
+fn alerts_and_dashboards_reach_the_cluster_as_the_files_have_them() {
+    let with = |more: &[&str]| {
+        let mut values = vec!["--set", "prometheusRule.enabled=true", "--set", "dashboards.enabled=true"];
+        values.extend(more);
+        let values: Vec<_> = values.into_iter().map(str::to_owned).collect();
+        render(&values)
+    };
+    let file: Value =
+        serde_yaml_ng::from_str(&std::fs::read_to_string(chart().join("monitoring/alerts.yaml")).unwrap()).unwrap();
+    let rendered = with(&[]);
+    assert_eq!(of_kind(&rendered, "PrometheusRule")[0]["spec"], file);
+    let moved = with(&["--set", "prometheusRule.runbooks=https://example.com/books/"]);
+    let moved = of_kind(&moved, "PrometheusRule")[0]["spec"].to_string();
+    let alerts = file.to_string().matches("\"alert\":").count();
+    assert_eq!(moved.matches("\"runbook_url\":\"https://example.com/books/Tintype").count(), alerts);
+
+    let dashboards: Vec<Value> = of_kind(&rendered, "ConfigMap")
+        .into_iter()
+        .filter(|map| map.pointer("/metadata/labels/grafana_dashboard") == Some(&json!("1")))
+        .collect();
+    assert_eq!(dashboards.len(), 8);
+    for map in dashboards {
+        for (name, text) in map["data"].as_object().unwrap() {
+            let written = std::fs::read_to_string(chart().join("monitoring/dashboards").join(name)).unwrap();
+            let shown: Value = serde_json::from_str(text.as_str().unwrap()).unwrap();
+            assert_eq!(shown, serde_json::from_str::<Value>(&written).unwrap(), "{name}");
         }
     }
 }

@@ -79,7 +79,7 @@ async fn credits_settled(rest: &Rest) -> (i64, i64) {
     .await
 }
 
-fn start_api(cluster: &Cluster, database_url: &str, folder: &Path) -> Running {
+pub(crate) fn start_api(cluster: &Cluster, database_url: &str, folder: &Path) -> Running {
     let mut api = command("api", ["--cluster", "kubernetes", "--listen", "127.0.0.1:0"]);
     api.arg("--port-file")
         .arg(folder.join("api-port"))

@@ -15,4 +15,5 @@ mod cluster;
 mod faults;
 mod front;
 mod local;
+mod monitoring;
 mod support;

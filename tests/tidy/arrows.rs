@@ -31,6 +31,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tintype-kubetest", &[]),
     ("tintype-fake-nvml", &[]),
     ("tintype-fuzz", &["tintype-types", "tintype-worker"]),
+    ("tintype-monitoring", &[]),
+    ("tintype-fuzz", &["tintype-worker"]),
     (
         "tintype-cli",
         &[

@@ -32,4 +32,7 @@
 {{- fail "serviceMonitor.enabled and networkPolicy.enabled are true and networkPolicy.metricsFrom is empty: Prometheus could not reach operator and workers. Name its pods, such as networkPolicy.metricsFrom[0].namespaceSelector.matchLabels.kubernetes\\.io/metadata\\.name=monitoring." }}
 {{- end }}
 {{- end }}
+{{- if and $v.prometheusRule.enabled (not (.Capabilities.APIVersions.Has "monitoring.coreos.com/v1")) }}
+{{- fail "prometheusRule.enabled is true and this cluster does not know monitoring.coreos.com/v1 PrometheusRule. Install the Prometheus operator first, or leave it off and name monitoring/alerts.yaml under Prometheus' rule_files. (`helm template` asks no cluster: pass --api-versions monitoring.coreos.com/v1.)" }}
+{{- end }}
 {{- end }}
