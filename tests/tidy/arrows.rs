@@ -32,7 +32,6 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tintype-fake-nvml", &[]),
     ("tintype-fuzz", &["tintype-types", "tintype-worker"]),
     ("tintype-monitoring", &[]),
-    ("tintype-fuzz", &["tintype-worker"]),
     (
         "tintype-cli",
         &[
