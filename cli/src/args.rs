@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use tintype_types::{ImageFormat, LoraUse, Sampler};
+use tintype_types::{ImageFormat, Levels, LoraUse, Sampler};
 
 /// Image generation for anyone who owns GPUs.
 #[derive(Debug, Parser)]
@@ -104,6 +104,9 @@ pub(crate) struct GenerateArgs {
     /// Sampler, such as euler, dpmpp-2m-karras or unipc; a wrong one lists them all.
     #[arg(long, value_parser = parse_sampler)]
     pub(crate) sampler: Option<Sampler>,
+    /// Which noise levels the sampler visits: own, trailing, karras, exponential, beta or sgm-uniform.
+    #[arg(long, value_parser = parse_levels)]
+    pub(crate) levels: Option<Levels>,
     /// Seed; the same seed makes the same picture.
     #[arg(long)]
     pub(crate) seed: Option<u64>,
@@ -361,6 +364,13 @@ fn parse_format(text: &str) -> Result<ImageFormat, String> {
         "jpeg" | "jpg" => Ok(ImageFormat::Jpeg),
         other => Err(format!("no format `{other}`; there are png, webp and jpeg")),
     }
+}
+
+fn parse_levels(text: &str) -> Result<Levels, String> {
+    Levels::ALL.into_iter().find(|levels| levels.as_str() == text).ok_or_else(|| {
+        let names: Vec<_> = Levels::ALL.iter().map(|levels| levels.as_str()).collect();
+        format!("no levels `{text}`; there are {}", names.join(", "))
+    })
 }
 
 fn parse_sampler(text: &str) -> Result<Sampler, String> {

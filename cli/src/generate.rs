@@ -66,6 +66,7 @@ async fn build(args: &GenerateArgs, client: &Client) -> Result<GenerationRequest
     request.steps = args.steps;
     request.guidance_scale = args.guidance_scale;
     request.sampler = args.sampler;
+    request.levels = args.levels;
     request.seed = args.seed;
     // Before anything is uploaded, and again with what was.
     check(&request)?;

@@ -19,6 +19,7 @@ pub(crate) struct Rule {
 }
 
 const ROOT: &str = "";
+const SPEC: &str = "/properties/spec";
 const REQUEST: &str = "/properties/spec/properties/request";
 
 /// Every rule, in the order it is printed.
@@ -94,6 +95,26 @@ pub(crate) const RULES: &[Rule] = &[
         field: ".prompt",
         cel: r"self.prompt.matches('\\S')",
         message: "the prompt is empty; say what the picture should show",
+    },
+    Rule {
+        plural: "generationjobs",
+        at: REQUEST,
+        field: ".levels",
+        cel: "!has(self.levels) || !has(self.sampler) || self.levels in ['own', 'trailing'] || \
+               !(self.sampler in ['ddim', 'ddpm', 'pndm', 'lcm', 'tcd'])",
+        message: "this sampler takes the levels own and trailing alone",
+    },
+    Rule {
+        plural: "generationjobs",
+        at: SPEC,
+        field: ".request",
+        // A key is inputs/ACCOUNT/NAME, and the API's jobs wait in the queue of their account.
+        cel: "(!has(self.request.init) || self.request.init.image.startsWith('inputs/' + self.queue + '/') && \
+               (!has(self.request.init.mask) || self.request.init.mask.startsWith('inputs/' + self.queue + '/'))) && \
+               (!has(self.request.controls) || \
+               self.request.controls.all(control, control.image.startsWith('inputs/' + self.queue + '/')))",
+        message: "a job reads the pictures of its own queue alone: inputs/QUEUE/...; upload them through the API and let it \
+                  make the job, or name that queue",
     },
     Rule {
         plural: "diffusionmodels",

@@ -7,7 +7,7 @@ use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 use tintype_crds::{GenerationJob, GenerationJobSpec};
 use tintype_kubetest::ControlPlane;
-use tintype_types::{GenerationRequest, JobState};
+use tintype_types::{ControlUse, GenerationRequest, InitImage, JobState, Levels, Sampler};
 
 /// A control plane with our definitions, a namespace of one's own and a client.
 async fn cluster() -> (&'static ControlPlane, Api<GenerationJob>, String) {
@@ -67,6 +67,50 @@ async fn a_new_job_is_seen_as_queued_without_a_write() {
     assert!(text.contains("Queued"), "{text}");
     let ours = said(&plane.kubectl(&["get", "tintype", "-n", &namespace]).unwrap());
     assert!(ours.contains("generationjob.tintype.dev/a"), "{ours}");
+}
+
+#[tokio::test]
+async fn a_job_reads_the_pictures_of_its_own_queue_alone() {
+    let (_, jobs, _) = cluster().await;
+    let init = |image: &str, mask: Option<&str>| {
+        let mask = mask.map(str::to_owned);
+        Some(InitImage { image: image.to_owned(), strength: 0.5, mask })
+    };
+    let control =
+        |image: &str| ControlUse { name: "c".to_owned(), image: image.to_owned(), weight: 1.0, start: 0.0, end: 1.0 };
+    let (own, foreign) = ("inputs/acme/1.png", "inputs/other/1.png");
+    let request = GenerationRequest::new("tintype/shapes", "a red circle");
+    let good = GenerationRequest { init: init(own, Some(own)), controls: vec![control(own)], ..request.clone() };
+    let cases = [
+        (GenerationRequest { init: init(foreign, None), ..request.clone() }, false),
+        (GenerationRequest { init: init(own, Some(foreign)), ..request.clone() }, false),
+        (GenerationRequest { controls: vec![control(own), control(foreign)], ..request.clone() }, false),
+        (GenerationRequest { init: init("inputs/acmeother/1.png", None), ..request }, false),
+        (good, true),
+    ];
+    for (number, (request, taken)) in cases.into_iter().enumerate() {
+        let mut spec = GenerationJobSpec::new(request);
+        spec.queue = "acme".to_owned();
+        let made = jobs.create(&PostParams::default(), &GenerationJob::new(&format!("j{number}"), spec)).await;
+        if taken {
+            made.expect("pictures of its own queue are taken");
+        } else {
+            assert!(refusal(made).contains("pictures of its own queue alone"), "case {number}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn levels_a_sampler_does_not_take_are_refused() {
+    let (_, jobs, _) = cluster().await;
+    let make = |name: &str, sampler, levels| {
+        let mut request = GenerationRequest::new("tintype/shapes", "a red circle");
+        (request.sampler, request.levels) = (Some(sampler), Some(levels));
+        GenerationJob::new(name, GenerationJobSpec::new(request))
+    };
+    let made = jobs.create(&PostParams::default(), &make("a", Sampler::Ddim, Levels::Karras)).await;
+    assert!(refusal(made).contains("own and trailing"));
+    jobs.create(&PostParams::default(), &make("b", Sampler::Euler, Levels::Karras)).await.expect("this pair is done");
 }
 
 #[tokio::test]

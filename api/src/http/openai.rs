@@ -6,7 +6,9 @@
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use tintype_types::{ControlUse, GenerationRequest, Hires, ImageFormat, InitImage, LoraUse, NoiseSource, Sampler};
+use tintype_types::{
+    ControlUse, GenerationRequest, Hires, ImageFormat, InitImage, Levels, LoraUse, NoiseSource, Sampler,
+};
 
 use crate::error::ApiError;
 
@@ -76,6 +78,8 @@ pub(crate) struct ImagesBody {
     /// How far guidance is kept from over-exposing.
     #[schemars(range(min = 0.0, max = 1.0))]
     guidance_rescale: Option<f64>,
+    /// Which noise levels the sampler visits.
+    levels: Option<Levels>,
     /// Which generator makes the noise.
     noise: Option<NoiseSource>,
     /// Taken, and without effect.
@@ -173,6 +177,7 @@ fn read_field(read: &mut ImagesRequest, name: &str, value: &Value) -> Result<(),
         "hires" => request.hires = Some(typed(name, value)?),
         "clip_skip" => request.clip_skip = Some(typed(name, value)?),
         "guidance_rescale" => request.guidance_rescale = Some(typed(name, value)?),
+        "levels" => request.levels = Some(typed(name, value)?),
         "noise" => request.noise = Some(typed(name, value)?),
         "response_format" => read.format = format(name, value)?,
         "stream" => {
@@ -267,7 +272,7 @@ mod tests {
             "sampler": "euler", "embed_parameters": false, "stream": false, "output_format": "jpeg", "clip_skip": 1,
             "loras": [{ "name": "night", "weight": 0.5 }], "controls": [{ "name": "outline", "image": "inputs/h" }],
             "init": { "image": "inputs/i" }, "hires": { "width": 1024, "height": 1536 }, "noise": "nv",
-            "guidance_rescale": 0.7
+            "guidance_rescale": 0.7, "levels": "sgm-uniform"
         }))
         .unwrap();
         assert_eq!(read.format, Format::B64Json);
@@ -290,6 +295,7 @@ mod tests {
         expected.hires = Some(Hires { width: 1024, height: 1536, strength: 0.55 });
         expected.noise = Some(NoiseSource::Nv);
         expected.guidance_rescale = Some(0.7);
+        expected.levels = Some(Levels::SgmUniform);
         assert_eq!(read.request, expected);
     }
 
@@ -304,7 +310,7 @@ mod tests {
             assert!(!refused.unwrap_or_default().contains("no such field"), "{name} is described and not read");
         }
         let ours = "model prompt negative_prompt n size steps seed guidance_scale sampler embed_parameters \
-             response_format stream output_format loras controls init hires clip_skip guidance_rescale noise";
+             response_format stream output_format loras controls init hires clip_skip guidance_rescale levels noise";
         for name in NEEDLESS.into_iter().chain(IGNORED).chain(ours.split_whitespace()) {
             assert!(fields.contains_key(name), "{name} is read and not described");
         }

@@ -115,6 +115,48 @@ pub enum NoiseSource {
     Nv,
 }
 
+/// Which noise levels a sampler visits, and how far they are apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Levels {
+    /// As the model's files, or the sampler's name, say; the default.
+    #[default]
+    Own,
+    /// Strides back from the last trained level.
+    Trailing,
+    /// Karras et al., 2022, equation 5, rho 7.
+    Karras,
+    /// Even steps in the logarithm of the noise.
+    Exponential,
+    /// The quantiles of a beta distribution, alpha and beta 0.6 (Lee et al., 2024).
+    Beta,
+    /// Even steps in time, the last one left out, as Stability's own sampler takes them.
+    SgmUniform,
+}
+
+impl Levels {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Own, Self::Trailing, Self::Karras, Self::Exponential, Self::Beta, Self::SgmUniform];
+
+    /// The word used on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Own => "own",
+            Self::Trailing => "trailing",
+            Self::Karras => "karras",
+            Self::Exponential => "exponential",
+            Self::Beta => "beta",
+            Self::SgmUniform => "sgm-uniform",
+        }
+    }
+
+    /// Whether nothing is said of them.
+    pub fn is_own(&self) -> bool {
+        *self == Self::Own
+    }
+}
+
 /// How pictures are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]

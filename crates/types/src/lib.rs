@@ -15,7 +15,7 @@ pub mod worker;
 
 pub use error::{ErrorBody, ErrorCode, ErrorDetail};
 pub use id::{Attempt, BootId, JobId, PoolName, QueueKey, WorkerId};
-pub use inputs::{ControlUse, Hires, ImageFormat, InitImage, LoraUse, NoiseSource};
+pub use inputs::{ControlUse, Hires, ImageFormat, InitImage, Levels, LoraUse, NoiseSource};
 pub use job::{FailureReason, JobState, Output};
 pub use model::{ModelCard, ModelDefaults, ModelFamily, ModelKind};
 pub use progress::{JobEvent, Preview};

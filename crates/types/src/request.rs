@@ -4,7 +4,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::inputs::{self, ControlUse, Hires, ImageFormat, InitImage, LoraUse, NoiseSource};
+use crate::inputs::{self, ControlUse, Hires, ImageFormat, InitImage, Levels, LoraUse, NoiseSource};
 use crate::limits::{
     GUIDANCE_MAX, IMAGES_MAX, PROMPT_CHARS_MAX, SEED_MAX, SIDE_PX_MAX, SIDE_PX_MIN, SIDE_PX_MULTIPLE, STEPS_MAX,
 };
@@ -82,6 +82,17 @@ impl Sampler {
             Self::DpmppSdeKarras => "dpmpp-sde-karras",
             Self::Lcm => "lcm",
             Self::Tcd => "tcd",
+        }
+    }
+
+    /// Whether it can visit these noise levels: some walk whole trained levels, and some have one spread of them.
+    pub fn takes(self, levels: Levels) -> bool {
+        match self {
+            Self::Ddim | Self::Ddpm | Self::Pndm | Self::Lcm | Self::Tcd => {
+                matches!(levels, Levels::Own | Levels::Trailing)
+            }
+            Self::Dpmpp2mKarras | Self::DpmppSdeKarras => matches!(levels, Levels::Own | Levels::Karras),
+            Self::Euler | Self::EulerA | Self::Heun | Self::Dpmpp2m | Self::Unipc | Self::Lms | Self::DpmppSde => true,
         }
     }
 
@@ -172,6 +183,9 @@ pub struct GenerationRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub guidance_rescale: Option<f64>,
+    /// Which noise levels the sampler visits; docs/SAMPLERS.md says which sampler takes which.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub levels: Option<Levels>,
     /// Which generator makes the noise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub noise: Option<NoiseSource>,
@@ -224,6 +238,9 @@ pub struct ResolvedRequest {
     /// See [`GenerationRequest::guidance_rescale`].
     #[serde(default)]
     pub guidance_rescale: f64,
+    /// See [`GenerationRequest::levels`].
+    #[serde(default, skip_serializing_if = "Levels::is_own")]
+    pub levels: Levels,
     /// See [`GenerationRequest::noise`].
     #[serde(default)]
     pub noise: NoiseSource,
@@ -265,6 +282,7 @@ impl From<ResolvedRequest> for GenerationRequest {
             hires,
             clip_skip,
             guidance_rescale,
+            levels,
             noise,
             format,
         } = resolved;
@@ -286,6 +304,7 @@ impl From<ResolvedRequest> for GenerationRequest {
             hires,
             clip_skip: Some(clip_skip),
             guidance_rescale: Some(guidance_rescale),
+            levels: Some(levels).filter(|levels| !levels.is_own()),
             noise: Some(noise),
             format: Some(format),
         }
@@ -323,6 +342,7 @@ impl GenerationRequest {
             hires: None,
             clip_skip: None,
             guidance_rescale: None,
+            levels: None,
             noise: None,
             format: None,
         }
@@ -353,6 +373,12 @@ impl GenerationRequest {
         if self.guidance_rescale.is_some_and(|rescale| !(0.0..=1.0).contains(&rescale)) {
             return refuse("guidanceRescale", "the guidance rescale must lie between 0 and 1".to_owned());
         }
+        if let (Some(sampler), Some(levels)) = (self.sampler, self.levels)
+            && !sampler.takes(levels)
+        {
+            let (sampler, levels) = (sampler.as_str(), levels.as_str());
+            return refuse("levels", format!("the sampler {sampler} does not take {levels} levels; leave them out"));
+        }
         inputs::check_clip_skip(self.clip_skip)?;
         inputs::check_loras(&self.loras)?;
         inputs::check_controls(&self.controls)?;
@@ -380,6 +406,7 @@ impl GenerationRequest {
             hires: self.hires,
             clip_skip: self.clip_skip.unwrap_or(0),
             guidance_rescale: self.guidance_rescale.unwrap_or(0.0),
+            levels: self.levels.unwrap_or_default(),
             noise: self.noise.unwrap_or_default(),
             format: self.format.unwrap_or_default(),
         }
@@ -447,7 +474,7 @@ mod tests {
     #[test]
     fn each_field_out_of_bounds_is_named() {
         type Spoil = fn(&mut GenerationRequest);
-        let cases: [(&str, Spoil); 19] = [
+        let cases: [(&str, Spoil); 21] = [
             ("prompt", |r| r.prompt = "  ".to_owned()),
             ("prompt", |r| r.prompt = "é".repeat(4_001)),
             ("negativePrompt", |r| r.negative_prompt = Some("x".repeat(4_001))),
@@ -458,6 +485,8 @@ mod tests {
             ("guidanceScale", |r| r.guidance_scale = Some(f64::NAN)),
             ("seed", |r| r.seed = Some(SEED_MAX + 1)),
             ("guidanceRescale", |r| r.guidance_rescale = Some(1.5)),
+            ("levels", |r| (r.sampler, r.levels) = (Some(Sampler::Ddim), Some(Levels::Karras))),
+            ("levels", |r| (r.sampler, r.levels) = (Some(Sampler::Dpmpp2mKarras), Some(Levels::Beta))),
             ("clipSkip", |r| r.clip_skip = Some(9)),
             ("loras", |r| r.loras = vec![LoraUse { name: String::new(), weight: 1.0 }]),
             ("loras", |r| r.loras = vec![LoraUse { name: "l".to_owned(), weight: f64::INFINITY }]),

@@ -4,19 +4,19 @@
 //! Everything here is made from the order and the seed alone, in the order in which diffusers' pipelines draw their
 //! noise; so a lane that is taken up elsewhere finds the same, and only what its steps have changed is written down.
 
-use tintype_types::{NoiseSource, ResolvedRequest, Sampler};
+use tintype_types::{NoiseSource, ResolvedRequest};
 
 use super::ground::Ground;
 use super::lane::{LatentSize, latent_size};
 use crate::output::RgbImage;
 use crate::pipeline::{LoadedModel, PipelineError, seed_of};
 use crate::rng::Noise;
-use crate::samplers::{SamplerRun, steps_of_strength};
+use crate::samplers::{Recipe, SamplerRun, steps_of_strength};
 
 /// What both passes of a picture have in common.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Plan {
-    sampler: Sampler,
+    recipe: Recipe,
     /// Of a whole run.
     steps: u32,
     source: NoiseSource,
@@ -25,8 +25,8 @@ pub(super) struct Plan {
 
 impl Plan {
     pub(super) fn of(request: &ResolvedRequest, index: u32) -> Self {
-        let ResolvedRequest { sampler, steps, noise, .. } = *request;
-        Self { sampler, steps, source: noise, seed: seed_of(request, index) }
+        let ResolvedRequest { sampler, levels, steps, noise, .. } = *request;
+        Self { recipe: Recipe::of(sampler, levels), steps, source: noise, seed: seed_of(request, index) }
     }
 
     /// Steps a pass takes that redraws this share of a picture.
@@ -108,7 +108,7 @@ impl Pass {
         };
         let unit = noise.randn(size.values());
         let taken = if picture.is_some() { plan.steps_at(strength) } else { plan.steps };
-        let run = SamplerRun::starting_at(plan.sampler, &model.schedule, plan.steps, plan.steps - taken)?;
+        let run = SamplerRun::starting_at(plan.recipe, &model.schedule, plan.steps, plan.steps - taken)?;
         let latent = match &start {
             Some(start) => run.mixture().of(start, &unit),
             None => unit.iter().map(|value| value * run.init_noise()).collect(),

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tintype_types::inputs::INPUT_KEY_PREFIX;
 use tintype_types::limits::INPUT_BYTES_MAX;
 use tintype_types::{
-    ControlUse, GenerationRequest, Hires, ImageFormat, InitImage, LoraUse, ModelKind, NoiseSource, Sampler,
+    ControlUse, GenerationRequest, Hires, ImageFormat, InitImage, Levels, LoraUse, ModelKind, NoiseSource, Sampler,
 };
 
 use super::models::Models;
@@ -45,6 +45,9 @@ pub struct GenerateArgs {
     /// Method of denoising, such as dpmpp-2m-karras [default: the model's].
     #[arg(long, value_parser = parse_sampler)]
     pub sampler: Option<Sampler>,
+    /// Which noise levels it visits: own, trailing, karras, exponential, beta or sgm-uniform [default: own].
+    #[arg(long, value_parser = parse_levels)]
+    pub levels: Option<Levels>,
     /// Width in pixels, a multiple of 64 [default: the model's].
     #[arg(long)]
     pub width: Option<u32>,
@@ -145,6 +148,7 @@ impl GenerateArgs {
         request.steps = self.steps;
         request.guidance_scale = self.guidance;
         request.sampler = self.sampler;
+        request.levels = self.levels;
         request.width = self.width;
         request.height = self.height;
         request.images = self.images;
@@ -281,6 +285,10 @@ fn split_weight(text: &str) -> (&str, f64) {
 
 fn parse_sampler(text: &str) -> Result<Sampler, String> {
     by_name(text, Sampler::ALL.map(|sampler| (sampler.as_str(), sampler)))
+}
+
+fn parse_levels(text: &str) -> Result<Levels, String> {
+    by_name(text, Levels::ALL.map(|levels| (levels.as_str(), levels)))
 }
 
 fn parse_format(text: &str) -> Result<ImageFormat, String> {

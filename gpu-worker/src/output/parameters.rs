@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use tintype_types::{ControlUse, NoiseSource, ResolvedRequest, Sampler};
+use tintype_types::{ControlUse, Levels, NoiseSource, ResolvedRequest, Sampler};
 
 /// The `parameters` text of one picture; `seed` is the picture's own.
 pub fn parameters_text(request: &ResolvedRequest, seed: u64) -> String {
@@ -21,7 +21,8 @@ pub fn parameters_text(request: &ResolvedRequest, seed: u64) -> String {
 
 /// Names and values of the last line, in order.
 fn settings(request: &ResolvedRequest, seed: u64) -> Vec<(String, String)> {
-    let (sampler, schedule) = sampler_words(request.sampler);
+    let (sampler, named) = sampler_words(request.sampler);
+    let schedule = levels_words(request.levels).or(named);
     let mut words = Vec::new();
     let mut say = |name: &str, value: String| words.push((name.to_owned(), value));
     say("Steps", request.steps.to_string());
@@ -73,6 +74,18 @@ fn sampler_words(sampler: Sampler) -> (&'static str, Option<&'static str>) {
         Sampler::DpmppSdeKarras => ("DPM++ SDE", Some("Karras")),
         Sampler::Lcm => ("LCM", None),
         Sampler::Tcd => ("TCD", None),
+    }
+}
+
+/// A1111's words for noise levels, where it has some.
+fn levels_words(levels: Levels) -> Option<&'static str> {
+    match levels {
+        Levels::Own => None,
+        Levels::Trailing => Some("Trailing"),
+        Levels::Karras => Some("Karras"),
+        Levels::Exponential => Some("Exponential"),
+        Levels::Beta => Some("Beta"),
+        Levels::SgmUniform => Some("SGM Uniform"),
     }
 }
 

@@ -79,6 +79,22 @@ impl From<Solver> for Recipe {
     }
 }
 
+impl Recipe {
+    /// A sampler with these noise levels, or with those its name says.
+    pub fn of(sampler: Sampler, levels: tintype_types::Levels) -> Self {
+        let named = Self::from(sampler);
+        let levels = match levels {
+            tintype_types::Levels::Own => named.levels,
+            tintype_types::Levels::Trailing => Levels::Trailing,
+            tintype_types::Levels::Karras => Levels::Karras,
+            tintype_types::Levels::Exponential => Levels::Exponential,
+            tintype_types::Levels::Beta => Levels::Beta,
+            tintype_types::Levels::SgmUniform => Levels::SgmUniform,
+        };
+        Self { levels, ..named }
+    }
+}
+
 impl From<Sampler> for Recipe {
     fn from(sampler: Sampler) -> Self {
         let karras = |solver| Self { solver, levels: Levels::Karras };

@@ -75,6 +75,51 @@ fn what_a_sampler_cannot_take_is_refused() {
 }
 
 #[test]
+fn the_documented_pairs_are_those_there_are_and_each_is_held_by_what_it_says() {
+    let document = include_str!("../../../docs/SAMPLERS.md");
+    let fixture: serde_json::Value = serde_json::from_str(include_str!("../../tests/fixtures/samplers.json")).unwrap();
+    let cases = fixture["cases"].as_array().unwrap();
+    let schedule = NoiseSchedule::new(ScheduleConfig::default()).unwrap();
+    let names = |cell: &str| -> Vec<Sampler> {
+        let word = |name: &str| name.to_lowercase().replace("++", "pp").replace(' ', "-");
+        let known = |name: &str| Sampler::ALL.into_iter().find(|sampler| sampler.as_str() == word(name));
+        cell.split(", ").map(|name| known(name).unwrap_or_else(|| panic!("{name} is no sampler"))).collect()
+    };
+    let mut told = 0;
+    for line in document.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| sampler")) {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        assert_eq!(cells.len(), 1 + tintype_types::Levels::ALL.len(), "{line}");
+        for sampler in names(cells[0]) {
+            // In the order of the table's head.
+            for (levels, cell) in tintype_types::Levels::ALL.into_iter().zip(&cells[1..]) {
+                let recipe = Recipe::of(sampler, levels);
+                let name = format!("{} with {} levels", sampler.as_str(), levels.as_str());
+                let solver = serde_json::to_value(recipe.solver).unwrap();
+                let trailing = recipe.levels == Levels::Trailing;
+                let held = cases.iter().any(|case| {
+                    case["solver"] == solver
+                        && case["levels"]
+                            == serde_json::to_value(if trailing { Levels::Own } else { recipe.levels }).unwrap()
+                        && (!trailing || case["config"]["timestep_spacing"] == "trailing")
+                });
+                let runs = SamplerRun::new(recipe, &schedule, 20).is_ok();
+                assert_eq!(runs, sampler.takes(levels), "{name}: the wire and the sampler disagree");
+                let one_spread = matches!(sampler, Sampler::Lcm | Sampler::Tcd) && trailing;
+                match *cell {
+                    "D" => assert!(runs && (held || one_spread), "{name} is held by no fixture"),
+                    "C" => assert!(runs && !held, "{name} is held by a fixture, or not there"),
+                    "-" => assert!(!runs, "{name} is there"),
+                    other => panic!("{name}: {other}"),
+                }
+                told += 1;
+            }
+        }
+    }
+    // Two names are another sampler's with Karras levels.
+    assert_eq!(told, (Sampler::ALL.len() - 2) * tintype_types::Levels::ALL.len());
+}
+
+#[test]
 fn evaluations_and_steps_are_told_apart() {
     let schedule = NoiseSchedule::new(ScheduleConfig::default()).unwrap();
     let steps_seen = |solver: Solver| {
