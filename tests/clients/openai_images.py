@@ -1,6 +1,7 @@
 """The unmodified `openai` package against Tintype; address and key come from its own environment variables.
 
 Writes 0.png, 1.png, 2.png into the folder named, by URL and by base64, and checks what errors look like to its users.
+edited.png is 0.png, edited where mask.png is transparent: in its left half.
 """
 import base64
 import pathlib
@@ -30,6 +31,22 @@ for number, prompt in enumerate(prompts, start=1):
 
 two = client.images.generate(model="tintype/shapes", prompt=prompts[0], n=2, response_format="b64_json")
 assert len(two.data) == 2 and two.data[0].b64_json != two.data[1].b64_json
+
+edited = client.images.edit(
+    model="tintype/shapes",
+    image=(folder / "0.png").open("rb"),
+    mask=(folder / "mask.png").open("rb"),
+    prompt="a green square on a white background",
+    response_format="b64_json",
+    extra_body={"seed": 5},
+)
+(folder / "edited.png").write_bytes(base64.b64decode(edited.data[0].b64_json))
+
+try:
+    client.images.edit(model="tintype/shapes", image=b"no picture", prompt="a red circle")
+    raise SystemExit("an edit of what is no picture was accepted")
+except openai.BadRequestError as error:
+    assert error.param == "image", error.param
 
 try:
     client.images.generate(model="nobody/knows", prompt="a red circle")

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use tintype_worker::testing::shapes::decode_png;
 
 use crate::support::picture::{Shown, assert_shows};
 use crate::support::programs::{program, send_signal};
@@ -65,6 +66,8 @@ async fn the_openai_package_works_unmodified() {
         .map(|entry| entry.unwrap().path().join("bin/python"))
         .find(|python| python.exists())
         .expect("scripts/setup.sh has installed the clients");
+    // OpenAI's masks are redrawn where they are transparent.
+    std::fs::write(folder.path().join("mask.png"), half_transparent(64)).unwrap();
     let output = Command::new(python)
         .arg(root().join("tests/clients/openai_images.py"))
         .arg(folder.path())
@@ -81,7 +84,26 @@ async fn the_openai_package_works_unmodified() {
     ] {
         assert_shows(&std::fs::read(folder.path().join(file)).unwrap(), shown);
     }
+    let picture = |file: &str| decode_png(&std::fs::read(folder.path().join(file)).unwrap()).expect("it is a PNG");
+    let (before, edited) = (picture("0.png"), picture("edited.png"));
+    let same = |side: std::ops::Range<usize>| {
+        let places = (0..64).flat_map(|y| side.clone().map(move |x| (y * 64 + x) * 3));
+        places.filter(|at| before.pixels[*at..at + 3] == edited.pixels[*at..at + 3]).count()
+    };
+    assert_eq!(same(32..64), 32 * 64, "what the mask keeps has changed");
+    assert!(same(0..32) < 32 * 64 / 4, "what the mask opens was not redrawn");
     up.stop().await;
+}
+
+/// A PNG of this side whose left half is transparent.
+fn half_transparent(side: u32) -> Vec<u8> {
+    let mut file = Vec::new();
+    let mut encoder = png::Encoder::new(&mut file, side, side);
+    encoder.set_color(png::ColorType::Rgba);
+    let alpha = |at: u32| if at % side < side / 2 { 0 } else { 255 };
+    let pixels: Vec<u8> = (0..side * side).flat_map(|at| [0, 0, 0, alpha(at)]).collect();
+    encoder.write_header().unwrap().write_image_data(&pixels).unwrap();
+    file
 }
 
 #[tokio::test]

@@ -16,4 +16,5 @@ mod faults;
 mod front;
 mod local;
 mod monitoring;
+mod redrawn;
 mod support;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -121,6 +122,13 @@ impl Cluster {
     pub(crate) fn restart_worker(&mut self) {
         self.worker = start_worker(&self.address, &self.models, self.folder.path());
     }
+
+    /// Starts another worker, on the GPUs a library tells of.
+    pub(crate) fn worker_on_gpus(&self, id: &str, nvml: &Path) -> Running {
+        let mut worker = worker_command(&self.address, &self.models, self.folder.path());
+        worker.env("TINTYPE_WORKER_ID", id).env("TINTYPE_NVML_LIB", nvml);
+        Running::start(id, &mut worker, self.folder.path())
+    }
 }
 
 /// kubectl that must succeed.
@@ -175,6 +183,10 @@ fn start_operator(plane: &ControlPlane, namespace: &str, folder: &Path, listen: 
 }
 
 fn start_worker(address: &str, models: &Path, folder: &Path) -> Running {
+    Running::start("worker", &mut worker_command(address, models, folder), folder)
+}
+
+fn worker_command(address: &str, models: &Path, folder: &Path) -> Command {
     let mut worker = command("gpu-worker", [""; 0]);
     worker
         .env("TINTYPE_DISPATCH_URL", format!("http://{address}"))
@@ -182,5 +194,5 @@ fn start_worker(address: &str, models: &Path, folder: &Path) -> Running {
         .env("TINTYPE_WORKER_ID", "worker-0")
         .env("TINTYPE_POOL", "default")
         .env("TINTYPE_MODELS_DIR", models);
-    Running::start("worker", &mut worker, folder)
+    worker
 }
