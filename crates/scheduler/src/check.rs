@@ -3,7 +3,7 @@
 use tintype_types::JobId;
 
 use crate::job::{Change, Job};
-use crate::observation::Place;
+use crate::record::Spot;
 use crate::state::Core;
 
 /// Something that must never be. Its text names what to look at in a snapshot.
@@ -15,8 +15,8 @@ pub enum Violation {
     /// The attempt that is out is not the one the job is at.
     #[error("job {0} has an attempt out that is not its last one")]
     RunAgainstAttempt(JobId),
-    /// A job is kept under a name that is not its own.
-    #[error("job {0} is kept under another name")]
+    /// A job is kept under an id that is not its own.
+    #[error("job {0} is kept under another id")]
     Name(JobId),
     /// The indexes are not what the state says they should be.
     #[error("the indexes do not follow from the state")]
@@ -26,8 +26,12 @@ pub enum Violation {
 impl Core {
     /// Checks everything; costs as much as filing everything anew.
     pub(crate) fn check(&self) -> Result<(), Violation> {
-        for (id, job) in &self.state.jobs {
-            check_job(id, job)?;
+        for (tag, job) in self.state.jobs.iter() {
+            let id = job.id.job_id();
+            if self.state.jobs.find(&id) != Some(tag) {
+                return Err(Violation::Name(id));
+            }
+            check_job(&id, job)?;
         }
         let steps_left = self.index.next_timer().is_some_and(|(at, _)| at <= self.state.now);
         if !steps_left && Self::new(self.config.clone(), self.state.clone()).index != self.index {
@@ -38,13 +42,10 @@ impl Core {
 }
 
 fn check_job(id: &JobId, job: &Job) -> Result<(), Violation> {
-    if *id != job.seen.id {
-        return Err(Violation::Name(id.clone()));
-    }
     let assumed = job.assumed.as_ref();
     let run_wanted = match assumed.map(|assumed| &assumed.change) {
         Some(Change::Assigned) => true,
-        Some(Change::Requeued { .. } | Change::Ended { .. }) | None => matches!(job.seen.place, Place::Assigned(_)),
+        Some(Change::Requeued { .. } | Change::Ended { .. }) | None => matches!(job.seen.place, Spot::Assigned(_)),
     };
     let Some(run) = &job.run else {
         return if run_wanted { Err(Violation::RunAgainstPlace(id.clone())) } else { Ok(()) };
@@ -52,9 +53,9 @@ fn check_job(id: &JobId, job: &Job) -> Result<(), Violation> {
     if !run_wanted {
         return Err(Violation::RunAgainstPlace(id.clone()));
     }
-    let known_worker = match &job.seen.place {
-        Place::Assigned(worker) => *worker == run.worker,
-        Place::Queued | Place::Ended => assumed.is_some(),
+    let known_worker = match job.seen.place {
+        Spot::Assigned(worker) => worker == run.worker,
+        Spot::Queued | Spot::Ended => assumed.is_some(),
     };
     if run.attempt != job.attempt() || !known_worker {
         return Err(Violation::RunAgainstAttempt(id.clone()));

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::exact;
+use crate::names::{Name, Names};
 use crate::observation::Shape;
 
 /// Most things costs are kept for; further ones are served by the coarser ones.
@@ -28,12 +29,23 @@ const SPREAD_MAX: f64 = 100.0;
 const MS_MAX: f64 = 86_400_000.0;
 
 /// All that was learned.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Costs {
-    runs: BTreeMap<String, Line>,
-    loads: BTreeMap<String, Load>,
+    runs: BTreeMap<Key, Line>,
+    /// `None` is any model.
+    loads: BTreeMap<Option<Name>, Load>,
     /// How real durations compare with estimated ones.
-    #[serde(default)]
+    spread: Spread,
+}
+
+/// What runs are alike in: GPU kind, model, shape; `None` is any.
+type Key<N = Name> = (Option<N>, Option<N>, Option<Shape>);
+
+/// [`Costs`] with texts for names, in an order that does not depend on what was seen before.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct SavedCosts {
+    runs: Vec<(Key<String>, Line)>,
+    loads: Vec<(Option<String>, Load)>,
     spread: Spread,
 }
 
@@ -88,10 +100,10 @@ struct Line {
 
 /// What a run is looked up by.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct RunOf<'a> {
-    /// The GPU's product name; `None` is any.
-    pub(crate) kind: Option<&'a str>,
-    pub(crate) model: &'a str,
+pub(crate) struct RunOf {
+    /// The GPU's product; `None` is any.
+    pub(crate) kind: Option<Name>,
+    pub(crate) model: Name,
     pub(crate) shape: Shape,
     pub(crate) work_steps: u32,
 }
@@ -117,41 +129,41 @@ impl Line {
     }
 }
 
-impl RunOf<'_> {
-    /// From the finest to the coarsest.
-    fn keys(&self) -> [String; 4] {
-        let Shape { pixels, images, adapters } = self.shape;
-        let shape = format!("{pixels} {images} {adapters}");
-        let model = self.model;
-        let fine = self.kind.map(|kind| format!("{kind}|{model}|{shape}")).unwrap_or_default();
-        [fine, format!("|{model}|{shape}"), format!("||{shape}"), "||".to_owned()]
+impl RunOf {
+    /// From the finest to the coarsest; of a kind nobody knows there is none finer than of any.
+    fn keys(self) -> impl Iterator<Item = Key> {
+        let (model, shape) = (Some(self.model), Some(self.shape));
+        let all = [(self.kind, model, shape), (None, model, shape), (None, None, shape), (None, None, None)];
+        all.into_iter().skip(usize::from(self.kind.is_none()))
     }
 
-    /// What somebody said of the model: better than what is known of others, worse than what was seen of it.
-    fn hinted(&self) -> String {
-        format!("|{}|", self.model)
+    /// The same, and what somebody said of the model: better than what is known of others, worse than what was seen of
+    /// it.
+    fn lookups(self) -> impl Iterator<Item = Key> {
+        let seen = self.keys().filter(|(_, model, _)| model.is_some());
+        let others = self.keys().filter(|(_, model, _)| model.is_none());
+        seen.chain([(None, Some(self.model), None)]).chain(others)
     }
 }
 
 impl Costs {
     /// GPU time of a run whose model is resident, in milliseconds.
-    pub(crate) fn run_ms(&self, of: RunOf<'_>) -> u32 {
-        let [fine, model, shape, any] = of.keys();
-        let known = [fine, model, of.hinted(), shape, any].into_iter().find_map(|key| self.runs.get(&key));
+    pub(crate) fn run_ms(&self, of: RunOf) -> u32 {
+        let known = of.lookups().find_map(|key| self.runs.get(&key));
         let steps = f64::from(of.work_steps.max(1));
         known.map_or(steps * STEP_MS_GUESS, |line| line.answer(steps)).clamp(1.0, MS_MAX) as u32
     }
 
     /// Time to load a model, in milliseconds.
-    pub(crate) fn load_ms(&self, model: &str) -> u32 {
-        let known = self.loads.get(model).or_else(|| self.loads.get(""));
+    pub(crate) fn load_ms(&self, model: Name) -> u32 {
+        let known = self.loads.get(&Some(model)).or_else(|| self.loads.get(&None));
         known.map_or(LOAD_MS_GUESS, |load| load.ms).clamp(1.0, MS_MAX) as u32
     }
 
     /// A run took `gpu_ms` with its model resident.
-    pub(crate) fn learn_run(&mut self, of: RunOf<'_>, gpu_ms: u64) {
+    pub(crate) fn learn_run(&mut self, of: RunOf, gpu_ms: u64) {
         let (steps, took) = (f64::from(of.work_steps.max(1)), (gpu_ms as f64).clamp(1.0, MS_MAX));
-        for key in of.keys().into_iter().filter(|key| !key.is_empty()) {
+        for key in of.keys() {
             if self.runs.len() < KEPT_MAX || self.runs.contains_key(&key) {
                 self.runs.entry(key).or_default().learn(steps, took);
             }
@@ -159,11 +171,11 @@ impl Costs {
     }
 
     /// A model took this long to load.
-    pub(crate) fn learn_load(&mut self, model: &str, ms: u64) {
+    pub(crate) fn learn_load(&mut self, model: Name, ms: u64) {
         let took = (ms as f64).clamp(1.0, MS_MAX);
-        for key in [model, ""] {
-            if self.loads.len() < KEPT_MAX || self.loads.contains_key(key) {
-                let known = self.loads.entry(key.to_owned()).or_insert(Load { ms: took });
+        for key in [Some(model), None] {
+            if self.loads.len() < KEPT_MAX || self.loads.contains_key(&key) {
+                let known = self.loads.entry(key).or_insert(Load { ms: took });
                 known.ms += LOAD_NEWS * (took - known.ms);
             }
         }
@@ -182,47 +194,92 @@ impl Costs {
     }
 
     /// Takes over what another learned of things nothing is known of here.
-    pub(crate) fn adopt(&mut self, other: Self) {
-        let Self { runs, loads, spread } = other;
+    pub(crate) fn adopt(&mut self, other: SavedCosts, names: &mut Names) {
+        let SavedCosts { runs, loads, spread } = other;
         if self.runs.is_empty() {
             self.spread = spread;
         }
-        for (key, line) in runs {
+        let mut name = |text: Option<String>| text.map(|text| names.name(&text));
+        for ((kind, model, shape), line) in runs {
             let sound = line.weight > 0.0 && line.x >= 0.0 && line.y >= 0.0;
+            let key = (name(kind), name(model), shape);
             if !sound || (self.runs.len() >= KEPT_MAX && !self.runs.contains_key(&key)) {
                 continue;
             }
-            if key.len() > 2 && key.starts_with('|') && key.ends_with('|') {
+            if matches!(key, (None, Some(_), None)) {
                 // What somebody says, not what was seen: the newest word counts.
                 self.runs.insert(key, line);
             } else {
                 self.runs.entry(key).or_insert(line);
             }
         }
-        for (key, load) in loads {
+        for (model, load) in loads {
+            let key = name(model);
             if self.loads.len() < KEPT_MAX || self.loads.contains_key(&key) {
                 self.loads.entry(key).or_insert(load);
             }
         }
     }
 
-    /// The part of it that says most: the coarse ones, and of the others those most was seen of.
-    pub(crate) fn heaviest(&self, most: usize) -> Self {
-        let mut by_weight: Vec<_> = self.runs.iter().collect();
-        by_weight.sort_by(|(a, x), (b, y)| y.weight.total_cmp(&x.weight).then_with(|| a.cmp(b)));
-        let kept = by_weight.into_iter().take(most).map(|(key, line)| (key.clone(), *line));
-        let loads = self.loads.iter().take(most).map(|(key, load)| (key.clone(), *load));
-        Self { runs: kept.collect(), loads: loads.collect(), spread: self.spread }
+    /// The part of it that says most: of runs those most was seen of.
+    pub(crate) fn heaviest(&self, names: &Names, most: usize) -> SavedCosts {
+        let mut saved = self.saved(names);
+        saved.runs.sort_by(|(a, x), (b, y)| y.weight.total_cmp(&x.weight).then_with(|| a.cmp(b)));
+        saved.runs.truncate(most);
+        saved.loads.truncate(most);
+        saved
     }
 
+    /// Names in use here.
+    pub(crate) fn names(&self) -> impl Iterator<Item = Name> {
+        let runs = self.runs.keys().flat_map(|(kind, model, _)| [*kind, *model]);
+        runs.chain(self.loads.keys().copied()).flatten()
+    }
+
+    /// All that was learned, to be kept.
+    pub(crate) fn saved(&self, names: &Names) -> SavedCosts {
+        let text = |name: &Option<Name>| name.map(|name| names.text(name).to_owned());
+        let runs = self.runs.iter().map(|((kind, model, shape), line)| ((text(kind), text(model), *shape), *line));
+        let mut saved = SavedCosts {
+            runs: runs.collect(),
+            loads: self.loads.iter().map(|(model, load)| (text(model), *load)).collect(),
+            spread: self.spread,
+        };
+        saved.runs.sort_by(|a, b| a.0.cmp(&b.0));
+        saved.loads.sort_by(|a, b| a.0.cmp(&b.0));
+        saved
+    }
+
+    /// What was kept.
+    pub(crate) fn of(saved: SavedCosts, names: &mut Names) -> Self {
+        let mut name = |text: Option<String>| text.map(|text| names.name(&text));
+        Self {
+            runs: saved
+                .runs
+                .into_iter()
+                .map(|((kind, model, shape), line)| ((name(kind), name(model), shape), line))
+                .collect(),
+            loads: saved.loads.into_iter().map(|(model, load)| (name(model), load)).collect(),
+            spread: saved.spread,
+        }
+    }
+}
+
+impl SavedCosts {
     /// What somebody says of a model before any of it was seen: one attempt's worth.
     pub(crate) fn hint(&mut self, model: &str, step_ms: u32, load_ms: u32) {
+        let model = Some(model.to_owned());
         if step_ms > 0 {
-            let line = self.runs.entry(format!("|{model}|")).or_default();
-            line.learn(1.0, f64::from(step_ms));
+            let key = (None, model.clone(), None);
+            let known = self.runs.iter().position(|(known, _)| *known == key);
+            let place = known.unwrap_or_else(|| {
+                self.runs.push((key, Line::default()));
+                self.runs.len() - 1
+            });
+            self.runs[place].1.learn(1.0, f64::from(step_ms));
         }
-        if load_ms > 0 {
-            self.loads.entry(model.to_owned()).or_insert(Load { ms: f64::from(load_ms) });
+        if load_ms > 0 && !self.loads.iter().any(|(known, _)| *known == model) {
+            self.loads.push((model, Load { ms: f64::from(load_ms) }));
         }
     }
 }
@@ -231,8 +288,23 @@ impl Costs {
 mod tests {
     use super::*;
 
-    fn of(model: &str, work_steps: u32) -> RunOf<'_> {
-        RunOf { kind: Some("L40S"), model, shape: Shape { pixels: 1 << 18, images: 1, adapters: 0 }, work_steps }
+    fn names() -> Names {
+        let mut names = Names::default();
+        let _ = ["L40S", "m", "other"].map(|text| names.name(text));
+        names
+    }
+
+    fn name(text: &str) -> Name {
+        names().find(text).expect("one of those above")
+    }
+
+    fn of(model: &str, work_steps: u32) -> RunOf {
+        RunOf {
+            kind: Some(name("L40S")),
+            model: name(model),
+            shape: Shape { pixels: 1 << 18, images: 1, adapters: 0 },
+            work_steps,
+        }
     }
 
     #[test]
@@ -251,38 +323,39 @@ mod tests {
         costs.learn_run(of("m", 10), 1_000);
         assert_eq!(costs.run_ms(of("other", 10)), 1_000);
         assert_eq!(costs.run_ms(RunOf { kind: None, ..of("m", 20) }), 2_000);
-        assert_eq!(costs.load_ms("m"), 20_000);
-        costs.learn_load("m", 5_000);
-        assert_eq!((costs.load_ms("m"), costs.load_ms("other")), (5_000, 5_000));
-        costs.learn_load("m", 15_000);
-        assert_eq!(costs.load_ms("m"), 8_000);
+        assert_eq!(costs.load_ms(name("m")), 20_000);
+        costs.learn_load(name("m"), 5_000);
+        assert_eq!((costs.load_ms(name("m")), costs.load_ms(name("other"))), (5_000, 5_000));
+        costs.learn_load(name("m"), 15_000);
+        assert_eq!(costs.load_ms(name("m")), 8_000);
     }
 
     #[test]
     fn what_is_said_of_a_model_counts_until_it_was_seen() {
-        let mut costs = Costs::default();
+        let (mut costs, mut said, mut names) = (Costs::default(), SavedCosts::default(), names());
         costs.learn_run(of("other", 10), 1_000);
-        costs.hint("m", 300, 7_000);
-        assert_eq!((costs.run_ms(of("m", 20)), costs.load_ms("m")), (6_000, 7_000));
+        said.hint("m", 300, 7_000);
+        costs.adopt(said, &mut names);
+        assert_eq!((costs.run_ms(of("m", 20)), costs.load_ms(name("m"))), (6_000, 7_000));
         costs.learn_run(of("m", 20), 2_000);
         assert_eq!(costs.run_ms(of("m", 20)), 2_000);
     }
 
     #[test]
     fn what_is_adopted_never_replaces_what_was_seen_here_and_is_the_same_through_json() {
-        let mut before = Costs::default();
-        before.learn_run(of("a", 10), 1_001);
-        before.learn_run(of("b", 10), 1_003);
-        before.learn_load("a", 3_333);
-        let json = serde_json::to_string(&before).unwrap();
+        let (mut before, mut names) = (Costs::default(), names());
+        before.learn_run(of("m", 10), 1_001);
+        before.learn_run(of("other", 10), 1_003);
+        before.learn_load(name("m"), 3_333);
+        let json = serde_json::to_string(&before.saved(&names)).unwrap();
         let mut after = Costs::default();
-        after.adopt(serde_json::from_str(&json).unwrap());
-        assert_eq!(after, before);
+        after.adopt(serde_json::from_str(&json).unwrap(), &mut names);
+        assert_eq!(after.saved(&names), before.saved(&names));
         let mut used = Costs::default();
-        used.learn_run(of("a", 10), 9_000);
-        used.adopt(before.clone());
-        assert_eq!((used.run_ms(of("a", 10)), used.run_ms(of("b", 10))), (9_000, 1_003));
-        assert_eq!(before.heaviest(1).runs.len(), 1);
+        used.learn_run(of("m", 10), 9_000);
+        used.adopt(before.saved(&names), &mut names);
+        assert_eq!((used.run_ms(of("m", 10)), used.run_ms(of("other", 10))), (9_000, 1_003));
+        assert_eq!(before.heaviest(&names, 1).runs.len(), 1);
     }
 
     #[test]
@@ -300,11 +373,12 @@ mod tests {
         let mut costs = Costs::default();
         for gpu_ms in [0, u64::MAX, 1] {
             costs.learn_run(of("m", u32::MAX), gpu_ms);
-            costs.learn_load("m", gpu_ms);
+            costs.learn_load(name("m"), gpu_ms);
         }
-        assert!(costs.run_ms(of("m", 0)) >= 1 && costs.load_ms("m") >= 1);
+        assert!(costs.run_ms(of("m", 0)) >= 1 && costs.load_ms(name("m")) >= 1);
+        let mut names = Names::default();
         for number in 0..2 * KEPT_MAX {
-            costs.learn_load(&number.to_string(), 1);
+            costs.learn_load(names.name(&number.to_string()), 1);
         }
         assert!(costs.loads.len() <= KEPT_MAX);
     }

@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
-use tintype_types::{Attempt, FailureReason, JobId, Timestamp};
+use tintype_types::{Attempt, FailureReason, Timestamp};
 
 use crate::decision::Decision;
 use crate::job::{Change, Run, Stand, Stop};
+use crate::names::Tag;
 use crate::place::Choice;
 use crate::state::Core;
 
@@ -24,8 +25,8 @@ impl Core {
     /// Settles jobs whose timer is due, as many as one step may decide about.
     pub(crate) fn expire(&mut self, out: &mut Vec<Decision>) {
         let room = self.config.decisions_max.saturating_sub(out.len());
-        for id in self.index.due(self.state.now, room) {
-            self.settle(&id, out);
+        for tag in self.index.due(self.state.now, room) {
+            self.settle(tag, out);
         }
     }
 
@@ -33,7 +34,7 @@ impl Core {
     pub(crate) fn match_jobs(&mut self, out: &mut Vec<Decision>) {
         while out.len() < self.config.decisions_max {
             let Some(choice) = self.choose() else { return };
-            out.extend(self.assign(&choice));
+            out.extend(self.assign(choice));
         }
     }
 
@@ -43,62 +44,65 @@ impl Core {
         let turn = |at: Timestamp| u128::from(at.0) / memory.as_millis().max(1);
         if turn(before) != turn(now) {
             let Self { state, index, .. } = self;
-            state.workers.retain(|id, worker| {
-                let kept = worker.parked || index.runs.contains_key(id) || now.since(worker.seen_at) < memory;
+            state.workers.retain(|name, worker| {
+                let kept = worker.parked || index.runs.contains_key(name) || now.since(worker.seen_at) < memory;
                 if !kept {
-                    index.holders.remove(id, &worker.claim.pool, &worker.holds);
+                    index.holders.remove(worker.tag, worker.claim.pool, &worker.holds);
                     index.loaders.remove(&worker.claim);
                 }
                 kept
             });
         }
         while self.index.ended.len() > self.config.ended_kept_max
-            && let Some((_, id)) = self.index.ended.first().cloned()
+            && let Some((_, tag)) = self.index.ended.first().copied()
         {
-            self.state.jobs.remove(&id);
-            self.refile(&id);
+            self.remove(tag);
         }
+        self.sweep_names();
     }
 
-    fn settle(&mut self, id: &JobId, out: &mut Vec<Decision>) {
+    fn settle(&mut self, tag: Tag, out: &mut Vec<Decision>) {
         let now = self.state.now;
-        if let Some(job) = self.state.jobs.get_mut(id)
+        if let Some(job) = self.state.jobs.get_mut(tag)
             && job.held_until.is_some_and(|until| until <= now)
         {
             job.held_until = None;
         }
-        match self.due(id, now) {
-            Due::Nothing => self.refile(id),
-            Due::ForgetAssumed => self.forget_assumed(id),
+        match self.due(tag, now) {
+            Due::Nothing => self.refile(tag),
+            Due::ForgetAssumed => self.forget_assumed(tag),
             Due::TellCancel(attempt) => {
                 let reason = FailureReason::Cancelled;
-                if let Some(run) = self.state.jobs.get_mut(id).and_then(|job| job.run.as_mut()) {
+                if let Some(run) = self.state.jobs.get_mut(tag).and_then(|job| job.run.as_mut()) {
                     run.stop = Some(Stop::Cancel(reason));
                 }
-                self.refile(id);
-                out.push(Decision::Cancel { job: id.clone(), attempt, reason });
+                self.refile(tag);
+                if let Some(job) = self.state.jobs.get(tag) {
+                    out.push(Decision::Cancel { job: job.id.job_id(), attempt, reason });
+                }
             }
             Due::FailCancelled => {
-                out.extend(self.end_attempt(id, FailureReason::Cancelled, String::new(), false));
+                out.extend(self.end_attempt(tag, FailureReason::Cancelled, String::new(), false));
             }
             Due::FailUnknownModel => {
-                let model = self.state.jobs.get(id).map(|job| job.seen.model.clone()).unwrap_or_default();
+                let model =
+                    self.state.jobs.get(tag).map(|job| self.state.names.text(job.seen.model)).unwrap_or_default();
                 let message =
                     format!("no model named {model:?} is known here; see the list of models for those that are");
-                out.extend(self.fail(id, FailureReason::UnknownModel, message, false));
+                out.extend(self.fail(tag, FailureReason::UnknownModel, message, false));
             }
             Due::Lose { restarted } => {
-                let message = self.lost_message(id, restarted);
+                let message = self.lost_message(tag, restarted);
                 if !restarted {
-                    self.gone_quiet(id);
+                    self.gone_quiet(tag);
                 }
-                out.extend(self.end_attempt(id, FailureReason::WorkerLost, message, false));
+                out.extend(self.end_attempt(tag, FailureReason::WorkerLost, message, false));
             }
         }
     }
 
-    fn due(&self, id: &JobId, now: Timestamp) -> Due {
-        let Some(job) = self.state.jobs.get(id) else { return Due::Nothing };
+    fn due(&self, tag: Tag, now: Timestamp) -> Due {
+        let Some(job) = self.state.jobs.get(tag) else { return Due::Nothing };
         if let Some(assumed) = &job.assumed {
             return if assumed.until <= now { Due::ForgetAssumed } else { Due::Nothing };
         }
@@ -114,9 +118,9 @@ impl Core {
         }
     }
 
-    fn lost_message(&self, id: &JobId, restarted: bool) -> String {
-        let run = self.state.jobs.get(id).and_then(|job| job.run.as_ref());
-        let worker = run.map(|run| run.worker.as_str()).unwrap_or_default();
+    fn lost_message(&self, tag: Tag, restarted: bool) -> String {
+        let run = self.state.jobs.get(tag).and_then(|job| job.run.as_ref());
+        let worker = run.map(|run| self.state.names.text(run.worker)).unwrap_or_default();
         if restarted {
             format!("worker {worker} restarted while it ran this; see the log of its previous start")
         } else {
@@ -127,57 +131,62 @@ impl Core {
     /// An attempt ended without a picture (or, cancelled, the job never got one): the job waits again or fails.
     pub(crate) fn end_attempt(
         &mut self,
-        id: &JobId,
+        tag: Tag,
         reason: FailureReason,
         message: String,
         reported: bool,
     ) -> Option<Decision> {
-        let job = self.state.jobs.get(id)?;
+        let job = self.state.jobs.get(tag)?;
         let (now, attempt) = (self.state.now, job.attempt());
         if job.seen.cancelled {
-            return self.fail(id, FailureReason::Cancelled, "cancelled by its owner".to_owned(), reported);
+            return self.fail(tag, FailureReason::Cancelled, "cancelled by its owner".to_owned(), reported);
         }
         let counts = reason.counts();
         let failed_attempts = job.seen.failed_attempts.saturating_add(u32::from(counts));
         if counts && failed_attempts >= self.config.failed_attempts_max {
             let message = format!("{failed_attempts} attempts failed, the last with {}: {message}", reason.as_str());
-            return self.fail(id, FailureReason::TooManyAttempts, message, reported);
+            return self.fail(tag, FailureReason::TooManyAttempts, message, reported);
         }
         let not_before = if counts { now.plus(self.config.backoff(failed_attempts)) } else { now };
-        self.assume(id, attempt, Change::Requeued { reported });
-        Some(Decision::Requeue { job: id.clone(), attempt, not_before, reason, message, failed_attempts })
+        self.assume(tag, attempt, Change::Requeued { reported });
+        let id = self.state.jobs.get(tag)?.id.job_id();
+        Some(Decision::Requeue { job: id, attempt, not_before, reason, message, failed_attempts })
     }
 
     /// The job is over without a picture.
     pub(crate) fn fail(
         &mut self,
-        id: &JobId,
+        tag: Tag,
         reason: FailureReason,
         message: String,
         reported: bool,
     ) -> Option<Decision> {
-        let attempt = self.state.jobs.get(id)?.attempt();
-        self.assume(id, attempt, Change::Ended { complete: false, reported });
-        Some(Decision::Fail { job: id.clone(), attempt, reason, message })
+        let job = self.state.jobs.get(tag)?;
+        let (id, attempt) = (job.id.job_id(), job.attempt());
+        self.assume(tag, attempt, Change::Ended { complete: false, reported });
+        Some(Decision::Fail { job: id, attempt, reason, message })
     }
 
-    fn assign(&mut self, choice: &Choice) -> Option<Decision> {
-        let Choice { job: id, worker, cold } = choice;
-        let state = self.state.workers.get(worker)?;
-        let (boot_id, pool) = (state.claim.boot_id.clone(), state.claim.pool.clone());
+    fn assign(&mut self, choice: Choice) -> Option<Decision> {
+        let Choice { job: tag, worker, cold } = choice;
+        let state = self.state.workers.get(&worker)?;
+        let (boot_id, pool) = (state.claim.boot_id.clone(), state.claim.pool);
         let (now, lease_end) = (self.state.now, self.state.now.plus(self.config.lease));
-        let job = self.state.jobs.get(id)?;
-        let (queue, model, attempt) = (job.seen.queue.clone(), job.seen.model.clone(), job.seen.attempt.next());
-        let load_ms = if *cold { self.state.costs.load_ms(&model) } else { 0 };
+        let job = self.state.jobs.get(tag)?;
+        let (id, queue, model, attempt) = (job.id.job_id(), job.seen.queue, job.seen.model, job.seen.attempt.next());
+        let load_ms = if cold { self.state.costs.load_ms(model) } else { 0 };
         let gpu_ms = u64::from(job.run_ms) + u64::from(load_ms);
-        let evict = if *cold { self.evictions(state, &model) } else { Vec::new() };
+        let evict = if cold { self.evictions(state, model) } else { Vec::new() };
         self.end_claim(worker, None);
-        self.hold(worker, &model, &evict);
-        let charge = self.serve(&queue, |queue| queue.charge(gpu_ms));
-        let run = Run::assigned(attempt, worker.clone(), boot_id.clone(), now, &self.config);
-        self.state.jobs.get_mut(id)?.run =
-            Some(Run { charge, cold: *cold, ends_at: now.plus(Duration::from_millis(gpu_ms)), ..run });
-        self.assume(id, attempt, Change::Assigned);
-        Some(Decision::Assign { job: id.clone(), attempt, worker: worker.clone(), boot_id, pool, lease_end, evict })
+        self.hold(worker, model, &evict);
+        let charge = self.serve(queue, |queue| queue.charge(gpu_ms));
+        let run = Run::assigned(attempt, worker, boot_id.clone(), now, &self.config);
+        let run = Run { charge, cold, ends_at: now.plus(Duration::from_millis(gpu_ms)), ..run };
+        self.state.jobs.get_mut(tag)?.run = Some(Box::new(run));
+        self.assume(tag, attempt, Change::Assigned);
+        let text = |name| self.state.names.text(name);
+        let evict = evict.into_iter().map(|model| text(model).to_owned()).collect();
+        let (worker, pool) = (text(worker).into(), text(pool).into());
+        Some(Decision::Assign { job: id, attempt, worker, boot_id, pool, lease_end, evict })
     }
 }

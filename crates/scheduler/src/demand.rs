@@ -6,60 +6,81 @@ use serde::{Deserialize, Serialize};
 use tintype_types::Timestamp;
 
 use crate::config::Config;
-use crate::exact;
+use crate::exact::Exact;
+use crate::names::{Name, Names};
 
 /// Most models demand is kept for.
 const KEPT_MAX: usize = 4_096;
 /// What losing the last copy costs beyond the work it would do: the next request of it waits for a load.
 const LAST_COPY: f64 = 0.5;
 
-/// Work asked of each model, older work fading.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// Memories after which what was asked is weighed anew, so that weights stay numbers.
+const REWEIGH_AFTER: f64 = 20.0;
+/// What counts for less than this part of a millisecond is forgotten then.
+const FORGOTTEN_MS: f64 = 1e-6;
+
+/// Work asked of each model, older work fading. Instead of letting old work fade, new work is given more weight: only
+/// shares are ever asked for, and those need no exponential.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Demand {
-    models: BTreeMap<String, Faded>,
-    total: Faded,
+    models: BTreeMap<Name, f64>,
+    total: f64,
+    /// Work asked then weighs 1.
+    since: Timestamp,
 }
 
-/// A sum whose parts fade.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Faded {
-    #[serde(with = "exact")]
-    value: f64,
-    at: Timestamp,
-}
-
-impl Faded {
-    fn at(self, now: Timestamp, config: &Config) -> f64 {
-        let age = now.since(self.at).as_secs_f64() / config.demand_memory.as_secs_f64().max(1.0);
-        self.value * (-age).exp()
-    }
-
-    fn add(&mut self, work_ms: u32, now: Timestamp, config: &Config) {
-        *self = Self { value: self.at(now, config) + f64::from(work_ms), at: now };
-    }
+/// [`Demand`] with texts for names.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct SavedDemand {
+    models: BTreeMap<String, Exact>,
+    total: Exact,
+    since: Timestamp,
 }
 
 impl Demand {
     /// A job came that asks this work of a model.
-    pub(crate) fn add(&mut self, model: &str, work_ms: u32, now: Timestamp, config: &Config) {
-        self.total.add(work_ms, now, config);
-        if let Some(known) = self.models.get_mut(model) {
-            known.add(work_ms, now, config);
+    pub(crate) fn add(&mut self, model: Name, work_ms: u32, now: Timestamp, config: &Config) {
+        if self.total <= 0.0 {
+            self.since = now;
+        }
+        let mut age = now.since(self.since).as_secs_f64() / config.demand_memory.as_secs_f64().max(1.0);
+        if age > REWEIGH_AFTER {
+            for value in self.models.values_mut().chain([&mut self.total]) {
+                *value *= (-age).exp();
+            }
+            self.models.retain(|_, value| *value > FORGOTTEN_MS);
+            (self.since, age) = (now, 0.0);
+        }
+        let weight = f64::from(work_ms) * age.exp();
+        self.total += weight;
+        if let Some(known) = self.models.get_mut(&model) {
+            *known += weight;
         } else if self.models.len() < KEPT_MAX {
-            self.models.entry(model.to_owned()).or_default().add(work_ms, now, config);
+            self.models.insert(model, weight);
         }
     }
 
     /// The workers, of `workers`, a model would keep busy were all of them busy.
-    pub(crate) fn of(&self, model: &str, workers: usize, now: Timestamp, config: &Config) -> f64 {
-        let Some(known) = self.models.get(model) else { return 0.0 };
-        let total = self.total.at(now, config);
-        if total <= 0.0 { 0.0 } else { workers as f64 * known.at(now, config) / total }
+    pub(crate) fn of(&self, model: Name, workers: usize) -> f64 {
+        let Some(known) = self.models.get(&model) else { return 0.0 };
+        if self.total <= 0.0 { 0.0 } else { workers as f64 * known / self.total }
     }
 
     /// Models work was asked of.
-    pub(crate) fn models(&self) -> impl Iterator<Item = &String> {
-        self.models.keys()
+    pub(crate) fn models(&self) -> impl Iterator<Item = Name> {
+        self.models.keys().copied()
+    }
+
+    /// All of it, to be kept.
+    pub(crate) fn saved(&self, names: &Names) -> SavedDemand {
+        let models = self.models.iter().map(|(model, work)| (names.text(*model).to_owned(), Exact(*work)));
+        SavedDemand { models: models.collect(), total: Exact(self.total), since: self.since }
+    }
+
+    /// What was kept.
+    pub(crate) fn restored(saved: SavedDemand, names: &mut Names) -> Self {
+        let models = saved.models.into_iter().map(|(model, work)| (names.name(&model), work.0));
+        Self { models: models.collect(), total: saved.total.0, since: saved.since }
     }
 }
 
@@ -77,13 +98,14 @@ mod tests {
     #[test]
     fn demand_is_shared_out_and_fades() {
         let config = Config { demand_memory: Duration::from_secs(100), ..Config::default() };
-        let mut demand = Demand::default();
-        demand.add("a", 3_000, Timestamp(0), &config);
-        demand.add("b", 1_000, Timestamp(0), &config);
-        assert!((demand.of("a", 8, Timestamp(0), &config) - 6.0).abs() < 1e-9);
-        demand.add("b", 1_000, Timestamp(1_000_000), &config);
-        assert!(demand.of("a", 8, Timestamp(1_000_000), &config) < 0.01);
-        assert!(demand.of("none", 8, Timestamp(0), &config).abs() < 1e-9);
+        let (mut demand, mut names) = (Demand::default(), Names::default());
+        let [a, b, none] = ["a", "b", "none"].map(|text| names.name(text));
+        demand.add(a, 3_000, Timestamp(0), &config);
+        demand.add(b, 1_000, Timestamp(0), &config);
+        assert!((demand.of(a, 8) - 6.0).abs() < 1e-9);
+        demand.add(b, 1_000, Timestamp(1_000_000), &config);
+        assert!(demand.of(a, 8) < 0.01);
+        assert!(demand.of(none, 8).abs() < 1e-9);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::cost::Spread;
 use crate::index::{Delay, Filed};
 use crate::job::{Job, Run, Stand};
 use crate::line::{Class, Turn};
+use crate::names::{Name, Tag};
 use crate::state::Core;
 
 /// Jobs before this one that are laid out one by one; of more, the time is shared out evenly.
@@ -43,12 +44,12 @@ pub struct Estimate {
 #[derive(Default)]
 struct Lanes {
     all: BTreeSet<(u64, usize)>,
-    warm: BTreeMap<String, BTreeSet<(u64, usize)>>,
-    models: Vec<Vec<String>>,
+    warm: BTreeMap<Name, BTreeSet<(u64, usize)>>,
+    models: Vec<Vec<Name>>,
 }
 
 impl Lanes {
-    fn add(&mut self, free_at: u64, models: Vec<String>) {
+    fn add(&mut self, free_at: u64, models: Vec<Name>) {
         let lane = self.models.len();
         self.models.push(models);
         self.put(lane, free_at);
@@ -57,7 +58,7 @@ impl Lanes {
     fn put(&mut self, lane: usize, free_at: u64) {
         self.all.insert((free_at, lane));
         for model in &self.models[lane] {
-            self.warm.entry(model.clone()).or_default().insert((free_at, lane));
+            self.warm.entry(*model).or_default().insert((free_at, lane));
         }
     }
 
@@ -71,16 +72,16 @@ impl Lanes {
     }
 
     /// Lays a job out: when its lane takes it, and what loading costs there. Warm where that is no later.
-    fn lay(&mut self, model: &str, run_ms: u64, load_ms: u64) -> Option<(u64, u64)> {
+    fn lay(&mut self, model: Name, run_ms: u64, load_ms: u64) -> Option<(u64, u64)> {
         let cold = *self.all.first()?;
-        let warm = self.warm.get(model).and_then(BTreeSet::first).copied();
+        let warm = self.warm.get(&model).and_then(BTreeSet::first).copied();
         let (lane, load_ms) = match warm {
             Some(warm) if warm.0 <= cold.0.saturating_add(load_ms) => (warm, 0),
             Some(_) | None => (cold, load_ms),
         };
         self.take(lane);
         if load_ms > 0 {
-            self.models[lane.1] = vec![model.to_owned()];
+            self.models[lane.1] = vec![model];
         }
         self.put(lane.1, lane.0.saturating_add(load_ms).saturating_add(run_ms));
         Some((lane.0, load_ms))
@@ -90,19 +91,19 @@ impl Lanes {
 impl Core {
     /// When a job should start and end.
     pub(crate) fn estimate(&self, id: &JobId) -> Option<Estimate> {
-        let job = self.state.jobs.get(id)?;
-        match (job.stand(), self.index.filed(id)?) {
+        let tag = self.state.jobs.find(id)?;
+        let job = self.state.jobs.get(tag)?;
+        let turn = || Turn::of(tag, job.seen.priority, job.when(self.state.now, &self.config));
+        match (job.stand(), self.index.filed(tag)?) {
             (Stand::Out(run), _) => Some(self.estimate_running(job, run)),
             (Stand::Ended, _) => None,
             (Stand::Waiting, Filed::Ready(class, turn)) => self.estimate_waiting(job, class, turn, self.state.now),
             (Stand::Waiting, Filed::Delayed(Delay::BackingOff)) => {
                 let from = job.seen.not_before.unwrap_or_default();
-                let turn = job.turn(self.state.now, &self.config).0;
-                self.estimate_waiting(job, &Class::of(&job.seen), &turn, from)
+                self.estimate_waiting(job, Class::of(&job.seen), turn(), from)
             }
             (Stand::Waiting, Filed::Delayed(Delay::Unsettled)) => {
-                let turn = job.turn(self.state.now, &self.config).0;
-                self.estimate_waiting(job, &Class::of(&job.seen), &turn, self.state.now)
+                self.estimate_waiting(job, Class::of(&job.seen), turn(), self.state.now)
             }
             // Nobody knows whether its model will ever be told of.
             (Stand::Waiting, Filed::Delayed(Delay::UnknownModel) | Filed::Out(_) | Filed::Ending | Filed::Ended(_)) => {
@@ -130,24 +131,24 @@ impl Core {
             ends_p90: end(total.1),
             ahead: 0,
             run_ms: job.run_ms,
-            load_ms: if run.cold { self.state.costs.load_ms(&job.seen.model) } else { 0 },
+            load_ms: if run.cold { self.state.costs.load_ms(job.seen.model) } else { 0 },
         }
     }
 
-    fn estimate_waiting(&self, job: &Job, class: &Class, turn: &Turn, not_before: Timestamp) -> Option<Estimate> {
+    fn estimate_waiting(&self, job: &Job, class: Class, turn: Turn, not_before: Timestamp) -> Option<Estimate> {
         let now = self.state.now;
         let mut lanes = self.lanes(class);
         let count = lanes.models.len();
         let before = self.before(class, turn);
         let (laid, rest) = before.split_at(before.len().min(AHEAD_MAX));
         for (other, _) in laid {
-            let Some(other) = self.state.jobs.get(other) else { continue };
-            let load_ms = u64::from(self.state.costs.load_ms(&other.seen.model));
-            lanes.lay(&other.seen.model, u64::from(other.run_ms), load_ms)?;
+            let Some(other) = self.state.jobs.get(*other) else { continue };
+            let load_ms = u64::from(self.state.costs.load_ms(other.seen.model));
+            lanes.lay(other.seen.model, u64::from(other.run_ms), load_ms)?;
         }
         let shared: u64 = rest.iter().map(|(_, run_ms)| u64::from(*run_ms)).sum();
-        let load_ms = u64::from(self.state.costs.load_ms(&class.model));
-        let (start, load_ms) = lanes.lay(&class.model, u64::from(job.run_ms), load_ms)?;
+        let load_ms = u64::from(self.state.costs.load_ms(class.model));
+        let (start, load_ms) = lanes.lay(class.model, u64::from(job.run_ms), load_ms)?;
         let wait_ms = start.saturating_sub(now.0).saturating_add(shared / count.max(1) as u64);
         let wait_ms = wait_ms.max(not_before.0.saturating_sub(now.0));
         let Spread { p50, p90 } = self.state.costs.spread();
@@ -164,12 +165,12 @@ impl Core {
     }
 
     /// What could run jobs of the class: each slot of a worker, free when what it runs should have ended.
-    fn lanes(&self, class: &Class) -> Lanes {
+    fn lanes(&self, class: Class) -> Lanes {
         let (mut lanes, now) = (Lanes::default(), self.state.now);
-        let able = |worker: &&crate::worker::Worker| worker.in_pool(class) && worker.can_load(&class.model);
+        let able = |worker: &&crate::worker::Worker| worker.in_pool(class) && worker.can_load(class.model);
         for worker in self.state.workers.values().filter(able) {
-            let runs = self.index.runs.get(&worker.claim.worker).into_iter().flatten();
-            let ends = runs.filter_map(|id| Some(self.state.jobs.get(id)?.run.as_ref()?.ends_at.max(now).0));
+            let runs = self.index.runs.get(&worker.tag.name()).into_iter().flatten();
+            let ends = runs.filter_map(|id| Some(self.state.jobs.get(*id)?.run.as_ref()?.ends_at.max(now).0));
             let ends: Vec<u64> = ends.collect();
             let slots = (worker.slots.max(1) as usize).max(ends.len());
             for slot in 0..slots.min(LANES_MAX - lanes.models.len()) {
@@ -180,13 +181,13 @@ impl Core {
     }
 
     /// Ready jobs before a turn that compete for the class's workers, in their order, with what each runs.
-    fn before(&self, class: &Class, turn: &Turn) -> Vec<(JobId, u32)> {
+    fn before(&self, class: Class, turn: Turn) -> Vec<(Tag, u32)> {
         let shares = |other: &Class| other.pool.is_none() || class.pool.is_none() || other.pool == class.pool;
         let lines = self.index.lines.before(turn).filter(|(other, _)| shares(other));
-        let mut turns: Vec<&Turn> = lines.map(|(_, turn)| turn).collect();
+        let mut turns: Vec<Turn> = lines.map(|(_, turn)| turn).collect();
         turns.sort_unstable();
-        let run_ms = |id: &JobId| self.state.jobs.get(id).map_or(0, |job| job.run_ms);
-        turns.into_iter().map(|turn| (turn.job.clone(), run_ms(&turn.job))).collect()
+        let run_ms = |tag: Tag| self.state.jobs.get(tag).map_or(0, |job| job.run_ms);
+        turns.into_iter().map(|turn| (turn.job, run_ms(turn.job))).collect()
     }
 }
 

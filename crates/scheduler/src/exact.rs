@@ -14,3 +14,8 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
     let value = f64::from_bits(u64::deserialize(deserializer)?);
     Ok(if value.is_finite() { value } else { 0.0 })
 }
+
+/// One such float, where it stands alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Exact(#[serde(with = "crate::exact")] pub(crate) f64);

@@ -7,6 +7,7 @@ use crate::estimate::Estimate;
 use crate::index::Filed;
 use crate::job::{Job, Stand};
 use crate::line::{Class, Turn};
+use crate::names::Name;
 use crate::state::Core;
 use crate::verdict::Verdict;
 
@@ -91,14 +92,15 @@ pub enum Remedy {
 impl Core {
     /// Why a job is not running and what would start it.
     pub(crate) fn explain(&self, id: &JobId) -> Option<Explanation> {
-        let job = self.state.jobs.get(id)?;
+        let job = self.state.jobs.get(self.state.jobs.find(id)?)?;
+        let text = |name: Name| self.state.names.text(name);
         let (verdict, estimate) = (self.verdict(id)?, self.estimate(id));
         let late = job.seen.deadline.is_some_and(|by| estimate.as_ref().is_some_and(|estimate| estimate.ends_p50 > by));
         Some(Explanation {
             job: id.clone(),
-            queue: job.seen.queue.clone(),
-            model: job.seen.model.clone(),
-            pool: job.seen.pool.clone(),
+            queue: text(job.seen.queue).into(),
+            model: text(job.seen.model).to_owned(),
+            pool: job.seen.pool.map(|pool| text(pool).into()),
             submitted: job.seen.submitted,
             deadline: job.seen.deadline,
             attempt: job.attempt().0,
@@ -112,39 +114,50 @@ impl Core {
 
     fn remedies(&self, id: &JobId, job: &Job, verdict: &Verdict) -> Vec<Remedy> {
         let class = Class::of(&job.seen);
-        let (pool, model) = (class.pool.clone(), class.model.clone());
+        let text = |name: Name| self.state.names.text(name);
+        let (pool, model) = (class.pool.map(|pool| text(pool).into()), text(class.model).to_owned());
         match verdict {
             Verdict::Running { .. } | Verdict::BackingOff { .. } | Verdict::Settling | Verdict::Ended => Vec::new(),
             Verdict::UnknownModel { .. } => vec![Remedy::DeclareModel { model }],
             Verdict::NoMatchingWorker { .. } => {
-                let other = self.other_pool(&class).map(|to| Remedy::ChangePool { to });
+                let other = self.other_pool(class).map(|to| Remedy::ChangePool { to });
                 other.into_iter().chain([Remedy::AddWorkers { count: 1, pool, model }]).collect()
             }
             Verdict::NoWorkerForModel { .. } => {
-                let other = self.other_pool(&class).map(|to| Remedy::ChangePool { to });
+                let other = self.other_pool(class).map(|to| Remedy::ChangePool { to });
                 other.into_iter().chain([Remedy::InstallModel { model, pool }]).collect()
             }
             Verdict::WaitingForQuota { used, limit } => {
-                vec![Remedy::RaiseQuota { queue: job.seen.queue.clone(), from: *limit, to: used.saturating_add(1) }]
+                vec![Remedy::RaiseQuota {
+                    queue: text(job.seen.queue).into(),
+                    from: *limit,
+                    to: used.saturating_add(1),
+                }]
             }
             Verdict::WaitingForWorker | Verdict::BehindInQueue { .. } => {
-                let Some(Filed::Ready(_, turn)) = self.index.filed(id) else { return Vec::new() };
-                self.with_room(job, &class, turn)
+                let Some(Filed::Ready(_, turn)) = self.state.jobs.find(id).and_then(|tag| self.index.filed(tag)) else {
+                    return Vec::new();
+                };
+                self.with_room(job, class, turn)
             }
         }
     }
 
     /// A job that nothing keeps but others: it goes first, or there are workers for all that go before it and for itself.
-    fn with_room(&self, job: &Job, class: &Class, turn: &Turn) -> Vec<Remedy> {
+    fn with_room(&self, job: &Job, class: Class, turn: Turn) -> Vec<Remedy> {
         debug_assert!(matches!(job.stand(), Stand::Waiting), "only a waiting job asks for room");
+        let text = |name: Name| self.state.names.text(name);
         let shares = |other: &Class| other.pool.is_none() || class.pool.is_none() || other.pool == class.pool;
         let (mut ahead, mut highest) = (0_u32, None);
         for (_, before) in self.index.lines.before(turn).filter(|(other, _)| shares(other)) {
             ahead = ahead.saturating_add(1);
-            highest = highest.max(Some(before.priority.0));
+            highest = highest.max(Some(before.priority()));
         }
-        let workers =
-            Remedy::AddWorkers { count: ahead.saturating_add(1), pool: class.pool.clone(), model: class.model.clone() };
+        let workers = Remedy::AddWorkers {
+            count: ahead.saturating_add(1),
+            pool: class.pool.map(|pool| text(pool).into()),
+            model: text(class.model).to_owned(),
+        };
         let from = job.seen.priority;
         let first =
             highest.and_then(|highest: i32| highest.checked_add(1)).map(|to| Remedy::RaisePriority { from, to });
@@ -152,9 +165,9 @@ impl Core {
     }
 
     /// Another pool with a worker that can load the model.
-    fn other_pool(&self, class: &Class) -> Option<PoolName> {
-        let able = self.state.workers.values().filter(|worker| worker.can_load(&class.model));
-        let pools = able.map(|worker| &worker.claim.pool).filter(|pool| class.pool.as_ref() != Some(*pool));
-        pools.min().cloned()
+    fn other_pool(&self, class: Class) -> Option<PoolName> {
+        let able = self.state.workers.values().filter(|worker| worker.can_load(class.model));
+        let pools = able.map(|worker| worker.claim.pool).filter(|pool| class.pool != Some(*pool));
+        pools.map(|pool| self.state.names.text(pool)).min().map(PoolName::from)
     }
 }

@@ -2,23 +2,26 @@
 //! that forgetting an assumption is dropping one field.
 
 use serde::{Deserialize, Serialize};
-use tintype_types::{Attempt, BootId, FailureReason, Timestamp, WorkerId};
+use tintype_types::{Attempt, BootId, FailureReason, Timestamp};
 
 use crate::config::Config;
-use crate::line::Turn;
-use crate::observation::{JobSeen, Place};
+use crate::jobs::Id;
+use crate::line::{Turn, WhenTurn};
+use crate::names::Name;
+use crate::record::{Record, Spot};
 
 /// A job: the newest record seen, at most one unconfirmed write on top of it, and what memory alone knows.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub(crate) struct Job {
+    pub(crate) id: Id,
     /// The record as last seen. Its version only grows (but for a Reset).
-    pub(crate) seen: JobSeen,
+    pub(crate) seen: Record,
     /// A decision whose write has not been seen to come back.
     pub(crate) assumed: Option<Assumed>,
-    /// The attempt that is out, or whose end is assumed.
-    pub(crate) run: Option<Run>,
+    /// The attempt that is out, or whose end is assumed. Most jobs wait and have none, so it lies apart.
+    pub(crate) run: Option<Box<Run>>,
     /// How the last attempt ended, where its worker reported that to this scheduler.
-    pub(crate) closed: Option<Closed>,
+    pub(crate) closed: Option<Box<Closed>>,
     /// Its end was written by another scheduler: nobody here knows whether the worker reported it.
     pub(crate) forgot_how_it_ended: bool,
     /// Not to be decided about before this: a write was refused a moment ago.
@@ -63,9 +66,9 @@ pub(crate) enum Change {
 
 /// An attempt that is out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Run {
+pub(crate) struct Run<W = Name> {
     pub(crate) attempt: Attempt,
-    pub(crate) worker: WorkerId,
+    pub(crate) worker: W,
     /// Which start of the worker; the record does not hold it, so after a Reset it is learnt from the worker.
     pub(crate) boot_id: Option<BootId>,
     pub(crate) assigned_at: Timestamp,
@@ -90,6 +93,19 @@ pub(crate) struct Run {
     pub(crate) ends_at: Timestamp,
 }
 
+/// Why the clock must come back to a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    UnconfirmedWrite,
+    Cancel,
+    WorkerRestarted,
+    Lease,
+    ModelGrace,
+    Backoff,
+    WriteRetry,
+    Turn,
+}
+
 /// Why a running attempt is to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Stop {
@@ -101,9 +117,9 @@ pub(crate) enum Stop {
 
 /// How an attempt ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Closed {
+pub(crate) struct Closed<W = Name> {
     pub(crate) attempt: Attempt,
-    pub(crate) worker: WorkerId,
+    pub(crate) worker: W,
     pub(crate) boot_id: Option<BootId>,
     pub(crate) complete: bool,
 }
@@ -118,18 +134,12 @@ pub(crate) enum Stand<'a> {
 
 impl Run {
     /// A run just decided.
-    pub(crate) fn assigned(
-        attempt: Attempt,
-        worker: WorkerId,
-        boot_id: BootId,
-        now: Timestamp,
-        config: &Config,
-    ) -> Self {
+    pub(crate) fn assigned(attempt: Attempt, worker: Name, boot_id: BootId, now: Timestamp, config: &Config) -> Self {
         Self { boot_id: Some(boot_id), tellings: 1, ..Self::found(attempt, worker, now, config) }
     }
 
     /// A run the record speaks of: nobody knows how long it has gone unheard, so it gets a whole lease.
-    fn found(attempt: Attempt, worker: WorkerId, now: Timestamp, config: &Config) -> Self {
+    fn found(attempt: Attempt, worker: Name, now: Timestamp, config: &Config) -> Self {
         Self {
             attempt,
             worker,
@@ -151,15 +161,63 @@ impl Run {
 
     /// Whether this start of this worker runs it. A boot id nobody knows yet is taken on trust; what a newer start
     /// ended is nobody's, even while that cannot be written.
-    pub(crate) fn is_by(&self, worker: &WorkerId, boot_id: &BootId) -> bool {
-        !self.doomed && self.worker == *worker && self.boot_id.as_ref().is_none_or(|known| known == boot_id)
+    pub(crate) fn is_by(&self, worker: Name, boot_id: &BootId) -> bool {
+        !self.doomed && self.worker == worker && self.boot_id.as_ref().is_none_or(|known| known == boot_id)
+    }
+}
+
+impl Why {
+    /// For people.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::UnconfirmedWrite => "unconfirmed write",
+            Self::Cancel => "cancel",
+            Self::WorkerRestarted => "worker restarted",
+            Self::Lease => "lease",
+            Self::ModelGrace => "model grace",
+            Self::Backoff => "backoff",
+            Self::WriteRetry => "write retry",
+            Self::Turn => "turn",
+        }
+    }
+}
+
+impl<W> Run<W> {
+    /// The same with its worker named otherwise.
+    pub(crate) fn of<V>(self, worker: impl FnOnce(W) -> V) -> Run<V> {
+        Run {
+            attempt: self.attempt,
+            worker: worker(self.worker),
+            boot_id: self.boot_id,
+            assigned_at: self.assigned_at,
+            lease_end: self.lease_end,
+            heard: self.heard,
+            tellings: self.tellings,
+            step: self.step,
+            steps: self.steps,
+            progress_at: self.progress_at,
+            doomed: self.doomed,
+            stop: self.stop,
+            charge: self.charge,
+            cold: self.cold,
+            ends_at: self.ends_at,
+        }
+    }
+}
+
+impl<W> Closed<W> {
+    /// The same with its worker named otherwise.
+    pub(crate) fn of<V>(self, worker: impl FnOnce(W) -> V) -> Closed<V> {
+        let Self { attempt, worker: by, boot_id, complete } = self;
+        Closed { attempt, worker: worker(by), boot_id, complete }
     }
 }
 
 impl Job {
     /// A job seen for the first time.
-    pub(crate) fn new(seen: JobSeen, now: Timestamp, config: &Config) -> Self {
+    pub(crate) fn new(id: Id, seen: Record, now: Timestamp, config: &Config) -> Self {
         let mut job = Self {
+            id,
             seen,
             assumed: None,
             run: None,
@@ -177,8 +235,8 @@ impl Job {
     /// Where the job stands, assumptions included.
     pub(crate) fn stand(&self) -> Stand<'_> {
         match (self.assumed.as_ref().map(|assumed| &assumed.change), &self.seen.place, &self.run) {
-            (Some(Change::Ended { .. }), _, _) | (None, Place::Ended, _) => Stand::Ended,
-            (Some(Change::Assigned), _, Some(run)) | (None, Place::Assigned(_), Some(run)) => Stand::Out(run),
+            (Some(Change::Ended { .. }), _, _) | (None, Spot::Ended, _) => Stand::Ended,
+            (Some(Change::Assigned), _, Some(run)) | (None, Spot::Assigned(_), Some(run)) => Stand::Out(run),
             (Some(Change::Requeued { .. } | Change::Assigned) | None, _, _) => Stand::Waiting,
         }
     }
@@ -190,7 +248,7 @@ impl Job {
 
     /// Takes in what the record is said to hold. What is older than what was seen before changes nothing, save that a
     /// cancellation is never unlearnt.
-    pub(crate) fn observe(&mut self, seen: JobSeen, now: Timestamp, config: &Config) {
+    pub(crate) fn observe(&mut self, seen: Record, now: Timestamp, config: &Config) {
         let cancelled = self.seen.cancelled || seen.cancelled;
         let (old, new) = (version(&self.seen), version(&seen));
         if new >= old {
@@ -209,7 +267,7 @@ impl Job {
         if let (true, Some(run)) = (assumed_assigned, &self.run) {
             self.assumed = None;
             self.seen.attempt = run.attempt;
-            self.seen.place = Place::Assigned(run.worker.clone());
+            self.seen.place = Spot::Assigned(run.worker);
         }
     }
 
@@ -224,32 +282,33 @@ impl Job {
     }
 
     /// Why the clock must come back to this job, and when. `now` only tells what is already past.
-    pub(crate) fn timer(&self, now: Timestamp, config: &Config) -> Option<(Timestamp, &'static str)> {
+    pub(crate) fn timer(&self, now: Timestamp, config: &Config) -> Option<(Timestamp, Why)> {
         self.timer_but_turn(now, config).or_else(|| {
-            matches!(self.stand(), Stand::Waiting).then(|| self.turn(now, config).1)?.map(|at| (at, "turn"))
+            let when = matches!(self.stand(), Stand::Waiting).then(|| self.when(now, config))?;
+            when.changes_at.map(|at| (at, Why::Turn))
         })
     }
 
-    /// Its place in line, and when that changes by itself.
-    pub(crate) fn turn(&self, now: Timestamp, config: &Config) -> (Turn, Option<Timestamp>) {
-        Turn::of(&self.seen, self.run_ms, now, config)
+    /// Which part of its wait it is in, and when that changes by itself.
+    pub(crate) fn when(&self, now: Timestamp, config: &Config) -> WhenTurn {
+        Turn::when(&self.seen, self.run_ms, now, config)
     }
 
-    fn timer_but_turn(&self, now: Timestamp, config: &Config) -> Option<(Timestamp, &'static str)> {
+    fn timer_but_turn(&self, now: Timestamp, config: &Config) -> Option<(Timestamp, Why)> {
         if let Some(assumed) = &self.assumed {
-            return Some((assumed.until, "unconfirmed write"));
+            return Some((assumed.until, Why::UnconfirmedWrite));
         }
         let held = self.held_until.unwrap_or_default();
         let (at, why) = match self.stand() {
             Stand::Ended => return None,
-            Stand::Out(run) if self.seen.cancelled && run.stop.is_none() => return Some((Timestamp(0), "cancel")),
-            Stand::Out(run) if run.doomed => (Timestamp(0), "worker restarted"),
-            Stand::Out(run) => (run.lease_end, "lease"),
-            Stand::Waiting if self.seen.cancelled => (Timestamp(0), "cancel"),
+            Stand::Out(run) if self.seen.cancelled && run.stop.is_none() => return Some((Timestamp(0), Why::Cancel)),
+            Stand::Out(run) if run.doomed => (Timestamp(0), Why::WorkerRestarted),
+            Stand::Out(run) => (run.lease_end, Why::Lease),
+            Stand::Waiting if self.seen.cancelled => (Timestamp(0), Why::Cancel),
             Stand::Waiting => match (self.model_unknown_since, self.seen.not_before) {
-                (Some(since), _) => (since.plus(config.model_grace), "model grace"),
-                (None, Some(until)) if until > now => (until, "backoff"),
-                (None, _) if self.held_until.is_some() => (Timestamp(0), "write retry"),
+                (Some(since), _) => (since.plus(config.model_grace), Why::ModelGrace),
+                (None, Some(until)) if until > now => (until, Why::Backoff),
+                (None, _) if self.held_until.is_some() => (Timestamp(0), Why::WriteRetry),
                 (None, _) => return None,
             },
         };
@@ -259,18 +318,18 @@ impl Job {
     /// Makes memory agree with a record that moved on.
     fn follow_record(&mut self, now: Timestamp, config: &Config) {
         let assumed = self.assumed.take();
-        match &self.seen.place {
-            Place::Assigned(worker) => {
-                let same = |run: &Run| run.attempt == self.seen.attempt && run.worker == *worker;
-                if !self.run.as_ref().is_some_and(same) {
-                    self.run = Some(Run::found(self.seen.attempt, worker.clone(), now, config));
+        match self.seen.place {
+            Spot::Assigned(worker) => {
+                let same = |run: &Run| run.attempt == self.seen.attempt && run.worker == worker;
+                if !self.run.as_deref().is_some_and(same) {
+                    self.run = Some(Box::new(Run::found(self.seen.attempt, worker, now, config)));
                 }
             }
-            Place::Queued | Place::Ended => {
+            Spot::Queued | Spot::Ended => {
                 let run = self.run.take();
                 let ours = assumed.as_ref().is_some_and(|assumed| matches!(assumed.change, Change::Ended { .. }));
-                self.forgot_how_it_ended = self.seen.place == Place::Ended && !ours;
-                self.closed = close(assumed, run, self.seen.attempt);
+                self.forgot_how_it_ended = self.seen.place == Spot::Ended && !ours;
+                self.closed = close(assumed, run, self.seen.attempt).map(Box::new);
                 self.ended_at = now;
             }
         }
@@ -279,21 +338,21 @@ impl Job {
 
 /// Orders what one job's record can hold: attempt n is assigned, then perhaps queued again, and an end is final.
 /// Every transition we write goes up, so an observation with a lower version is a late one.
-fn version(seen: &JobSeen) -> (bool, Attempt, bool) {
+fn version(seen: &Record) -> (bool, Attempt, bool) {
     match seen.place {
-        Place::Assigned(_) => (false, seen.attempt, false),
-        Place::Queued => (false, seen.attempt, true),
-        Place::Ended => (true, seen.attempt, true),
+        Spot::Assigned(_) => (false, seen.attempt, false),
+        Spot::Queued => (false, seen.attempt, true),
+        Spot::Ended => (true, seen.attempt, true),
     }
 }
 
 /// Remembers an end the worker itself reported, so that its repeated finish is answered alike.
-fn close(assumed: Option<Assumed>, run: Option<Run>, attempt: Attempt) -> Option<Closed> {
+fn close(assumed: Option<Assumed>, run: Option<Box<Run>>, attempt: Attempt) -> Option<Closed> {
     let complete = match assumed?.change {
         Change::Requeued { reported: true } => false,
         Change::Ended { complete, reported: true } => complete,
         Change::Assigned | Change::Requeued { reported: false } | Change::Ended { reported: false, .. } => return None,
     };
-    let run = run.filter(|run| run.attempt == attempt)?;
+    let run = *run.filter(|run| run.attempt == attempt)?;
     Some(Closed { attempt, worker: run.worker, boot_id: run.boot_id, complete })
 }

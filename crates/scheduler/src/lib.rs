@@ -24,12 +24,16 @@ mod exact;
 mod explain;
 mod index;
 mod job;
+mod jobs;
 mod learned;
 mod line;
+mod names;
 mod observation;
 mod observe;
 mod overview;
 mod place;
+mod record;
+mod save;
 mod state;
 mod verdict;
 mod worker;
@@ -52,6 +56,7 @@ pub use observation::{
 pub use overview::{Overview, QueueLoad, WorkerLoad};
 pub use verdict::{AttemptStanding, Verdict};
 
+use save::Saved;
 use state::{Core, State};
 
 /// Under debug assertions the invariants are checked after each step while no more jobs than this are known: the check
@@ -71,7 +76,7 @@ pub struct Scheduler {
 /// The whole state of a scheduler, to be kept, shown or replayed. Its inside is not a contract.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Snapshot(State);
+pub struct Snapshot(Saved);
 
 impl Scheduler {
     /// A scheduler that knows nothing yet. Tell it the record with [`Observation::Reset`].
@@ -132,7 +137,7 @@ impl Scheduler {
     /// What was learned of what work costs, to be told to the next scheduler as [`Observation::Learned`]: at most this many
     /// runs and as many loads.
     pub fn learned(&self, most: usize) -> Learned {
-        Learned::heaviest(&self.core.state.costs, most)
+        Learned::heaviest(&self.core.state.costs, &self.core.state.names, most)
     }
 
     /// What an attempt may go on doing. Ask after telling of the renew or finish that is to be answered.
@@ -142,7 +147,8 @@ impl Scheduler {
 
     /// The attempt that is out, the steps it has done and the steps it takes (0 while unknown).
     pub fn progress(&self, job: &JobId) -> Option<(Attempt, u32, u32)> {
-        let run = self.core.state.jobs.get(job)?.run.as_ref()?;
+        let jobs = &self.core.state.jobs;
+        let run = jobs.get(jobs.find(job)?)?.run.as_ref()?;
         Some((run.attempt, run.step, run.steps))
     }
 
@@ -164,12 +170,12 @@ impl Scheduler {
 
     /// The whole state.
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot(self.core.state.clone())
+        Snapshot(Saved::of(&self.core.state))
     }
 
     /// A scheduler that goes on where the snapshot was taken, given the same configuration.
     pub fn restore(config: Config, snapshot: Snapshot) -> Self {
-        Self { core: Core::new(config, snapshot.0), more: true, warm_up: None }
+        Self { core: Core::new(config, snapshot.0.state()), more: true, warm_up: None }
     }
 
     /// Checks the invariants. Looks at everything.

@@ -5,24 +5,28 @@
 //! the most urgent start first and short ones before long ones; then those that are late. How far queues may get ahead
 //! of each other is not decided here but in `place`.
 
-use std::cmp::Reverse;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
-use tintype_types::{JobId, PoolName, QueueKey, Timestamp};
+use tintype_types::Timestamp;
 
 use crate::config::Config;
-use crate::observation::JobSeen;
+use crate::names::{Name, Tag};
+use crate::record::Record;
 
 /// How many times its own length a job on time is put back for it: short ones first loses fewer deadlines.
 const LENGTH_ON_TIME: u32 = 3;
 /// The same for late ones; their order is by age otherwise, so that none starves behind shorter ones for ever.
 const LENGTH_LATE: u32 = 20;
 
+/// More than there are stages.
+const STAGES: u64 = 4;
+
 /// Jobs that the same workers can run.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Class {
-    pub(crate) pool: Option<PoolName>,
-    pub(crate) model: String,
+    pub(crate) pool: Option<Name>,
+    pub(crate) model: Name,
 }
 
 /// Which part of its wait a job is in, in the order they are served.
@@ -37,164 +41,240 @@ pub(crate) enum Stage {
 }
 
 /// A job's place in line.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Turn {
-    pub(crate) priority: Reverse<i32>,
-    pub(crate) stage: Stage,
+    /// Priority and stage in one number, the better the smaller: lines are compared by it very often.
+    band: u64,
     key: Timestamp,
-    pub(crate) job: JobId,
+    pub(crate) job: Tag,
+}
+
+/// Which part of its wait a job is in, its place there, and when that changes by itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WhenTurn {
+    stage: Stage,
+    key: Timestamp,
+    pub(crate) changes_at: Option<Timestamp>,
 }
 
 /// All lines.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Lines {
     classes: BTreeMap<Class, Line>,
+    /// The first job of each class that may run.
     heads: BTreeMap<Turn, Class>,
-    of_queue: BTreeMap<QueueKey, BTreeSet<Class>>,
+    /// Classes a queue has ready jobs in, in order, with how many. There are few beside the jobs, so a list is found
+    /// through faster than a tree.
+    of_queue: BTreeMap<Name, Vec<(Class, u32)>>,
 }
 
+/// The ready jobs of a class.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Line {
-    turns: BTreeMap<QueueKey, BTreeSet<Turn>>,
+    turns: BTreeSet<(Name, Turn)>,
     /// Each queue's first job, of queues whose quota lets one more run.
-    firsts: BTreeMap<QueueKey, Turn>,
-    order: BTreeSet<Turn>,
+    order: BTreeSet<(Turn, Name)>,
 }
 
 impl Class {
     /// The class of a job.
-    pub(crate) fn of(seen: &JobSeen) -> Self {
-        Self { pool: seen.pool.clone(), model: seen.model.clone() }
+    pub(crate) fn of(seen: &Record) -> Self {
+        Self { pool: seen.pool, model: seen.model }
     }
 }
 
 impl Turn {
-    /// The turn of a job that runs some `run_ms`, and when it changes by itself.
-    pub(crate) fn of(seen: &JobSeen, run_ms: u32, now: Timestamp, config: &Config) -> (Self, Option<Timestamp>) {
+    /// Which part of its wait a job that runs some `run_ms` is in.
+    pub(crate) fn when(seen: &Record, run_ms: u32, now: Timestamp, config: &Config) -> WhenTurn {
         let run = |times: u32| u64::from(run_ms) * u64::from(times);
         let late_at = Timestamp(deadline(seen, run_ms, config).0.saturating_sub(run(1)).saturating_add(1));
         let overdue_at = seen.submitted.plus(config.overdue_after);
-        let (stage, key, next) = if now >= overdue_at {
-            (Stage::Overdue, seen.submitted, None)
+        if now >= overdue_at {
+            WhenTurn { stage: Stage::Overdue, key: seen.submitted, changes_at: None }
         } else if now >= late_at {
-            (Stage::Late, Timestamp(seen.submitted.0.saturating_add(run(LENGTH_LATE))), Some(overdue_at))
+            let key = Timestamp(seen.submitted.0.saturating_add(run(LENGTH_LATE)));
+            WhenTurn { stage: Stage::Late, key, changes_at: Some(overdue_at) }
         } else {
             let key = Timestamp(late_at.0.saturating_add(run(LENGTH_ON_TIME)));
-            (Stage::OnTime, key, Some(late_at.min(overdue_at)))
-        };
-        (Self { priority: Reverse(seen.priority), stage, key, job: seen.id.clone() }, next)
+            WhenTurn { stage: Stage::OnTime, key, changes_at: Some(late_at.min(overdue_at)) }
+        }
     }
+
+    /// The turn of a job.
+    pub(crate) fn of(job: Tag, priority: i32, when: WhenTurn) -> Self {
+        let lower = i64::from(i32::MAX) - i64::from(priority);
+        Self { band: lower as u64 * STAGES + when.stage as u64, key: when.key, job }
+    }
+
+    /// Its priority.
+    pub(crate) fn priority(self) -> i32 {
+        i32::try_from(i64::from(i32::MAX) - self.lower() as i64).unwrap_or(i32::MIN)
+    }
+
+    /// How much lower its priority is than the highest there can be.
+    pub(crate) fn lower(self) -> u64 {
+        self.band / STAGES
+    }
+
+    /// Whether it waited longer than anyone should.
+    pub(crate) fn overdue(self) -> bool {
+        self.band % STAGES == Stage::Overdue as u64
+    }
+
+    /// Before any other, for ranges.
+    const FIRST: Self = Self { band: 0, key: Timestamp(0), job: Tag::FIRST };
 }
 
 /// By when a job should be done; one that names no deadline has one in proportion to its length.
-pub(crate) fn deadline(seen: &JobSeen, run_ms: u32, config: &Config) -> Timestamp {
+pub(crate) fn deadline(seen: &Record, run_ms: u32, config: &Config) -> Timestamp {
     let own = u64::from(run_ms) * u64::from(config.patience_factor);
     seen.deadline.unwrap_or_else(|| Timestamp(seen.submitted.plus(config.patience).0.saturating_add(own)))
 }
 
+impl Line {
+    fn first(&self, queue: Name) -> Option<Turn> {
+        let (at, turn) = self.turns.range((queue, Turn::FIRST)..).next()?;
+        (*at == queue).then_some(*turn)
+    }
+}
+
 impl Lines {
-    /// Puts a ready job in line. `open`: whether its queue's quota lets one more run.
-    pub(crate) fn add(&mut self, class: &Class, queue: &QueueKey, turn: Turn, open: Gate) {
-        let line = self.classes.entry(class.clone()).or_default();
-        line.turns.entry(queue.clone()).or_default().insert(turn);
-        self.of_queue.entry(queue.clone()).or_default().insert(class.clone());
-        self.rerank(class, queue, open);
+    /// Puts a ready job in line. `gate`: whether its queue's quota lets one more run.
+    pub(crate) fn add(&mut self, class: Class, queue: Name, turn: Turn, gate: Gate) {
+        let line = self.classes.entry(class).or_default();
+        line.turns.insert((queue, turn));
+        let first = line.first(queue) == Some(turn);
+        let jobs = count_up(self.of_queue.entry(queue).or_default(), class);
+        let second = if jobs > 1 { line.turns.range((queue, turn)..).nth(1).map(|(_, second)| *second) } else { None };
+        if gate == Gate::Open && first {
+            self.put(class, queue, second, Some(turn));
+        }
     }
 
     /// Takes a job out of line.
-    pub(crate) fn remove(&mut self, class: &Class, queue: &QueueKey, turn: &Turn, open: Gate) {
-        let Some(line) = self.classes.get_mut(class) else { return };
-        let Some(turns) = line.turns.get_mut(queue) else { return };
-        turns.remove(turn);
-        if turns.is_empty() {
-            line.turns.remove(queue);
-            if let Some(classes) = self.of_queue.get_mut(queue) {
-                classes.remove(class);
-                if classes.is_empty() {
-                    self.of_queue.remove(queue);
-                }
+    pub(crate) fn remove(&mut self, class: Class, queue: Name, turn: Turn, gate: Gate) {
+        let Some(line) = self.classes.get_mut(&class) else { return };
+        if !line.turns.remove(&(queue, turn)) {
+            return;
+        }
+        if let Entry::Occupied(mut classes) = self.of_queue.entry(queue) {
+            count_down(classes.get_mut(), class);
+            if classes.get().is_empty() {
+                classes.remove();
             }
         }
-        self.rerank(class, queue, open);
+        let next = line.first(queue);
+        if gate == Gate::Open && next.is_none_or(|next| turn < next) {
+            self.put(class, queue, Some(turn), next);
+        }
+        if self.classes.get(&class).is_some_and(|line| line.turns.is_empty()) {
+            self.classes.remove(&class);
+        }
     }
 
     /// A queue's quota opened or closed.
-    pub(crate) fn regate(&mut self, queue: &QueueKey, open: Gate) {
-        for class in self.of_queue.get(queue).cloned().unwrap_or_default() {
-            self.rerank(&class, queue, open);
+    pub(crate) fn regate(&mut self, queue: Name, gate: Gate) {
+        let classes: Vec<Class> = self.classes_of(queue).collect();
+        for class in classes {
+            let first = self.classes.get(&class).and_then(|line| line.first(queue));
+            match gate {
+                Gate::Open => self.put(class, queue, None, first),
+                Gate::Shut => self.put(class, queue, first, None),
+            }
         }
     }
 
     /// The first job of each class, best first.
-    pub(crate) fn heads(&self) -> impl Iterator<Item = (&Turn, &Class)> {
-        self.heads.iter()
+    pub(crate) fn heads(&self) -> impl Iterator<Item = (Turn, Class)> {
+        self.heads.iter().map(|(turn, class)| (*turn, *class))
     }
 
-    /// Classes with ready jobs.
-    pub(crate) fn classes(&self) -> impl Iterator<Item = &Class> {
-        self.classes.keys()
+    /// How many classes have a job that may run.
+    pub(crate) fn heads_len(&self) -> usize {
+        self.heads.len()
     }
 
-    /// The first job of each queue in a class, best first.
-    pub(crate) fn order<'a>(&'a self, class: &Class) -> impl Iterator<Item = &'a Turn> {
-        self.classes.get(class).into_iter().flat_map(|line| &line.order)
+    /// Ready jobs that name a model.
+    pub(crate) fn jobs_of(&self, model: Name) -> impl Iterator<Item = Tag> {
+        let lines = self.classes.iter().filter(move |(class, _)| class.model == model);
+        lines.flat_map(|(_, line)| &line.turns).map(|(_, turn)| turn.job)
     }
 
-    /// The first jobs of a queue, one for each class it has jobs in, if its quota is open.
-    pub(crate) fn firsts_of<'a>(&'a self, queue: &'a QueueKey) -> impl Iterator<Item = (&'a Turn, &'a Class)> {
-        let classes = self.of_queue.get(queue).into_iter().flatten();
-        classes.filter_map(move |class| Some((self.classes.get(class)?.firsts.get(queue)?, class)))
+    /// The first job of each queue in a class, best first, with its queue.
+    pub(crate) fn order(&self, class: Class) -> impl Iterator<Item = (Turn, Name)> {
+        self.classes.get(&class).into_iter().flat_map(|line| &line.order).copied()
+    }
+
+    /// Classes a queue has ready jobs in.
+    pub(crate) fn classes_of(&self, queue: Name) -> impl Iterator<Item = Class> {
+        self.of_queue.get(&queue).into_iter().flatten().map(|(class, _)| *class)
     }
 
     /// Every line's class, with the queues in it and how many jobs each has ready.
-    pub(crate) fn sizes(&self) -> impl Iterator<Item = (&Class, &QueueKey, usize)> {
-        self.classes
-            .iter()
-            .flat_map(|(class, line)| line.turns.iter().map(move |(queue, turns)| (class, queue, turns.len())))
+    pub(crate) fn sizes(&self) -> impl Iterator<Item = (Class, Name, u32)> {
+        let all = self.of_queue.iter();
+        all.flat_map(|(queue, classes)| classes.iter().map(|(class, jobs)| (*class, *queue, *jobs)))
     }
 
     /// Every ready job before a turn, whatever its queue, with its class; in no order.
-    pub(crate) fn before<'a>(&'a self, turn: &'a Turn) -> impl Iterator<Item = (&'a Class, &'a Turn)> {
-        let lines = self.classes.iter().flat_map(|(class, line)| line.turns.values().map(move |turns| (class, turns)));
-        lines.flat_map(move |(class, turns)| turns.range(..turn).map(move |turn| (class, turn)))
+    pub(crate) fn before(&self, turn: Turn) -> impl Iterator<Item = (Class, Turn)> {
+        let all = self.classes.iter().flat_map(|(class, line)| line.turns.iter().map(move |(_, turn)| (*class, *turn)));
+        all.filter(move |(_, before)| *before < turn)
     }
 
     /// The first ready job of a queue, whatever its class and quota.
-    pub(crate) fn first_of(&self, queue: &QueueKey) -> Option<&Turn> {
-        let classes = self.of_queue.get(queue).into_iter().flatten();
-        classes.filter_map(|class| self.classes.get(class)?.turns.get(queue)?.first()).min()
+    pub(crate) fn first_of(&self, queue: Name) -> Option<Turn> {
+        self.classes_of(queue).filter_map(|class| self.classes.get(&class)?.first(queue)).min()
     }
 
     /// How many ready jobs of its queue come before this one.
-    pub(crate) fn ahead(&self, queue: &QueueKey, turn: &Turn) -> usize {
-        let classes = self.of_queue.get(queue).into_iter().flatten();
-        let turns = classes.filter_map(|class| self.classes.get(class)?.turns.get(queue));
-        turns.map(|turns| turns.range(..turn).count()).sum()
+    pub(crate) fn ahead(&self, queue: Name, turn: Turn) -> usize {
+        let lines = self.classes_of(queue).filter_map(|class| self.classes.get(&class));
+        lines.map(|line| line.turns.range((queue, Turn::FIRST)..(queue, turn)).count()).sum()
     }
 
-    /// Makes the queue's entry in a class, and the head of that class, what they should be.
-    fn rerank(&mut self, class: &Class, queue: &QueueKey, open: Gate) {
-        let Some(line) = self.classes.get_mut(class) else { return };
-        let old_head = line.order.first().cloned();
-        if let Some(old) = line.firsts.remove(queue) {
-            line.order.remove(&old);
+    /// Replaces a queue's first job in a class, and the head of that class where that changes it.
+    fn put(&mut self, class: Class, queue: Name, old: Option<Turn>, new: Option<Turn>) {
+        let Some(line) = self.classes.get_mut(&class) else { return };
+        let old_head = line.order.first().map(|(turn, _)| *turn);
+        if let Some(old) = old {
+            line.order.remove(&(old, queue));
         }
-        let first = line.turns.get(queue).and_then(BTreeSet::first);
-        if let (Gate::Open, Some(turn)) = (open, first) {
-            line.firsts.insert(queue.clone(), turn.clone());
-            line.order.insert(turn.clone());
+        if let Some(new) = new {
+            line.order.insert((new, queue));
         }
-        let head = line.order.first().cloned();
-        if line.turns.is_empty() {
-            self.classes.remove(class);
-        }
+        let head = line.order.first().map(|(turn, _)| *turn);
         if old_head != head {
             if let Some(old) = old_head {
                 self.heads.remove(&old);
             }
             if let Some(head) = head {
-                self.heads.insert(head, class.clone());
+                self.heads.insert(head, class);
             }
+        }
+    }
+}
+
+/// Counts one more of a class, and answers how many there are.
+fn count_up(classes: &mut Vec<(Class, u32)>, class: Class) -> u32 {
+    match classes.binary_search_by_key(&class, |(class, _)| *class) {
+        Ok(place) => {
+            classes[place].1 += 1;
+            classes[place].1
+        }
+        Err(place) => {
+            classes.insert(place, (class, 1));
+            1
+        }
+    }
+}
+
+/// Counts one less, keeping no zero.
+fn count_down(classes: &mut Vec<(Class, u32)>, class: Class) {
+    if let Ok(place) = classes.binary_search_by_key(&class, |(class, _)| *class) {
+        classes[place].1 -= 1;
+        if classes[place].1 == 0 {
+            classes.remove(place);
         }
     }
 }

@@ -6,9 +6,12 @@ use tintype_types::{Attempt, BootId, FailureReason, JobId, Timestamp, WorkerId};
 use crate::decision::Decision;
 use crate::demand::Demand;
 use crate::job::{Assumed, Change, Job, Stand};
+use crate::jobs::Id;
+use crate::names::{Name, Tag};
 use crate::observation::{ClaimSeen, FinishedSeen, JobSeen, Observation, Place, QueueSeen, RenewedSeen, WorldSeen};
+use crate::record::Record;
 use crate::state::{Core, Queue, State};
-use crate::worker::Worker;
+use crate::worker::{Claim, Worker};
 
 /// How often one assignment is sent to a worker that claims as if it had not got it. Beyond it the lease decides.
 const TELLINGS_MAX: u32 = 3;
@@ -19,11 +22,15 @@ impl Core {
         match seen {
             Observation::Job(seen) => self.observe_job(*seen, out),
             Observation::JobGone(id) => {
-                self.state.jobs.remove(&id);
-                self.refile(&id);
+                if let Some(job) = self.state.jobs.find(&id) {
+                    self.remove(job);
+                }
             }
             Observation::Queue(seen) => self.observe_queue(seen),
-            Observation::QueueGone(key) => self.declare_queue(&key, 1, None, false),
+            Observation::QueueGone(key) => {
+                let key = self.state.names.name(key.as_str());
+                self.declare_queue(key, 1, None, false);
+            }
             Observation::Pool(seen) => {
                 self.state.pools.insert(seen.name.clone(), seen);
             }
@@ -31,171 +38,196 @@ impl Core {
                 self.state.pools.remove(&name);
             }
             Observation::Model(seen) => {
-                let name = seen.name.clone();
-                self.state.models.insert(name.clone(), seen);
-                self.refile_model(&name);
+                let name = self.state.names.name(&seen.name);
+                self.state.models.insert(name, seen);
+                self.refile_model(name);
             }
             Observation::ModelGone(name) => {
-                self.state.models.remove(&name);
-                self.refile_model(&name);
+                if let Some(name) = self.state.names.find(&name) {
+                    self.state.models.remove(&name);
+                    self.refile_model(name);
+                }
             }
             Observation::Claim(claim) => self.observe_claim(claim, out),
-            Observation::ClaimEnded(worker, boot_id) => self.end_claim(&worker, Some(&boot_id)),
+            Observation::ClaimEnded(worker, boot_id) => {
+                if let Some(worker) = self.state.names.find(worker.as_str()) {
+                    self.end_claim(worker, Some(&boot_id));
+                }
+            }
             Observation::Renewed(seen) => self.observe_renewed(&seen, out),
             Observation::Finished(seen) => self.observe_finished(seen, out),
             Observation::WriteFailed { job, attempt } => self.forget_write(&job, attempt),
-            Observation::Learned(learned) => self.state.costs.adopt(learned.into_costs()),
+            Observation::Learned(learned) => self.state.costs.adopt(learned.into_saved(), &mut self.state.names),
             Observation::Tick => {}
             Observation::Reset(world) => self.reset(*world, out),
         }
     }
 
     fn observe_job(&mut self, seen: JobSeen, out: &mut Vec<Decision>) {
-        let id = seen.id.clone();
-        if let Some(job) = self.state.jobs.get_mut(&id) {
-            job.observe(seen, self.state.now, &self.config);
-        } else if seen.place == Place::Ended || self.index.live() < self.config.jobs_max {
-            let waits = seen.place == Place::Queued;
-            let run_ms = self.state.costs.run_ms(Self::run_of(&seen, None));
-            if waits {
-                self.state.demand.add(&seen.model, run_ms, self.state.now, &self.config);
+        let State { names, jobs, costs, demand, now, .. } = &mut self.state;
+        let (known, ended) = (jobs.find(&seen.id), seen.place == Place::Ended);
+        let tag = if let Some(tag) = known {
+            if let Some(job) = jobs.get_mut(tag) {
+                job.observe(Record::of(&seen, names), *now, &self.config);
             }
-            let job = Job { run_ms, ..Job::new(seen, self.state.now, &self.config) };
-            self.state.jobs.insert(id.clone(), job);
+            tag
+        } else if ended || self.index.live() < self.config.jobs_max {
+            let record = Record::of(&seen, names);
+            let run_ms = costs.run_ms(Self::run_of(&record, None));
+            if seen.place == Place::Queued {
+                demand.add(record.model, run_ms, *now, &self.config);
+            }
+            jobs.insert(Job { run_ms, ..Job::new(Id::of(&seen.id), record, *now, &self.config) })
         } else {
             self.state.jobs_dropped += 1;
-        }
-        self.refile(&id);
-        self.tell_if_parked(&id, out);
+            return;
+        };
+        self.refile(tag);
+        self.tell_if_parked(tag, out);
     }
 
     /// The record has an assignment we thought was never written (a lost answer, an earlier leader), and its worker
     /// waits for one: it need not wait for its next claim.
-    fn tell_if_parked(&mut self, id: &JobId, out: &mut Vec<Decision>) {
-        let run = self.state.jobs.get(id).and_then(|job| job.run.as_ref());
+    fn tell_if_parked(&mut self, tag: Tag, out: &mut Vec<Decision>) {
+        let run = self.state.jobs.get(tag).and_then(|job| job.run.as_ref());
         let Some(run) = run.filter(|run| run.tellings == 0 && !run.heard) else { return };
-        let worker = self.state.workers.get(&run.worker).filter(|worker| worker.parked);
-        if let Some(claim) = worker.map(|worker| worker.claim.clone()) {
-            self.observe_claim(claim, out);
+        let (name, parked) = (run.worker, self.state.workers.get(&run.worker).filter(|worker| worker.parked));
+        if let Some(claim) = parked.map(|worker| worker.claim.clone()) {
+            self.take_claim(name, claim, out);
         }
     }
 
     fn observe_queue(&mut self, seen: QueueSeen) {
-        self.declare_queue(&seen.key, seen.weight.max(1), seen.running_max, true);
+        let key = self.state.names.name(seen.key.as_str());
+        self.declare_queue(key, seen.weight.max(1), seen.running_max, true);
     }
 
-    fn declare_queue(&mut self, key: &tintype_types::QueueKey, weight: u32, running_max: Option<u32>, declared: bool) {
-        let served = self.state.queues.get(key).map_or(0, |queue| queue.served);
-        self.state.queues.insert(key.clone(), Queue { weight, running_max, declared, served });
+    fn declare_queue(&mut self, key: Name, weight: u32, running_max: Option<u32>, declared: bool) {
+        let served = self.state.queues.get(&key).map_or(0, |queue| queue.served);
+        self.state.queues.insert(key, Queue { weight, running_max, declared, served });
         self.index.tune(key, served, running_max);
     }
 
-    fn refile_model(&mut self, name: &str) {
-        for id in self.index.by_model.get(name).cloned().unwrap_or_default() {
-            self.refile(&id);
+    fn refile_model(&mut self, name: Name) {
+        for tag in self.index.waiting_for(name) {
+            self.refile(tag);
         }
+    }
+
+    fn observe_claim(&mut self, seen: ClaimSeen, out: &mut Vec<Decision>) {
+        let worker = self.state.names.name(seen.worker.as_str());
+        let claim = Claim::of(seen, &mut self.state.names);
+        self.take_claim(worker, claim, out);
     }
 
     /// A claim is parked; one of a new start of the worker ends what the old one ran; one of a worker that cannot have
     /// got its assignment gets the same assignment again (the record has it already, so writing it again changes
     /// nothing).
-    fn observe_claim(&mut self, claim: ClaimSeen, out: &mut Vec<Decision>) {
-        let (id, now) = (claim.worker.clone(), self.state.now);
-        let known = self.state.workers.get(&id);
+    fn take_claim(&mut self, name: Name, claim: Claim, out: &mut Vec<Decision>) {
+        let now = self.state.now;
+        let known = self.state.workers.get(&name);
         if known.is_some_and(|worker| worker.old_boots.contains(&claim.boot_id)) {
             return;
         }
         if known.is_none() && self.state.workers.len() >= self.config.workers_max {
             return;
         }
-        self.end_claim(&id, None);
-        self.let_go(&id);
-        let worker = self.state.workers.entry(id.clone()).or_insert_with(|| Worker::new(claim.clone(), now));
-        let warmed = worker.warming.take().filter(|(model, _)| claim.resident_models.contains(model));
-        worker.update(claim.clone(), now);
-        self.index.loaders.add(&claim);
-        if let Some((model, since)) = warmed {
-            self.state.costs.learn_load(&model, u64::try_from(now.since(since).as_millis()).unwrap_or(u64::MAX));
+        let moved = known.is_some_and(|worker| worker.claim.pool != claim.pool);
+        self.end_claim(name, None);
+        if moved {
+            self.set_holds(name, Vec::new());
         }
-        self.set_holds(&id, claim.resident_models.clone());
-        let (mut heard, mut untold) = (0_u32, Vec::new());
-        for job_id in self.index.runs.get(&id).cloned().unwrap_or_default() {
-            let Some(job) = self.state.jobs.get_mut(&job_id) else { continue };
-            let Some(run) = &mut job.run else { continue };
-            if !run.is_by(&id, &claim.boot_id) {
-                run.doomed = true;
-                self.refile(&job_id);
-            } else if run.heard || run.tellings >= TELLINGS_MAX || job.seen.cancelled {
-                heard += 1;
-            } else {
-                untold.push(job_id);
+        let tag = self.state.names.tag(name);
+        let (loaders, fresh) = (&mut self.index.loaders, !self.state.workers.contains_key(&name));
+        let worker = self.state.workers.entry(name).or_insert_with(|| Worker::new(tag, claim.clone(), now));
+        if fresh || !worker.claim.loads_like(&claim) {
+            if !fresh {
+                loaders.remove(&worker.claim);
             }
+            loaders.add(&claim);
         }
-        let Some(worker) = self.state.workers.get_mut(&id) else { return };
-        worker.slots = worker.slots.max(claim.free_slots.saturating_add(heard));
-        let promised = claim.free_slots.saturating_add(heard).saturating_add(untold.len() as u32);
+        let warmed = worker.warming.take().filter(|(model, _)| claim.resident.contains(model));
+        let (free_slots, resident) = (claim.free_slots, claim.resident.clone());
+        worker.update(claim, now);
+        if let Some((model, since)) = warmed {
+            self.state.costs.learn_load(model, u64::try_from(now.since(since).as_millis()).unwrap_or(u64::MAX));
+        }
+        self.set_holds(name, resident);
+        let (heard, untold) = self.runs_at_claim(name);
+        let Some(worker) = self.state.workers.get_mut(&name) else { return };
+        worker.slots = worker.slots.max(free_slots.saturating_add(heard));
+        let promised = free_slots.saturating_add(heard).saturating_add(untold.len() as u32);
         match untold.first() {
-            Some(job_id) if claim.free_slots > 0 && promised > worker.slots => {
-                out.extend(self.tell_again(job_id, &claim));
+            Some(job) if free_slots > 0 && promised > worker.slots => {
+                out.extend(self.tell_again(*job, name));
             }
             _ => {
                 worker.parked = true;
-                self.index.parked.add(&claim);
+                self.index.parked.add(worker.tag, &worker.claim);
             }
         }
     }
 
+    /// Of the attempts out with a worker that claims: how many it was heard to run, and those it cannot have got. Those
+    /// of an earlier start of it are lost.
+    fn runs_at_claim(&mut self, name: Name) -> (u32, Vec<Tag>) {
+        let (mut heard, mut untold) = (0_u32, Vec::new());
+        let Some(boot_id) = self.state.workers.get(&name).map(|worker| worker.claim.boot_id.clone()) else {
+            return (heard, untold);
+        };
+        for tag in self.index.runs.get(&name).cloned().unwrap_or_default() {
+            let Some(job) = self.state.jobs.get_mut(tag) else { continue };
+            let Some(run) = &mut job.run else { continue };
+            if !run.is_by(name, &boot_id) {
+                run.doomed = true;
+                self.refile(tag);
+            } else if run.heard || run.tellings >= TELLINGS_MAX || job.seen.cancelled {
+                heard += 1;
+            } else {
+                untold.push(tag);
+            }
+        }
+        (heard, untold)
+    }
+
     /// The worker of a job's attempt was not heard of for a lease: nobody is to wait for the models it held.
-    pub(crate) fn gone_quiet(&mut self, id: &JobId) {
-        let run = self.state.jobs.get(id).and_then(|job| job.run.as_ref());
-        if let Some(worker) = run.map(|run| run.worker.clone()) {
-            self.set_holds(&worker, Vec::new());
+    pub(crate) fn gone_quiet(&mut self, job: Tag) {
+        let run = self.state.jobs.get(job).and_then(|job| job.run.as_ref());
+        if let Some(worker) = run.map(|run| run.worker) {
+            self.set_holds(worker, Vec::new());
         }
     }
 
-    /// Takes what a worker holds and can load out of the indexes: its new claim may say otherwise, its pool included.
-    fn let_go(&mut self, id: &WorkerId) {
-        self.set_holds(id, Vec::new());
-        if let Some(worker) = self.state.workers.get(id) {
-            self.index.loaders.remove(&worker.claim);
-        }
-    }
-
-    fn tell_again(&mut self, id: &JobId, claim: &ClaimSeen) -> Option<Decision> {
+    fn tell_again(&mut self, tag: Tag, worker: Name) -> Option<Decision> {
         let lease_end = self.state.now.plus(self.config.lease);
-        let job = self.state.jobs.get_mut(id)?;
+        let claim = &self.state.workers.get(&worker)?.claim;
+        let (boot_id, pool) = (claim.boot_id.clone(), self.state.names.text(claim.pool).into());
+        let job = self.state.jobs.get_mut(tag)?;
         let run = job.run.as_mut()?;
-        run.boot_id = Some(claim.boot_id.clone());
+        run.boot_id = Some(boot_id.clone());
         run.tellings += 1;
         run.lease_end = lease_end;
-        let attempt = run.attempt;
-        self.refile(id);
-        Some(Decision::Assign {
-            job: id.clone(),
-            attempt,
-            worker: claim.worker.clone(),
-            boot_id: claim.boot_id.clone(),
-            pool: claim.pool.clone(),
-            lease_end,
-            evict: Vec::new(),
-        })
+        let (id, attempt) = (job.id.job_id(), run.attempt);
+        self.refile(tag);
+        let worker = self.state.names.text(worker).into();
+        Some(Decision::Assign { job: id, attempt, worker, boot_id, pool, lease_end, evict: Vec::new() })
     }
 
     /// Unparks a worker's claim, if it is of that start of it.
-    pub(crate) fn end_claim(&mut self, worker: &WorkerId, boot_id: Option<&BootId>) {
-        if let Some(worker) = self.state.workers.get_mut(worker)
+    pub(crate) fn end_claim(&mut self, worker: Name, boot_id: Option<&BootId>) {
+        if let Some(worker) = self.state.workers.get_mut(&worker)
             && worker.parked
             && boot_id.is_none_or(|boot_id| *boot_id == worker.claim.boot_id)
         {
             worker.parked = false;
-            self.index.parked.remove(&worker.claim);
+            self.index.parked.remove(worker.tag, &worker.claim);
         }
     }
 
     fn observe_renewed(&mut self, seen: &RenewedSeen, out: &mut Vec<Decision>) {
         let (now, interval) = (self.state.now, self.config.progress_interval);
-        let Some(job) = self.current(&seen.job, seen.attempt, &seen.worker, &seen.boot_id) else { return };
-        let Some(run) = &mut job.run else { return };
+        let Some((tag, worker)) = self.current(&seen.job, seen.attempt, (&seen.worker, &seen.boot_id)) else { return };
+        let Some(run) = self.state.jobs.get_mut(tag).and_then(|job| job.run.as_mut()) else { return };
         let moved = (run.step, run.steps) != (seen.step, seen.steps);
         (run.step, run.steps) = (seen.step, seen.steps);
         if moved && run.stop.is_none() && now.since(run.progress_at) >= interval {
@@ -207,29 +239,30 @@ impl Core {
                 steps: seen.steps,
             });
         }
-        if let Some(worker) = self.state.workers.get_mut(&seen.worker) {
+        if let Some(worker) = self.state.workers.get_mut(&worker) {
             worker.seen_at = now;
         }
-        self.refile(&seen.job);
+        self.refile(tag);
     }
 
     fn observe_finished(&mut self, seen: FinishedSeen, out: &mut Vec<Decision>) {
-        let Some(job) = self.current(&seen.job, seen.attempt, &seen.worker, &seen.boot_id) else { return };
+        let Some((tag, worker)) = self.current(&seen.job, seen.attempt, (&seen.worker, &seen.boot_id)) else { return };
+        let Some(job) = self.state.jobs.get(tag) else { return };
         let cancelled = job.seen.cancelled;
         let asked_to_stop = job.run.as_ref().is_some_and(|run| run.stop.is_some());
-        if let Some(worker) = self.state.workers.get_mut(&seen.worker) {
+        if let Some(worker) = self.state.workers.get_mut(&worker) {
             worker.seen_at = self.state.now;
         }
         match &seen.outcome {
-            Outcome::Done { .. } => self.learn(&seen.job, seen.gpu_ms),
+            Outcome::Done { .. } => self.learn(tag, seen.gpu_ms),
             // Nobody is to wait for a worker that shuts down.
-            Outcome::Failed { reason: FailureReason::WorkerDrained, .. } => self.set_holds(&seen.worker, Vec::new()),
-            Outcome::Preempted { .. } if !asked_to_stop => self.set_holds(&seen.worker, Vec::new()),
+            Outcome::Failed { reason: FailureReason::WorkerDrained, .. } => self.set_holds(worker, Vec::new()),
+            Outcome::Preempted { .. } if !asked_to_stop => self.set_holds(worker, Vec::new()),
             Outcome::Failed { .. } | Outcome::Preempted { .. } => {}
         }
         match seen.outcome {
             Outcome::Done { outputs } if !cancelled => {
-                self.assume(&seen.job, seen.attempt, Change::Ended { complete: true, reported: true });
+                self.assume(tag, seen.attempt, Change::Ended { complete: true, reported: true });
                 out.push(Decision::Complete {
                     job: seen.job,
                     attempt: seen.attempt,
@@ -239,10 +272,10 @@ impl Core {
                 });
             }
             Outcome::Failed { reason, message, retryable: false } if !cancelled => {
-                out.extend(self.fail(&seen.job, reason, message, true));
+                out.extend(self.fail(tag, reason, message, true));
             }
             Outcome::Failed { reason, message, retryable: true } => {
-                out.extend(self.end_attempt(&seen.job, reason, message, true));
+                out.extend(self.end_attempt(tag, reason, message, true));
             }
             Outcome::Preempted { checkpoint } => {
                 let message = match checkpoint {
@@ -251,26 +284,26 @@ impl Core {
                     }
                     None => "stopped for a more urgent job before a step was done".to_owned(),
                 };
-                out.extend(self.end_attempt(&seen.job, FailureReason::Preempted, message, true));
+                out.extend(self.end_attempt(tag, FailureReason::Preempted, message, true));
             }
             Outcome::Done { .. } | Outcome::Failed { retryable: false, .. } => {
-                out.extend(self.end_attempt(&seen.job, FailureReason::Cancelled, String::new(), true));
+                out.extend(self.end_attempt(tag, FailureReason::Cancelled, String::new(), true));
             }
         }
     }
 
     /// What an attempt took teaches what the next one takes: a warm one the run, a cold one the load. Only first attempts
     /// count: a later one may have gone on from a checkpoint.
-    fn learn(&mut self, id: &JobId, gpu_ms: u64) {
+    fn learn(&mut self, tag: Tag, gpu_ms: u64) {
         let State { jobs, workers, costs, now, .. } = &mut self.state;
-        let Some(job) = jobs.get(id) else { return };
+        let Some(job) = jobs.get(tag) else { return };
         let Some(run) = job.run.as_ref().filter(|run| run.charge > 0 && run.attempt == Attempt(1)) else { return };
-        let of = Self::run_of(&job.seen, workers.get(&run.worker).and_then(Worker::kind));
+        let of = Self::run_of(&job.seen, workers.get(&run.worker).and_then(|worker| worker.claim.kind));
         let ms = |from: Timestamp, to: Timestamp| u64::try_from(to.since(from).as_millis()).unwrap_or(u64::MAX);
         costs.learn_spread(ms(run.assigned_at, run.ends_at), ms(run.assigned_at, *now));
         if run.cold {
             let load_ms = gpu_ms.saturating_sub(u64::from(costs.run_ms(of)));
-            costs.learn_load(&job.seen.model, load_ms);
+            costs.learn_load(job.seen.model, load_ms);
         } else {
             costs.learn_run(of, gpu_ms);
         }
@@ -278,66 +311,72 @@ impl Core {
 
     /// The job, if this attempt of this start of this worker is the current one. Hearing of it proves the assignment
     /// was written, as workers are told only after.
-    fn current(&mut self, id: &JobId, attempt: Attempt, worker: &WorkerId, boot_id: &BootId) -> Option<&mut Job> {
-        let job = self.state.jobs.get_mut(id)?;
-        let run = job.run.as_mut().filter(|run| run.attempt == attempt && run.is_by(worker, boot_id))?;
+    fn current(&mut self, id: &JobId, attempt: Attempt, by: (&WorkerId, &BootId)) -> Option<(Tag, Name)> {
+        let State { names, jobs, now, .. } = &mut self.state;
+        let (tag, worker) = (jobs.find(id)?, names.find(by.0.as_str())?);
+        let job = jobs.get_mut(tag)?;
+        let run = job.run.as_mut().filter(|run| run.attempt == attempt && run.is_by(worker, by.1))?;
         // Also while its end is being written: should that fail, the worker is there to repeat it.
-        run.lease_end = self.state.now.plus(self.config.lease);
+        run.lease_end = now.plus(self.config.lease);
         run.heard = true;
-        run.boot_id = Some(boot_id.clone());
+        run.boot_id = Some(by.1.clone());
         job.confirm_assigned();
         match job.stand() {
-            Stand::Out(_) => Some(job),
+            Stand::Out(_) => Some((tag, worker)),
             Stand::Waiting | Stand::Ended => None,
         }
     }
 
     /// Believes in a decision until its write is seen, refused, or not heard of for a whole lease.
-    pub(crate) fn assume(&mut self, id: &JobId, attempt: Attempt, change: Change) {
+    pub(crate) fn assume(&mut self, tag: Tag, attempt: Attempt, change: Change) {
         let until = self.state.now.plus(self.config.lease);
-        if let Some(job) = self.state.jobs.get_mut(id) {
+        if let Some(job) = self.state.jobs.get_mut(tag) {
             job.assumed = Some(Assumed { attempt, change, until });
         }
-        self.refile(id);
+        self.refile(tag);
     }
 
     fn forget_write(&mut self, id: &JobId, attempt: Attempt) {
+        let Some(tag) = self.state.jobs.find(id) else { return };
         let about = |job: &Job| job.assumed.as_ref().is_some_and(|assumed| assumed.attempt == attempt);
-        if self.state.jobs.get(id).is_some_and(about) {
-            self.forget_assumed(id);
+        if self.state.jobs.get(tag).is_some_and(about) {
+            self.forget_assumed(tag);
         }
     }
 
     /// Drops a job's assumption and gives back what was charged for it.
-    pub(crate) fn forget_assumed(&mut self, id: &JobId) {
+    pub(crate) fn forget_assumed(&mut self, tag: Tag) {
         let held_until = self.state.now.plus(self.config.write_retry);
-        let Some(job) = self.state.jobs.get_mut(id) else { return };
-        let run = job.run.as_ref().map(|run| run.worker.clone());
+        let Some(job) = self.state.jobs.get_mut(tag) else { return };
+        let run = job.run.as_ref().map(|run| run.worker);
         let charge = job.forget_assumed(held_until);
         let never_given = run.filter(|_| job.run.is_none());
-        let queue = job.seen.queue.clone();
-        self.unserve(&queue, charge);
+        let queue = job.seen.queue;
+        self.unserve(queue, charge);
         if let Some(worker) = never_given {
-            let claimed = self.state.workers.get(&worker).map(|worker| worker.claim.resident_models.clone());
-            self.set_holds(&worker, claimed.unwrap_or_default());
+            let claimed = self.state.workers.get(&worker).map(|worker| worker.claim.resident.clone());
+            self.set_holds(worker, claimed.unwrap_or_default());
         }
-        self.refile(id);
+        self.refile(tag);
     }
 
     /// Replaces all that the record holds. Parked claims and what queues were served are ours, and stay.
     fn reset(&mut self, world: WorldSeen, out: &mut Vec<Decision>) {
         let WorldSeen { jobs, queues, pools, models } = world;
-        for id in std::mem::take(&mut self.state.jobs).keys() {
-            self.refile(id);
+        let known: Vec<Tag> = self.state.jobs.iter().map(|(tag, _)| tag).collect();
+        for tag in known {
+            self.index.refile(tag, None);
         }
-        for (key, queue) in std::mem::take(&mut self.state.queues) {
-            self.state.queues.insert(key.clone(), Queue { served: queue.served, ..Queue::default() });
-            self.index.tune(&key, queue.served, None);
+        self.state.jobs.clear();
+        for (key, queue) in &mut self.state.queues {
+            *queue = Queue { served: queue.served, ..Queue::default() };
+            self.index.tune(*key, queue.served, None);
         }
         // What is listed is asked for again; what had ended by then is not.
         self.state.demand = Demand::default();
         self.state.pools = pools.into_iter().map(|pool| (pool.name.clone(), pool)).collect();
-        self.state.models = models.into_iter().map(|model| (model.name.clone(), model)).collect();
+        let names = &mut self.state.names;
+        self.state.models = models.into_iter().map(|model| (names.name(&model.name), model)).collect();
         for seen in queues {
             self.observe_queue(seen);
         }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use tintype_types::{JobId, PoolName, QueueKey, Timestamp, WorkerId};
 
 use crate::job::Job;
+use crate::names::{Name, Tag};
 use crate::state::{Core, Queue, SERVED_SCALE};
 use crate::worker::Worker;
 
@@ -71,51 +72,56 @@ pub struct WorkerLoad {
 impl Core {
     /// Queues and workers as they stand.
     pub(crate) fn overview(&self) -> Overview {
-        let shown = |(key, queue): (&QueueKey, &Queue)| {
-            let (running, waiting) = self.index.crowd(key);
-            (queue.declared || running + waiting > 0).then(|| self.queue_load(key, queue))
+        let shown = |(key, queue): (&Name, &Queue)| {
+            let (running, waiting) = self.index.crowd(*key);
+            (queue.declared || running + waiting > 0).then(|| self.queue_load(*key, queue))
         };
         let mut queues: Vec<QueueLoad> = self.state.queues.iter().filter_map(shown).collect();
         queues.sort_by_key(|queue| (std::cmp::Reverse(queue.running + queue.waiting), queue.queue.clone()));
         queues.truncate(QUEUES_MAX);
+        let mut workers: Vec<(&str, &Worker)> =
+            self.state.workers.iter().map(|(name, worker)| (self.state.names.text(*name), worker)).collect();
+        workers.sort_unstable_by_key(|(name, _)| *name);
+        workers.truncate(WORKERS_MAX);
         Overview {
             now: self.state.now,
             queues,
-            workers: self.state.workers.iter().take(WORKERS_MAX).map(|(id, it)| self.worker_load(id, it)).collect(),
+            workers: workers.into_iter().map(|(id, worker)| self.worker_load(id, worker)).collect(),
             fairness_gap_ms: self.fairness_gap_ms(),
             jobs_dropped: self.state.jobs_dropped,
         }
     }
 
-    fn queue_load(&self, key: &QueueKey, queue: &Queue) -> QueueLoad {
+    fn queue_load(&self, key: Name, queue: &Queue) -> QueueLoad {
         let (running, waiting) = self.index.crowd(key);
-        let first = self.index.lines.first_of(key).map(|turn| turn.job.clone());
-        let since = |job: &JobId| self.state.jobs.get(job).map(|job| job.seen.submitted).unwrap_or_default();
+        let first = self.index.lines.first_of(key).and_then(|turn| self.state.jobs.get(turn.job));
         QueueLoad {
-            queue: key.clone(),
+            queue: self.state.names.text(key).into(),
             weight: queue.weight,
             running,
             waiting,
             running_max: queue.running_max,
             served_ms: queue.served / SERVED_SCALE,
-            first: first.map(|job| (job.clone(), since(&job))),
+            first: first.map(|job| (job.id.job_id(), job.seen.submitted)),
         }
     }
 
-    fn worker_load(&self, id: &WorkerId, worker: &Worker) -> WorkerLoad {
+    fn worker_load(&self, id: &str, worker: &Worker) -> WorkerLoad {
         let steps = |job: &Job| job.run.as_ref().map_or((0, 0), |run| (run.step, run.steps));
-        let runs = self.index.runs.get(id).into_iter().flatten();
-        let jobs = runs.map(|id| {
-            let (step, steps) = self.state.jobs.get(id).map(steps).unwrap_or_default();
-            (id.clone(), step, steps)
-        });
+        let text = |name: Name| self.state.names.text(name);
+        let runs = self.index.runs.get(&worker.tag.name()).into_iter().flatten();
+        let job = |tag: &Tag| {
+            let job = self.state.jobs.get(*tag)?;
+            let (step, steps) = steps(job);
+            Some((job.id.job_id(), step, steps))
+        };
         WorkerLoad {
-            worker: id.clone(),
-            pool: worker.claim.pool.clone(),
-            gpu: worker.kind().map(str::to_owned),
+            worker: WorkerId::from(id),
+            pool: text(worker.claim.pool).into(),
+            gpu: worker.claim.kind.map(|kind| text(kind).to_owned()),
             idle: worker.parked,
-            models: worker.holds.clone(),
-            jobs: jobs.collect(),
+            models: worker.holds.iter().map(|model| text(*model).to_owned()).collect(),
+            jobs: runs.filter_map(job).collect(),
             last_heard: worker.seen_at,
         }
     }

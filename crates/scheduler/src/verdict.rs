@@ -92,16 +92,19 @@ pub enum AttemptStanding {
 impl Core {
     /// Why a job is not running; `None` if it is not known.
     pub(crate) fn verdict(&self, id: &JobId) -> Option<Verdict> {
-        let job = self.state.jobs.get(id)?;
-        Some(match (job.stand(), self.index.filed(id)?) {
-            (Stand::Out(run), _) => Verdict::Running { attempt: run.attempt, worker: run.worker.clone() },
+        let tag = self.state.jobs.find(id)?;
+        let job = self.state.jobs.get(tag)?;
+        Some(match (job.stand(), self.index.filed(tag)?) {
+            (Stand::Out(run), _) => {
+                Verdict::Running { attempt: run.attempt, worker: self.state.names.text(run.worker).into() }
+            }
             (Stand::Ended, _) => Verdict::Ended,
             (Stand::Waiting, Filed::Ready(class, turn)) => self.verdict_ready(job, class, turn),
             (Stand::Waiting, Filed::Delayed(Delay::BackingOff)) => {
                 Verdict::BackingOff { until: job.seen.not_before.unwrap_or_default() }
             }
             (Stand::Waiting, Filed::Delayed(Delay::UnknownModel)) => Verdict::UnknownModel {
-                model: job.seen.model.clone(),
+                model: self.state.names.text(job.seen.model).to_owned(),
                 fails_at: job.model_unknown_since.unwrap_or_default().plus(self.config.model_grace),
             },
             (Stand::Waiting, Filed::Delayed(Delay::Unsettled) | Filed::Out(_) | Filed::Ending | Filed::Ended(_)) => {
@@ -110,17 +113,17 @@ impl Core {
         })
     }
 
-    fn verdict_ready(&self, job: &Job, class: &Class, turn: &Turn) -> Verdict {
-        let mut in_pool = self.state.workers.values().filter(|worker| worker.in_pool(class)).peekable();
-        if in_pool.peek().is_none() {
-            return Verdict::NoMatchingWorker { pool: class.pool.clone() };
+    fn verdict_ready(&self, job: &Job, class: Class, turn: Turn) -> Verdict {
+        let text = |name| self.state.names.text(name);
+        if !self.index.loaders.any(class.pool) {
+            return Verdict::NoMatchingWorker { pool: class.pool.map(|pool| text(pool).into()) };
         }
-        if !in_pool.any(|worker| worker.can_load(&class.model)) {
-            return Verdict::NoWorkerForModel { model: class.model.clone() };
+        if !self.index.loaders.can(class.pool, class.model) {
+            return Verdict::NoWorkerForModel { model: text(class.model).to_owned() };
         }
-        let queue = &job.seen.queue;
+        let queue = job.seen.queue;
         let used = self.index.crowd(queue).0;
-        if let Some(limit) = self.state.queues.get(queue).and_then(|queue| queue.running_max)
+        if let Some(limit) = self.state.queues.get(&queue).and_then(|queue| queue.running_max)
             && used >= limit
         {
             return Verdict::WaitingForQuota { used, limit };
@@ -133,7 +136,9 @@ impl Core {
 
     /// What an attempt may go on doing.
     pub(crate) fn attempt(&self, id: &JobId, attempt: Attempt, worker: &WorkerId, boot_id: &BootId) -> AttemptStanding {
-        let Some(job) = self.state.jobs.get(id) else { return AttemptStanding::Stale };
+        let known = self.state.jobs.find(id).and_then(|tag| self.state.jobs.get(tag));
+        let Some(job) = known else { return AttemptStanding::Stale };
+        let worker = self.state.names.find(worker.as_str());
         if attempt > job.attempt() {
             // Workers are told only after the write, so the record is ahead of us; it will catch us up.
             return AttemptStanding::Current { lease_end: self.state.now.plus(self.config.lease) };
@@ -142,7 +147,7 @@ impl Core {
             return AttemptStanding::Stale;
         }
         if let Some(run) = job.run.as_ref().filter(|run| run.attempt == attempt) {
-            if !run.is_by(worker, boot_id) {
+            if !worker.is_some_and(|worker| run.is_by(worker, boot_id)) {
                 return AttemptStanding::Stale;
             }
             let cancelled = job.seen.cancelled.then_some(Stop::Cancel(FailureReason::Cancelled));
@@ -162,7 +167,7 @@ impl Core {
         match (&job.closed, job.stand()) {
             (Some(closed), _) if closed.attempt == attempt => {
                 let same_boot = closed.boot_id.as_ref().is_none_or(|known| known == boot_id);
-                if closed.worker == *worker && same_boot {
+                if Some(closed.worker) == worker && same_boot {
                     AttemptStanding::Ended { complete: closed.complete }
                 } else {
                     AttemptStanding::Stale
@@ -185,18 +190,18 @@ impl Core {
             };
             add(reason, *count);
         }
-        let worker = self.state.workers.get(id);
+        let worker = self.state.names.find(id.as_str()).and_then(|name| self.state.workers.get(&name));
         for (class, queue, jobs) in self.index.lines.sizes() {
-            let quota = self.state.queues.get(queue).and_then(|queue| queue.running_max);
+            let quota = self.state.queues.get(&queue).and_then(|queue| queue.running_max);
             let reason = match worker {
                 None => "unknown_worker",
                 Some(worker) if !worker.in_pool(class) => "other_pool",
-                Some(worker) if !worker.can_load(&class.model) => "model_not_loadable",
+                Some(worker) if !worker.can_load(class.model) => "model_not_loadable",
                 Some(_) if quota.is_some_and(|max| self.index.crowd(queue).0 >= max) => "queue_quota",
                 Some(worker) if worker.claim.free_slots == 0 => "no_free_slot",
                 Some(_) => "not_its_turn",
             };
-            add(reason, u32::try_from(jobs).unwrap_or(u32::MAX));
+            add(reason, jobs);
         }
         counts
     }

@@ -1,27 +1,31 @@
 //! Workers as their claims describe them, which models each holds, and the claims that are parked.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
-use tintype_types::{BootId, PoolName, Timestamp, WorkerId};
+use tintype_types::worker::Gpu;
+use tintype_types::{BootId, Timestamp};
 
 use crate::line::Class;
+use crate::names::{Name, Names, Tag};
 use crate::observation::ClaimSeen;
 
 /// Earlier starts of a worker that are remembered, so that a late claim of one ends nothing.
 const OLD_BOOTS_MAX: usize = 4;
 
 /// A worker heard of lately.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub(crate) struct Worker {
+    /// Its name, with its place among others.
+    pub(crate) tag: Tag,
     /// Its last claim.
-    pub(crate) claim: ClaimSeen,
+    pub(crate) claim: Claim,
     /// Whether that claim is held open and unanswered.
     pub(crate) parked: bool,
     /// Models it holds or is loading, most recently used first: what it claimed and what it was given since.
-    pub(crate) holds: Vec<String>,
+    pub(crate) holds: Vec<Name>,
     /// A model it was told to load ahead of any job, and when.
-    pub(crate) warming: Option<(String, Timestamp)>,
+    pub(crate) warming: Option<(Name, Timestamp)>,
     /// Most jobs it was known to have room for at once.
     pub(crate) slots: u32,
     /// When it was last heard of.
@@ -30,14 +34,81 @@ pub(crate) struct Worker {
     pub(crate) old_boots: Vec<BootId>,
 }
 
+/// A [`ClaimSeen`] with names for texts.
+#[derive(Clone, Debug)]
+pub(crate) struct Claim {
+    pub(crate) boot_id: BootId,
+    pub(crate) pool: Name,
+    pub(crate) gpus: Vec<Gpu>,
+    /// Its GPUs' product; nothing where it tells of none.
+    pub(crate) kind: Option<Name>,
+    pub(crate) resident: Vec<Name>,
+    /// Models it can load; empty is any.
+    pub(crate) loadable: Vec<Name>,
+    pub(crate) free_slots: u32,
+}
+
+impl Claim {
+    /// What a worker claims, its names kept.
+    pub(crate) fn of(seen: ClaimSeen, names: &mut Names) -> Self {
+        let ClaimSeen { worker: _, boot_id, pool, gpus, resident_models, loadable_models, free_slots } = seen;
+        Self {
+            boot_id,
+            pool: names.name(pool.as_str()),
+            kind: gpus.first().map(|gpu| names.name(&gpu.name)),
+            gpus,
+            resident: resident_models.iter().map(|model| names.name(model)).collect(),
+            loadable: loadable_models.iter().map(|model| names.name(model)).collect(),
+            free_slots,
+        }
+    }
+
+    /// The claim as it was told.
+    pub(crate) fn seen(&self, worker: Name, names: &Names) -> ClaimSeen {
+        let texts = |models: &[Name]| models.iter().map(|model| names.text(*model).to_owned()).collect();
+        ClaimSeen {
+            worker: names.text(worker).into(),
+            boot_id: self.boot_id.clone(),
+            pool: names.text(self.pool).into(),
+            gpus: self.gpus.clone(),
+            resident_models: texts(&self.resident),
+            loadable_models: texts(&self.loadable),
+            free_slots: self.free_slots,
+        }
+    }
+
+    /// Whether a worker that claims like this can load what one that claims like the other can.
+    pub(crate) fn loads_like(&self, other: &Self) -> bool {
+        let same = self.pool == other.pool && self.loadable == other.loadable;
+        same && (self.loadable.is_empty() || self.resident == other.resident)
+    }
+
+    /// What it says it can load, each once; `None` is any model.
+    fn loadable(&self) -> BTreeSet<Option<Name>> {
+        if self.loadable.is_empty() {
+            return BTreeSet::from([None]);
+        }
+        self.loadable.iter().chain(&self.resident).copied().map(Some).collect()
+    }
+}
+
 impl Worker {
     /// A worker heard of for the first time.
-    pub(crate) fn new(claim: ClaimSeen, now: Timestamp) -> Self {
-        Self { claim, parked: false, holds: Vec::new(), warming: None, slots: 0, seen_at: now, old_boots: Vec::new() }
+    pub(crate) fn new(tag: Tag, claim: Claim, now: Timestamp) -> Self {
+        Self {
+            tag,
+            claim,
+            parked: false,
+            holds: Vec::new(),
+            warming: None,
+            slots: 0,
+            seen_at: now,
+            old_boots: Vec::new(),
+        }
     }
 
     /// Takes in a newer claim.
-    pub(crate) fn update(&mut self, claim: ClaimSeen, now: Timestamp) {
+    pub(crate) fn update(&mut self, claim: Claim, now: Timestamp) {
         if claim.boot_id != self.claim.boot_id {
             self.slots = 0;
             self.warming = None;
@@ -49,67 +120,58 @@ impl Worker {
     }
 
     /// Whether the class may run in its pool.
-    pub(crate) fn in_pool(&self, class: &Class) -> bool {
-        class.pool.as_ref().is_none_or(|pool| *pool == self.claim.pool)
+    pub(crate) fn in_pool(&self, class: Class) -> bool {
+        class.pool.is_none_or(|pool| pool == self.claim.pool)
     }
 
     /// Whether it can load the model. Naming none means any.
-    pub(crate) fn can_load(&self, model: &str) -> bool {
+    pub(crate) fn can_load(&self, model: Name) -> bool {
         let claim = &self.claim;
-        claim.loadable_models.is_empty()
-            || claim.loadable_models.iter().chain(&claim.resident_models).any(|name| name == model)
-    }
-
-    /// Its GPUs' product name; nothing where it tells of none.
-    pub(crate) fn kind(&self) -> Option<&str> {
-        self.claim.gpus.first().map(|gpu| gpu.name.as_str())
+        claim.loadable.is_empty() || claim.loadable.contains(&model) || claim.resident.contains(&model)
     }
 }
 
-/// Who holds which model, by pool.
+/// Workers by model and pool.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Holders {
-    models: BTreeMap<String, BTreeMap<PoolName, BTreeSet<WorkerId>>>,
+pub(crate) struct ByModel {
+    all: BTreeSet<(Name, Name, Tag)>,
+    counts: BTreeMap<(Name, Name), u32>,
 }
 
-impl Holders {
-    /// A worker holds these models.
-    pub(crate) fn add(&mut self, worker: &WorkerId, pool: &PoolName, models: &[String]) {
+impl ByModel {
+    /// A worker of a pool has these models.
+    pub(crate) fn add(&mut self, worker: Tag, pool: Name, models: &[Name]) {
         for model in models {
-            let pools = self.models.entry(model.clone()).or_default();
-            pools.entry(pool.clone()).or_default().insert(worker.clone());
-        }
-    }
-
-    /// A worker holds these models no more.
-    pub(crate) fn remove(&mut self, worker: &WorkerId, pool: &PoolName, models: &[String]) {
-        for model in models {
-            let Some(pools) = self.models.get_mut(model) else { continue };
-            if let Some(workers) = pools.get_mut(pool) {
-                workers.remove(worker);
-                if workers.is_empty() {
-                    pools.remove(pool);
-                }
-            }
-            if pools.is_empty() {
-                self.models.remove(model);
+            if self.all.insert((*model, pool, worker)) {
+                *self.counts.entry((*model, pool)).or_default() += 1;
             }
         }
     }
 
-    /// Who holds the model, in a pool or in any.
-    pub(crate) fn of<'a>(&'a self, model: &str, pool: Option<&'a PoolName>) -> impl Iterator<Item = &'a WorkerId> {
-        let pools = self.models.get(model).into_iter().flatten();
-        pools.filter(move |(name, _)| pool.is_none_or(|pool| pool == *name)).flat_map(|(_, workers)| workers)
+    /// A worker of a pool has these models no more.
+    pub(crate) fn remove(&mut self, worker: Tag, pool: Name, models: &[Name]) {
+        for model in models {
+            if self.all.remove(&(*model, pool, worker)) {
+                count_down(&mut self.counts, (*model, pool));
+            }
+        }
     }
 
-    /// How many hold the model, in a pool or in any.
-    pub(crate) fn count(&self, model: &str, pool: Option<&PoolName>) -> usize {
-        let Some(pools) = self.models.get(model) else { return 0 };
-        match pool {
-            Some(pool) => pools.get(pool).map_or(0, BTreeSet::len),
-            None => pools.values().map(BTreeSet::len).sum(),
-        }
+    /// Who has the model, in a pool or in any.
+    pub(crate) fn of(&self, model: Name, pool: Option<Name>) -> impl Iterator<Item = Tag> {
+        let (first, last) = (pool.unwrap_or(Name::FIRST), pool.unwrap_or(Name::LAST));
+        self.all.range((model, first, Tag::FIRST)..=(model, last, Tag::LAST)).map(|(_, _, worker)| *worker)
+    }
+
+    /// How many have the model, in a pool or in any.
+    pub(crate) fn count(&self, model: Name, pool: Option<Name>) -> usize {
+        let (first, last) = (pool.unwrap_or(Name::FIRST), pool.unwrap_or(Name::LAST));
+        self.counts.range((model, first)..=(model, last)).map(|(_, count)| *count as usize).sum()
+    }
+
+    /// Models somebody has, with the pools where.
+    pub(crate) fn pairs(&self) -> impl ExactSizeIterator<Item = (Name, Name)> {
+        self.counts.keys().copied()
     }
 }
 
@@ -117,113 +179,96 @@ impl Holders {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Loaders {
     /// `None` is any model.
-    pools: BTreeMap<PoolName, BTreeMap<Option<String>, u32>>,
+    counts: BTreeMap<(Option<Name>, Name), u32>,
+    pools: BTreeMap<Name, u32>,
 }
 
 impl Loaders {
     /// A worker that claims like this is there.
-    pub(crate) fn add(&mut self, claim: &ClaimSeen) {
-        let pool = self.pools.entry(claim.pool.clone()).or_default();
-        for model in loadable(claim) {
-            *pool.entry(model).or_default() += 1;
+    pub(crate) fn add(&mut self, claim: &Claim) {
+        *self.pools.entry(claim.pool).or_default() += 1;
+        for model in claim.loadable() {
+            *self.counts.entry((model, claim.pool)).or_default() += 1;
         }
     }
 
     /// It is there no more.
-    pub(crate) fn remove(&mut self, claim: &ClaimSeen) {
-        let Some(pool) = self.pools.get_mut(&claim.pool) else { return };
-        for model in loadable(claim) {
-            if let Some(count) = pool.get_mut(&model) {
-                *count -= 1;
-            }
+    pub(crate) fn remove(&mut self, claim: &Claim) {
+        count_down(&mut self.pools, claim.pool);
+        for model in claim.loadable() {
+            count_down(&mut self.counts, (model, claim.pool));
         }
-        pool.retain(|_, count| *count > 0);
-        self.pools.retain(|_, models| !models.is_empty());
+    }
+
+    /// Whether a worker of a pool, or of any, is there.
+    pub(crate) fn any(&self, pool: Option<Name>) -> bool {
+        pool.map_or(!self.pools.is_empty(), |pool| self.pools.contains_key(&pool))
     }
 
     /// Whether a worker of a pool, or of any, can load the model.
-    pub(crate) fn can(&self, pool: Option<&PoolName>, model: &str) -> bool {
-        let mut pools = self.pools.iter().filter(|(name, _)| pool.is_none_or(|pool| pool == *name));
-        pools.any(|(_, models)| models.contains_key(&None) || models.contains_key(&Some(model.to_owned())))
+    pub(crate) fn can(&self, pool: Option<Name>, model: Name) -> bool {
+        let (first, last) = (pool.unwrap_or(Name::FIRST), pool.unwrap_or(Name::LAST));
+        let has = |model| self.counts.range((model, first)..=(model, last)).next().is_some();
+        has(None) || has(Some(model))
     }
 }
 
-fn loadable(claim: &ClaimSeen) -> BTreeSet<Option<String>> {
-    if claim.loadable_models.is_empty() {
-        return BTreeSet::from([None]);
+/// Counts one less, keeping no zero.
+fn count_down<K: Ord>(counts: &mut BTreeMap<K, u32>, key: K) {
+    if let Entry::Occupied(mut count) = counts.entry(key) {
+        *count.get_mut() -= 1;
+        if *count.get() == 0 {
+            count.remove();
+        }
     }
-    claim.loadable_models.iter().chain(&claim.resident_models).cloned().map(Some).collect()
 }
 
 /// Parked claims with room, by pool.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Parked {
-    pools: BTreeMap<PoolName, PoolParked>,
-    len: usize,
-}
-
-#[derive(Clone, Debug, Default, PartialEq)]
-struct PoolParked {
-    workers: BTreeSet<WorkerId>,
+    workers: BTreeSet<(Name, Tag)>,
     /// By model resident.
-    warm: BTreeMap<String, BTreeSet<WorkerId>>,
+    warm: ByModel,
 }
 
 impl Parked {
     /// How many claims are parked.
     pub(crate) fn len(&self) -> usize {
-        self.len
+        self.workers.len()
     }
 
     /// Adds the claim of a worker that has none here. One without room waits for nothing.
-    pub(crate) fn add(&mut self, claim: &ClaimSeen) {
-        if claim.free_slots == 0 {
-            return;
-        }
-        self.len += 1;
-        let pool = self.pools.entry(claim.pool.clone()).or_default();
-        pool.workers.insert(claim.worker.clone());
-        for model in &claim.resident_models {
-            pool.warm.entry(model.clone()).or_default().insert(claim.worker.clone());
+    pub(crate) fn add(&mut self, worker: Tag, claim: &Claim) {
+        if claim.free_slots > 0 && self.workers.insert((claim.pool, worker)) {
+            self.warm.add(worker, claim.pool, &claim.resident);
         }
     }
 
     /// Removes what [`Parked::add`] added for the same claim.
-    pub(crate) fn remove(&mut self, claim: &ClaimSeen) {
-        let Some(pool) = self.pools.get_mut(&claim.pool) else { return };
-        if !pool.workers.remove(&claim.worker) {
-            return;
-        }
-        self.len -= 1;
-        for model in &claim.resident_models {
-            if let Some(workers) = pool.warm.get_mut(model) {
-                workers.remove(&claim.worker);
-                if workers.is_empty() {
-                    pool.warm.remove(model);
-                }
-            }
-        }
-        if pool.workers.is_empty() {
-            self.pools.remove(&claim.pool);
+    pub(crate) fn remove(&mut self, worker: Tag, claim: &Claim) {
+        if self.workers.remove(&(claim.pool, worker)) {
+            self.warm.remove(worker, claim.pool, &claim.resident);
         }
     }
 
     /// Parked workers that have the class's model resident.
-    pub(crate) fn warm<'a>(&'a self, class: &'a Class) -> impl Iterator<Item = &'a WorkerId> {
-        self.pools_of(class.pool.as_ref()).filter_map(|pool| pool.warm.get(&class.model)).flatten()
+    pub(crate) fn warm(&self, class: Class) -> impl Iterator<Item = Tag> {
+        self.warm.of(class.model, class.pool)
+    }
+
+    /// Whether there is one.
+    pub(crate) fn has_warm(&self, class: Class) -> bool {
+        self.warm.of(class.model, class.pool).next().is_some()
     }
 
     /// Parked workers of a pool, or of any.
-    pub(crate) fn workers<'a>(&'a self, pool: Option<&'a PoolName>) -> impl Iterator<Item = &'a WorkerId> {
-        self.pools_of(pool).flat_map(|pool| &pool.workers)
+    pub(crate) fn workers(&self, pool: Option<Name>) -> impl Iterator<Item = Tag> {
+        let (first, last) = (pool.unwrap_or(Name::FIRST), pool.unwrap_or(Name::LAST));
+        self.workers.range((first, Tag::FIRST)..=(last, Tag::LAST)).map(|(_, worker)| *worker)
     }
 
-    /// Pools with parked claims, and the models resident at those.
-    pub(crate) fn resident(&self) -> impl Iterator<Item = (&PoolName, &String)> {
-        self.pools.iter().flat_map(|(name, pool)| pool.warm.keys().map(move |model| (name, model)))
-    }
-
-    fn pools_of<'a>(&'a self, name: Option<&'a PoolName>) -> impl Iterator<Item = &'a PoolParked> {
-        self.pools.iter().filter(move |(pool, _)| name.is_none_or(|name| name == *pool)).map(|(_, parked)| parked)
+    /// Models resident at parked workers, with the pools where.
+    pub(crate) fn resident(&self) -> impl ExactSizeIterator<Item = (Name, Name)> {
+        self.warm.pairs()
     }
 }

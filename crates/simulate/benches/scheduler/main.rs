@@ -1,16 +1,20 @@
 //! `make bench-scheduler`: figures of the scheduler as lines of JSON, each with what it is held against. With a trace
 //! (`TINTYPE_TRACE`, and `TINTYPE_LATENCIES` beside it) the standard replay; always, placements at scale.
 //!
+//! `-- saturated idle negative replay` runs parts of it. Times are of the processor, so that whoever else uses the machine
+//! does not count.
+//!
 //! Nothing here fails for being slow: a line says `ok`, and whoever reads it decides.
 #![expect(clippy::print_stdout, reason = "printing figures is what a benchmark is for")]
 
+mod scale;
+
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Serialize;
-use tintype_scheduler::{ClaimSeen, Config, Decision, JobSeen, ModelSeen, Observation, Place, Scheduler, Shape};
+use tintype_scheduler::Config;
 use tintype_simulate::{Figures, Fleet, Latencies, Peer, Work, bounds, drive, read_trace, run_peer};
-use tintype_types::{Attempt, Timestamp};
 
 /// The standard replay's speed and fleet.
 const SPEED: f64 = 100.0;
@@ -36,8 +40,28 @@ enum Goal {
     AtLeast(f64),
 }
 
+/// Time this thread had the processor.
+#[derive(Clone, Copy)]
+struct CpuTime(Duration);
+
+impl CpuTime {
+    fn now() -> Self {
+        let spent = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        Self(Duration::new(spent.tv_sec as u64, spent.tv_nsec as u32))
+    }
+
+    fn elapsed(self) -> Duration {
+        Self::now().0.saturating_sub(self.0)
+    }
+}
+
 fn main() {
-    at_scale();
+    let parts: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let asked = |part: &str| parts.is_empty() || parts.iter().any(|asked| asked == part);
+    scale::run(asked);
+    if !asked("replay") {
+        return;
+    }
     let Some(trace) = std::env::var_os("TINTYPE_TRACE").map(PathBuf::from) else {
         println!(
             "{{\"name\":\"replay\",\"skipped\":\"set TINTYPE_TRACE to a GenTD26 request file and TINTYPE_LATENCIES to its load times\"}}"
@@ -73,7 +97,7 @@ fn replay(work: &Work) {
     let flow_bound = bounds::srpt_mean_flow_s(work, FLEET);
     let (free_flow, free_on_time) = bounds::free_loading(work, FLEET);
     let relaxed = bounds::relaxed_on_time(work, FLEET);
-    let begun = Instant::now();
+    let begun = CpuTime::now();
     let config = Config { warm_ahead: true, ..Config::default() };
     let budget_s = config.fairness_budget.as_secs_f64();
     let driven = match drive(work, FLEET, config) {
@@ -111,85 +135,4 @@ fn replay(work: &Work) {
         print(&name("mean_flow"), theirs.mean_flow_s, "s", ours.mean_flow_s, &Goal::AtLeast(ours.mean_flow_s));
         print(&name("on_time"), theirs.on_time, "share", ours.on_time, &Goal::AtMost(ours.on_time));
     }
-}
-
-/// A backlog, and workers that claim one after the other.
-const JOBS: usize = 100_000;
-const QUEUES: usize = 1_000;
-const MODELS: usize = 500;
-const PLACEMENTS: usize = 20_000;
-
-fn at_scale() {
-    let before = resident_bytes();
-    let mut scheduler = Scheduler::new(Config { jobs_max: JOBS + 1, decisions_max: 4_096, ..Config::default() });
-    for model in 0..MODELS {
-        scheduler.step(Timestamp(0), Observation::Model(ModelSeen { name: format!("m{model}"), vram_bytes: 0 }));
-    }
-    let begun = Instant::now();
-    for number in 0..JOBS {
-        scheduler.step(Timestamp(0), Observation::Job(Box::new(job(number, Place::Queued, 0))));
-    }
-    let took = begun.elapsed();
-    print("scale_jobs_taken_in", JOBS as f64 / took.as_secs_f64(), "jobs/s", 100_000.0, &Goal::AtLeast(100_000.0));
-    let bytes = resident_bytes().saturating_sub(before) as f64;
-    print("scale_bytes_a_job", bytes / JOBS as f64, "bytes", 600.0, &Goal::AtMost(600.0));
-    print("scale_memory", bytes / 1e6, "MB", 100.0, &Goal::AtMost(100.0));
-    let mut times = Vec::with_capacity(PLACEMENTS);
-    for turn in 0..PLACEMENTS {
-        let claim = ClaimSeen {
-            worker: format!("w{:05}", turn % 5_000).into(),
-            boot_id: "1".into(),
-            pool: "p".into(),
-            gpus: Vec::new(),
-            resident_models: vec![format!("m{}", turn % MODELS), format!("m{}", (turn * 7 + 1) % MODELS)],
-            loadable_models: Vec::new(),
-            free_slots: 1,
-        };
-        let begun = Instant::now();
-        let decisions = scheduler.step(Timestamp(1), Observation::Claim(claim));
-        times.push(begun.elapsed());
-        for decision in decisions {
-            // Written at once, and over at once: the job goes, as if another worker had finished it.
-            if let Decision::Assign { job, .. } = decision {
-                scheduler.step(Timestamp(1), Observation::JobGone(job));
-            }
-        }
-    }
-    times.sort_unstable();
-    let total: Duration = times.iter().sum();
-    let p99 = times[PLACEMENTS * 99 / 100].as_secs_f64() * 1e3;
-    print(
-        "scale_placements",
-        PLACEMENTS as f64 / total.as_secs_f64(),
-        "placements/s",
-        100_000.0,
-        &Goal::AtLeast(100_000.0),
-    );
-    print("scale_decision_p99", p99, "ms", 1.0, &Goal::AtMost(1.0));
-}
-
-fn job(number: usize, place: Place, attempt: u32) -> JobSeen {
-    JobSeen {
-        id: format!("00000000-0000-7000-8000-{number:012}").into(),
-        queue: format!("namespace/queue-{}", number % QUEUES).into(),
-        priority: 0,
-        model: format!("m{}", (number * 31) % MODELS),
-        pool: None,
-        work_steps: 30,
-        submitted: Timestamp(number as u64 / 100),
-        place,
-        shape: Shape::default(),
-        deadline: None,
-        attempt: Attempt(attempt),
-        failed_attempts: 0,
-        not_before: None,
-        cancelled: false,
-    }
-}
-
-/// Memory this process has resident, where the system tells (Linux); 0 elsewhere.
-fn resident_bytes() -> u64 {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages: u64 = statm.split_whitespace().nth(1).and_then(|pages| pages.parse().ok()).unwrap_or_default();
-    pages * 4_096
 }
