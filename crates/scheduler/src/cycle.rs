@@ -168,7 +168,7 @@ impl Core {
     }
 
     fn assign(&mut self, choice: Choice) -> Option<Decision> {
-        let Choice { job: tag, worker, cold } = choice;
+        let Choice { job: tag, worker, cold, spare } = choice;
         let state = self.state.workers.get(&worker)?;
         let (boot_id, pool) = (state.claim.boot_id.clone(), state.claim.pool);
         let (now, lease_end) = (self.state.now, self.state.now.plus(self.config.lease));
@@ -179,7 +179,7 @@ impl Core {
         let evict = if cold { self.evictions(state, model) } else { Vec::new() };
         self.end_claim(worker, None);
         self.hold(worker, model, &evict);
-        let charge = self.serve(queue, |queue| queue.charge(gpu_ms));
+        let charge = if spare { 0 } else { self.serve(queue, |queue| queue.charge(gpu_ms)) };
         let run = Run::assigned(attempt, worker, boot_id.clone(), now, &self.config);
         let run = Run { charge, cold, ends_at: now.plus(Duration::from_millis(gpu_ms)), ..run };
         self.state.jobs.get_mut(tag)?.run = Some(Box::new(run));

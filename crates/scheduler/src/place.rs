@@ -50,20 +50,26 @@ pub(crate) struct Choice {
     pub(crate) worker: Name,
     /// The worker has to load the model first.
     pub(crate) cold: bool,
+    /// Its queue is ahead of the budget and gets a worker all others passed over: it is not charged for it.
+    pub(crate) spare: bool,
 }
 
 impl Core {
-    /// The next job to give out, if any fits. Queues ahead of the budget wait while one that is not could use a worker.
+    /// The next job to give out, if any fits. Queues ahead of the budget wait while one that is not could use a worker;
+    /// a worker all those pass over is spare, and serves the others for nothing.
     pub(crate) fn choose(&self) -> Option<Choice> {
         if self.index.parked.len() == 0 || self.index.lines.heads_len() == 0 {
             return None;
         }
         let reach = self.reach();
-        self.choose_within(reach).or_else(|| {
-            let mut heads = self.index.lines.heads();
-            let wanted = reach < u64::MAX && heads.any(|(_, class)| self.wanted_within(class, reach));
-            if wanted { None } else { self.choose_within(u64::MAX) }
-        })
+        let within = self.choose_within(reach);
+        if within.is_some() || reach == u64::MAX {
+            return within;
+        }
+        if self.index.lines.heads().any(|(_, class)| self.wanted_within(class, reach)) {
+            return self.warm(u64::MAX).map(|choice| Choice { spare: true, ..choice });
+        }
+        self.choose_within(u64::MAX)
     }
 
     fn choose_within(&self, reach: u64) -> Option<Choice> {
@@ -167,7 +173,7 @@ impl Core {
             (others.map(|model| self.per_copy_ms(*model)).sum::<u64>(), *worker)
         };
         let worker = self.index.parked.warm(class).take(WARM_LOOK_MAX).min_by_key(else_to_do)?;
-        Some(Choice { job: turn.job, worker: worker.name(), cold: false })
+        Some(Choice { job: turn.job, worker: worker.name(), cold: false, spare: false })
     }
 
     /// Waiting work of a model, and what is usually asked of it, for each copy: milliseconds.
@@ -197,7 +203,7 @@ impl Core {
         let mut losses = Losses::new();
         waits.into_iter().take(COLD_CLASSES_MAX).find_map(|(_, Reverse(wait_ms), turn, class)| {
             let (loss, worker) = self.least_loss(&mut losses, class)?;
-            let choice = Choice { job: turn.job, worker, cold: true };
+            let choice = Choice { job: turn.job, worker, cold: true, spare: false };
             let loads = if loss < FREE_LOSS { 1 } else { BACKLOG_LOADS };
             (wait_ms >= loads * load_ms(class)).then_some(choice)
         })
@@ -231,7 +237,7 @@ impl Core {
 
     fn cold_for(&self, turn: Turn, class: Class) -> Option<Choice> {
         let (_, worker) = self.least_loss(&mut Losses::new(), class)?;
-        Some(Choice { job: turn.job, worker, cold: true })
+        Some(Choice { job: turn.job, worker, cold: true, spare: false })
     }
 
     /// The parked worker where loading a class's model loses least, and what it loses.
