@@ -34,7 +34,7 @@ test("who has never been here signs up, sees the price, makes a picture and pays
   await price.getByText("4 pictures").waitFor();
   expect(await price.innerText()).toMatch(/^4 pictures · 0\.063 credits · .*nobody ahead$/);
   await page.keyboard.press("Control+Enter");
-  await page.locator("[data-stand=complete] img").nth(3).waitFor();
+  await page.locator("[data-stand=complete] img:not([data-preview])").nth(3).waitFor();
   await page.getByTestId("balance").getByText("9.937").first().waitFor();
   await page.getByText("0.063 credits", { exact: true }).waitFor();
   await inspect(somebody, "create-done");

@@ -98,6 +98,8 @@ export async function inspect({ page }: Visitor, name: string): Promise<void> {
         (dark) => document.documentElement.classList.contains("dark") === dark,
         colorScheme === "dark",
       );
+      // Colours are on their way for a frame.
+      await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
       await page.screenshot({ path: join(shots, `${name}-${size}-${colorScheme}.png`) });
       expect(await violations(page), `${name}, ${size}, ${colorScheme}`).toEqual([]);
       const sideways = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);

@@ -24,3 +24,19 @@ export async function signIn({ page }: Visitor, email: string, password: string)
   await page.getByRole("button", { name: "Sign in" }).click();
   await page.waitForURL((url) => url.pathname === "/");
 }
+
+/** Makes pictures through the page, and waits for them. */
+export async function makePicture({ page }: Visitor, prompt: string, count: 1 | 2 | 4): Promise<void> {
+  await page.goto("/");
+  const before = await page.locator("[data-stand=complete]").count();
+  await page.getByLabel("Prompt", { exact: true }).fill(prompt);
+  await page.getByRole("radio", { name: String(count), exact: true }).check();
+  await page.getByRole("button", { name: "Generate" }).click();
+  await page
+    .locator("[data-job]", { hasText: prompt })
+    .first()
+    .locator("img:not([data-preview])")
+    .nth(count - 1)
+    .waitFor();
+  await page.locator("[data-stand=complete]").nth(before).waitFor();
+}

@@ -3,7 +3,7 @@ import type { ReactNode } from "react";
 
 interface PageHeadProps {
   title: string;
-  words?: string;
+  words?: ReactNode;
   children?: ReactNode;
 }
 

@@ -10,7 +10,7 @@ interface TableProps {
 export function Table({ label, heads, children }: TableProps) {
   return (
     <div
-      role="region"
+      role="group"
       aria-label={label}
       tabIndex={0}
       className="-mx-5 overflow-x-auto px-5 focus-visible:-outline-offset-2"

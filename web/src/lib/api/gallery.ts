@@ -23,11 +23,13 @@ export const askDays = (filter: Filter, signal?: AbortSignal) =>
 export const askRun = (filter: Filter, at: { cursor: string } | { to: number }) =>
   unwrap(api.GET("/api/v1/images", { params: { query: { ...filter, ...at, limit: RUN } } }));
 
-export function usePicture(id: string | null) {
+/** A picture; `kept` is shown until the server has answered. */
+export function usePicture(id: string | null, kept?: Picture) {
   return useQuery({
     queryKey: ["images", id],
     queryFn: ({ signal }) => unwrap(api.GET("/api/v1/images/{id}", { params: { path: { id: id ?? "" } }, signal })),
     enabled: Boolean(id),
+    placeholderData: kept,
   });
 }
 

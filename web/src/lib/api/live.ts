@@ -11,10 +11,9 @@ import { keys } from "./queries";
 import type { LiveEvent } from "./schema.gen";
 import { readEvents } from "./sse";
 
-/** Pause before the stream is opened again: half of the two seconds in which a page must be true after the server's return. */
+/** Pause before the stream is opened again, and as much again by chance: inside the two seconds in which a page must be true
+ * after the server's return. */
 const REOPEN_MS = 500;
-/** A stream that is closed this soon after it was opened counts as one that could not be. */
-const RETRY_MAX_MS = 1_000;
 /** How long a lost stream is not worth a word. */
 const GRACE_MS = 1_500;
 
@@ -44,22 +43,25 @@ export function useLiveStream(signedIn: boolean): void {
 
 async function follow(client: QueryClient, stop: AbortSignal): Promise<void> {
   let first = true;
+  let lost: ReturnType<typeof setTimeout> | undefined;
+  const opened = () => {
+    clearTimeout(lost);
+    lost = undefined;
+    useLive.setState({ connected: true });
+    // What happened in the gap is in the lists.
+    if (!first) void client.invalidateQueries();
+    first = false;
+  };
+  stop.addEventListener("abort", () => clearTimeout(lost), { once: true });
   while (!stop.aborted) {
-    const lost = setTimeout(() => useLive.setState({ connected: false }), first ? GRACE_MS * 4 : GRACE_MS);
-    const opened = () => {
-      clearTimeout(lost);
-      useLive.setState({ connected: true });
-      // What happened in the gap is in the lists.
-      if (!first) void client.invalidateQueries();
-      first = false;
-    };
     try {
       await readEvents("/api/v1/events", stop, opened, (data) => apply(client, JSON.parse(data) as LiveEvent));
     } catch {
       // Said by `connected`; tried again.
     }
-    clearTimeout(lost);
-    await pause(Math.min(REOPEN_MS + Math.random() * REOPEN_MS, RETRY_MAX_MS), stop);
+    // Counted from the first failure: tries in between do not start it anew.
+    lost ??= setTimeout(() => useLive.setState({ connected: stop.aborted }), GRACE_MS);
+    await pause(REOPEN_MS + Math.random() * REOPEN_MS, stop);
   }
 }
 
@@ -78,7 +80,11 @@ export function apply(client: QueryClient, event: LiveEvent): void {
     previews: ended || job.previews?.length ? { ...previews, [job.job]: seen(job, previews[job.job]) } : previews,
   }));
   if (!known || ended) void client.invalidateQueries({ queryKey: keys.jobs });
-  if (ended) void client.invalidateQueries({ queryKey: ["images"] });
+  if (ended) {
+    void client.invalidateQueries({ queryKey: ["images"] });
+    // The model is warm now.
+    void client.invalidateQueries({ queryKey: keys.models });
+  }
 }
 
 /** The newest preview of each picture; of a job that has ended, those it had: the picture takes their place when it is there. */

@@ -25,8 +25,8 @@ export function Account() {
     <SignedIn>
       {(me) => (
         <>
-          <PageHead title={t("nav.account")} words={me.user?.email ?? me.account.name} />
-          <div className="grid items-start gap-6 lg:grid-cols-2">
+          <PageHead title={t("nav.account")} words={<span translate="no">{me.user?.email ?? me.account.name}</span>} />
+          <div className="grid grid-cols-1 items-start gap-6 lg:grid-cols-2">
             <Here />
             {me.user?.hasPassword && <Password />}
             <Sessions className="lg:col-span-2" />

@@ -30,13 +30,15 @@ export function Sessions({ className }: { className?: string }) {
           {sessions.data.map(({ id, userAgent, address, seenMs, current }) => (
             <tr key={id}>
               <td className="max-w-80">
-                <span className="block truncate" title={userAgent}>
+                <span translate="no" className="block truncate" title={userAgent}>
                   {browserOf(userAgent)}
                 </span>
                 {current && <Badge look="good">{t("account.sessions.current")}</Badge>}
               </td>
               <td className="whitespace-nowrap tabular-nums">{address}</td>
-              <td className="whitespace-nowrap">{ago(seenMs, now, language)}</td>
+              <td translate="no" className="whitespace-nowrap">
+                {ago(seenMs, now, language)}
+              </td>
               <td>
                 {!current && (
                   <Button look="outline" size="small" disabled={end.isPending} onClick={() => end.mutate(id)}>

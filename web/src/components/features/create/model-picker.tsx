@@ -77,7 +77,7 @@ export function ModelPicker({ models, loading, card, onChoose }: ModelPickerProp
 
 function Name({ card, whole = false }: { card: ModelCard; whole?: boolean }) {
   return (
-    <span className="grid min-w-0 flex-1 gap-0.5">
+    <span translate="no" className="grid min-w-0 flex-1 gap-0.5">
       <span className="truncate text-sm font-medium">{card.name}</span>
       <span className={cn("text-xs text-muted-foreground", !whole && "truncate")}>
         {card.description || card.family}

@@ -20,9 +20,9 @@ export function Credits() {
         <>
           <PageHead title={t("nav.credits")} words={t("money.words")} />
           <Balance standing={me.credits} />
-          <div className="mt-6 grid items-start gap-6 xl:grid-cols-[minmax(0,1.5fr)_minmax(0,1fr)]">
+          <div className="mt-6 grid grid-cols-1 items-start gap-6 xl:grid-cols-[minmax(0,1.5fr)_minmax(0,1fr)]">
             <Entries />
-            <div className="grid gap-6">
+            <div className="grid grid-cols-1 gap-6">
               <Shop />
               <Lots />
             </div>

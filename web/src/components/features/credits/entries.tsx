@@ -42,10 +42,16 @@ function Line({ line }: { line: WalletLine }) {
   const running = line.kind === "hold";
   return (
     <tr data-line={line.kind}>
-      <td className="whitespace-nowrap text-muted-foreground tabular-nums">{dateTime(line.atMs, language)}</td>
+      <td translate="no" className="whitespace-nowrap text-muted-foreground tabular-nums">
+        {dateTime(line.atMs, language)}
+      </td>
       <td>
         {what(line, t)}
-        {line.jobId && <span className="block font-mono text-xs text-muted-foreground">{line.jobId}</span>}
+        {line.jobId && (
+          <span translate="no" className="block font-mono text-xs text-muted-foreground">
+            {line.jobId}
+          </span>
+        )}
       </td>
       <td className={cn("whitespace-nowrap tabular-nums", changeMillis > 0 && "text-success")}>
         {running ? t("money.heldNow", { n: credits(heldMillis, language) }) : signed(changeMillis, language)}

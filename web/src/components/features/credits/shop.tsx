@@ -30,7 +30,9 @@ export function Shop() {
         {subscriptions.map(({ id, name, creditsMillis, priceMinor, rolloverMonths }) => (
           <li key={id} className="flex items-center justify-between gap-3 rounded-md border px-3 py-2.5 text-sm">
             <span className="grid">
-              <span className="font-medium">{name}</span>
+              <span translate="no" className="font-medium">
+                {name}
+              </span>
               <span className="text-xs text-muted-foreground">
                 {t("money.monthly.words", { n: credits(creditsMillis, language), months: rolloverMonths })}
               </span>

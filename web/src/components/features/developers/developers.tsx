@@ -15,7 +15,7 @@ export function Developers() {
       {() => (
         <>
           <PageHead title={t("nav.developers")} words={t("dev.words")} />
-          <div className="grid gap-6">
+          <div className="grid grid-cols-1 gap-6">
             <Keys />
             <Usage />
             <ApiReference />

@@ -98,7 +98,9 @@ export function Grid({ strip, filter }: { strip: Strip<Picture>; filter: Filter 
                 onClick={() => virtual.scrollToIndex(row, { align: "start" })}
                 className="w-full rounded-r-sm px-3 py-1 text-left text-muted-foreground tabular-nums hover:bg-muted hover:text-foreground"
               >
-                <Landmark name={name} />
+                <span translate="no">
+                  <Landmark name={name} />
+                </span>
               </button>
             </li>
           ))}
@@ -128,7 +130,8 @@ function Head({ atMs, images }: { atMs: number; images: number }) {
   });
   return (
     <h2 className="flex h-12 items-center gap-3 text-sm font-semibold">
-      {month} <span className="font-normal text-muted-foreground">{t("job.images", { n: images })}</span>
+      <span translate="no">{month}</span>{" "}
+      <span className="font-normal text-muted-foreground">{t("job.images", { n: images })}</span>
     </h2>
   );
 }

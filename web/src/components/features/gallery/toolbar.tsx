@@ -41,7 +41,9 @@ export function Toolbar({ filter }: { filter: Filter }) {
       >
         <option value="">{t("gallery.allModels")}</option>
         {checkpoints.map(({ name }) => (
-          <option key={name}>{name}</option>
+          <option key={name} translate="no">
+            {name}
+          </option>
         ))}
       </Select>
       {collections.data && collections.data.length > 0 && (

@@ -30,9 +30,11 @@ export function JobCard({ job }: { job: Job }) {
     >
       <header className="flex flex-wrap items-start justify-between gap-x-4 gap-y-2">
         <div className="grid min-w-0 flex-1 basis-64 gap-1.5">
-          <p className="line-clamp-2 text-[15px] leading-snug break-words">{request.prompt}</p>
+          <p translate="no" className="line-clamp-2 text-[15px] leading-snug break-words">
+            {request.prompt}
+          </p>
           <div className="flex flex-wrap gap-1.5">
-            <Badge>{request.model}</Badge>
+            <Badge translate="no">{request.model}</Badge>
             <Badge>
               {request.width} × {request.height}
             </Badge>

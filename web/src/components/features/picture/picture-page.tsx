@@ -6,6 +6,7 @@ import { useSyncExternalStore } from "react";
 import { PictureFacts } from "@/components/features/picture/picture-facts";
 import { PictureActions } from "@/components/features/picture/picture-actions";
 import { Stage } from "@/components/features/picture/stage";
+import { useGallery } from "@/components/features/gallery/store";
 import { Lost } from "@/components/features/lost";
 import { SignedIn } from "@/components/features/signed-in";
 import { Notice, Skeleton } from "@/components/ui/states";
@@ -32,7 +33,9 @@ export function PicturePage() {
 }
 
 function Shown({ id }: { id: string | null }) {
-  const picture = usePicture(id);
+  // The gallery knows it already: walking from one to the next waits for nothing.
+  const { strip } = useGallery.getState();
+  const picture = usePicture(id, id ? strip?.at(strip.find(id)) : undefined);
   if (picture.error instanceof ApiFailure && picture.error.status === 404) return <Lost />;
   if (picture.error) return <Notice title={picture.error.message} />;
   if (!picture.data) return <Skeleton className="h-[60vh] rounded-lg" />;

@@ -6,26 +6,25 @@ import { useEffect, useState } from "react";
 
 import { useGallery } from "@/components/features/gallery/store";
 import { Button } from "@/components/ui/button";
+import { replacePath } from "@/lib/address";
 import { fileOf, type Picture } from "@/lib/api/gallery";
 import { cn } from "@/lib/cn";
 import { useT } from "@/lib/i18n";
-import { useRouter } from "@/lib/navigation";
 import { isTyping } from "@/lib/keys";
 
 export function Stage({ picture }: { picture: Picture }) {
   const t = useT();
-  const router = useRouter();
   const [zoomed, setZoomed] = useState(false);
   const [before, after] = useNeighbours(picture.id);
   useEffect(() => {
     const walk = (event: KeyboardEvent) => {
       if (isTyping(event)) return;
       const next = event.key === "ArrowLeft" ? before : event.key === "ArrowRight" ? after : undefined;
-      if (next) router.replace(`/g/${next}/`);
+      if (next) replacePath(`/g/${next}/`);
     };
     window.addEventListener("keydown", walk);
     return () => window.removeEventListener("keydown", walk);
-  }, [before, after, router]);
+  }, [before, after]);
   return (
     <div className="relative grid min-h-[50vh] place-items-center overflow-hidden rounded-lg border bg-muted lg:min-h-[calc(100dvh-9rem)]">
       <div
@@ -53,7 +52,7 @@ export function Stage({ picture }: { picture: Picture }) {
             look="secondary"
             size="icon"
             aria-label={t("picture.before")}
-            onClick={() => router.replace(`/g/${before}/`)}
+            onClick={() => replacePath(`/g/${before}/`)}
           >
             <ChevronLeft aria-hidden />
           </Button>
@@ -63,7 +62,7 @@ export function Stage({ picture }: { picture: Picture }) {
             look="secondary"
             size="icon"
             aria-label={t("picture.after")}
-            onClick={() => router.replace(`/g/${after}/`)}
+            onClick={() => replacePath(`/g/${after}/`)}
           >
             <ChevronRight aria-hidden />
           </Button>

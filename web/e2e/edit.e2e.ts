@@ -1,0 +1,105 @@
+// Flow 6: part of a picture is painted over with a finger on a phone, and only that part changes; then the same by keyboard.
+import type { Browser, Page } from "playwright-core";
+import { afterAll, beforeAll, expect, test } from "vitest";
+
+import { inspect, launch, visitor } from "./support/browser";
+import { makePicture, signUp } from "./support/people";
+
+let browser: Browser;
+beforeAll(async () => {
+  browser = await launch();
+});
+afterAll(() => browser.close());
+
+/** Draws a line on the canvas with one finger; shares of its box. */
+async function finger(page: Page, from: [number, number], to: [number, number]): Promise<void> {
+  const box = await page.getByTestId("canvas").boundingBox();
+  if (!box) throw new Error("there is no canvas");
+  const at = ([x, y]: [number, number]) => ({ x: box.x + x * box.width, y: box.y + y * box.height });
+  const cdp = await page.context().newCDPSession(page);
+  const touch = (type: "touchStart" | "touchMove" | "touchEnd", points: { x: number; y: number }[]) =>
+    cdp.send("Input.dispatchTouchEvent", { type, touchPoints: points });
+  await touch("touchStart", [at(from)]);
+  for (let n = 1; n <= 8; n++)
+    await touch("touchMove", [at([from[0] + ((to[0] - from[0]) * n) / 8, from[1] + ((to[1] - from[1]) * n) / 8])]);
+  await touch("touchEnd", []);
+}
+
+/** How many pixels of the mask are painted. */
+const painted = (page: Page): Promise<number> =>
+  page.locator("canvas").evaluate((canvas: HTMLCanvasElement) => {
+    const { data } = canvas.getContext("2d")!.getImageData(0, 0, canvas.width, canvas.height);
+    return data.filter((_, n) => n % 4 === 3).filter((alpha) => alpha > 0).length;
+  });
+
+test("a finger paints and never moves the page; what is painted is redrawn and the rest stays", async () => {
+  const somebody = await visitor(browser, { phone: true });
+  const { page } = somebody;
+  await signUp(somebody);
+  await makePicture(somebody, "a large red circle on a blue background", 1);
+  await page.goto("/gallery/");
+  await page.locator("[data-index='0'] a").click();
+  await page.getByRole("link", { name: "Edit", exact: true }).click();
+  await page.getByTestId("canvas").waitFor();
+  await page.locator("canvas").waitFor();
+  await page.getByText("Nothing is painted").waitFor();
+
+  const scrolled = await page.evaluate(() => window.scrollY);
+  await finger(page, [0.3, 0.3], [0.7, 0.5]);
+  await page.getByText("Only what is painted changes.").waitFor();
+  expect(await page.evaluate(() => window.scrollY)).toBe(scrolled);
+  const brushed = await painted(page);
+  expect(brushed).toBeGreaterThan(1_000);
+  await page.getByRole("radio", { name: "Eraser" }).check();
+  await finger(page, [0.3, 0.3], [0.5, 0.4]);
+  expect(await painted(page)).toBeLessThan(brushed);
+  await page.getByRole("button", { name: "Undo" }).click();
+  expect(await painted(page)).toBe(brushed);
+  await page.getByRole("button", { name: "Redo" }).click();
+  expect(await painted(page)).toBeLessThan(brushed);
+  await page.getByRole("button", { name: "Undo" }).click();
+  await inspect(somebody, "edit");
+
+  await page.getByLabel("Prompt", { exact: true }).fill("a yellow square on a green background");
+  await page.getByRole("button", { name: "Generate" }).click();
+  await page.locator("[data-stand=complete] img:not([data-preview])").waitFor({ timeout: 60_000 });
+  // The first picture and the second, pixel by pixel: some differ, and the far corner does not.
+  const changed = await page.evaluate(async () => {
+    const { data } = await (await fetch("/api/v1/images")).json();
+    const pixels = async (file: string) => {
+      const bitmap = await createImageBitmap(await (await fetch(`${file}?inline=true`)).blob());
+      const canvas = Object.assign(document.createElement("canvas"), { width: bitmap.width, height: bitmap.height });
+      const context = canvas.getContext("2d")!;
+      context.drawImage(bitmap, 0, 0);
+      return context.getImageData(0, 0, bitmap.width, bitmap.height);
+    };
+    const [after, before] = await Promise.all([pixels(data[0].file), pixels(data[1].file)]);
+    const apart = (x: number, y: number) => {
+      const at = 4 * (y * after.width + x);
+      return [0, 1, 2].reduce((sum, n) => sum + Math.abs(after.data[at + n]! - before.data[at + n]!), 0);
+    };
+    const { width, height } = after;
+    return { middle: apart(width >> 1, Math.round(height * 0.4)), corner: apart(2, height - 3) };
+  });
+  expect(changed.middle).toBeGreaterThan(60);
+  expect(changed.corner).toBeLessThan(30);
+  expect(somebody.faults).toEqual([]);
+  await somebody.context.close();
+});
+
+test("the keyboard paints too", async () => {
+  const somebody = await visitor(browser);
+  const { page } = somebody;
+  await signUp(somebody);
+  await makePicture(somebody, "a large red circle on a blue background", 1);
+  await page.goto("/gallery/");
+  await page.locator("[data-index='0'] a").press("Enter");
+  await page.getByRole("link", { name: "Edit", exact: true }).press("Enter");
+  await page.getByTestId("canvas").focus();
+  await page.keyboard.press("Space");
+  const dab = await painted(page);
+  expect(dab).toBeGreaterThan(100);
+  for (let n = 0; n < 5; n++) await page.keyboard.press("Shift+ArrowRight");
+  expect(await painted(page)).toBeGreaterThan(dab);
+  await somebody.context.close();
+});

@@ -1,0 +1,107 @@
+// What holds for every page: how much script the first one loads, words in every language, directions and sizes people need.
+import { gzipSync } from "node:zlib";
+
+import type { Browser } from "playwright-core";
+import { afterAll, beforeAll, expect, inject, test } from "vitest";
+
+import { inspect, launch, visitor } from "./support/browser";
+import { makePicture, signUp } from "./support/people";
+
+/** Most script Create may load before it can be used, gzipped, in bytes. */
+const FIRST_LOAD_MAX = 200 * 1024;
+
+let browser: Browser;
+beforeAll(async () => {
+  browser = await launch();
+});
+afterAll(() => browser.close());
+
+test("the first load of Create has at most 200 KiB of script", async () => {
+  const url = inject("url");
+  const html = await (await fetch(url)).text();
+  const tags = [...html.matchAll(/<script[^>]*\ssrc="([^"]+)"[^>]*>/g)].filter(([tag]) => !/nomodule/i.test(tag));
+  const sizes = await Promise.all(
+    tags.map(async ([, src]) => gzipSync(await (await fetch(new URL(src ?? "", url))).bytes(), { level: 9 }).length),
+  );
+  expect(sizes.length).toBeGreaterThan(3);
+  expect(sizes.reduce((sum, size) => sum + size, 0)).toBeLessThanOrEqual(FIRST_LOAD_MAX);
+});
+
+test("no word goes past the catalogues", async () => {
+  const somebody = await visitor(browser);
+  const { page } = somebody;
+  await signUp(somebody);
+  await makePicture(somebody, "a red circle on a blue background", 1);
+  await page.evaluate(() => localStorage.setItem("tintype.locale", "pseudo"));
+  for (const path of ["/", "/gallery/", "/collections/", "/credits/", "/account/", "/status/", "/edit/", "/login/"]) {
+    await page.goto(path);
+    await page.getByText(/^⟦/).first().waitFor();
+    // Until nothing is waited for.
+    await page.waitForFunction(() => document.querySelector(".animate-shimmer") === null);
+    const bare = await page.evaluate(() => {
+      const found: string[] = [];
+      const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+      for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+        const holder = node.parentElement;
+        const text = node.textContent?.trim() ?? "";
+        // Data, names of languages and models, figures: what no catalogue could hold.
+        if (holder?.closest("script, style, [translate=no], code, option[lang], [data-next-announcer]")) continue;
+        const plain = text.replace(/⟦[\s\S]*?⟧/g, "");
+        if (/\p{L}{3,}/u.test(plain) && /^⟦/.test(text) === false) found.push(text);
+      }
+      return found;
+    });
+    expect(bare, path).toEqual([]);
+  }
+  await somebody.context.close();
+});
+
+test("German is there for who wants it, and stays", async () => {
+  const somebody = await visitor(browser, { locale: "de-DE" });
+  const { page } = somebody;
+  await page.goto("/");
+  await page.getByRole("link", { name: "Zum Erzeugen anmelden" }).waitFor();
+  expect(await page.evaluate(() => document.documentElement.lang)).toBe("de");
+  await inspect(somebody, "create-german");
+  await page.getByRole("combobox", { name: "Sprache" }).selectOption("en");
+  await page.reload();
+  await page.getByRole("link", { name: "Sign in to generate" }).waitFor();
+  expect(somebody.faults).toEqual([]);
+  await somebody.context.close();
+});
+
+test("the whole first visit by keyboard alone", async () => {
+  const somebody = await visitor(browser);
+  const { page } = somebody;
+  await page.goto("/welcome/");
+  await page.keyboard.press("Tab");
+  await page.getByRole("link", { name: "Skip to content" }).press("Enter");
+  await page.keyboard.press("Tab");
+  await page.keyboard.type(`keys-${Date.now()}@example.org`);
+  await page.keyboard.press("Tab");
+  await page.keyboard.type("a tin plate and a lamp");
+  await page.keyboard.press("Enter");
+  await page.waitForURL((url) => url.pathname === "/");
+  await page.getByText("Your first picture is one line away").waitFor();
+  await page.keyboard.press("/");
+  await page.keyboard.type("a red circle on a blue background");
+  await page.keyboard.press("Control+Enter");
+  await page.locator("[data-stand=complete] img:not([data-preview])").waitFor();
+  await page.locator("body").press("Escape");
+  await page
+    .locator("article")
+    .first()
+    .click({ position: { x: 2, y: 2 } });
+  await page.keyboard.press("g");
+  await page.waitForURL(/\/gallery\/$/);
+  await page.locator("[data-index='0'] a").focus();
+  await page.keyboard.press("s");
+  await page.locator("[data-index='0'] [aria-pressed=true]").waitFor();
+  await page.keyboard.press("Enter");
+  await page.getByRole("heading", { name: "a red circle on a blue background" }).waitFor();
+  await page.keyboard.press("r");
+  await page.waitForURL((url) => url.pathname === "/");
+  expect(await page.getByLabel("Prompt", { exact: true }).inputValue()).toBe("a red circle on a blue background");
+  expect(somebody.faults).toEqual([]);
+  await somebody.context.close();
+});

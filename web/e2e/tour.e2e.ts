@@ -1,0 +1,160 @@
+// Flow 1 goes on: the picture is found again, starred, collected, opened, downloaded with its settings, remixed, deleted and
+// brought back; and every other screen is looked at.
+import { readFileSync } from "node:fs";
+
+import type { Browser } from "playwright-core";
+import { afterAll, beforeAll, expect, test } from "vitest";
+
+import { inspect, launch, visitor } from "./support/browser";
+import { makePicture, signUp } from "./support/people";
+
+let browser: Browser;
+beforeAll(async () => {
+  browser = await launch();
+});
+afterAll(() => browser.close());
+
+test("pictures are found again, starred, collected, deleted and brought back", async () => {
+  const somebody = await visitor(browser);
+  const { page } = somebody;
+  await signUp(somebody);
+  await page.goto("/gallery/");
+  await page.getByText("Nothing here yet").waitFor();
+  await inspect(somebody, "gallery-empty");
+  await makePicture(somebody, "a red circle on a blue background", 4);
+  await makePicture(somebody, "a white star on a purple background", 2);
+  await page.goto("/gallery/");
+  const tiles = page.locator("[data-index] img");
+  await tiles.nth(5).waitFor();
+  await inspect(somebody, "gallery");
+
+  await page.getByRole("searchbox", { name: "Search prompts" }).fill("purple star");
+  await page.getByText("2 pictures", { exact: true }).first().waitFor();
+  expect(new URL(page.url()).searchParams.get("q")).toBe("purple star");
+  await page.getByRole("searchbox", { name: "Search prompts" }).fill("nothing like it");
+  await page.getByText("No picture is like that").waitFor();
+  await page.getByRole("button", { name: "Clear filters" }).click();
+  await tiles.nth(5).waitFor();
+
+  await page
+    .getByRole("button", { name: /^Star: a white star/ })
+    .first()
+    .click();
+  for (const n of [0, 2]) await page.getByRole("checkbox").nth(n).click();
+  await page.getByText("2 selected").first().waitFor();
+  await inspect(somebody, "gallery-selected");
+  await page.getByRole("button", { name: "Add to collection" }).click();
+  await page.getByLabel("Name").fill("Shapes");
+  await inspect(somebody, "gallery-collect");
+  await page.getByRole("button", { name: "New collection" }).click();
+  await page.getByText("2 pictures added").waitFor();
+  await page.getByRole("button", { name: "Starred", exact: true }).click();
+  await page.getByText("1 picture", { exact: true }).first().waitFor();
+  await page.getByRole("button", { name: "Clear filters" }).click();
+  await tiles.nth(5).waitFor();
+
+  await page.getByRole("checkbox").nth(5).click();
+  await page.getByRole("toolbar").getByRole("button", { name: "Delete" }).click();
+  await page.getByText("1 picture deleted").waitFor();
+  await page.getByText("5 pictures", { exact: true }).first().waitFor();
+  await page.getByRole("button", { name: "Undo" }).click();
+  await page.getByText("6 pictures", { exact: true }).first().waitFor();
+
+  await page.goto("/collections/");
+  await page.getByRole("link", { name: /Shapes/ }).waitFor();
+  await inspect(somebody, "collections");
+  await page.getByRole("link", { name: /Shapes/ }).click();
+  await page.getByText("2 pictures", { exact: true }).first().waitFor();
+  expect(somebody.faults).toEqual([]);
+  await somebody.context.close();
+});
+
+test("a picture is opened, walked from, downloaded with its settings, and made again", async () => {
+  const somebody = await visitor(browser);
+  const { page } = somebody;
+  await signUp(somebody);
+  await makePicture(somebody, "a red circle on a blue background", 2);
+  await page.goto("/gallery/");
+  await page.locator("[data-index] img").nth(1).waitFor();
+  await page.locator("[data-index='0'] a").click();
+  await page.getByRole("heading", { name: "a red circle on a blue background" }).waitFor();
+  await page.waitForURL(/\/g\/[0-9a-f-]{36}\/$/);
+  const first = page.url();
+  await inspect(somebody, "picture");
+  await page.keyboard.press("ArrowRight");
+  await page.waitForURL((url) => url.href !== first);
+  await page.keyboard.press("ArrowLeft");
+  await page.waitForURL(first);
+
+  const [download] = await Promise.all([
+    page.waitForEvent("download"),
+    page.getByRole("link", { name: "Download" }).click(),
+  ]);
+  const file = readFileSync(await download.path());
+  expect(file.subarray(1, 4).toString()).toBe("PNG");
+  expect(file.includes("a red circle on a blue background")).toBe(true);
+
+  // Opened by its address, without what the gallery remembers.
+  await page.reload();
+  await page.getByRole("heading", { name: "a red circle on a blue background" }).waitFor();
+  await page.getByRole("button", { name: "Reuse" }).click();
+  await page.waitForURL((url) => url.pathname === "/");
+  expect(await page.getByLabel("Prompt", { exact: true }).inputValue()).toBe("a red circle on a blue background");
+  await page.getByRole("button", { name: "Generate" }).click();
+  await page.locator("[data-stand=complete]").nth(1).waitFor();
+  const same = await page.evaluate(async () => {
+    const jobs = (await (await fetch("/api/v1/jobs")).json()).data as { outputs: { sha256: string }[] }[];
+    return jobs[0]?.outputs[0]?.sha256 === jobs[1]?.outputs[0]?.sha256;
+  });
+  expect(same, "the same settings and seed make the same picture").toBe(true);
+  expect(somebody.faults).toEqual([]);
+  await somebody.context.close();
+});
+
+test("money and keys say what is", async () => {
+  const somebody = await visitor(browser);
+  const { page } = somebody;
+  await signUp(somebody);
+  await makePicture(somebody, "a red circle on a blue background", 1);
+  await page.goto("/credits/");
+  await page.locator("[data-line=capture]").waitFor();
+  await page.locator("[data-line=grant]").getByText("+10").waitFor();
+  await inspect(somebody, "credits");
+
+  await page.goto("/developers/");
+  await page.getByRole("button", { name: "New key" }).click();
+  await page.getByLabel("Name").fill("a program");
+  await page.getByRole("dialog").getByRole("button", { name: "New key" }).click();
+  const key = await page.getByTestId("api-key").innerText();
+  await inspect(somebody, "developers-key");
+  const asked = await page.request.get("/api/v1/me", { headers: { authorization: `Bearer ${key}` } });
+  expect(asked.status()).toBe(200);
+  await page.getByRole("dialog").getByRole("button", { name: "Close" }).last().click();
+  await page.getByRole("button", { name: "Revoke a program" }).click();
+  await page.getByText("No keys yet.").waitFor();
+  await page.getByText("/api/v1/jobs", { exact: true }).first().click();
+  await inspect(somebody, "developers");
+
+  expect(somebody.faults).toEqual([]);
+  await somebody.context.close();
+});
+
+test("account, status, shortcuts and what is not there", async () => {
+  const somebody = await visitor(browser);
+  const { page } = somebody;
+  await signUp(somebody);
+  await page.goto("/account/");
+  await page.getByText("This one").waitFor();
+  await inspect(somebody, "account");
+  await page.goto("/status/");
+  await page.getByText("Everything works.").waitFor();
+  await inspect(somebody, "status");
+  await page.keyboard.press("?");
+  await page.getByRole("dialog", { name: "Shortcuts" }).waitFor();
+  await inspect(somebody, "shortcuts");
+  await page.goto("/nowhere/");
+  await page.getByText("There is no such page").waitFor();
+  await inspect(somebody, "lost");
+  expect(somebody.faults).toEqual([]);
+  await somebody.context.close();
+});
