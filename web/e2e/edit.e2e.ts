@@ -79,10 +79,16 @@ test("a finger paints and never moves the page; what is painted is redrawn and t
       return [0, 1, 2].reduce((sum, n) => sum + Math.abs(after.data[at + n]! - before.data[at + n]!), 0);
     };
     const { width, height } = after;
-    return { middle: apart(width >> 1, Math.round(height * 0.4)), corner: apart(2, height - 3) };
+    const most = (left: number, right: number, top: number, bottom: number) => {
+      let found = 0;
+      for (let y = Math.floor(top * height); y < bottom * height; y++)
+        for (let x = Math.floor(left * width); x < right * width; x++) found = Math.max(found, apart(x, y));
+      return found;
+    };
+    return { painted: most(0.35, 0.65, 0.3, 0.5), kept: most(0, 1, 0.85, 1) };
   });
-  expect(changed.middle).toBeGreaterThan(60);
-  expect(changed.corner).toBeLessThan(30);
+  expect(changed.painted).toBeGreaterThan(100);
+  expect(changed.kept).toBeLessThan(30);
   expect(somebody.faults).toEqual([]);
   await somebody.context.close();
 });

@@ -45,7 +45,8 @@ test("no word goes past the catalogues", async () => {
         const holder = node.parentElement;
         const text = node.textContent?.trim() ?? "";
         // Data, names of languages and models, figures: what no catalogue could hold.
-        if (holder?.closest("script, style, [translate=no], code, option[lang], [data-next-announcer]")) continue;
+        if (holder?.closest("script, style, textarea, [translate=no], code, option[lang], [data-next-announcer]"))
+          continue;
         const plain = text.replace(/⟦[\s\S]*?⟧/g, "");
         if (/\p{L}{3,}/u.test(plain) && /^⟦/.test(text) === false) found.push(text);
       }

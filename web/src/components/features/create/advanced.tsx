@@ -67,7 +67,7 @@ export function Advanced({ card, draft, onChange }: AdvancedProps) {
             >
               <option value="">{t("create.sampler.model", { name: card?.defaults.sampler ?? "–" })}</option>
               {SAMPLERS.map((sampler) => (
-                <option key={sampler} value={sampler}>
+                <option key={sampler} value={sampler} translate="no">
                   {sampler}
                 </option>
               ))}

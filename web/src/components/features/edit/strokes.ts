@@ -63,10 +63,15 @@ export function draw(context: CanvasRenderingContext2D, painting: Painting, grou
     context.lineWidth = share * width;
     context.beginPath();
     points.forEach(({ x, y }, n) => context[n === 0 ? "moveTo" : "lineTo"](x * width, y * width));
-    const first = points[0];
-    // A dab is a line of no length, which must be said to be drawn.
-    if (points.length === 1 && first) context.lineTo(first.x * width, first.y * width);
     context.stroke();
+    // A dab is a line of no length, and lines of no length are not drawn.
+    const [first] = points;
+    if (first && points.length === 1) {
+      context.fillStyle = "white";
+      context.beginPath();
+      context.arc(first.x * width, first.y * width, (share * width) / 2, 0, 2 * Math.PI);
+      context.fill();
+    }
   }
   if (painting.inverted) {
     context.globalCompositeOperation = "xor";
