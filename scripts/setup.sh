@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the tests need, into the cache folder: a real control plane, PostgreSQL, Helm, and the vendors' clients.
-# Needs the language toolchains (Rust, Go, Python 3) and nothing else; run it as often as you like.
+# Needs the language toolchains (Rust, Go, Python 3, Node) and nothing else; run it as often as you like.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cache=${TINTYPE_CACHE:-$HOME/.cache/tintype}
@@ -68,6 +68,22 @@ elif [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null &&
   say chromium "installed with apt-get"
 else
   say chromium "SKIPPED: not installed, and apt-get cannot; the studio's flows in a browser will not run"
+fi
+
+# Counterparts and clients that are Node packages, in a folder named after the list of them.
+list=tests/clients/package.json
+key=$(sha256sum "$list" | cut -c1-16)
+home=$cache/clients-node/$key
+if [ -e "$home/.complete" ]; then
+  say clients-node "reused from the cache"
+else
+  command -v npm >/dev/null || missing npm "get Node 20.19 or later"
+  rm -rf "$home"
+  mkdir -p "$home"
+  cp "$list" "$home/"
+  npm install --silent --no-audit --no-fund --ignore-scripts --prefix "$home"
+  touch "$home/.complete"
+  say clients-node "installed"
 fi
 
 if [ -x tests/charts/helm.sh ]; then

@@ -75,6 +75,11 @@ impl ApiKey {
     }
 }
 
+/// Whether this could be the part that names a key. What is not is not asked of the database.
+pub(crate) fn is_id(text: &str) -> bool {
+    text.len() == ID_LEN && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
 /// CRC-32 in base62, padded.
 fn check_digits(body: &str) -> String {
     let mut rest = crc32(body.as_bytes());

@@ -33,5 +33,7 @@ mod state;
 
 pub use args::{Args, Chore, Cli, ClusterKind, LocalArgs};
 pub use identity::args::{IdentityArgs, Signup};
+pub use identity::clerk::ClerkArgs;
+pub use identity::oauth::args::OauthArgs;
 pub use mail::args::MailArgs;
 pub use run::run;

@@ -103,7 +103,7 @@ async fn run_until(args: Args, stop: &CancellationToken) -> anyhow::Result<()> {
             lane: Lane::start(&pool, &world.metrics, stop),
             keyring: world.keyring.clone(),
             limiter: Limiter::new(args.rate()),
-            identity: Identity::new(&args.identity, args.public_url.clone(), world.mail),
+            identity: Identity::new(&args.identity, args.public_url.clone(), public_url(&args, address), world.mail)?,
             uploads: Semaphore::new(UPLOADS_MAX),
             lane_bell: world.lane_bell.clone(),
             status: Cached::default(),

@@ -67,6 +67,8 @@ fn bit(scope: Scope) -> u8 {
     1 << scope as u8
 }
 
+/// Routes below these take a person, whom they ask about themselves; a key is refused there whatever its scopes.
+const PERSONAL: [&str; 5] = ["/api/v1/me", "/api/v1/sessions", "/api/v1/auth", "/api/v1/orgs", "/api/v1/invitations"];
 /// Routes below this one move money.
 const BILLING: &str = "/api/v1/wallet";
 /// Routes below these make pictures, or arrange those that are made.
@@ -90,6 +92,8 @@ pub(crate) fn scope_of(method: &str, path: &str) -> Scope {
     };
     match method {
         "GET" | "HEAD" => Scope::Read,
+        // About the person and not about the account: which account a browser acts for makes no difference.
+        _ if PERSONAL.iter().any(|root| is_below(root)) => Scope::Read,
         _ if is_below(BILLING) => Scope::Billing,
         _ if is_below("/api/v1/collections") || GENERATE.iter().any(|root| is_below(root)) => Scope::Generate,
         _ => Scope::Manage,

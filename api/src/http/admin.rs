@@ -9,8 +9,10 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use tintype_types::ErrorCode;
 
-use super::auth::bearer;
+use super::auth::{self, bearer};
 use crate::error::ApiError;
+use crate::records::audit::Actor;
+use crate::records::person;
 use crate::state::App;
 
 /// Shortest token taken, in bytes: less can be guessed.
@@ -41,14 +43,28 @@ impl AdminToken {
     }
 }
 
-/// A caller with the administrator's token.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Admin(());
+/// A caller with the administrator's token, or an administrator at a browser.
+#[derive(Clone, Debug)]
+pub(crate) struct Admin(Actor);
+
+impl Admin {
+    /// Who it is.
+    pub(crate) fn actor(&self) -> Actor {
+        self.0.clone()
+    }
+}
 
 impl FromRequestParts<App> for Admin {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        if let Some(signed_in) = auth::browser(app, &parts.method, &parts.headers).await? {
+            return if person::find(&app.pool, signed_in.person).await?.admin {
+                Ok(Self(Actor::Person(signed_in.person)))
+            } else {
+                Err(ApiError::new(ErrorCode::PermissionDenied, "this is for administrators"))
+            };
+        }
         let Some(token) = &app.admin else {
             return Err(ApiError::new(
                 ErrorCode::PermissionDenied,
@@ -56,7 +72,7 @@ impl FromRequestParts<App> for Admin {
             ));
         };
         match bearer(&parts.headers) {
-            Some(offered) if token.admits(offered) => Ok(Self(())),
+            Some(offered) if token.admits(offered) => Ok(Self(Actor::Admin)),
             Some(_) | None => Err(ApiError::new(ErrorCode::InvalidApiKey, "this needs the administrator's token")),
         }
     }

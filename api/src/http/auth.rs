@@ -10,15 +10,19 @@ use axum::response::{IntoResponse, Response};
 use tintype_types::{ErrorCode, Timestamp};
 use uuid::Uuid;
 
-use super::origin;
+use super::{clerk, origin};
 use crate::clock;
 use crate::creation::KeyUse;
 use crate::error::ApiError;
+use crate::identity::clerk::Clerk;
+use crate::identity::jwt;
+use crate::identity::role::Role;
 use crate::identity::session::{self as cookie, Secure};
 use crate::identity::token::Token;
 use crate::keyring::Holder;
 use crate::keys::ApiKey;
 use crate::rate::Standing;
+use crate::records::audit::Actor;
 use crate::records::{key, session};
 use crate::scope::Scope;
 use crate::state::App;
@@ -40,8 +44,10 @@ pub(crate) struct Caller {
 enum Way {
     /// With a key.
     Key(KeyWay),
-    /// In a browser.
-    Session(SignedIn),
+    /// In a browser, with a role in the account it acts for.
+    Session(SignedIn, Role),
+    /// With a token of Clerk's.
+    Clerk(SignedIn),
 }
 
 /// A key that was let in.
@@ -57,8 +63,8 @@ struct KeyWay {
 pub(crate) struct SignedIn {
     /// Who.
     pub(crate) person: Uuid,
-    /// In which session.
-    pub(crate) session: Uuid,
+    /// In which session of ours.
+    pub(crate) session: Option<Uuid>,
     /// When that began.
     pub(crate) since: Timestamp,
 }
@@ -68,7 +74,7 @@ impl Caller {
     pub(crate) fn key(&self) -> Option<&str> {
         match &self.way {
             Way::Key(key) => Some(&key.id),
-            Way::Session(_) => None,
+            Way::Session(..) | Way::Clerk(_) => None,
         }
     }
 
@@ -76,7 +82,7 @@ impl Caller {
     pub(crate) fn key_use(&self) -> Option<KeyUse> {
         match &self.way {
             Way::Key(key) => Some(KeyUse { id: key.id.clone(), budgeted: key.holder.budgeted }),
-            Way::Session(_) => None,
+            Way::Session(..) | Way::Clerk(_) => None,
         }
     }
 
@@ -88,18 +94,30 @@ impl Caller {
                     "a key with scopes, an end or a budget makes and changes no keys; sign in, or use one without";
                 Err(ApiError::new(ErrorCode::PermissionDenied, message))
             }
-            Way::Key(_) | Way::Session(_) => Ok(()),
+            Way::Key(_) | Way::Session(..) | Way::Clerk(_) => Ok(()),
         }
     }
 
-    /// Refuses a key that is not for this.
+    /// Refuses a key or a role that is not for this.
     fn check_scope(&self, scope: Scope) -> Result<(), ApiError> {
         match &self.way {
             Way::Key(key) if !key.holder.scopes.allow(scope) => {
                 let message = format!("this API key has not the scope `{}`, which this needs", scope.as_str());
                 Err(ApiError::new(ErrorCode::PermissionDenied, message))
             }
-            Way::Key(_) | Way::Session(_) => Ok(()),
+            Way::Session(_, role) if !role.scopes().allow(scope) => {
+                let message = format!("your role in this organisation is {}, which may not do this", role.as_str());
+                Err(ApiError::new(ErrorCode::PermissionDenied, message))
+            }
+            Way::Key(_) | Way::Session(..) | Way::Clerk(_) => Ok(()),
+        }
+    }
+
+    /// Who it is, for what is written down of what was done.
+    pub(crate) fn actor(&self) -> Actor {
+        match &self.way {
+            Way::Key(key) => Actor::Key(key.id.clone()),
+            Way::Session(signed_in, _) | Way::Clerk(signed_in) => Actor::Person(signed_in.person),
         }
     }
 
@@ -107,7 +125,7 @@ impl Caller {
     pub(crate) fn person(&self) -> Option<SignedIn> {
         match &self.way {
             Way::Key(_) => None,
-            Way::Session(signed_in) => Some(*signed_in),
+            Way::Session(signed_in, _) | Way::Clerk(signed_in) => Some(*signed_in),
         }
     }
 }
@@ -142,13 +160,23 @@ fn tell(headers: &mut HeaderMap, standing: Standing) {
 /// A key counts before a cookie: who sends one means it.
 async fn authenticate(app: &App, method: &Method, headers: &HeaderMap) -> Result<Caller, ApiError> {
     match (bearer(headers), cookie::sent(headers)) {
-        (Some(sent), _) => by_key(app, sent).await,
+        (Some(sent), _) => match &app.identity.clerk {
+            Some(clerk) if jwt::looks_like(sent) => by_clerk(app, clerk, sent).await,
+            Some(_) | None => by_key(app, sent).await,
+        },
         (None, Some(sent)) => {
             origin::check_cookie_use(method, headers, app.identity.public_url.as_deref())?;
             by_session(app, sent).await
         }
         (None, None) => Err(refused("no API key was sent; send it as `Authorization: Bearer tt_...`, or sign in")),
     }
+}
+
+/// The person at a browser, where an API key would not do; none when no cookie counts.
+pub(super) async fn browser(app: &App, method: &Method, headers: &HeaderMap) -> Result<Option<SignedIn>, ApiError> {
+    let (None, Some(sent)) = (bearer(headers), cookie::sent(headers)) else { return Ok(None) };
+    origin::check_cookie_use(method, headers, app.identity.public_url.as_deref())?;
+    Ok(by_session(app, sent).await?.person())
 }
 
 async fn by_session(app: &App, sent: &str) -> Result<Caller, ApiError> {
@@ -161,8 +189,16 @@ async fn by_session(app: &App, sent: &str) -> Result<Caller, ApiError> {
         let error = ApiError::new(ErrorCode::InvalidSession, "this session has ended; sign in again");
         error.with_header(header::SET_COOKIE, cookie::clear(Secure::from(&app.identity)))
     })?;
-    let signed_in = SignedIn { person: live.person, session: live.id, since: clock::from_ms(live.created_ms) };
-    Ok(Caller { account: live.account, way: Way::Session(signed_in) })
+    let role = live.role();
+    let signed_in = SignedIn { person: live.person, session: Some(live.id), since: clock::from_ms(live.created_ms) };
+    Ok(Caller { account: live.account, way: Way::Session(signed_in, role) })
+}
+
+async fn by_clerk(app: &App, clerk: &Clerk, sent: &str) -> Result<Caller, ApiError> {
+    let live = clerk::admit(app, clerk, sent).await?;
+    // Clerk's tokens say nothing of when somebody signed in, so it counts as long ago.
+    let signed_in = SignedIn { person: live.person, session: None, since: Timestamp(0) };
+    Ok(Caller { account: live.account, way: Way::Clerk(signed_in) })
 }
 
 async fn by_key(app: &App, sent: &str) -> Result<Caller, ApiError> {

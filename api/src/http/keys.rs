@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
+use sqlx::PgConnection;
 use tintype_types::ErrorCode;
 
 use super::auth::Caller;
@@ -11,7 +12,8 @@ use super::body;
 use super::view::{KeyList, KeyView, NewKey};
 use crate::clock::{self, to_ms};
 use crate::error::ApiError;
-use crate::keys::ApiKey;
+use crate::keys::{ApiKey, is_id};
+use crate::records::audit::{self, Deed};
 use crate::records::key::{self, KEYS_PER_ACCOUNT_MAX, KeptKey};
 use crate::scope::Scope;
 use crate::state::App;
@@ -94,6 +96,7 @@ pub(crate) async fn create(
     let scopes = scopes.map(|scopes| scopes.into_iter().collect());
     let new = KeptKey { key: &made, name: &name, scopes, expires_ms, budget: budget_millis };
     key::create(&mut tx, caller.account, &new, at).await?;
+    note(&mut tx, &caller, "key.create", made.id()).await?;
     tx.commit().await?;
     let api_key = made.reveal().to_owned();
     Ok((StatusCode::CREATED, Json(NewKey { id: made.id().to_owned(), name, api_key })))
@@ -111,7 +114,13 @@ pub(crate) async fn revoke(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<StatusCode, ApiError> {
-    if key::revoke(&app.pool, caller.account, &id, clock::now()).await? {
+    if !is_id(&id) {
+        return Err(ApiError::not_found("key"));
+    }
+    let mut tx = app.pool.begin().await?;
+    if key::revoke(&mut tx, caller.account, &id, clock::now()).await? {
+        note(&mut tx, &caller, "key.revoke", &id).await?;
+        tx.commit().await?;
         // The database tells every program; this one need not wait for it.
         app.keyring.forget(&id);
         Ok(StatusCode::NO_CONTENT)
@@ -130,12 +139,23 @@ pub(crate) async fn set_budget(
     caller.check_unlimited()?;
     let Budget { budget_millis } = body::parse(body)?;
     check_budget(budget_millis)?;
-    if key::set_budget(&app.pool, caller.account, &id, budget_millis).await? {
+    if !is_id(&id) {
+        return Err(ApiError::not_found("key"));
+    }
+    let mut tx = app.pool.begin().await?;
+    if key::set_budget(&mut tx, caller.account, &id, budget_millis).await? {
+        note(&mut tx, &caller, "key.budget", &id).await?;
+        tx.commit().await?;
         app.keyring.forget(&id);
         Ok(StatusCode::NO_CONTENT)
     } else {
         Err(ApiError::not_found("key"))
     }
+}
+
+async fn note(conn: &mut PgConnection, caller: &Caller, action: &'static str, id: &str) -> sqlx::Result<()> {
+    let (actor, target) = (caller.actor(), Some(id.to_owned()));
+    audit::write(conn, &Deed { account: Some(caller.account), actor, action, target }).await
 }
 
 fn check_budget(millis: Option<i64>) -> Result<(), ApiError> {

@@ -19,6 +19,7 @@ use crate::error::ApiError;
 use crate::ledger::post::Stamp;
 use crate::ledger::sql::LedgerSqlError;
 use crate::ledger::{Grant as NewLot, Source, Txn, sql as ledger};
+use crate::records::audit::{self, Deed};
 use crate::state::App;
 
 /// Transactions on a page.
@@ -186,7 +187,7 @@ pub(crate) struct Granted {
 /// Gives credits, once a reference.
 pub(crate) async fn grant(
     State(app): State<App>,
-    _admin: Admin,
+    admin: Admin,
     Path(account): Path<String>,
     body::Json(body): body::Json,
 ) -> Result<Json<Granted>, ApiError> {
@@ -212,6 +213,11 @@ pub(crate) async fn grant(
         no_account(error)
     })?;
     let book = ledger::balance(&mut tx, account).await.map_err(no_account)?;
+    if granted {
+        let target = Some(account.to_string());
+        let deed = Deed { account: Some(account), actor: admin.actor(), action: "credits.grant", target };
+        audit::write(&mut tx, &deed).await?;
+    }
     tx.commit().await?;
     Ok(Json(Granted { granted, credits: Credits::from(&book) }))
 }

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::auth::SignedIn;
 use super::peer::Peer;
-use super::sign_in::{begin, check_new, counted, read_email, slow_down};
+use super::sign_in::{begin, check_new, counted, note, read_email, slow_down};
 use super::{body, origin};
 use crate::clock;
 use crate::error::ApiError;
@@ -98,7 +98,7 @@ async fn ask(
 pub(crate) async fn ask_verification(State(app): State<App>, signed_in: SignedIn) -> Result<StatusCode, ApiError> {
     let person = person::find(&app.pool, signed_in.person).await?;
     let at = clock::now();
-    if let Some(email) = Email::parse(&person.email) {
+    if let Some(email) = person.email.as_deref().and_then(Email::parse) {
         slow_down(app.identity.throttle.mail(&email, at))?;
     }
     post(&app, &Letter::Verify { person: person.id }, at).await?;
@@ -151,27 +151,30 @@ async fn owner(conn: &mut PgConnection, app: &App, redeemed: &Redeemed, at: Time
         claim(conn, &person, at).await?;
         return Ok(person::find(conn, person.id).await?);
     }
-    newcomer(conn, app, &email, at).await
+    newcomer(conn, app, Some(&email), email.local(), at).await
 }
 
-/// Somebody new whose address is known to be theirs.
+/// Somebody new whose address, if they have one, is known to be theirs.
 pub(super) async fn newcomer(
     conn: &mut PgConnection,
     app: &App,
-    email: &Email,
+    email: Option<&Email>,
+    name: &str,
     at: Timestamp,
 ) -> Result<Person, ApiError> {
     if app.identity.signup == Signup::Closed {
         let message = "nobody can sign up here; ask whoever runs this server for an account";
         return Err(ApiError::new(ErrorCode::PermissionDenied, message));
     }
-    let account = newcomer::open(conn, email.local(), at).await?;
+    let account = newcomer::open(conn, name, at).await?;
     let new = NewPerson { id: Uuid::now_v7(), account, email, password: None };
     if !person::create(conn, &new, at).await? {
         let message = "an account with this e-mail was made this very moment; try once more to sign in to it";
         return Err(ApiError::new(ErrorCode::EmailTaken, message));
     }
-    person::verify(conn, new.id, at).await?;
+    if email.is_some() {
+        person::verify(conn, new.id, at).await?;
+    }
     Ok(person::find(conn, new.id).await?)
 }
 
@@ -219,6 +222,7 @@ async fn try_reset(app: &App, peer: &Peer, headers: &HeaderMap, body: Value) -> 
     session::end_all(&mut tx, person.id).await?;
     link::end_all(&mut tx, person.id).await?;
     let person = person::find(&mut *tx, person.id).await?;
+    note(&mut tx, &person, "password.reset", person.id).await?;
     let begun = begin(&mut tx, app, peer, person, at).await?;
     tx.commit().await?;
     Ok(begun.into_response_with(StatusCode::OK))

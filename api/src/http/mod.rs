@@ -1,18 +1,22 @@
 //! The REST API. Handlers read, check, and speak to `jobs`, `records`, `cluster`: no SQL here, no Kubernetes.
 
 pub(crate) mod admin;
+mod admin_users;
 pub(crate) mod request_id;
 
 mod account;
 mod assets;
+mod audit;
 mod auth;
 mod body;
+mod clerk;
 mod collections;
 mod edits;
 mod events;
 mod gallery;
 mod health;
 mod images;
+mod invitations;
 mod jobs;
 mod keys;
 mod lanes;
@@ -22,8 +26,10 @@ mod link_page;
 mod links;
 mod live;
 mod models;
+mod oauth;
 mod openai;
 mod openapi;
+mod orgs;
 mod origin;
 mod peer;
 mod picture;

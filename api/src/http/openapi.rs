@@ -108,6 +108,9 @@ fn answer(answer: &Answer, generator: &mut SchemaGenerator) -> Value {
             json!({ "description": "Sent on to a signed URL", "headers": { "Location": { "schema": { "type": "string" } } } })
         }
         Answer::Empty => json!({ "description": "Done" }),
+        Answer::Page => {
+            json!({ "description": "Done", "content": { "text/html": { "schema": { "type": "string" } } } })
+        }
         Answer::Text => {
             json!({ "description": "Done", "content": { "text/plain": { "schema": { "type": "string" } } } })
         }

@@ -2,6 +2,7 @@
 
 mod gallery;
 mod identity;
+mod orgs;
 mod service;
 mod studio;
 
@@ -41,6 +42,8 @@ pub(crate) enum Answer {
     Empty,
     /// Text.
     Text,
+    /// A page for people.
+    Page,
 }
 
 /// How a body is sent.
@@ -80,6 +83,7 @@ pub(crate) fn table() -> Vec<Route> {
         assets_routes(),
         accounts(),
         identity::table(),
+        orgs::table(),
         wallets(),
         service::table(),
         operations(),
@@ -312,6 +316,10 @@ impl Route {
     /// A POST that needs no body and answers nothing.
     fn act(path: &'static str, handler: MethodRouter<App>, summary: &'static str) -> Self {
         Self { status: 204, ..Self::new("POST", path, handler, summary) }
+    }
+
+    fn put(path: &'static str, handler: MethodRouter<App>, summary: &'static str, body: SchemaOf) -> Self {
+        Self { body: Some(body), ..Self::new("PUT", path, handler, summary) }
     }
 
     fn delete(path: &'static str, handler: MethodRouter<App>, summary: &'static str) -> Self {

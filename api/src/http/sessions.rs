@@ -8,9 +8,10 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::auth::SignedIn;
+use super::sign_in::note;
 use crate::clock;
 use crate::error::ApiError;
-use crate::records::session;
+use crate::records::{person, session};
 use crate::state::App;
 
 /// A browser that is signed in.
@@ -44,7 +45,7 @@ pub(crate) struct SessionList {
 pub(crate) async fn list(State(app): State<App>, signed_in: SignedIn) -> Result<Json<SessionList>, ApiError> {
     let rows = session::list(&app.pool, signed_in.person, clock::now()).await?;
     let view = |row: session::SessionRow| SessionView {
-        current: row.id == signed_in.session,
+        current: Some(row.id) == signed_in.session,
         id: row.id.to_string(),
         created_ms: row.created_ms,
         seen_ms: row.seen_ms,
@@ -63,5 +64,12 @@ pub(crate) async fn end(
 ) -> Result<StatusCode, ApiError> {
     let unknown = || ApiError::not_found("session");
     let id: Uuid = id.parse().map_err(|_| unknown())?;
-    if session::end(&app.pool, signed_in.person, id).await? { Ok(StatusCode::NO_CONTENT) } else { Err(unknown()) }
+    let mut tx = app.pool.begin().await?;
+    if !session::end(&mut tx, signed_in.person, id).await? {
+        return Err(unknown());
+    }
+    let person = person::find(&mut *tx, signed_in.person).await?;
+    note(&mut tx, &person, "session.end", id).await?;
+    tx.commit().await?;
+    Ok(StatusCode::NO_CONTENT)
 }

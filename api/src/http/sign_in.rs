@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,7 @@ use crate::identity::password::{HashError, Password};
 use crate::identity::session::{self as cookie, Secure};
 use crate::identity::token::Token;
 use crate::mail::Letter;
+use crate::records::audit::{self, Actor, Deed};
 use crate::records::person::{self, NewPerson, Person};
 use crate::records::session::{self, NewSession};
 use crate::state::App;
@@ -78,6 +79,20 @@ pub(crate) struct Providers {
     verified: bool,
     /// Whether a link that signs in can be had by mail.
     magic_link: bool,
+    /// With whom else, by `/api/v1/auth/oauth/{name}/start`.
+    oauth: Vec<&'static str>,
+    /// With Clerk, if people sign in with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    clerk: Option<ClerkView>,
+}
+
+/// What Clerk's components need.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ClerkView {
+    /// The publishable key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    publishable_key: Option<String>,
 }
 
 /// How one can sign in here.
@@ -88,6 +103,8 @@ pub(crate) async fn providers(State(app): State<App>) -> Json<Providers> {
         signup: signup != Signup::Closed,
         verified: signup == Signup::Verified,
         magic_link: app.identity.mail,
+        oauth: app.identity.oauth.names(),
+        clerk: app.identity.clerk.as_ref().map(|clerk| ClerkView { publishable_key: clerk.publishable_key.clone() }),
     })
 }
 
@@ -131,7 +148,7 @@ async fn try_sign_up(
     let hash = app.identity.hasher.hash(password).await?;
     let mut tx = app.pool.begin().await?;
     let account = newcomer::open(&mut tx, email.local(), at).await?;
-    let new = NewPerson { id: Uuid::now_v7(), account, email: &email, password: Some(&hash) };
+    let new = NewPerson { id: Uuid::now_v7(), account, email: Some(&email), password: Some(&hash) };
     if !person::create(&mut tx, &new, at).await? {
         let message = "there is an account with this e-mail already; sign in, if it is yours";
         return Err(ApiError::new(ErrorCode::EmailTaken, message).with_param("email"));
@@ -199,7 +216,7 @@ pub(crate) async fn change_password(
     check_new(&new_password, "newPassword")?;
     let person = person::find(&app.pool, signed_in.person).await?;
     let at = clock::now();
-    if let Some(email) = Email::parse(&person.email) {
+    if let Some(email) = person.email.as_deref().and_then(Email::parse) {
         slow_down(app.identity.throttle.email(&email, at))?;
     }
     check_current(&app, signed_in, &person, current_password, at).await?;
@@ -207,6 +224,7 @@ pub(crate) async fn change_password(
     let mut tx = app.pool.begin().await?;
     person::set_password(&mut tx, person.id, &hash).await?;
     session::end_all(&mut tx, person.id).await?;
+    note(&mut tx, &person, "password.change", person.id).await?;
     let begun = begin(&mut tx, &app, &peer, person, at).await?;
     tx.commit().await?;
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, begun.cookie)]).into_response())
@@ -239,11 +257,15 @@ async fn check_current(
 
 /// A session that began.
 pub(super) struct Begun {
-    cookie: axum::http::HeaderValue,
+    cookie: HeaderValue,
     me: Me,
 }
 
 impl Begun {
+    pub(super) fn into_cookie(self) -> HeaderValue {
+        self.cookie
+    }
+
     pub(super) fn into_response_with(self, status: StatusCode) -> Response {
         (status, [(header::SET_COOKIE, self.cookie)], Json(self.me)).into_response()
     }
@@ -271,8 +293,20 @@ pub(super) async fn begin(
         address: &address,
     };
     session::create(conn, &new, at).await?;
+    note(conn, &person, "session.begin", new.id).await?;
     let me = account::view(conn, person.account, Some(person)).await?;
     Ok(Begun { cookie: cookie::set(&token, Secure::from(&app.identity)), me })
+}
+
+/// Writes down what somebody did about themselves.
+pub(super) async fn note(
+    conn: &mut PgConnection,
+    person: &Person,
+    action: &'static str,
+    target: Uuid,
+) -> sqlx::Result<()> {
+    let (actor, target) = (Actor::Person(person.id), Some(target.to_string()));
+    audit::write(conn, &Deed { account: Some(person.account), actor, action, target }).await
 }
 
 /// Ends the session whose cookie was sent: a browser has one at a time.

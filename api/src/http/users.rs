@@ -13,6 +13,7 @@ use crate::error::ApiError;
 use crate::identity::newcomer;
 use crate::keys::ApiKey;
 use crate::ledger::sql as ledger;
+use crate::records::audit::{self, Deed};
 use crate::records::key::{self, KeptKey};
 use crate::state::App;
 
@@ -22,7 +23,7 @@ const FIRST_KEY: &str = "first";
 /// Makes a user; the key is shown this once.
 pub(crate) async fn create(
     State(app): State<App>,
-    _admin: Admin,
+    admin: Admin,
     body::Json(body): body::Json,
 ) -> Result<(StatusCode, Json<NewUser>), ApiError> {
     let name = body::parse::<Named>(body)?.checked()?;
@@ -31,6 +32,8 @@ pub(crate) async fn create(
     let mut tx = app.pool.begin().await?;
     let id = newcomer::open(&mut tx, &name, at).await?;
     key::create(&mut tx, id, &KeptKey::unlimited(&api_key, FIRST_KEY), at).await?;
+    let deed = Deed { account: Some(id), actor: admin.actor(), action: "user.create", target: Some(id.to_string()) };
+    audit::write(&mut tx, &deed).await?;
     let book = ledger::balance(&mut tx, id).await?;
     tx.commit().await?;
     let account = AccountView { id: id.to_string(), kind: "user".to_owned(), name };

@@ -128,8 +128,8 @@ pub(crate) struct Me {
 pub(crate) struct UserView {
     /// Their id.
     pub(crate) id: String,
-    /// Their e-mail address, as they typed it.
-    pub(crate) email: String,
+    /// Their e-mail address, as they typed it; null while it is not known.
+    pub(crate) email: Option<String>,
     /// Whether it was seen that mail to it reaches them.
     pub(crate) email_verified: bool,
     /// Whether they can sign in with a password.

@@ -3,6 +3,9 @@
 use axum::http::HeaderName;
 use clap::{Args as Flags, ValueEnum};
 
+use super::clerk::ClerkArgs;
+use super::oauth::args::OauthArgs;
+
 /// Tries at signing in that one address has a minute, unless the flag says otherwise: a small office behind one address.
 const SIGN_INS_PER_MINUTE: u32 = 30;
 
@@ -30,10 +33,22 @@ pub struct IdentityArgs {
     /// last entry counts. Set it only where such a proxy always sets it: else callers choose their own address.
     #[arg(long, env = "TINTYPE_CLIENT_ADDRESS_HEADER")]
     pub client_address_header: Option<HeaderName>,
+    /// With whom else.
+    #[command(flatten)]
+    pub oauth: OauthArgs,
+    /// With Clerk.
+    #[command(flatten)]
+    pub clerk: ClerkArgs,
 }
 
 impl Default for IdentityArgs {
     fn default() -> Self {
-        Self { signup: Signup::Open, sign_ins_per_minute: SIGN_INS_PER_MINUTE, client_address_header: None }
+        Self {
+            signup: Signup::Open,
+            sign_ins_per_minute: SIGN_INS_PER_MINUTE,
+            client_address_header: None,
+            oauth: OauthArgs::default(),
+            clerk: ClerkArgs::default(),
+        }
     }
 }

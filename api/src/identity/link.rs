@@ -36,6 +36,15 @@ impl Purpose {
 
     /// The link. The token stands behind the `#`: browsers send that to no server, so no log and no `Referer` has it.
     pub(crate) fn url(self, site: &str, token: &Token) -> String {
-        format!("{}/auth/link#{}={}", site.trim_end_matches('/'), self.as_str(), token.reveal())
+        way(site, self.as_str(), token)
     }
+}
+
+/// The link of an invitation to an organisation.
+pub(crate) fn invitation_url(site: &str, token: &Token) -> String {
+    way(site, "invite", token)
+}
+
+fn way(site: &str, what: &str, token: &Token) -> String {
+    format!("{}/auth/link#{what}={}", site.trim_end_matches('/'), token.reveal())
 }

@@ -36,6 +36,15 @@ pub(super) fn with_link(purpose: Purpose, url: &str) -> Words {
     Words { subject: subject.to_owned(), text }
 }
 
+/// An invitation to an organisation. Its name is its owner's words: it stands in the text, with a mark that it is a name.
+pub(super) fn invitation(org: &str, url: &str) -> Words {
+    let text = format!(
+        "Somebody asks you to join \"{org}\" on Tintype. Sign in, then open this link in the same browser:\n\n{url}\n\nIt works \
+         once, within a week. If you do not know who asks, ignore this letter.\n{SIGNATURE}\n"
+    );
+    Words { subject: "An invitation to an organisation on Tintype".to_owned(), text }
+}
+
 /// "Your images are ready!"
 pub(super) fn images_ready(images: i64, site: &str) -> Words {
     let (subject, what) = match images {
@@ -74,7 +83,11 @@ impl Letter {
             Self::Receipt { account: _, reference, credits_millis, amount_minor, currency } => {
                 Some(Receipt { reference, credits_millis: *credits_millis, amount_minor: *amount_minor, currency })
             }
-            Self::SignIn { .. } | Self::Verify { .. } | Self::Reset { .. } | Self::ImagesReady { .. } => None,
+            Self::SignIn { .. }
+            | Self::Verify { .. }
+            | Self::Reset { .. }
+            | Self::Invitation { .. }
+            | Self::ImagesReady { .. } => None,
         }
     }
 }

@@ -13,11 +13,11 @@ use super::sender::{Mail, Sender};
 use crate::clock;
 use crate::identity::args::Signup;
 use crate::identity::email::Email;
-use crate::identity::link::Purpose;
+use crate::identity::link::{Purpose, invitation_url};
 use crate::identity::token::Token;
 use crate::lanes::{Errand, Failed, Lane, Rules};
 use crate::records::link::{self, NewLink};
-use crate::records::{notice, person};
+use crate::records::{account, notice, org, person};
 
 /// Longest one try may take.
 const LEASE: Duration = Duration::from_mins(1);
@@ -75,11 +75,12 @@ impl MailLane {
             Letter::Reset { email } => self.with_link(id, Purpose::Reset, email).await,
             Letter::Verify { person } => {
                 let found = person::find_optional(&self.pool, *person).await?;
-                match found.filter(|person| person.email_verified_ms.is_none()) {
-                    Some(person) => self.with_link(id, Purpose::Verify, &person.email).await,
+                match found.filter(|person| person.email_verified_ms.is_none()).and_then(|person| person.email) {
+                    Some(email) => self.with_link(id, Purpose::Verify, &email).await,
                     None => Ok(None),
                 }
             }
+            Letter::Invitation { invitation } => self.invitation(*invitation).await,
             Letter::ImagesReady { account, since_ms } => {
                 let images = notice::images_since(&self.pool, *account, *since_ms).await?;
                 let to = self.owner(*account).await?.filter(|_| images > 0);
@@ -92,9 +93,18 @@ impl MailLane {
         }
     }
 
+    /// Draws the token of an invitation; a second try sends a new one in place of the first.
+    async fn invitation(&self, id: Uuid) -> Result<Option<(String, Words)>, Failed> {
+        let Some(invitation) = org::invitation(&self.pool, id, clock::now()).await? else { return Ok(None) };
+        let name = account::find(&mut *self.pool.acquire().await?, invitation.account).await?.name;
+        let token = Token::draw(&mut rand::rng());
+        org::arm(&self.pool, id, &token.sha256()).await?;
+        Ok(Some((invitation.email, compose::invitation(&name, &invitation_url(&self.site, &token)))))
+    }
+
     /// The address of the person whose account this is.
     async fn owner(&self, account: Uuid) -> Result<Option<String>, Failed> {
-        Ok(person::find_by_account(&self.pool, account).await?.map(|person| person.email))
+        Ok(person::find_by_account(&self.pool, account).await?.and_then(|person| person.email))
     }
 
     /// Draws a token and keeps its hash, under the errand's id: a second try sends a new token in place of the first.
@@ -112,8 +122,12 @@ impl MailLane {
         let token = Token::draw(&mut rand::rng());
         let at = clock::now();
         let person = found.map(|person| person.id);
-        link::keep(&self.pool, &NewLink { id, purpose, email: &email, person, token_sha256: token.sha256() }, at)
-            .await?;
+        link::keep(
+            &mut *self.pool.acquire().await?,
+            &NewLink { id, purpose, email: &email, person, token_sha256: token.sha256() },
+            at,
+        )
+        .await?;
         Ok(Some((email.text().to_owned(), compose::with_link(purpose, &purpose.url(&self.site, &token)))))
     }
 }

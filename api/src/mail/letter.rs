@@ -30,6 +30,11 @@ pub(crate) enum Letter {
         /// As it was typed.
         email: String,
     },
+    /// An invitation to an organisation.
+    Invitation {
+        /// Which.
+        invitation: Uuid,
+    },
     /// "Your images are ready!": what was drawn for an account since a moment.
     ImagesReady {
         /// Whose.
@@ -65,6 +70,7 @@ impl Letter {
             Self::SignIn { .. } => "sign_in",
             Self::Verify { .. } => "verify",
             Self::Reset { .. } => "reset",
+            Self::Invitation { .. } => "invitation",
             Self::ImagesReady { .. } => "images_ready",
             Self::Receipt { .. } => "receipt",
         }
@@ -75,6 +81,7 @@ impl Letter {
         let whose = match self {
             Self::SignIn { email } | Self::Reset { email } => address_key(email),
             Self::Verify { person } => person.to_string(),
+            Self::Invitation { invitation } => invitation.to_string(),
             Self::ImagesReady { account, .. } => account.to_string(),
             Self::Receipt { reference, .. } => hex::encode(&Sha256::digest(reference.as_bytes())[..16]),
         };
@@ -85,7 +92,11 @@ impl Letter {
     pub(super) fn delay(&self) -> Duration {
         match self {
             Self::ImagesReady { .. } => READY_DELAY,
-            Self::SignIn { .. } | Self::Verify { .. } | Self::Reset { .. } | Self::Receipt { .. } => Duration::ZERO,
+            Self::SignIn { .. }
+            | Self::Verify { .. }
+            | Self::Reset { .. }
+            | Self::Invitation { .. }
+            | Self::Receipt { .. } => Duration::ZERO,
         }
     }
 }

@@ -72,8 +72,9 @@ pub async fn create(conn: &mut PgConnection, account: Uuid, new: &KeptKey<'_>, a
 
 /// Whose key this is; none when it is unknown or revoked.
 pub async fn authenticate(pool: &PgPool, key: &ApiKey) -> sqlx::Result<Option<Holder>> {
-    const SQL: &str = "select account, secret_sha256, scopes, expires_ms, budget is not null as budgeted
-        from api_key where id = $1 and revoked_ms is null";
+    const SQL: &str = "select k.account, k.secret_sha256, k.scopes, k.expires_ms, k.budget is not null as budgeted
+        from api_key k join account a on a.id = k.account
+        where k.id = $1 and k.revoked_ms is null and a.suspended_ms is null";
     let row: Option<HolderRow> = sqlx::query_as(SQL).bind(key.id()).fetch_optional(pool).await?;
     Ok(row.filter(|row| key.matches(&row.secret_sha256)).map(|row| Holder {
         account: row.account,
@@ -120,12 +121,12 @@ pub async fn list(pool: &PgPool, account: Uuid) -> sqlx::Result<Vec<KeyRow>> {
 }
 
 /// Revokes a key of the account; false when it has none of that name. Revoking twice is fine.
-pub async fn revoke(pool: &PgPool, account: Uuid, id: &str, at: Timestamp) -> sqlx::Result<bool> {
+pub async fn revoke(conn: &mut PgConnection, account: Uuid, id: &str, at: Timestamp) -> sqlx::Result<bool> {
     let done = sqlx::query("update api_key set revoked_ms = coalesce(revoked_ms, $3) where id = $1 and account = $2")
         .bind(id)
         .bind(account)
         .bind(to_ms(at))
-        .execute(pool)
+        .execute(conn)
         .await?;
     Ok(done.rows_affected() == 1)
 }
@@ -163,13 +164,11 @@ pub(crate) async fn give_back(conn: &mut PgConnection, job: Uuid, amount: i64) -
 }
 
 /// Gives a key of the account another budget, or none; false when it has no such key.
-pub async fn set_budget(pool: &PgPool, account: Uuid, id: &str, budget: Option<i64>) -> sqlx::Result<bool> {
+pub async fn set_budget(conn: &mut PgConnection, account: Uuid, id: &str, budget: Option<i64>) -> sqlx::Result<bool> {
     // The book's lock: nobody counts against the old budget meanwhile. A new budget begins with nothing used.
     const SQL: &str = "update api_key set used = case when budget is null then 0 else used end, budget = $3
         where id = $1 and account = $2 and revoked_ms is null";
-    let mut tx = pool.begin().await?;
-    sqlx::query("select 1 from ledger_account where account = $1 for update").bind(account).execute(&mut *tx).await?;
-    let done = sqlx::query(SQL).bind(id).bind(account).bind(budget).execute(&mut *tx).await?;
-    tx.commit().await?;
+    sqlx::query("select 1 from ledger_account where account = $1 for update").bind(account).execute(&mut *conn).await?;
+    let done = sqlx::query(SQL).bind(id).bind(account).bind(budget).execute(conn).await?;
     Ok(done.rows_affected() == 1)
 }

@@ -1,6 +1,6 @@
 //! Links sent by mail, by the hash of their token. Each works once.
 
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 use tintype_types::Timestamp;
 use uuid::Uuid;
 
@@ -37,7 +37,7 @@ pub(crate) struct Redeemed {
 }
 
 /// Keeps a link. One of the same errand takes its place.
-pub(crate) async fn keep(pool: &PgPool, new: &NewLink<'_>, at: Timestamp) -> sqlx::Result<()> {
+pub(crate) async fn keep(conn: &mut PgConnection, new: &NewLink<'_>, at: Timestamp) -> sqlx::Result<()> {
     const SQL: &str = "insert into link (id, purpose, email, person, token_sha256, created_ms, expires_ms)
         values ($1, $2, $3, $4, $5, $6, $7)
         on conflict (id) do update set token_sha256 = excluded.token_sha256, expires_ms = excluded.expires_ms
@@ -46,8 +46,8 @@ pub(crate) async fn keep(pool: &PgPool, new: &NewLink<'_>, at: Timestamp) -> sql
     let NewLink { id, purpose, email, person, token_sha256 } = new;
     let expires = to_ms(at).saturating_add(purpose.lifetime().as_millis() as i64);
     let query = sqlx::query(SQL).bind(id).bind(purpose.as_str()).bind(email.text()).bind(person);
-    query.bind(&token_sha256[..]).bind(to_ms(at)).bind(expires).execute(pool).await?;
-    sqlx::query(TIDY).bind(to_ms(at) - KEPT_MS).bind(TIDIED).execute(pool).await?;
+    query.bind(&token_sha256[..]).bind(to_ms(at)).bind(expires).execute(&mut *conn).await?;
+    sqlx::query(TIDY).bind(to_ms(at) - KEPT_MS).bind(TIDIED).execute(conn).await?;
     Ok(())
 }
 

@@ -2,11 +2,14 @@
 
 pub mod account;
 pub mod asset;
+pub(crate) mod audit;
 pub mod generation;
 pub mod idempotency;
+pub(crate) mod identity;
 pub mod key;
 pub(crate) mod link;
 pub(crate) mod notice;
+pub(crate) mod org;
 pub(crate) mod person;
 pub mod progress;
 pub(crate) mod session;

@@ -14,8 +14,8 @@ pub(crate) struct Person {
     pub(crate) id: Uuid,
     /// The account of their own.
     pub(crate) account: Uuid,
-    /// As they typed it.
-    pub(crate) email: String,
+    /// As they typed it; none: a provider knows them without one.
+    pub(crate) email: Option<String>,
     /// When it was seen that mail to it reaches them.
     pub(crate) email_verified_ms: Option<i64>,
     /// The hash; none: they sign in some other way.
@@ -41,7 +41,7 @@ pub(crate) struct NewPerson<'a> {
     /// The account of their own.
     pub(crate) account: Uuid,
     /// Their address.
-    pub(crate) email: &'a Email,
+    pub(crate) email: Option<&'a Email>,
     /// The hash of their password.
     pub(crate) password: Option<&'a str>,
 }
@@ -51,7 +51,7 @@ pub(crate) async fn create(conn: &mut PgConnection, new: &NewPerson<'_>, at: Tim
     const SQL: &str = "insert into person (id, account, email, email_folded, password, created_ms)
         values ($1, $2, $3, $4, $5, $6) on conflict (email_folded) do nothing";
     let NewPerson { id, account, email, password } = new;
-    let query = sqlx::query(SQL).bind(id).bind(account).bind(email.text()).bind(email.folded());
+    let query = sqlx::query(SQL).bind(id).bind(account).bind(email.map(Email::text)).bind(email.map(Email::folded));
     let done = query.bind(password).bind(to_ms(at)).execute(conn).await?;
     Ok(done.rows_affected() == 1)
 }
@@ -101,5 +101,39 @@ pub(crate) async fn forget_password(conn: &mut PgConnection, id: Uuid) -> sqlx::
 /// Whether they want a letter when pictures are ready.
 pub(crate) async fn set_notify_ready(db: impl PgExecutor<'_>, id: Uuid, wanted: bool) -> sqlx::Result<()> {
     sqlx::query("update person set notify_ready = $2 where id = $1").bind(id).bind(wanted).execute(db).await?;
+    Ok(())
+}
+
+/// Their address from now on, which was shown to be theirs.
+pub(crate) async fn set_email(conn: &mut PgConnection, id: Uuid, email: &Email, at: Timestamp) -> sqlx::Result<()> {
+    const SQL: &str = "update person set email = $2, email_folded = $3, email_verified_ms = $4 where id = $1";
+    let query = sqlx::query(SQL).bind(id).bind(email.text()).bind(email.folded());
+    query.bind(to_ms(at)).execute(conn).await?;
+    Ok(())
+}
+
+/// Holds everybody else up who changes them.
+pub(crate) async fn lock(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<()> {
+    sqlx::query("select 1 from person where id = $1 for update").bind(id).execute(conn).await?;
+    Ok(())
+}
+
+/// People, the newest first, from before one on.
+pub(crate) async fn list(db: impl PgExecutor<'_>, before: Option<Uuid>, limit: i64) -> sqlx::Result<Vec<Person>> {
+    const SQL: &str =
+        concat!("select ", columns!(), " from person where $1::uuid is null or id < $1 order by id desc limit $2");
+    sqlx::query_as(SQL).bind(before).bind(limit).fetch_all(db).await
+}
+
+/// Shuts them out since a moment, or lets them in again.
+pub(crate) async fn suspend(conn: &mut PgConnection, id: Uuid, since: Option<Timestamp>) -> sqlx::Result<()> {
+    let query = sqlx::query("update person set suspended_ms = $2 where id = $1").bind(id);
+    query.bind(since.map(to_ms)).execute(conn).await?;
+    Ok(())
+}
+
+/// Whether they may do what the administrator's token may.
+pub(crate) async fn set_admin(conn: &mut PgConnection, id: Uuid, admin: bool) -> sqlx::Result<()> {
+    sqlx::query("update person set admin = $2 where id = $1").bind(id).bind(admin).execute(conn).await?;
     Ok(())
 }

@@ -5,6 +5,7 @@ use tintype_types::Timestamp;
 use uuid::Uuid;
 
 use crate::clock::to_ms;
+use crate::identity::role::Role;
 use crate::identity::session::{SEEN_STEP, SESSIONS_MAX, end_of, idle_since};
 
 /// A session that begins.
@@ -22,7 +23,7 @@ pub(crate) struct NewSession<'a> {
 }
 
 /// Who a token belongs to.
-#[derive(Clone, Copy, Debug, sqlx::FromRow)]
+#[derive(Clone, Debug, sqlx::FromRow)]
 pub(crate) struct Live {
     /// The session.
     pub(crate) id: Uuid,
@@ -30,9 +31,17 @@ pub(crate) struct Live {
     pub(crate) person: Uuid,
     /// The account they act for.
     pub(crate) account: Uuid,
+    role: Option<String>,
     /// When it began.
     pub(crate) created_ms: i64,
     seen_ms: i64,
+}
+
+impl Live {
+    /// What they are in the account they act for.
+    pub(crate) fn role(&self) -> Role {
+        self.role.as_deref().map_or(Role::Owner, Role::named)
+    }
 }
 
 /// A session as its owner may see it.
@@ -70,7 +79,9 @@ pub(crate) async fn create(conn: &mut PgConnection, new: &NewSession<'_>, at: Ti
 /// The session of a token, if it has not ended and its person is not shut out. Notes that it was used.
 pub(crate) async fn authenticate(pool: &PgPool, token_sha256: &[u8; 32], at: Timestamp) -> sqlx::Result<Option<Live>> {
     const SQL: &str =
-        "select s.id, s.person, p.account, s.created_ms, s.seen_ms from session s join person p on p.id = s.person
+        "select s.id, s.person, coalesce(m.account, p.account) as account, m.role, s.created_ms, s.seen_ms
+        from session s join person p on p.id = s.person
+        left join membership m on m.account = s.account and m.person = s.person
         where s.token_sha256 = $1 and s.expires_ms > $2 and s.seen_ms > $3 and p.suspended_ms is null";
     let query = sqlx::query_as(SQL).bind(&token_sha256[..]).bind(to_ms(at)).bind(to_ms(idle_since(at)));
     let live: Option<Live> = query.fetch_optional(pool).await?;
@@ -92,9 +103,9 @@ pub(crate) async fn list(pool: &PgPool, person: Uuid, at: Timestamp) -> sqlx::Re
 }
 
 /// Ends a session of the person's; false when they have none of this id.
-pub(crate) async fn end(pool: &PgPool, person: Uuid, id: Uuid) -> sqlx::Result<bool> {
+pub(crate) async fn end(conn: &mut PgConnection, person: Uuid, id: Uuid) -> sqlx::Result<bool> {
     let query = sqlx::query("delete from session where id = $1 and person = $2").bind(id).bind(person);
-    Ok(query.execute(pool).await?.rows_affected() == 1)
+    Ok(query.execute(conn).await?.rows_affected() == 1)
 }
 
 /// Ends the session of a token, if there is one.
@@ -106,5 +117,11 @@ pub(crate) async fn end_by_token(conn: &mut PgConnection, token_sha256: &[u8; 32
 /// Ends every session of the person's.
 pub(crate) async fn end_all(conn: &mut PgConnection, person: Uuid) -> sqlx::Result<()> {
     sqlx::query("delete from session where person = $1").bind(person).execute(conn).await?;
+    Ok(())
+}
+
+/// Makes a session act for an organisation, or for its person's own account.
+pub(crate) async fn act_for(pool: &PgPool, id: Uuid, account: Option<Uuid>) -> sqlx::Result<()> {
+    sqlx::query("update session set account = $2 where id = $1").bind(id).bind(account).execute(pool).await?;
     Ok(())
 }

@@ -27,6 +27,17 @@ pub(crate) fn python() -> PathBuf {
     python
 }
 
+/// Node, with the packages of tests/clients/package.json to be had.
+pub(crate) fn node(script: &str) -> Command {
+    let list = std::fs::read(file("package.json")).unwrap();
+    let key = &hex::encode(Sha256::digest(list))[..16];
+    let home = cache().join("clients-node").join(key);
+    assert!(home.join(".complete").exists(), "{} is not there: run scripts/setup.sh", home.display());
+    let mut command = Command::new("node");
+    command.arg(file(script)).env("TINTYPE_NODE_CLIENTS", home);
+    command
+}
+
 fn cache() -> PathBuf {
     let named = std::env::var_os("TINTYPE_CACHE").map(PathBuf::from);
     named.unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/tintype"))

@@ -4,6 +4,7 @@
 
 mod assets;
 mod browser;
+mod clerk;
 mod clients;
 mod cluster;
 mod crash;
@@ -20,7 +21,11 @@ mod ledger_sql;
 mod lifecycle;
 mod live;
 mod mail;
+mod matrix;
+mod oauth;
+mod orgs;
 mod rig;
+mod schema;
 mod service;
 mod sign_in;
 mod support;

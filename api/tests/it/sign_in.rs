@@ -254,7 +254,7 @@ async fn signing_up_can_be_closed() {
     let mut browser = Browser::new(&rig);
     assert_eq!(
         browser.get("/api/v1/auth/providers").await.body,
-        json!({ "password": true, "signup": false, "verified": false, "magicLink": false })
+        json!({ "password": true, "signup": false, "verified": false, "magicLink": false, "oauth": [] })
     );
     let refused = browser.post("/api/v1/auth/signup", credentials(ADA, PASSWORD)).await;
     assert_eq!(refused.error(), (403, "permission_denied", ""));

@@ -21,19 +21,26 @@ pub(crate) async fn key_for_this_machine(url: &str, data: &DataDir, admin_token:
     Ok(key)
 }
 
+/// A link that signs the browser of the person at this machine in, once.
+pub(crate) async fn sign_in_link(url: &str, key: &str, admin_token: &str) -> Result<String> {
+    let me = Client::new(url, key)?.me().await?.context("the API does not know the key it gave a moment ago")?;
+    let account = me["account"]["id"].as_str().context("the API does not say whose the key is")?;
+    let path = format!("/api/v1/accounts/{account}/sign-in-links");
+    let made = ask(url, &path, admin_token, &json!({ "admin": true })).await?;
+    made["url"].as_str().map(str::to_owned).context("the API made a sign-in link without a URL")
+}
+
 async fn new_user(url: &str, admin_token: &str) -> Result<String> {
+    let made = ask(url, "/api/v1/users", admin_token, &json!({ "name": "local" })).await?;
+    made["apiKey"].as_str().map(str::to_owned).context("the API made the first user without a key")
+}
+
+/// Asks for something in the administrator's name.
+async fn ask(url: &str, path: &str, admin_token: &str, body: &Value) -> Result<Value> {
     let http = reqwest::Client::builder().timeout(Duration::from_secs(10)).build().context("cannot set up HTTP")?;
-    let response = http
-        .post(format!("{url}/api/v1/users"))
-        .bearer_auth(admin_token)
-        .json(&json!({ "name": "local" }))
-        .send()
-        .await
-        .context("cannot reach the API to make the first user")?;
+    let request = http.post(format!("{url}{path}")).bearer_auth(admin_token).json(body);
+    let response = request.send().await.with_context(|| format!("cannot reach the API at {path}"))?;
     let status = response.status();
-    let body: Value = response.json().await.context("the API's answer to the first user is not JSON")?;
-    match body["apiKey"].as_str() {
-        Some(key) if status.is_success() => Ok(key.to_owned()),
-        Some(_) | None => bail!("the API would not make the first user: {status} {}", body["error"]["message"]),
-    }
+    let body: Value = response.json().await.with_context(|| format!("the API's answer to {path} is not JSON"))?;
+    if status.is_success() { Ok(body) } else { bail!("the API refused {path}: {status} {}", body["error"]["message"]) }
 }

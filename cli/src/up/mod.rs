@@ -63,6 +63,7 @@ async fn run_parts(
         let Some(address) = address else { return Ok(()) };
         let url = format!("http://{address}");
         let key = account::key_for_this_machine(&url, data, &admin_token).await?;
+        let link = account::sign_in_link(&url, &key, &admin_token).await?;
         let worker_stop = stop.child_token();
         let worker = tokio::spawn(worker::supervise(
             worker::WorkerConfig {
@@ -73,7 +74,7 @@ async fn run_parts(
             },
             worker_stop.clone(),
         ));
-        banner(&url, &key, data);
+        banner(&url, &key, &link, data);
         let ended = tokio::select! {
             () = stop.cancelled() => Ok(()),
             ended = &mut api => Err(ended_early(ended)),
@@ -170,8 +171,11 @@ fn ended_early(ended: Result<Result<()>, tokio::task::JoinError>) -> anyhow::Err
     }
 }
 
-fn banner(url: &str, key: &str, data: &DataDir) {
+fn banner(url: &str, key: &str, link: &str, data: &DataDir) {
     terminal::note(format_args!("\nTintype is ready at {url}   (data: {}, stop: Ctrl-C)\n", data.path().display()));
+    terminal::note(format_args!(
+        "The studio, signed in (once, within 15 minutes; the next start prints another link):\n\n{link}\n"
+    ));
     terminal::result(format_args!("export TINTYPE_URL={url} TINTYPE_API_KEY={key}"));
     terminal::note(format_args!(
         "\nPaste that line into another terminal; there, either of these makes a picture:\n\n\

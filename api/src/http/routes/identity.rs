@@ -5,10 +5,45 @@ use axum::routing::{delete, get, patch, post};
 use super::{Access, Answer, Route};
 use crate::http::openapi::of;
 use crate::http::view::Me;
-use crate::http::{account, link_page, links, sessions, sign_in};
+use crate::http::{account, clerk, link_page, links, oauth, sessions, sign_in};
 
 pub(super) fn table() -> Vec<Route> {
-    [sign_in_routes(), link_routes()].into_iter().flatten().collect()
+    [sign_in_routes(), link_routes(), other_routes()].into_iter().flatten().collect()
+}
+
+fn other_routes() -> Vec<Route> {
+    vec![
+        Route {
+            query: &[("next", "string")],
+            ..Route::get(
+                "/api/v1/auth/oauth/{provider}/start",
+                get(oauth::start),
+                "Sends a browser to sign in with Google or GitHub",
+                Answer::Redirect,
+            )
+            .gives(302, Answer::Redirect)
+            .open()
+        },
+        Route {
+            query: &[("code", "string"), ("state", "string"), ("error", "string")],
+            ..Route::get(
+                "/api/v1/auth/oauth/{provider}/callback",
+                get(oauth::back),
+                "Takes a browser that comes back from there",
+                Answer::Redirect,
+            )
+            .gives(302, Answer::Redirect)
+            .open()
+        },
+        Route::post(
+            "/api/v1/auth/clerk/webhook",
+            post(clerk::webhook),
+            "Takes news of Clerk's users, signed by Svix",
+            of::<serde_json::Value>,
+        )
+        .gives(204, Answer::Empty)
+        .open(),
+    ]
 }
 
 fn link_routes() -> Vec<Route> {
@@ -58,7 +93,7 @@ fn link_routes() -> Vec<Route> {
             )
             .gives(204, Answer::Empty)
         },
-        Route::get("/auth/link", get(link_page::show), "The page that links of mails lead to", Answer::Text).open(),
+        Route::get("/auth/link", get(link_page::show), "The page that links of mails lead to", Answer::Page).open(),
         Route {
             access: Access::Session,
             ..Route::patch("/api/v1/me", patch(account::choose), "Keeps what you chose", of::<account::Choices>)

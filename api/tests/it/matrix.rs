@@ -1,0 +1,334 @@
+//! Who may do what, as a table of every operation in the OpenAPI document and everybody who might try: nobody, whoever has a
+//! key that ran out or was revoked or is mistyped, another tenant, a lesser key, a lesser role, an administrator. What is
+//! asked for is real and belongs to somebody; none but its owner may see, change or delete it, and to all others it is as if
+//! there were none of that id.
+
+use std::collections::BTreeMap;
+
+use reqwest::header::{HeaderName, HeaderValue};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::browser::Browser;
+use crate::rig::{ADMIN_TOKEN, Reply, Rig, User};
+use crate::worker::client;
+
+const MISSING: &str = "00000000-0000-7000-8000-000000000000";
+/// Open to everybody, on purpose; a new one is added here by whoever means it.
+const OPEN: &[&str] = &[
+    "/api/v1/auth/",
+    "/api/v1/plans",
+    "/api/v1/status",
+    "/auth/link",
+    "/healthz",
+    "/hooks/",
+    "/metrics",
+    "/openapi.json",
+    "/readyz",
+];
+
+/// An operation of the document.
+#[derive(Clone, Debug)]
+struct Operation {
+    method: Method,
+    path: String,
+    security: Vec<String>,
+}
+
+impl Operation {
+    fn takes(&self, scheme: &str) -> bool {
+        self.security.iter().any(|name| name == scheme)
+    }
+
+    fn name(&self) -> String {
+        format!("{} {}", self.method, self.path)
+    }
+
+    /// Its path with these ids in it.
+    fn at(&self, ids: &BTreeMap<&str, String>) -> String {
+        let fill = |part: &str| match part.strip_prefix('{').and_then(|part| part.strip_suffix('}')) {
+            None => part.to_owned(),
+            Some(name) => self.id(name, ids),
+        };
+        self.path.split('/').map(fill).collect::<Vec<_>>().join("/")
+    }
+
+    fn id(&self, name: &str, ids: &BTreeMap<&str, String>) -> String {
+        let kind = match name {
+            "n" => return "0".to_owned(),
+            "provider" => return "google".to_owned(),
+            "member" | "invitation" => name,
+            _ => self.path.trim_start_matches("/api/v1/").trim_start_matches("admin/").split('/').next().unwrap_or(""),
+        };
+        ids.get(kind).cloned().unwrap_or_else(|| MISSING.to_owned())
+    }
+}
+
+async fn operations(rig: &Rig) -> Vec<Operation> {
+    let url = format!("{}/openapi.json", rig.url);
+    let text = client().get(url).send().await.unwrap().text().await.unwrap();
+    let document: Value = serde_json::from_str(&text).unwrap();
+    let mut found = Vec::new();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            let security = operation["security"].as_array().unwrap();
+            found.push(Operation {
+                method: method.to_uppercase().parse().unwrap(),
+                path: path.clone(),
+                security: security.iter().flat_map(|one| one.as_object().unwrap().keys().cloned()).collect(),
+            });
+        }
+    }
+    assert!(found.len() > 40, "{} operations", found.len());
+    found
+}
+
+/// Somebody who tries.
+#[derive(Clone, Debug)]
+enum Who {
+    Nobody,
+    Bearer(String),
+    Cookie(String),
+}
+
+async fn ask(rig: &Rig, who: &Who, method: &Method, path: &str) -> Reply {
+    let mut request = client().request(method.clone(), format!("{}{path}", rig.url));
+    match who {
+        Who::Nobody => {}
+        Who::Bearer(key) => request = request.bearer_auth(key),
+        Who::Cookie(cookie) => {
+            let same = HeaderValue::from_static("same-origin");
+            request = request.header("cookie", cookie).header(HeaderName::from_static("sec-fetch-site"), same);
+        }
+    }
+    if *method != Method::GET && *method != Method::DELETE {
+        request = request.body("{}");
+    }
+    Reply::of(request.send().await.unwrap()).await
+}
+
+/// A tenant with one of everything.
+struct Tenant {
+    browser: Browser,
+    key: String,
+    ids: BTreeMap<&'static str, String>,
+}
+
+impl Tenant {
+    async fn new(rig: &Rig, email: &str) -> Self {
+        let mut browser = Browser::signed_up(rig, email).await;
+        let me = browser.get("/api/v1/me").await.body;
+        let key = browser.post("/api/v1/keys", json!({ "name": "k" })).await.body;
+        let secret = key["apiKey"].as_str().unwrap().to_owned();
+        let spare = browser.post("/api/v1/keys", json!({ "name": "spare" })).await.body;
+        let text = |value: &Value| value.as_str().unwrap_or_else(|| panic!("no id in {value}")).to_owned();
+        let job = json!({ "model": "tintype/shapes", "prompt": "a red circle" });
+        let by_key = rig.user().await.with_key(&secret);
+        let made = by_key.post("/v1/images/generations", job).await;
+        assert_eq!(made.status, StatusCode::OK, "{}", made.body);
+        let images = browser.get("/api/v1/images").await.body;
+        let jobs = browser.get("/api/v1/jobs").await.body;
+        let collection = browser.post("/api/v1/collections", json!({ "name": "c" })).await.body;
+        let org = browser.post("/api/v1/orgs", json!({ "name": "o" })).await.body;
+        let org_id = text(&org["id"]);
+        let invite = json!({ "email": "someone@example.org", "role": "viewer" });
+        let invitation = browser.post(&format!("/api/v1/orgs/{org_id}/invitations"), invite).await.body;
+        let sessions = browser.get("/api/v1/sessions").await.body;
+        let ids = BTreeMap::from([
+            ("jobs", text(&jobs["data"][0]["id"])),
+            ("images", text(&images["data"][0]["id"])),
+            ("collections", text(&collection["id"])),
+            ("keys", text(&spare["id"])),
+            ("sessions", text(&sessions["data"][0]["id"])),
+            ("orgs", org_id),
+            ("member", text(&me["user"]["id"])),
+            ("invitation", text(&invitation["id"])),
+            ("people", text(&me["user"]["id"])),
+            ("accounts", text(&me["account"]["id"])),
+        ]);
+        Self { browser, key: secret, ids }
+    }
+
+    fn cookie(&self) -> Who {
+        Who::Cookie(self.browser.cookie.clone().unwrap())
+    }
+
+    fn bearer(&self) -> Who {
+        Who::Bearer(self.key.clone())
+    }
+}
+
+/// What somebody else's thing and no thing have in common: the answer.
+fn same(one: &Reply, other: &Reply) -> bool {
+    one.status == other.status && one.body == other.body
+}
+
+#[tokio::test]
+async fn nobody_without_a_good_key_gets_in_anywhere() {
+    let rig = Rig::start().await;
+    let _worker = rig.serve("w");
+    let owner = Tenant::new(&rig, "owner@example.org").await;
+    let as_owner = rig.user().await.with_key(&owner.key);
+    let short =
+        as_owner.post("/api/v1/keys", json!({ "name": "x", "expiresMs": crate::support::now().0 + 60_000 })).await.body;
+    let gone = as_owner.post("/api/v1/keys", json!({ "name": "x" })).await.body;
+    let key_of = |made: &Value| made["apiKey"].as_str().unwrap().to_owned();
+    sqlx::query("update api_key set expires_ms = 1 where id = $1")
+        .bind(short["id"].as_str().unwrap())
+        .execute(&rig.pool)
+        .await
+        .unwrap();
+    assert_eq!(
+        as_owner.delete(&format!("/api/v1/keys/{}", gone["id"].as_str().unwrap())).await.status,
+        StatusCode::NO_CONTENT
+    );
+    let mut left = Browser::new(&rig);
+    left.sign_in("owner@example.org", crate::browser::PASSWORD).await;
+    let ended = left.cookie.clone().unwrap();
+    assert_eq!(left.post("/api/v1/auth/logout", json!({})).await.status, StatusCode::NO_CONTENT);
+    let tries = [
+        ("nobody", Who::Nobody),
+        ("a key that ran out", Who::Bearer(key_of(&short))),
+        ("a key that was revoked", Who::Bearer(key_of(&gone))),
+        ("a mistyped key", Who::Bearer(format!("{}x", owner.key))),
+        ("nonsense", Who::Bearer("x".repeat(200))),
+        ("a session that ended", Who::Cookie(ended)),
+        ("no session", Who::Cookie("tintype_session=x".to_owned())),
+    ];
+    let (mut cells, mut leaks) = (0, Vec::new());
+    for operation in operations(&rig).await {
+        let open = operation.security.is_empty();
+        let meant = OPEN.iter().any(|root| operation.path.starts_with(root));
+        assert_eq!(open, meant && open, "{} is open to everybody: is that meant?", operation.name());
+        if open {
+            continue;
+        }
+        for (name, who) in &tries {
+            let reply = ask(&rig, who, &operation.method, &operation.at(&owner.ids)).await;
+            cells += 1;
+            if reply.status != StatusCode::UNAUTHORIZED {
+                leaks.push(format!("{name}: {}: {} {}", operation.name(), reply.status, reply.body));
+            }
+        }
+    }
+    assert!(cells > 200, "{cells} cells");
+    assert_eq!(leaks, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn another_tenants_things_are_like_none_for_keys_browsers_and_admins_of_nothing() {
+    let rig = Rig::start().await;
+    let _worker = rig.serve("w");
+    let owner = Tenant::new(&rig, "owner@example.org").await;
+    let other = Tenant::new(&rig, "other@example.org").await;
+    let before = state(&rig).await;
+    let nothing = BTreeMap::new();
+    let (mut cells, mut leaks) = (0, Vec::new());
+    for operation in operations(&rig).await.iter().filter(|operation| operation.path.contains('{')) {
+        for (scheme, who) in [("apiKey", other.bearer()), ("session", other.cookie()), ("adminToken", other.cookie())] {
+            if !operation.takes(scheme) {
+                continue;
+            }
+            let foreign = ask(&rig, &who, &operation.method, &operation.at(&owner.ids)).await;
+            let missing = ask(&rig, &who, &operation.method, &operation.at(&nothing)).await;
+            cells += 1;
+            let refused = [StatusCode::NOT_FOUND, StatusCode::BAD_REQUEST, StatusCode::FORBIDDEN];
+            if !same(&foreign, &missing) || !refused.contains(&foreign.status) {
+                leaks.push(format!(
+                    "{}: {} {} but {} {}",
+                    operation.name(),
+                    foreign.status,
+                    foreign.body,
+                    missing.status,
+                    missing.body
+                ));
+            }
+        }
+    }
+    assert!(cells > 20, "{cells} cells");
+    assert_eq!(leaks, Vec::<String>::new());
+    assert_eq!(state(&rig).await, before, "and nothing was changed");
+    // What belongs to the owner is there, for the owner: the ids above were real.
+    let mut found = 0;
+    for operation in
+        operations(&rig).await.iter().filter(|o| o.method == Method::GET && o.path.contains('{') && o.takes("session"))
+    {
+        let reply = ask(&rig, &owner.cookie(), &operation.method, &operation.at(&owner.ids)).await;
+        found += usize::from(reply.status != StatusCode::NOT_FOUND);
+    }
+    assert!(found >= 6, "{found} of the owner's things were found");
+}
+
+#[tokio::test]
+async fn lesser_keys_and_roles_and_users_do_not_do_what_is_above_them() {
+    let rig = Rig::start().await;
+    let _worker = rig.serve("w");
+    let owner = Tenant::new(&rig, "owner@example.org").await;
+    let as_owner: User = rig.user().await.with_key(&owner.key);
+    let reader = as_owner.post("/api/v1/keys", json!({ "name": "r", "scopes": ["read"] })).await.body;
+    let reader = Who::Bearer(reader["apiKey"].as_str().unwrap().to_owned());
+    let viewer = viewer_of(&rig, &owner).await;
+    let admin = Who::Bearer(ADMIN_TOKEN.to_owned());
+    let before = state(&rig).await;
+    let (mut cells, mut leaks) = (0, Vec::new());
+    let mut expect = |what: &str, operation: &Operation, reply: &Reply, wanted: StatusCode| {
+        cells += 1;
+        if reply.status != wanted {
+            leaks.push(format!("{what}: {}: {} {}", operation.name(), reply.status, reply.body));
+        }
+    };
+    for operation in &operations(&rig).await {
+        let path = operation.at(&owner.ids);
+        let changes = operation.method != Method::GET;
+        if operation.takes("adminToken") {
+            let reply = ask(&rig, &owner.bearer(), &operation.method, &path).await;
+            expect("a user's key for the administrator's", operation, &reply, StatusCode::UNAUTHORIZED);
+            let reply = ask(&rig, &owner.cookie(), &operation.method, &path).await;
+            expect("a user's browser for the administrator's", operation, &reply, StatusCode::FORBIDDEN);
+        }
+        if operation.takes("apiKey") {
+            let reply = ask(&rig, &admin, &operation.method, &path).await;
+            expect("the administrator's token for a key", operation, &reply, StatusCode::UNAUTHORIZED);
+            if changes {
+                let reply = ask(&rig, &reader, &operation.method, &path).await;
+                expect("a key that reads", operation, &reply, StatusCode::FORBIDDEN);
+                let reply = ask(&rig, &viewer, &operation.method, &path).await;
+                expect("a viewer", operation, &reply, StatusCode::FORBIDDEN);
+            }
+        } else if operation.takes("session") {
+            let reply = ask(&rig, &owner.bearer(), &operation.method, &path).await;
+            expect("a key for a person", operation, &reply, StatusCode::FORBIDDEN);
+        }
+    }
+    assert!(cells > 80, "{cells} cells");
+    assert_eq!(leaks, Vec::<String>::new());
+    assert_eq!(state(&rig).await, before, "and nothing was changed");
+}
+
+/// A browser whose person looks at the owner's organisation, and no more.
+async fn viewer_of(rig: &Rig, owner: &Tenant) -> Who {
+    let mut owners = owner.browser.clone();
+    let org = &owner.ids["orgs"];
+    let invite = json!({ "email": "viewer@example.org", "role": "viewer" });
+    let made = owners.post(&format!("/api/v1/orgs/{org}/invitations"), invite).await.body;
+    let token = made["url"].as_str().unwrap().split("#invite=").nth(1).unwrap();
+    let mut viewer = Browser::signed_up(rig, "viewer@example.org").await;
+    assert_eq!(viewer.post("/api/v1/invitations/accept", json!({ "token": token })).await.status, StatusCode::OK);
+    let switched = viewer.send(Method::PUT, "/api/v1/me/account", Some(json!({ "account": org }))).await;
+    assert_eq!(switched.status, StatusCode::OK, "{}", switched.body);
+    Who::Cookie(viewer.cookie.unwrap())
+}
+
+/// How much there is of everything that could be changed.
+async fn state(rig: &Rig) -> Vec<(String, i64)> {
+    const SQL: &str = "select 'key', count(*) from api_key where revoked_ms is null
+        union all select 'session', count(*) from session
+        union all select 'job', count(*) from generation where cancelled_ms is null
+        union all select 'image', count(*) from image where deleting_ms is null and starred_ms is null
+        union all select 'collection', count(*) from collection
+        union all select 'member', count(*) from membership
+        union all select 'invitation', count(*) from invitation
+        union all select 'person', count(*) from person where suspended_ms is null
+        union all select 'credits', sum(available)::bigint from ledger_account";
+    sqlx::query_as(SQL).fetch_all(&rig.pool).await.unwrap()
+}
