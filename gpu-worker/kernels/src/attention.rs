@@ -14,7 +14,7 @@ use rayon::prelude::{IntoParallelIterator as _, ParallelIterator as _};
 
 use super::data::{self, Numbers};
 use super::level::{self, Level, Loops};
-use super::math::exp;
+use super::math::exp_down;
 use super::pack::{Matrix, Order};
 use super::shared::{Fresh, Shared};
 use super::tile::{COLUMNS, Left, Line, ROWS, add_products};
@@ -295,13 +295,13 @@ impl Loops for Softmax<'_> {
         let mut sums = [0.0; COLUMNS];
         for line in scores {
             for ((score, most), sum) in line.0.iter_mut().zip(&new).zip(&mut sums) {
-                *score = exp::<FUSED>(*score - *most);
+                *score = exp_down::<FUSED>(*score - *most);
                 *sum += *score;
             }
         }
         let mut correction = [0.0; COLUMNS];
         for column in 0..COLUMNS {
-            correction[column] = exp::<FUSED>(largest.0[column] - new[column]);
+            correction[column] = exp_down::<FUSED>(largest.0[column] - new[column]);
             total.0[column] = total.0[column] * correction[column] + sums[column];
         }
         for line in gathered {

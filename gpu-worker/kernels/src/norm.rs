@@ -13,7 +13,7 @@ use super::shared::in_chunks;
 
 /// Sums run side by side, so that they keep a vector unit busy and round little.
 const LANES: usize = 32;
-/// Numbers summed in fp32 before they join a sum in double precision.
+/// Numbers summed in fp32 before their sum is taken on in double precision: half of a first-level cache.
 const CHUNK: usize = 4096;
 /// Numbers below which a second thread costs more than it brings.
 const PARALLEL_FROM: usize = 1 << 16;
@@ -200,33 +200,37 @@ fn each(x: &[f32], out: &mut [MaybeUninit<f32>], made: impl Fn(f32) -> f32) {
     }
 }
 
-/// The mean, and what to multiply the distance from it with.
+/// The mean, and what to multiply the distance from it with. Chunk by chunk, so that the second look at a number finds it
+/// in the first-level cache; means and squared distances of chunks are joined as Chan, Golub and LeVeque (1979) do.
 #[inline(always)]
 fn moments<const FUSED: bool>(x: &[f32], eps: f64) -> (f32, f32) {
-    let mean = total(x, |x, sum| sum + x) / x.len() as f64;
-    let centre = mean as f32;
-    let variance = total(x, |x, sum| fma::<FUSED>(x - centre, x - centre, sum)) / x.len() as f64;
-    (centre, (1.0 / (variance + eps).sqrt()) as f32)
+    let (mut count, mut mean, mut squares) = (0.0, 0.0, 0.0);
+    for chunk in x.chunks(CHUNK) {
+        let len = chunk.len() as f64;
+        let own = total(chunk, |x, sum| sum + x) / len;
+        let centre = own as f32;
+        let (apart, all) = (own - mean, count + len);
+        squares += total(chunk, |x, sum| fma::<FUSED>(x - centre, x - centre, sum)) + apart * apart * count * len / all;
+        mean += apart * len / all;
+        count = all;
+    }
+    (mean as f32, (1.0 / (squares / count + eps).sqrt()) as f32)
 }
 
-/// A sum over all numbers: `add` puts one to a running sum.
+/// A sum over the numbers of a chunk: `add` puts one to a running sum.
 #[inline(always)]
-fn total(x: &[f32], add: impl Fn(f32, f32) -> f32) -> f64 {
-    let mut total = 0.0;
-    for chunk in x.chunks(CHUNK) {
-        let mut sums = [0.0; LANES];
-        let (whole, rest) = chunk.as_chunks::<LANES>();
-        for numbers in whole {
-            for (sum, number) in sums.iter_mut().zip(numbers) {
-                *sum = add(*number, *sum);
-            }
-        }
-        for (sum, number) in sums.iter_mut().zip(rest) {
+fn total(chunk: &[f32], add: impl Fn(f32, f32) -> f32) -> f64 {
+    let mut sums = [0.0; LANES];
+    let (whole, rest) = chunk.as_chunks::<LANES>();
+    for numbers in whole {
+        for (sum, number) in sums.iter_mut().zip(numbers) {
             *sum = add(*number, *sum);
         }
-        total += joined(&sums);
     }
-    total
+    for (sum, number) in sums.iter_mut().zip(rest) {
+        *sum = add(*number, *sum);
+    }
+    joined(&sums)
 }
 
 /// The lanes' sum in double precision, halves added to halves: a sum one by one would wait for each addition, which for
