@@ -11,13 +11,15 @@ use tintype_worker::testing::shapes::{Expected, check, decode_png};
 #[test]
 fn a_picture_is_drawn_and_shows_what_was_asked_for() {
     let place = Place::new();
-    let drawn = place.run(&["--prompt", "a red circle on a blue background", "--seed", "7", "--out", "x.png"]);
+    let signed = ["--prompt", "a red circle on a blue background", "--seed", "7", "--c2pa", "on", "--out", "x.png"];
+    let drawn = place.run(&signed);
     assert_eq!(drawn.status.code(), Some(0), "{}", stderr(&drawn));
     assert_eq!(String::from_utf8(drawn.stdout).unwrap(), "x.png  64x64  seed 7\n");
     let file = place.read("x.png");
     let image = decode_png(&file).unwrap();
     assert!(check(&image, Expected { colour: "red", shape: "circle", ground: "blue" }).all());
-    for word in ["Steps: 20, Sampler: DPM++ 2M, Schedule type: Karras", "trainedAlgorithmicMedia"] {
+    // A worker's finish: settings inside, signed.
+    for word in ["Steps: 20, Sampler: DPM++ 2M, Schedule type: Karras", "caBX", "trainedAlgorithmicMedia"] {
         assert!(holds(&file, word), "no {word} in the file");
     }
     assert!(!place.0.path().join("x.png.part").exists());
@@ -156,7 +158,7 @@ fn a_wrong_flag_is_named_with_the_way_out() {
     std::fs::write(place.0.path().join("notes.txt"), "no picture").unwrap();
     let models = models().display().to_string();
     let empty = place.0.path().display().to_string();
-    let cases: [(&[&str], &[&str]); 20] = [
+    let cases: [(&[&str], &[&str]); 21] = [
         (&["--steps", "0"], &["--steps", "1"]),
         (&["--width", "100"], &["--width", "64"]),
         (&["--guidance", "99"], &["--guidance", "30"]),
@@ -176,6 +178,7 @@ fn a_wrong_flag_is_named_with_the_way_out() {
         (&["--strength", "0.5"], &["--init"]),
         (&["--hires", "big"], &["--hires", "1024x1024:0.55"]),
         (&["--hires", "100x128"], &["--hires", "64"]),
+        (&["--c2pa-key", "x"], &["--c2pa-cert"]),
         (&["--safety-filter", "x"], &["--safety-filter", "command:PATH"]),
     ];
     for (flags, words) in cases {
@@ -194,6 +197,20 @@ fn a_filter_that_refuses_leaves_no_file() {
         place.run(&["--prompt", "x", "--steps", "1", "--out", "x.png", "--safety-filter", "command:/bin/false"]);
     assert_eq!(refused.status.code(), Some(1));
     assert!(stderr(&refused).contains("held back"), "{}", stderr(&refused));
+    assert!(!place.0.path().join("x.png").exists());
+}
+
+#[test]
+fn a_key_that_cannot_be_used_is_told_before_anything_is_drawn() {
+    let place = Place::new();
+    let key = ["--c2pa", "on", "--c2pa-key", "nowhere.key", "--c2pa-cert", "nowhere.pem"];
+    let refused = place.run(&[&["--prompt", "x", "--steps", "1", "--out", "x.png"][..], &key].concat());
+    assert_eq!(refused.status.code(), Some(2), "{}", stderr(&refused));
+    assert!(
+        stderr(&refused).contains("nowhere.key") && stderr(&refused).contains("--c2pa off"),
+        "{}",
+        stderr(&refused)
+    );
     assert!(!place.0.path().join("x.png").exists());
 }
 
@@ -236,6 +253,8 @@ impl Place {
             .args(words)
             .env_clear()
             .env("HOME", self.0.path())
+            // A signature is new each time; most tests compare whole files.
+            .env("TINTYPE_C2PA", "off")
             .current_dir(self.0.path())
             .output()
             .unwrap()

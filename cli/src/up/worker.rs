@@ -75,6 +75,7 @@ fn start(config: &WorkerConfig) -> Result<Child> {
         .env("TINTYPE_WORKER_TOKEN_FILE", &config.token_file)
         .env("TINTYPE_WORKER_ID", "local-0")
         .env("TINTYPE_POOL", "local")
+        .env("TINTYPE_C2PA_DIR", config.data.join("c2pa"))
         .env("TINTYPE_MODELS_DIR", std::env::join_paths(&config.models).context("a models folder has `:` in its name")?)
         .env_remove("TINTYPE_API_KEY")
         .env_remove("DATABASE_URL")

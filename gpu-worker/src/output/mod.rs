@@ -1,8 +1,9 @@
-//! From pixels to the file that is uploaded: PNG, WebP or JPEG, with what made it written inside.
+//! From pixels to the file that is uploaded: PNG, WebP or JPEG, with what made it written inside and who vouches for it.
 //!
-//! The same picture and request give the same bytes: no time, no random part.
+//! `encode` gives the same bytes for the same picture and request: no time, no random part. A mark (`c2pa`) has both.
 
 mod args;
+pub mod c2pa;
 mod embed;
 mod exif;
 mod jpeg;
@@ -14,7 +15,7 @@ mod tests;
 mod webp;
 mod xmp;
 
-pub use args::OutputArgs;
+pub use args::{Marking, OutputArgs};
 pub use parameters::parameters_text;
 pub use publisher::{PictureFile, PublishError, Publisher};
 

@@ -1,9 +1,10 @@
-//! The last hands a picture goes through: it is judged and written in the request's format. What comes out is
-//! what is uploaded; a picture that cannot be judged does not come out.
+//! The last hands a picture goes through: it is judged, written in the request's format and marked. What comes out is
+//! what is uploaded; a picture that cannot be judged or marked does not come out.
 
 use sha2::{Digest as _, Sha256};
 use tintype_types::{FailureReason, ResolvedRequest};
 
+use super::c2pa::{MarkError, Marker};
 use super::{EncodeError, RgbImage, encode};
 use crate::safety::{FilterError, SafetyFilter, Verdict};
 
@@ -12,6 +13,8 @@ use crate::safety::{FilterError, SafetyFilter, Verdict};
 pub struct Publisher {
     /// Who says which pictures may leave; nobody when filtering is off.
     pub filter: Option<Box<dyn SafetyFilter>>,
+    /// Who signs them; nobody when marking is off.
+    pub marker: Option<Marker>,
 }
 
 /// A picture as it is uploaded.
@@ -35,6 +38,9 @@ pub enum PublishError {
     /// It could not be written.
     #[error(transparent)]
     Encode(#[from] EncodeError),
+    /// It could not be signed.
+    #[error(transparent)]
+    Mark(#[from] MarkError),
 }
 
 impl PublishError {
@@ -43,7 +49,7 @@ impl PublishError {
         match self {
             // Not to be tried again: a picture must not pass by wearing the filter down.
             Self::Refused | Self::Unjudged(_) => (FailureReason::ContentRefused, false),
-            Self::Encode(_) => (FailureReason::Internal, true),
+            Self::Encode(_) | Self::Mark(_) => (FailureReason::Internal, true),
         }
     }
 }
@@ -61,7 +67,11 @@ impl Publisher {
                 Err(error) => return Err(PublishError::Unjudged(error)),
             }
         }
-        let bytes = encode(image, request, seed)?;
+        let written = encode(image, request, seed)?;
+        let bytes = match &self.marker {
+            Some(marker) => marker.mark(&written, request.format)?,
+            None => written,
+        };
         let sha256 = hex::encode(Sha256::digest(&bytes));
         Ok(PictureFile { bytes, sha256 })
     }
@@ -101,6 +111,6 @@ mod tests {
         let request = GenerationRequest::new("tintype/shapes", "x").resolve(&defaults, 1);
         let image = RgbImage { width: 1, height: 1, pixels: vec![0; 3] };
         let filter: Box<dyn SafetyFilter> = Box::new(Says(judged));
-        Publisher { filter: Some(filter) }.publish(&image, &request, 1)
+        Publisher { filter: Some(filter), marker: None }.publish(&image, &request, 1)
     }
 }

@@ -70,6 +70,50 @@ fn jpeg_is_close_and_says_the_same_in_exif_and_xmp() {
 }
 
 #[test]
+fn a_signed_picture_says_the_same_to_readers_that_know_nothing_of_signatures() {
+    let marker = c2pa::Marker::new(&c2pa::Identity::passing().unwrap()).unwrap();
+    for format in ImageFormat::ALL {
+        let request = request(HARD, format);
+        let file = marker.mark(&encode(&picture(), &request, 42).unwrap(), format).unwrap();
+        match format {
+            ImageFormat::Png => {
+                let (pixels, info) = read_png(&file);
+                assert_eq!(pixels, picture().pixels);
+                let chunk = |keyword: &str| {
+                    info.utf8_text.iter().find(|chunk| chunk.keyword == keyword).unwrap().get_text().unwrap()
+                };
+                assert_eq!(chunk("parameters"), parameters_text(&request, 42));
+                assert_eq!(again(&chunk("tintype")), as_if_asked_alone(&request));
+                assert!(chunk("XML:com.adobe.xmp").contains(xmp::TRAINED_ALGORITHMIC_MEDIA));
+            }
+            ImageFormat::Webp => {
+                let mut reader = image_webp::WebPDecoder::new(Cursor::new(&file)).unwrap();
+                assert_eq!(user_comment(&file), parameters_text(&request, 42));
+                check_xmp(&String::from_utf8(reader.xmp_metadata().unwrap().unwrap()).unwrap(), &request);
+            }
+            ImageFormat::Jpeg => {
+                let mut reader = zune_jpeg::JpegDecoder::new(Cursor::new(&file));
+                reader.decode().unwrap();
+                assert_eq!(user_comment(&file), parameters_text(&request, 42));
+                check_xmp(&String::from_utf8(reader.xmp().unwrap().clone()).unwrap(), &request);
+            }
+        }
+    }
+}
+
+#[test]
+fn switched_off_nothing_of_the_request_is_in_a_signed_file_either() {
+    let marker = c2pa::Marker::new(&c2pa::Identity::passing().unwrap()).unwrap();
+    for format in ImageFormat::ALL {
+        let request = ResolvedRequest { embed_parameters: false, ..full_request(format) };
+        let file = marker.mark(&encode(&picture(), &request, 1).unwrap(), format).unwrap();
+        for word in ["zebra", "stripes", "parameters", "tintype/", "night", "dpmpp", "inputs/", "Steps"] {
+            assert!(!holds(&file, word), "{word} is in the {format:?}");
+        }
+    }
+}
+
+#[test]
 fn switched_off_nothing_of_the_request_is_in_the_file_and_the_mark_still_is() {
     for format in ImageFormat::ALL {
         let mut request = full_request(format);

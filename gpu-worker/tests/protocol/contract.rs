@@ -486,6 +486,8 @@ fn args(contract: &Contract, models: &Path, listen: Option<SocketAddr>) -> (Args
     words.extend(["--worker-id", "worker-0", "--token-file"].map(str::to_owned));
     words.push(token.display().to_string());
     words.extend(["--models-dir".to_owned(), models.display().to_string()]);
+    // A signature is new each time; these tests compare whole files.
+    words.extend(["--c2pa", "off"].map(str::to_owned));
     words.extend(listen.into_iter().flat_map(|address| ["--listen".to_owned(), address.to_string()]));
     (Args::try_parse_from(words).unwrap(), folder)
 }

@@ -193,6 +193,7 @@ fn worker_command(address: &str, models: &Path, folder: &Path) -> Command {
         .env("TINTYPE_WORKER_TOKEN_FILE", folder.join("worker-token"))
         .env("TINTYPE_WORKER_ID", "worker-0")
         .env("TINTYPE_POOL", "default")
+        .env("TINTYPE_C2PA_DIR", folder.join("c2pa"))
         .env("TINTYPE_MODELS_DIR", models);
     worker
 }
