@@ -12,6 +12,7 @@ export function Lost() {
   const t = useT();
   return (
     <Empty
+      alone
       className="mx-auto mt-16 max-w-xl border-none"
       title={t("lost.title")}
       icon={<Compass aria-hidden />}

@@ -32,6 +32,7 @@ export function SignedIn({ children }: { children: (me: Me) => ReactNode }) {
   }
   return (
     <Empty
+      alone
       className="mx-auto mt-12 max-w-xl border-none"
       icon={<LockKeyhole aria-hidden />}
       title={t("door.title")}

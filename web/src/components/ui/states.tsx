@@ -14,9 +14,12 @@ interface StateProps {
   icon?: ReactNode;
   actions?: ReactNode;
   className?: string;
+  /** Whether it is all there is on the page. */
+  alone?: boolean;
 }
 
-export function Empty({ title, children, icon, actions, className }: StateProps) {
+export function Empty({ alone = false, title, children, icon, actions, className }: StateProps) {
+  const Heading = alone ? "h1" : "h2";
   return (
     <div
       className={cn("grid place-items-center gap-3 rounded-lg border border-dashed px-6 py-14 text-center", className)}
@@ -24,7 +27,7 @@ export function Empty({ title, children, icon, actions, className }: StateProps)
       {icon && (
         <div className="grid size-12 place-items-center rounded-full bg-muted text-muted-foreground">{icon}</div>
       )}
-      <h2 className="text-base font-semibold">{title}</h2>
+      <Heading className="text-base font-semibold">{title}</Heading>
       {children && <div className="max-w-md text-sm text-muted-foreground">{children}</div>}
       {actions && <div className="mt-2 flex flex-wrap justify-center gap-2">{actions}</div>}
     </div>
