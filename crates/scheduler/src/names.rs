@@ -2,8 +2,7 @@
 //! of the name of a queue. What a number is depends on what was seen before, so nothing is ever decided by it: orders
 //! that can be seen go by [`rank`] or by the text.
 
-use std::collections::{BTreeSet, HashMap};
-use std::hash::{BuildHasherDefault, DefaultHasher};
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -25,8 +24,7 @@ pub(crate) struct Tag {
 /// All names in use, and some that are not any more.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Names {
-    /// Only ever looked up, so that its order is never seen.
-    numbers: HashMap<Arc<str>, Name, BuildHasherDefault<DefaultHasher>>,
+    numbers: BTreeMap<Arc<str>, Name>,
     texts: Vec<Option<Arc<str>>>,
     free: Vec<u32>,
     used_last: usize,
