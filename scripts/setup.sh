@@ -69,6 +69,8 @@ elif [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null &&
 else
   say chromium "SKIPPED: not installed, and apt-get cannot; the studio's flows in a browser will not run"
 fi
+mock=$(tests/stripe-twin/mock.sh 2> >(sed 's/^/setup: /' >&2) | tail -n 1)
+say stripe-mock "$(basename "$(dirname "$mock")")"
 
 # Counterparts and clients that are Node packages, in a folder named after the list of them.
 list=tests/clients/package.json

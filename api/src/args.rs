@@ -8,10 +8,13 @@ use clap::{Args as Flags, Parser, Subcommand, ValueEnum};
 
 use crate::identity::args::IdentityArgs;
 use crate::mail::args::MailArgs;
+use crate::payments::PaymentsArgs;
 use crate::rate::Rate;
 
 /// Requests an account may make a minute unless the flag says otherwise: one that polls ten jobs ten times a second.
 const REQUESTS_PER_MINUTE: u32 = 6_000;
+/// Jobs of an account that may be unfinished unless the flag says otherwise.
+const OPEN_JOBS_MAX: u64 = 1_000;
 /// What part of a minute's requests may come at once.
 const BURST_PART: u32 = 6;
 
@@ -24,7 +27,22 @@ pub struct Cli {
     pub chore: Option<Chore>,
     /// How to run.
     #[command(flatten)]
-    pub run: Option<Args>,
+    run: Option<Args>,
+    // Beside the rest and not inside it: an optional group that holds groups counts as left out, whatever was given.
+    #[command(flatten)]
+    identity: IdentityArgs,
+    #[command(flatten)]
+    mail: MailArgs,
+    #[command(flatten)]
+    payments: PaymentsArgs,
+}
+
+impl Cli {
+    /// A chore, or how to run; neither when nothing was said.
+    pub fn parts(self) -> (Option<Chore>, Option<Args>) {
+        let Self { chore, run, identity, mail, payments } = self;
+        (chore, run.map(|args| Args { identity, mail, payments, ..args }))
+    }
 }
 
 /// What it can do beside running.
@@ -84,12 +102,12 @@ pub struct Args {
     /// Requests an account may make a minute, over all its keys; a sixth of them at once.
     #[arg(long, env = "TINTYPE_REQUESTS_PER_MINUTE", default_value_t = REQUESTS_PER_MINUTE, value_parser = clap::value_parser!(u32).range(1..=60_000_000))]
     pub requests_per_minute: u32,
+    /// Jobs of an account that may be unfinished at a time.
+    #[arg(long, env = "TINTYPE_OPEN_JOBS_MAX", default_value_t = OPEN_JOBS_MAX, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    pub open_jobs_max: u64,
     /// Another name for a model, as NAME=MODEL, such as gpt-image-1=tintype/shapes; may be given several times.
     #[arg(long = "model-alias", env = "TINTYPE_MODEL_ALIASES", value_delimiter = ',', value_parser = alias)]
     pub model_aliases: Vec<(String, String)>,
-    /// File with what credits are sold for, as JSON (docs/PRICES.md). Left out: the book that ships.
-    #[arg(long, env = "TINTYPE_PRICE_BOOK")]
-    pub price_book: Option<PathBuf>,
     /// Local mode: file with the token workers show.
     #[arg(long, env = "TINTYPE_WORKER_TOKEN_FILE")]
     pub worker_token_file: Option<PathBuf>,
@@ -115,11 +133,14 @@ pub struct Args {
     #[arg(long, env = "TINTYPE_DISPATCH_TOKEN_FILE")]
     pub dispatch_token_file: Option<PathBuf>,
     /// How people sign in.
-    #[command(flatten)]
+    #[arg(skip)]
     pub identity: IdentityArgs,
     /// How mail is sent.
-    #[command(flatten)]
+    #[arg(skip)]
     pub mail: MailArgs,
+    /// How money comes in.
+    #[arg(skip)]
+    pub payments: PaymentsArgs,
 }
 
 /// What `tintype up` says about the API it runs.
@@ -162,8 +183,8 @@ impl Args {
             admin_token_file: Some(local.admin_token_file),
             wait_seconds: 55,
             requests_per_minute: REQUESTS_PER_MINUTE,
+            open_jobs_max: OPEN_JOBS_MAX,
             model_aliases: Vec::new(),
-            price_book: None,
             worker_token_file: Some(local.worker_token_file),
             models_dirs: local.models_dirs,
             lease_ms: u64::try_from(local.lease.as_millis()).unwrap_or(u64::MAX),
@@ -174,6 +195,7 @@ impl Args {
             dispatch_token_file: None,
             identity: IdentityArgs::default(),
             mail: MailArgs::default(),
+            payments: PaymentsArgs::from_environment(),
         }
     }
 }
@@ -205,10 +227,12 @@ mod tests {
 
     #[test]
     fn a_chore_needs_no_other_flags_and_running_needs_its_own() {
-        assert!(Cli::try_parse_from(["api", "migrate", "--database-url", "postgres://x"]).unwrap().chore.is_some());
+        assert!(Cli::try_parse_from(["api", "migrate", "--database-url", "postgres://x"]).unwrap().parts().0.is_some());
         assert!(Cli::try_parse_from(["api", "--database-url", "u", "--store-dir", "d"]).is_err());
         let line = "api --database-url u --store-dir d --store-secret-file s --model-alias a=b";
-        let args = Cli::try_parse_from(line.split(' ')).unwrap().run.unwrap();
+        let line = format!("{line} --stripe-url http://s");
+        let args = Cli::try_parse_from(line.split(' ')).unwrap().parts().1.unwrap();
+        assert_eq!(args.payments.stripe_url, "http://s");
         assert_eq!(args.model_aliases, [("a".to_owned(), "b".to_owned())]);
         assert_eq!(args.cluster, ClusterKind::Local);
     }

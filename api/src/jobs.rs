@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::adapters;
 use crate::clock;
-use crate::creation::{KeyUse, NewJob, OPEN_JOBS_MAX, Outcome, sql};
+use crate::creation::{KeyUse, NewJob, Outcome, sql};
 use crate::error::ApiError;
 use crate::ledger::MILLI_PER_CREDIT;
 use crate::ledger::post::Stamp;
@@ -130,6 +130,7 @@ pub(crate) async fn place(app: &App, order: &Order, seed: u64) -> Result<Placed,
         price: price::quote(&resolved, &app.tariff),
         request: resolved,
         stamp: Stamp { txn: Uuid::now_v7(), at: clock::now() },
+        open_max: app.open_jobs_max,
     };
     let job = Generation::new(&new);
     // Pictures are locked with their job, which is rare enough to go alone.
@@ -154,7 +155,7 @@ pub(crate) async fn place(app: &App, order: &Order, seed: u64) -> Result<Placed,
         }
         Outcome::TooManyOpen => {
             let message =
-                format!("{OPEN_JOBS_MAX} jobs of yours are unfinished, which is all there may be; wait for some");
+                format!("{} jobs of yours are unfinished, which is all there may be; wait for some", app.open_jobs_max);
             Err(ApiError::new(ErrorCode::QueueFull, message).retry_after(10))
         }
         Outcome::Stopped => {

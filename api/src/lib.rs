@@ -36,4 +36,5 @@ pub use identity::args::{IdentityArgs, Signup};
 pub use identity::clerk::ClerkArgs;
 pub use identity::oauth::args::OauthArgs;
 pub use mail::args::MailArgs;
+pub use payments::PaymentsArgs;
 pub use run::run;

@@ -30,7 +30,7 @@ fn start(cli: Cli) -> anyhow::Result<()> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the async runtime")?;
     runtime.block_on(async {
-        match (cli.chore, cli.run) {
+        match cli.parts() {
             (Some(Chore::Migrate { database_url }), _) => {
                 let pool = database::connect(&database_url).await?;
                 database::migrate(&pool).await

@@ -2,6 +2,8 @@
 
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
+use crate::payments::metrics::StripeMetrics;
+
 /// Seconds a request or a job takes, from a lookup to an hour in a queue.
 const SECONDS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 3_600.0];
 
@@ -20,6 +22,7 @@ pub(crate) struct Metrics {
     pub(crate) expired: IntCounter,
     pub(crate) vanished: IntCounter,
     pub(crate) lapsed: IntCounter,
+    pub(crate) stripe: StripeMetrics,
     pub(crate) passes: IntCounterVec,
     pub(crate) key_checks: IntCounterVec,
     pub(crate) sign_ins: IntCounterVec,
@@ -78,6 +81,7 @@ impl Metrics {
                 "tintype_api_lots_lapsed_total",
                 "Lots of credits whose time came before they were used up",
             )?,
+            stripe: StripeMetrics::new(&registry)?,
             passes: counters(
                 "tintype_api_reconcile_passes_total",
                 "Passes of the reconcilers, by how they went",

@@ -33,6 +33,7 @@ use crate::lock::SchedulerLock;
 use crate::mail::Sender;
 use crate::mail::lane::MailLane;
 use crate::metrics::Metrics;
+use crate::payments::Payments;
 use crate::payments::plans::PriceBook;
 use crate::price::Tariff;
 use crate::rate::Limiter;
@@ -66,11 +67,13 @@ async fn run_until(args: Args, stop: &CancellationToken) -> anyhow::Result<()> {
     if args.auto_migrate {
         database::migrate(&pool).await?;
     }
-    let price_book = read_price_book(args.price_book.as_deref())?;
+    let price_book = read_price_book(args.payments.price_book.as_deref())?;
     let mailer = open_mail(&args)?;
     let store = open_store(&args, address)?;
     let registry = Registry::new();
     let metrics = Metrics::new(registry.clone()).context("cannot register the metrics")?;
+    let back_to = public_url(&args, address).trim_end_matches('/').to_owned();
+    let payments = Payments::open(&args.payments, back_to, &metrics)?;
     let (board, bells) = (Board::default(), Bells::default());
     let parts = Parts { pool: pool.clone(), store, board: board.clone(), bells: bells.clone(), registry };
     let (cluster, lock) = start_cluster(&args, parts, stop).await?;
@@ -83,6 +86,8 @@ async fn run_until(args: Args, stop: &CancellationToken) -> anyhow::Result<()> {
         keyring: Keyring::default(),
         lane_bell: Bell::default(),
         mail: mailer.is_some(),
+        payments: payments.clone(),
+        price_book: price_book.clone(),
     };
     let mut reconcilers = reconcile::start(&world, stop);
     tokio::spawn(stop.clone().run_until_cancelled_owned(keyring::listen(pool.clone(), world.keyring.clone())));
@@ -97,9 +102,11 @@ async fn run_until(args: Args, stop: &CancellationToken) -> anyhow::Result<()> {
             metrics,
             tariff: Tariff::default(),
             price_book,
+            payments,
             admin,
             wait_max: Duration::from_secs(args.wait_seconds),
             aliases: args.model_aliases.clone(),
+            open_jobs_max: args.open_jobs_max,
             lane: Lane::start(&pool, &world.metrics, stop),
             keyring: world.keyring.clone(),
             limiter: Limiter::new(args.rate()),

@@ -19,6 +19,7 @@ use crate::identity::Identity;
 use crate::keyring::Keyring;
 use crate::lanes::Bell;
 use crate::metrics::Metrics;
+use crate::payments::Payments;
 use crate::payments::plans::PriceBook;
 use crate::price::Tariff;
 use crate::rate::Limiter;
@@ -39,11 +40,15 @@ pub(crate) struct Inner {
     pub(crate) tariff: Tariff,
     /// What credits are sold for.
     pub(crate) price_book: PriceBook,
+    /// None where nothing is sold.
+    pub(crate) payments: Option<Payments>,
     pub(crate) admin: Option<AdminToken>,
     /// How long a synchronous request is held open.
     pub(crate) wait_max: Duration,
     /// Names clients use for models of ours: `gpt-image-1` and the like.
     pub(crate) aliases: Vec<(String, String)>,
+    /// How many jobs of an account may be unfinished.
+    pub(crate) open_jobs_max: u64,
     /// The lane of new jobs.
     pub(crate) lane: Lane,
     /// Keys in memory.

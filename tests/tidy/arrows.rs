@@ -30,6 +30,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tintype-worker", &["tintype-types", "tintype-catalogue", "tintype-kernels"]),
     ("tintype-kubetest", &[]),
     ("tintype-fake-nvml", &[]),
+    ("tintype-stripe-twin", &[]),
     ("tintype-fuzz", &["tintype-types", "tintype-worker"]),
     ("tintype-monitoring", &[]),
     (

@@ -17,8 +17,6 @@ use crate::ledger::Book;
 use crate::ledger::post::{self, LedgerError, Posting, Stamp};
 use crate::records::idempotency::Scope;
 
-/// Jobs of one account that may be unfinished at a time.
-pub const OPEN_JOBS_MAX: u64 = 1_000;
 /// How long a hold is safe from the sweep, which even then frees it only when its job is gone or over.
 const HOLD_TTL: Duration = Duration::from_hours(24);
 
@@ -56,6 +54,8 @@ pub struct NewJob {
     pub price: i64,
     /// Id and time of the hold's transaction; the job is as old.
     pub stamp: Stamp,
+    /// How many jobs of the account may be unfinished, this one among them.
+    pub open_max: u64,
 }
 
 impl NewJob {
@@ -129,7 +129,7 @@ fn decide_one(order: &NewJob, known: &mut Known) -> Result<Decided, LedgerError>
     let Some((book, open)) = known.accounts.get_mut(&order.account) else {
         return Ok((Outcome::Insufficient { available: 0, needed: order.price }, None));
     };
-    if *open >= OPEN_JOBS_MAX {
+    if *open >= order.open_max {
         return Ok((Outcome::TooManyOpen, None));
     }
     let budget = order.budgeted_key().and_then(|key| known.budgets.get_mut(key));
@@ -177,6 +177,7 @@ mod tests {
             repeat: key.map(|key| ("route", key.to_owned())),
             price,
             stamp: Stamp { txn: Uuid::from_u128(1_000 + n), at: Timestamp(5) },
+            open_max: 100,
         }
     }
 
@@ -221,7 +222,7 @@ mod tests {
     #[test]
     fn open_jobs_and_unknown_accounts_are_bounds() {
         let orders = [order(1, 1, None), order(2, 1, None)];
-        assert_eq!(outcomes(&orders, known(10, OPEN_JOBS_MAX - 1)), [Outcome::Made, Outcome::TooManyOpen]);
+        assert_eq!(outcomes(&orders, known(10, 99)), [Outcome::Made, Outcome::TooManyOpen]);
         let nobody = Outcome::Insufficient { available: 0, needed: 1 };
         assert_eq!(outcomes(&orders, Known::default()), [nobody, nobody]);
         let mut stopped = known(10, 0);

@@ -3,6 +3,7 @@
 mod gallery;
 mod identity;
 mod orgs;
+mod payments;
 mod service;
 mod studio;
 
@@ -12,8 +13,7 @@ use tintype_types::{GenerationRequest, JobEvent};
 
 use super::openapi::{self, SchemaOf, of};
 use super::view::{JobPage, JobView, KeyList, Me, NewKey, NewUser};
-use super::{account, assets, edits, events, health, images, jobs, keys, ledger, models, openai, users, wallet};
-use crate::payments::plans::PriceBook;
+use super::{account, assets, edits, events, health, images, jobs, keys, ledger, models, openai, users};
 use crate::state::App;
 
 /// Who may call.
@@ -84,7 +84,7 @@ pub(crate) fn table() -> Vec<Route> {
         accounts(),
         identity::table(),
         orgs::table(),
-        wallets(),
+        payments::table(),
         service::table(),
         operations(),
     ]
@@ -232,28 +232,6 @@ fn accounts() -> Vec<Route> {
             ..Route::post("/api/v1/users", post(users::create), "Makes a user with ten free credits", of::<keys::Named>)
                 .gives(201, Answer::Json(of::<NewUser>))
         },
-    ]
-}
-
-fn wallets() -> Vec<Route> {
-    vec![
-        Route::get(
-            "/api/v1/wallet",
-            get(wallet::show),
-            "Shows your credits, by where they come from",
-            Answer::Json(of::<wallet::Wallet>),
-        ),
-        Route {
-            query: &[("cursor", "string"), ("limit", "integer")],
-            ..Route::get(
-                "/api/v1/wallet/entries",
-                get(wallet::entries),
-                "Lists your payments and jobs, newest first",
-                Answer::Json(of::<wallet::WalletPage>),
-            )
-        },
-        Route::get("/api/v1/plans", get(wallet::plans), "Shows what can be bought", Answer::Json(of::<PriceBook>))
-            .open(),
     ]
 }
 

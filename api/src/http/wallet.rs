@@ -5,12 +5,15 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::auth::Caller;
 use crate::clock;
 use crate::error::ApiError;
 use crate::ledger::sql as ledger;
 use crate::payments::plans::PriceBook;
+use crate::records::payment;
+use crate::records::top_up::{self, Rule};
 use crate::records::wallet::{self, Line, LotRow};
 use crate::state::App;
 
@@ -35,6 +38,39 @@ pub(crate) struct Wallet {
     stopped: bool,
     /// Its credits by where they come from, in the order they are spent.
     lots: Vec<LotView>,
+    /// The subscription that runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subscription: Option<SubscriptionView>,
+    /// The rule by which credits are bought when they run low.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_up: Option<TopUpView>,
+}
+
+/// A subscription.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SubscriptionView {
+    /// Which, of `GET /api/v1/plans`.
+    id: String,
+    /// The payment provider's word: `active`, `past_due`, ...
+    status: String,
+    /// Whether it ends with the month that runs.
+    ends: bool,
+}
+
+/// A rule for topping up.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct TopUpView {
+    /// The pack that is bought.
+    pack: String,
+    /// When fewer milli-credits than this can be spent.
+    below_millis: i64,
+    /// At most so often in thirty days.
+    monthly_max: i32,
+    /// Why it is off until it is set again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    paused: Option<String>,
 }
 
 /// Credits that came together.
@@ -74,23 +110,38 @@ impl From<LotRow> for LotView {
 
 /// The caller's wallet.
 pub(crate) async fn show(State(app): State<App>, caller: Caller) -> Result<Json<Wallet>, ApiError> {
+    of(&app, caller.account).await.map(Json)
+}
+
+/// An account's wallet.
+pub(crate) async fn of(app: &App, account: Uuid) -> Result<Wallet, ApiError> {
     let now = clock::now();
     let mut conn = app.pool.acquire().await?;
-    let book = ledger::balance(&mut conn, caller.account).await?;
-    let stopped = ledger::is_stopped(&mut conn, caller.account).await?;
+    let book = ledger::balance(&mut conn, account).await?;
+    let stopped = ledger::is_stopped(&mut conn, account).await?;
     drop(conn);
-    let lots = wallet::lots(&app.pool, caller.account, now).await?;
+    let subscription = payment::subscription(&app.pool, account).await?;
+    let subscription = subscription.map(|(id, status, ends)| SubscriptionView { id, status, ends });
+    let top_up = top_up::find(&app.pool, account).await?.map(|Rule { offer, below, monthly_max, paused }| TopUpView {
+        pack: offer,
+        below_millis: below,
+        monthly_max,
+        paused,
+    });
+    let lots = wallet::lots(&app.pool, account, now).await?;
     // A lot's last credits lapse at their moment, whenever the books are brought in line with it.
     let lapsed = |lot: &&LotRow| lot.expires_ms.is_some_and(|at| at <= clock::to_ms(now));
     let available = lots.iter().filter(|lot| !lapsed(lot)).map(|lot| lot.remaining).sum();
-    Ok(Json(Wallet {
+    Ok(Wallet {
         available_millis: available,
         held_millis: book.held,
         spent_millis: book.spent,
         owed_millis: -book.owed,
         stopped,
         lots: lots.into_iter().map(LotView::from).collect(),
-    }))
+        subscription,
+        top_up,
+    })
 }
 
 /// A line of the wallet: a payment, a gift, a job, credits that lapsed or were taken back.

@@ -116,6 +116,23 @@ pub async fn lapse(conn: &mut PgConnection, account: Uuid, lot: Uuid, stamp: Sta
     Ok(true)
 }
 
+/// A lot that was granted for something.
+#[derive(Clone, Copy, Debug, sqlx::FromRow)]
+pub struct Granted {
+    /// Its id.
+    pub id: Uuid,
+    /// How much of it has lapsed, in milli-credits.
+    pub lapsed: i64,
+}
+
+/// The lot that was granted for this.
+pub async fn lot_of(conn: &mut PgConnection, reference: &str) -> sqlx::Result<Option<Granted>> {
+    const SQL: &str = "select l.id, coalesce((select -sum(e.amount) from ledger_entry e join ledger_txn t on t.id = e.txn
+            where e.account = l.account and e.lot = l.id and e.bucket = 'available' and t.kind = 'lapse'), 0)::bigint as lapsed
+        from lot l where l.source_ref = $1";
+    sqlx::query_as(SQL).bind(reference).fetch_optional(conn).await
+}
+
 /// Lots whose time has come and of which something remains: account and lot.
 pub async fn lapsing(pool: &PgPool, now: Timestamp, limit: i64) -> sqlx::Result<Vec<(Uuid, Uuid)>> {
     const SQL: &str = "select account, id from lot where open and expires_ms <= $1 and remaining > 0

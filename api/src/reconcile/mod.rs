@@ -4,6 +4,7 @@
 mod assets;
 mod expire;
 mod images;
+mod payments;
 mod settle;
 mod submit;
 
@@ -22,6 +23,8 @@ use crate::cluster::Cluster;
 use crate::keyring::Keyring;
 use crate::lanes::Bell;
 use crate::metrics::Metrics;
+use crate::payments::Payments;
+use crate::payments::plans::PriceBook;
 
 /// How often each looks without being rung.
 const PERIOD: Duration = Duration::from_secs(2);
@@ -45,6 +48,8 @@ pub(crate) struct Bells {
     pub(crate) settle: Arc<Notify>,
     /// An uploaded picture is to be deleted.
     pub(crate) assets: Arc<Notify>,
+    /// Stripe has said something, or is to be asked something.
+    pub(crate) payments: Arc<Notify>,
 }
 
 /// What the reconcilers work with.
@@ -59,6 +64,9 @@ pub(crate) struct World {
     pub(crate) lane_bell: Bell,
     /// Whether this server sends mail.
     pub(crate) mail: bool,
+    /// None where nothing is sold.
+    pub(crate) payments: Option<Payments>,
+    pub(crate) price_book: PriceBook,
 }
 
 /// What a pass found.
@@ -78,20 +86,21 @@ enum Reconciler {
     Expire,
     Assets,
     Images,
+    Payments,
 }
 
 /// Starts all of them; they end with `stop`.
 pub(crate) fn start(world: &World, stop: &CancellationToken) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
-    for reconciler in
-        [Reconciler::Submit, Reconciler::Settle, Reconciler::Expire, Reconciler::Assets, Reconciler::Images]
-    {
+    for reconciler in Reconciler::ALL {
         tasks.spawn(stop.clone().run_until_cancelled_owned(run(reconciler, world.clone())).map(drop));
     }
     tasks
 }
 
 impl Reconciler {
+    const ALL: [Self; 6] = [Self::Submit, Self::Settle, Self::Expire, Self::Assets, Self::Images, Self::Payments];
+
     fn name(self) -> &'static str {
         match self {
             Self::Submit => "submit",
@@ -99,6 +108,7 @@ impl Reconciler {
             Self::Expire => "expire",
             Self::Assets => "assets",
             Self::Images => "images",
+            Self::Payments => "payments",
         }
     }
 
@@ -109,6 +119,7 @@ impl Reconciler {
             Self::Expire => expire::pass(world).await,
             Self::Assets => assets::pass(world).await,
             Self::Images => images::pass(world).await,
+            Self::Payments => payments::pass(world).await,
         }
     }
 
@@ -118,6 +129,7 @@ impl Reconciler {
             Self::Submit => (&world.bells.submit, PERIOD),
             Self::Settle => (&world.bells.settle, PERIOD),
             Self::Assets => (&world.bells.assets, SWEEP_PERIOD),
+            Self::Payments => (&world.bells.payments, PERIOD),
             Self::Expire => return tokio::time::sleep(EXPIRE_PERIOD).await,
             Self::Images => return tokio::time::sleep(IMAGES_PERIOD).await,
         };

@@ -352,6 +352,16 @@ pub async fn mark(conn: &mut PgConnection, id: Uuid, mark: Mark, at: Timestamp) 
     Ok(sqlx::query(sql).bind(id).bind(to_ms(at)).execute(conn).await?.rows_affected() == 1)
 }
 
+/// The cluster has the jobs, under the names they have here.
+pub async fn mark_all_submitted(pool: &PgPool, ids: &[Uuid], at: Timestamp) -> sqlx::Result<()> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let sql = "update generation set submitted_ms = $2 where id = any($1) and submitted_ms is null";
+    sqlx::query(sql).bind(ids).bind(to_ms(at)).execute(pool).await?;
+    Ok(())
+}
+
 /// The cluster has the job, under this name.
 pub async fn mark_submitted(pool: &PgPool, id: Uuid, cluster_uid: Option<&str>, at: Timestamp) -> sqlx::Result<()> {
     sqlx::query(

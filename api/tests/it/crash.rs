@@ -18,6 +18,16 @@ const KILLS: usize = 12;
 const JOBS: usize = 30;
 
 async fn spawn(folder: &Path, database_url: &str, port: u16) -> (Child, String) {
+    spawn_with(folder, database_url, port, &[]).await
+}
+
+/// The API as a program of its own, with more said in its environment.
+pub(crate) async fn spawn_with(
+    folder: &Path,
+    database_url: &str,
+    port: u16,
+    environment: &[(&str, &str)],
+) -> (Child, String) {
     let port_file = folder.join("port");
     let _ = std::fs::remove_file(&port_file);
     let mut command = Command::new(env!("CARGO_BIN_EXE_api"));
@@ -25,7 +35,12 @@ async fn spawn(folder: &Path, database_url: &str, port: u16) -> (Child, String) 
     command.arg("--store-dir").arg(folder.join("images")).arg("--store-secret-file").arg(folder.join("store-secret"));
     command.arg("--worker-token-file").arg(folder.join("worker-token"));
     command.arg("--admin-token-file").arg(folder.join("admin-token")).arg("--models-dir").arg(folder.join("models"));
-    command.env("DATABASE_URL", database_url).env("TINTYPE_LOG", "warn").kill_on_drop(true).stdin(Stdio::null());
+    command
+        .envs(environment.iter().copied())
+        .env("DATABASE_URL", database_url)
+        .env("TINTYPE_LOG", "warn")
+        .kill_on_drop(true)
+        .stdin(Stdio::null());
     let mut child = command.spawn().unwrap();
     let address = tokio::select! {
         address = read_port(port_file) => address,

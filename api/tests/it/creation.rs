@@ -57,6 +57,7 @@ fn orders(seed: u64, count: u128) -> Vec<NewJob> {
             repeat: rng.random_bool(0.5).then(|| ("POST /x", format!("key-{}", rng.random_range(0..40)))),
             price: rng.random_range(1..120),
             stamp: Stamp { txn: Uuid::from_u128(2_000_000 + n), at: Timestamp(10 + n as u64) },
+            open_max: 1_000,
         }
     };
     (0..count).map(&mut order).collect()

@@ -40,6 +40,7 @@ async fn job(pool: &PgPool) -> Uuid {
         repeat,
         price: 16,
         stamp: stamp(),
+        open_max: 9,
     };
     assert_eq!(create(pool, &[new]).await.unwrap(), [Outcome::Made]);
     id

@@ -41,6 +41,8 @@ pub(crate) struct Options {
     pub(crate) identity: IdentityArgs,
     /// How mail is sent.
     pub(crate) mail: MailArgs,
+    /// Where Stripe is; without it nothing is sold.
+    pub(crate) stripe: Option<String>,
     /// Jobs run in this cluster instead of here.
     pub(crate) cluster: Option<KubernetesOptions>,
 }
@@ -61,6 +63,7 @@ impl Default for Options {
             requests_per_minute: 60_000,
             identity: IdentityArgs { sign_ins_per_minute: 1_000, ..IdentityArgs::default() },
             mail: MailArgs::default(),
+            stripe: None,
             cluster: None,
         }
     }
@@ -187,6 +190,11 @@ async fn launch(
     args.identity = options.identity.clone();
     args.mail = options.mail.clone();
     args.model_aliases = vec![("gpt-image-1".to_owned(), "tintype/shapes".to_owned())];
+    if let Some(stripe) = &options.stripe {
+        args.payments.stripe_url.clone_from(stripe);
+        args.payments.stripe_key = Some("sk_test_key".to_owned());
+        args.payments.stripe_webhook_secret = Some("whsec_test".to_owned());
+    }
     if let Some(cluster) = &options.cluster {
         args.cluster = ClusterKind::Kubernetes;
         args.kubeconfig = Some(cluster.kubeconfig.clone());

@@ -1,0 +1,442 @@
+//! Buying credits: Stripe's pages for packs, subscriptions and the portal, rules for topping up, codes; and what the
+//! administrator does about payments.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use rand::RngExt;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use tintype_types::{ErrorCode, Timestamp};
+use uuid::Uuid;
+
+use super::admin::Admin;
+use super::auth::Caller;
+use super::hooks::off;
+use super::view::Credits;
+use super::{body, wallet};
+use crate::clock;
+use crate::error::ApiError;
+use crate::ledger::post::Stamp;
+use crate::ledger::sql::{self as ledger, LedgerSqlError, Stopped};
+use crate::ledger::{AMOUNT_MAX, Grant, Source};
+use crate::payments::Payments;
+use crate::payments::settling::{Kind, Payment};
+use crate::payments::stripe::{Card, Pages, Sale, StripeFault, Subscribing};
+use crate::records::promo::NewCode;
+use crate::records::{payment, promo, refund, top_up};
+use crate::state::App;
+
+/// Payments that are listed.
+const PAYMENTS_MAX: i64 = 100;
+/// Wrong codes an account may send in [`TRIES_WINDOW`].
+const TRIES_MAX: i64 = 5;
+/// See [`TRIES_MAX`].
+const TRIES_WINDOW: Duration = Duration::from_hours(1);
+/// Letters of a code, without those that look alike.
+const CODE_LETTERS: &[u8; 32] = b"ABCDEFGHJKLMNPQRSTUVWXYZ23456789";
+/// Letters in a code: 60 bits.
+const CODE_LEN: usize = 12;
+/// The longest text that is looked at as a code.
+const CODE_BYTES_MAX: usize = 64;
+/// How many accounts one code may be for.
+const CODE_USES_MAX: i32 = 1_000_000;
+/// For how many days a code, or what it brings, may last.
+const DAYS_MAX: u32 = 3_650;
+/// Top-ups a rule may allow in thirty days.
+const MONTHLY_MAX: i32 = 100;
+
+/// What is to be bought: one of the two.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Buy {
+    /// A pack of `GET /api/v1/plans`.
+    pack: Option<String>,
+    /// A subscription of it.
+    subscription: Option<String>,
+    /// Whether the card may be kept for top-ups.
+    #[serde(default)]
+    keep_card: bool,
+}
+
+/// Where to send the browser.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SentTo {
+    url: String,
+    /// The payment that is made there, for a pack.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payment_id: Option<String>,
+}
+
+/// Opens a page on which credits are bought.
+pub(crate) async fn checkout(
+    State(app): State<App>,
+    caller: Caller,
+    body::Json(body): body::Json,
+) -> Result<Json<SentTo>, ApiError> {
+    let payments = app.payments.as_ref().ok_or_else(off)?;
+    let Buy { pack, subscription, keep_card } = body::parse(body)?;
+    match (pack, subscription) {
+        (Some(pack), None) => {
+            sell(&app, payments, caller.account, &pack, if keep_card { Card::Keep } else { Card::Forget }).await
+        }
+        (None, Some(subscription)) => subscribe(&app, payments, caller.account, &subscription).await,
+        (Some(_), Some(_)) | (None, None) => {
+            Err(ApiError::invalid("pack", "name either a `pack` or a `subscription` of GET /api/v1/plans"))
+        }
+    }
+}
+
+async fn sell(app: &App, payments: &Payments, account: Uuid, pack: &str, card: Card) -> Result<Json<SentTo>, ApiError> {
+    let book = &app.price_book;
+    let unknown = || ApiError::invalid("pack", "there is no such pack; GET /api/v1/plans lists them");
+    let pack = book.pack(pack).ok_or_else(unknown)?;
+    let customer = customer(app, payments, account).await?;
+    let payment = Payment {
+        id: Uuid::now_v7(),
+        account,
+        kind: Kind::Pack,
+        offer: pack.id.clone(),
+        version: book.version,
+        credits: pack.credits_millis,
+        amount: pack.price_minor,
+        currency: book.currency.clone(),
+        expires: None,
+        paid: false,
+        failed: false,
+        invoice: None,
+        intent: None,
+        granted: false,
+        taken: 0,
+    };
+    // Written before Stripe hears of it: an event about it always finds it.
+    payment::put(&mut *app.pool.acquire().await?, &payment, clock::now()).await?;
+    let pages = pages(payments, &format!("payment={}", payment.id));
+    let sale = Sale { payment: &payment, name: &pack.name, customer: &customer, pages: &pages, card };
+    let page = payments.stripe.sell(&sale).await.map_err(|fault| faulty(&fault))?;
+    payment::set_session(&app.pool, payment.id, &page.id).await?;
+    let url = page.url.ok_or_else(no_page)?;
+    Ok(Json(SentTo { url, payment_id: Some(payment.id.to_string()) }))
+}
+
+async fn subscribe(app: &App, payments: &Payments, account: Uuid, offer: &str) -> Result<Json<SentTo>, ApiError> {
+    let book = &app.price_book;
+    let unknown = || ApiError::invalid("subscription", "there is no such subscription; GET /api/v1/plans lists them");
+    let offer = book.subscription(offer).ok_or_else(unknown)?;
+    if payment::subscription(&app.pool, account).await?.is_some() {
+        let message = "you have a subscription; change or end it in the portal (POST /api/v1/wallet/portal)";
+        return Err(ApiError::invalid("subscription", message));
+    }
+    let customer = customer(app, payments, account).await?;
+    let (id, pages) = (Uuid::now_v7(), pages(payments, &format!("subscription={}", offer.id)));
+    let (version, currency, customer, pages) = (book.version, book.currency.as_str(), customer.as_str(), &pages);
+    let begin = Subscribing { id, account, offer, version, currency, customer, pages };
+    let page = payments.stripe.subscribe(&begin).await.map_err(|fault| faulty(&fault))?;
+    Ok(Json(SentTo { url: page.url.ok_or_else(no_page)?, payment_id: None }))
+}
+
+/// Opens the page with invoices, cards and subscriptions.
+pub(crate) async fn portal(State(app): State<App>, caller: Caller) -> Result<Json<SentTo>, ApiError> {
+    let payments = app.payments.as_ref().ok_or_else(off)?;
+    let customer = customer(&app, payments, caller.account).await?;
+    let back = format!("{}/wallet", payments.public_url);
+    let page = payments.stripe.portal(Uuid::now_v7(), &customer, &back).await.map_err(|fault| faulty(&fault))?;
+    Ok(Json(SentTo { url: page.url.ok_or_else(no_page)?, payment_id: None }))
+}
+
+/// Who the account is at Stripe. Asking twice at once makes one customer: the key is the account's.
+async fn customer(app: &App, payments: &Payments, account: Uuid) -> Result<String, ApiError> {
+    if let Some((customer, _)) = payment::customer(&app.pool, account).await? {
+        return Ok(customer);
+    }
+    let made = payments.stripe.create_customer(account).await.map_err(|fault| faulty(&fault))?;
+    payment::set_customer(&mut *app.pool.acquire().await?, account, &made.id, None).await?;
+    let known = payment::customer(&app.pool, account).await?;
+    Ok(known.map_or(made.id, |(customer, _)| customer))
+}
+
+fn pages(payments: &Payments, paid: &str) -> Pages {
+    let wallet = format!("{}/wallet", payments.public_url);
+    Pages { success: format!("{wallet}?paid&{paid}"), cancel: format!("{wallet}?cancelled") }
+}
+
+fn faulty(fault: &StripeFault) -> ApiError {
+    match fault {
+        StripeFault::Refused { .. } => {
+            tracing::error!(error = %fault, "Stripe refuses what we ask of it; is the key right?");
+            ApiError::new(ErrorCode::Unavailable, "the payment provider refused; nothing was charged. Try again later")
+        }
+        StripeFault::Unknown { .. } => {
+            let message = "the payment provider cannot be reached now; nothing was charged. Repeat in a moment";
+            ApiError::new(ErrorCode::Unavailable, message).retry_after(5)
+        }
+    }
+}
+
+fn no_page() -> ApiError {
+    ApiError::new(ErrorCode::Unavailable, "the payment provider made no page to pay on; nothing was charged")
+}
+
+/// A payment that was made.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct PaymentView {
+    id: String,
+    /// `pack`, `month` or `top_up`.
+    kind: &'static str,
+    /// What was bought.
+    offer: String,
+    /// What it brought, in milli-credits.
+    credits_millis: i64,
+    /// How many of them were taken back, because the money was.
+    taken_back_millis: i64,
+    /// What it cost, in the currency's smallest unit, before discounts.
+    amount_minor: i64,
+    /// ISO 4217.
+    currency: String,
+    /// When, in milliseconds since 1970.
+    created_ms: u64,
+}
+
+/// Payments, newest first.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct PaymentList {
+    data: Vec<PaymentView>,
+}
+
+/// The caller's payments.
+pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Result<Json<PaymentList>, ApiError> {
+    let found = payment::list(&app.pool, caller.account, PAYMENTS_MAX).await?;
+    let view = |(payment, at): (Payment, Timestamp)| PaymentView {
+        id: payment.id.to_string(),
+        kind: payment.kind.as_str(),
+        offer: payment.offer,
+        credits_millis: payment.credits,
+        taken_back_millis: payment.taken,
+        amount_minor: payment.amount,
+        currency: payment.currency,
+        created_ms: at.0,
+    };
+    Ok(Json(PaymentList { data: found.into_iter().map(view).collect() }))
+}
+
+/// When credits are to be bought without asking.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct TopUpRule {
+    /// The pack that is bought.
+    pack: String,
+    /// When fewer milli-credits than this can be spent.
+    #[schemars(range(min = 1))]
+    below_millis: i64,
+    /// At most so often in thirty days.
+    #[schemars(range(min = 1, max = 100))]
+    monthly_max: i32,
+}
+
+/// Makes or changes the caller's rule for topping up.
+pub(crate) async fn set_top_up(
+    State(app): State<App>,
+    caller: Caller,
+    body::Json(body): body::Json,
+) -> Result<Json<wallet::Wallet>, ApiError> {
+    app.payments.as_ref().ok_or_else(off)?;
+    let TopUpRule { pack, below_millis, monthly_max } = body::parse(body)?;
+    if app.price_book.pack(&pack).is_none() {
+        return Err(ApiError::invalid("pack", "there is no such pack; GET /api/v1/plans lists them"));
+    }
+    if !(1..=AMOUNT_MAX).contains(&below_millis) {
+        return Err(ApiError::invalid("belowMillis", "say below how many milli-credits, at least 1"));
+    }
+    if !(1..=MONTHLY_MAX).contains(&monthly_max) {
+        return Err(ApiError::invalid("monthlyMax", format!("1 to {MONTHLY_MAX} top-ups in thirty days")));
+    }
+    if payment::customer(&app.pool, caller.account).await?.and_then(|(_, method)| method).is_none() {
+        let message = "no card is kept for it; buy a pack with `keepCard` first";
+        return Err(ApiError::invalid("pack", message));
+    }
+    top_up::set(&app.pool, caller.account, &pack, (below_millis, monthly_max), clock::now()).await?;
+    app.bells.payments.notify_one();
+    wallet::of(&app, caller.account).await.map(Json)
+}
+
+/// Takes the caller's rule away.
+pub(crate) async fn remove_top_up(State(app): State<App>, caller: Caller) -> Result<StatusCode, ApiError> {
+    top_up::remove(&app.pool, caller.account).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A code.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Redeem {
+    #[schemars(length(min = 1, max = 64))]
+    code: String,
+}
+
+/// Turns a code into credits.
+pub(crate) async fn redeem(
+    State(app): State<App>,
+    caller: Caller,
+    body::Json(body): body::Json,
+) -> Result<Json<wallet::Wallet>, ApiError> {
+    let Redeem { code } = body::parse(body)?;
+    let now = clock::now();
+    let since = Timestamp(now.0.saturating_sub(TRIES_WINDOW.as_millis() as u64));
+    if promo::wrong_since(&app.pool, caller.account, since).await? >= TRIES_MAX {
+        let message = format!("{TRIES_MAX} wrong codes in an hour; try again later");
+        return Err(ApiError::new(ErrorCode::RateLimited, message).retry_after(TRIES_WINDOW.as_secs()));
+    }
+    let mut tx = app.pool.begin().await?;
+    let found = promo::redeem(&mut tx, &code_hash(&code), caller.account, now).await?;
+    let Some(found) = found else {
+        drop(tx);
+        promo::wrong(&app.pool, caller.account, since, now).await?;
+        let message = "this code is unknown, over, used up, or used by you before";
+        return Err(ApiError::invalid("code", message));
+    };
+    let days = |days: i32| now.plus(Duration::from_hours(24 * u64::from(days.unsigned_abs())));
+    let reference = format!("promo:{}:{}", found.id, caller.account);
+    let lot = Grant { source: Source::Promo, reference, amount: found.credits, expires: found.lot_days.map(days) };
+    ledger::grant(&mut tx, caller.account, &lot, Stamp { txn: Uuid::now_v7(), at: now }).await?;
+    tx.commit().await?;
+    wallet::of(&app, caller.account).await.map(Json)
+}
+
+/// Spaces, hyphens and small letters are people's.
+fn code_hash(code: &str) -> [u8; 32] {
+    let plain: String = code.chars().filter(char::is_ascii_alphanumeric).take(CODE_BYTES_MAX).collect();
+    Sha256::digest(plain.to_ascii_uppercase().as_bytes()).into()
+}
+
+fn draw_code() -> String {
+    let mut rng = rand::rng();
+    (0..CODE_LEN).map(|_| char::from(CODE_LETTERS[rng.random_range(0..CODE_LETTERS.len())])).collect()
+}
+
+/// A code to be made.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct NewPromo {
+    /// What it brings, in milli-credits.
+    #[schemars(range(min = 1))]
+    credits_millis: i64,
+    /// How many accounts may use it.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    uses_max: i32,
+    /// In how many days it is over.
+    #[schemars(range(min = 1, max = 3_650))]
+    expires_in_days: u32,
+    /// In how many days what is left of its credits lapses; left out, never.
+    #[schemars(range(min = 1, max = 3_650))]
+    credits_expire_in_days: Option<u32>,
+}
+
+/// A code, shown this once.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Promo {
+    id: String,
+    code: String,
+}
+
+/// Makes a code that brings credits.
+pub(crate) async fn create_promo(
+    State(app): State<App>,
+    _admin: Admin,
+    body::Json(body): body::Json,
+) -> Result<(StatusCode, Json<Promo>), ApiError> {
+    let NewPromo { credits_millis, uses_max, expires_in_days, credits_expire_in_days } = body::parse(body)?;
+    if !(1..=AMOUNT_MAX).contains(&credits_millis) {
+        return Err(ApiError::invalid("creditsMillis", "this is not an amount of milli-credits"));
+    }
+    if !(1..=CODE_USES_MAX).contains(&uses_max) {
+        return Err(ApiError::invalid("usesMax", format!("1 to {CODE_USES_MAX} accounts")));
+    }
+    let days = 1..=DAYS_MAX;
+    if !days.contains(&expires_in_days) || credits_expire_in_days.is_some_and(|lasts| !days.contains(&lasts)) {
+        return Err(ApiError::invalid("expiresInDays", format!("1 to {DAYS_MAX} days")));
+    }
+    let code = draw_code();
+    let (id, now) = (Uuid::now_v7(), clock::now());
+    let new = NewCode {
+        id,
+        sha256: code_hash(&code),
+        credits: credits_millis,
+        lot_days: credits_expire_in_days.and_then(|days| i32::try_from(days).ok()),
+        uses_max,
+        expires: now.plus(Duration::from_hours(24 * u64::from(expires_in_days))),
+    };
+    promo::create(&app.pool, &new, now).await?;
+    Ok((StatusCode::CREATED, Json(Promo { id: id.to_string(), code })))
+}
+
+/// How much of a payment to give back.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct GiveBack {
+    /// In the currency's smallest unit; left out, all that was not given back yet.
+    #[schemars(range(min = 1))]
+    amount_minor: Option<i64>,
+}
+
+/// A refund that is asked for.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RefundView {
+    id: String,
+    amount_minor: i64,
+}
+
+/// Gives money back. Its credits go when Stripe says that it is done.
+pub(crate) async fn give_back(
+    State(app): State<App>,
+    _admin: Admin,
+    Path(id): Path<String>,
+    body::Json(body): body::Json,
+) -> Result<(StatusCode, Json<RefundView>), ApiError> {
+    app.payments.as_ref().ok_or_else(off)?;
+    let GiveBack { amount_minor } = body::parse(body)?;
+    let not_found = || ApiError::not_found("payment");
+    let id: Uuid = id.parse().map_err(|_| not_found())?;
+    let paid = payment::find(&app.pool, id).await?.filter(|payment| payment.paid).ok_or_else(not_found)?;
+    let left = paid.amount - refund::total(&app.pool, id).await?;
+    let amount = amount_minor.unwrap_or(left);
+    if !(1..=left).contains(&amount) {
+        let message = format!("{left} of this payment can be given back");
+        return Err(ApiError::invalid("amountMinor", message));
+    }
+    let refund = Uuid::now_v7();
+    if !refund::open(&app.pool, refund, id, amount, clock::now()).await? {
+        let message = "another refund of this payment is on its way; wait for it";
+        return Err(ApiError::new(ErrorCode::IdempotencyConflict, message).retry_after(5));
+    }
+    app.bells.payments.notify_one();
+    Ok((StatusCode::ACCEPTED, Json(RefundView { id: refund.to_string(), amount_minor: amount })))
+}
+
+/// Lets an account go on whose disputes were lost.
+pub(crate) async fn resume(
+    State(app): State<App>,
+    _admin: Admin,
+    Path(account): Path<String>,
+) -> Result<Json<Credits>, ApiError> {
+    let account: Uuid = account.parse().map_err(|_| ApiError::not_found("account"))?;
+    let mut tx = app.pool.begin().await?;
+    payment::alone(&mut tx).await?;
+    payment::forgive(&mut tx, account).await?;
+    let stopped = if payment::is_disputed(&mut tx, account).await? { Stopped::Yes } else { Stopped::No };
+    ledger::set_stopped(&mut tx, account, stopped).await?;
+    let book = ledger::balance(&mut tx, account).await.map_err(|error| match error {
+        LedgerSqlError::NoAccount(_) => ApiError::not_found("account"),
+        other @ (LedgerSqlError::Refused(_)
+        | LedgerSqlError::NoHold(_)
+        | LedgerSqlError::Damaged(_)
+        | LedgerSqlError::Database(_)) => other.into(),
+    })?;
+    tx.commit().await?;
+    Ok(Json(Credits::from(&book)))
+}

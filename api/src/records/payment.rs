@@ -1,0 +1,298 @@
+//! Payments, the money behind them, and Stripe's events as they came.
+
+use sqlx::types::Json;
+use sqlx::{PgConnection, PgPool};
+use tintype_types::Timestamp;
+use uuid::Uuid;
+
+use crate::clock::{from_ms, to_ms};
+use crate::payments::facts::{Stage, Standing};
+use crate::payments::settling::{Charge, Kind, Payment, State};
+
+/// Makes events be applied one at a time, over all replicas: what one finds, the last has left.
+const APPLYING: i64 = 0x7469_6e74_7970_6500;
+
+/// The columns of [`PaymentRow`].
+macro_rules! columns {
+    () => {
+        "id, account, kind, offer, price_version, credits, amount_minor, currency, expires_ms, paid, failed, invoice, \
+         intent, granted, taken"
+    };
+}
+
+#[derive(sqlx::FromRow)]
+struct PaymentRow {
+    id: Uuid,
+    account: Uuid,
+    kind: String,
+    offer: String,
+    price_version: i32,
+    credits: i64,
+    amount_minor: i64,
+    currency: String,
+    expires_ms: Option<i64>,
+    paid: bool,
+    failed: bool,
+    invoice: Option<String>,
+    intent: Option<String>,
+    granted: bool,
+    taken: i64,
+}
+
+impl From<PaymentRow> for Payment {
+    fn from(row: PaymentRow) -> Self {
+        Self {
+            id: row.id,
+            account: row.account,
+            // The column's check lets no other name in.
+            kind: Kind::parse(&row.kind).unwrap_or(Kind::Pack),
+            offer: row.offer,
+            version: row.price_version,
+            credits: row.credits,
+            amount: row.amount_minor,
+            currency: row.currency,
+            expires: row.expires_ms.map(from_ms),
+            paid: row.paid,
+            failed: row.failed,
+            invoice: row.invoice,
+            intent: row.intent,
+            granted: row.granted,
+            taken: row.taken,
+        }
+    }
+}
+
+/// Waits until no other event is being applied; holds until the transaction ends.
+pub(crate) async fn alone(conn: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::query("select pg_advisory_xact_lock($1)").bind(APPLYING).execute(conn).await?;
+    Ok(())
+}
+
+/// What is known of the payments and charges that go by these names, and of those they are linked with.
+pub(crate) async fn load(
+    conn: &mut PgConnection,
+    ids: &[Uuid],
+    intents: &[String],
+    invoices: &[String],
+) -> sqlx::Result<State> {
+    const CHARGES: &str = "select intent, amount_minor, refunded_minor, dispute, invoice from charge
+        where intent = any($1) or invoice = any($2) or intent in (select intent from payment where id = any($3))";
+    const PAYMENTS: &str =
+        concat!("select ", columns!(), " from payment where id = any($1) or intent = any($2) or invoice = any($3)");
+    let charges: Vec<(String, i64, i64, String, Option<String>)> =
+        sqlx::query_as(CHARGES).bind(intents).bind(invoices).bind(ids).fetch_all(&mut *conn).await?;
+    let charges = charges.into_iter().map(|(intent, amount, refunded, dispute, invoice)| {
+        (intent, Charge { amount, refunded, dispute: Stage::parse(&dispute).unwrap_or_default(), invoice })
+    });
+    let charges: std::collections::BTreeMap<String, Charge> = charges.collect();
+    let intents: Vec<&str> = intents.iter().map(String::as_str).chain(charges.keys().map(String::as_str)).collect();
+    let linked = charges.values().filter_map(|charge| charge.invoice.as_deref());
+    let invoices: Vec<&str> = invoices.iter().map(String::as_str).chain(linked).collect();
+    let payments: Vec<PaymentRow> =
+        sqlx::query_as(PAYMENTS).bind(ids).bind(intents).bind(invoices).fetch_all(conn).await?;
+    let payments = payments.into_iter().map(|row| (row.id, row.into())).collect();
+    Ok(State { payments, charges })
+}
+
+/// Writes what is known now.
+pub(crate) async fn store(conn: &mut PgConnection, state: &State, now: Timestamp) -> sqlx::Result<()> {
+    for payment in state.payments.values() {
+        put(conn, payment, now).await?;
+    }
+    for (intent, charge) in &state.charges {
+        let Charge { amount, refunded, dispute, invoice } = charge;
+        sqlx::query(
+            "insert into charge (intent, amount_minor, refunded_minor, dispute, invoice) values ($1, $2, $3, $4, $5)
+             on conflict (intent) do update set amount_minor = $2, refunded_minor = $3, dispute = $4, invoice = $5",
+        )
+        .bind(intent)
+        .bind(amount)
+        .bind(refunded)
+        .bind(dispute.as_str())
+        .bind(invoice)
+        .execute(&mut *conn)
+        .await?;
+    }
+    Ok(())
+}
+
+/// Writes a payment, new or known.
+pub(crate) async fn put(conn: &mut PgConnection, payment: &Payment, now: Timestamp) -> sqlx::Result<()> {
+    const SQL: &str = "insert into payment (id, account, kind, offer, price_version, credits, amount_minor, currency,
+            expires_ms, paid, failed, invoice, intent, granted, taken, created_ms, next_ms)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $16)
+        on conflict (id) do update set paid = $10, failed = $11, invoice = $12, intent = $13, granted = $14, taken = $15";
+    sqlx::query(SQL)
+        .bind(payment.id)
+        .bind(payment.account)
+        .bind(payment.kind.as_str())
+        .bind(&payment.offer)
+        .bind(payment.version)
+        .bind(payment.credits)
+        .bind(payment.amount)
+        .bind(&payment.currency)
+        .bind(payment.expires.map(to_ms))
+        .bind(payment.paid)
+        .bind(payment.failed)
+        .bind(&payment.invoice)
+        .bind(&payment.intent)
+        .bind(payment.granted)
+        .bind(payment.taken)
+        .bind(to_ms(now))
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// The payment.
+pub(crate) async fn find(pool: &PgPool, id: Uuid) -> sqlx::Result<Option<Payment>> {
+    const SQL: &str = concat!("select ", columns!(), " from payment where id = $1");
+    let row: Option<PaymentRow> = sqlx::query_as(SQL).bind(id).fetch_optional(pool).await?;
+    Ok(row.map(Payment::from))
+}
+
+/// An account's payments that were paid, newest first.
+pub(crate) async fn list(pool: &PgPool, account: Uuid, limit: i64) -> sqlx::Result<Vec<(Payment, Timestamp)>> {
+    const SQL: &str = concat!(
+        "select ",
+        columns!(),
+        ", created_ms from payment where account = $1 and paid order by created_ms desc limit $2"
+    );
+    #[derive(sqlx::FromRow)]
+    struct Dated {
+        #[sqlx(flatten)]
+        row: PaymentRow,
+        created_ms: i64,
+    }
+    let rows: Vec<Dated> = sqlx::query_as(SQL).bind(account).bind(limit).fetch_all(pool).await?;
+    Ok(rows.into_iter().map(|Dated { row, created_ms }| (row.into(), from_ms(created_ms))).collect())
+}
+
+/// The Checkout page a payment is made on.
+pub(crate) async fn set_session(pool: &PgPool, payment: Uuid, session: &str) -> sqlx::Result<()> {
+    let sql = "update payment set session = $2 where id = $1";
+    sqlx::query(sql).bind(payment).bind(session).execute(pool).await?;
+    Ok(())
+}
+
+/// Whether any of an account's payments is disputed, or lost and not forgiven.
+pub(crate) async fn is_disputed(conn: &mut PgConnection, account: Uuid) -> sqlx::Result<bool> {
+    const SQL: &str = "select exists (select 1 from payment p join charge c on c.intent = p.intent
+        where p.account = $1 and p.paid and c.dispute in ('open', 'lost'))";
+    sqlx::query_scalar(SQL).bind(account).fetch_one(conn).await
+}
+
+/// Forgives an account its lost disputes.
+pub(crate) async fn forgive(conn: &mut PgConnection, account: Uuid) -> sqlx::Result<u64> {
+    const SQL: &str = "update charge set dispute = 'forgiven' where dispute = 'lost'
+        and intent in (select intent from payment where account = $1)";
+    Ok(sqlx::query(SQL).bind(account).execute(conn).await?.rows_affected())
+}
+
+/// Who an account is at Stripe, and what it pays with.
+pub(crate) async fn customer(pool: &PgPool, account: Uuid) -> sqlx::Result<Option<(String, Option<String>)>> {
+    sqlx::query_as("select customer, method from billing where account = $1").bind(account).fetch_optional(pool).await
+}
+
+/// Notes who an account is at Stripe. The first name stays; the last way to pay counts.
+pub(crate) async fn set_customer(
+    conn: &mut PgConnection,
+    account: Uuid,
+    customer: &str,
+    method: Option<&str>,
+) -> sqlx::Result<()> {
+    const SQL: &str = "insert into billing (account, customer, method)
+        select id, $2, $3 from account where id = $1
+        on conflict (account) do update set method = coalesce($3, billing.method)";
+    sqlx::query(SQL).bind(account).bind(customer).bind(method).execute(conn).await?;
+    Ok(())
+}
+
+/// Notes where a subscription stands, unless something later is known.
+pub(crate) async fn set_subscription(conn: &mut PgConnection, standing: &Standing) -> sqlx::Result<()> {
+    const SQL: &str = "insert into subscription (id, account, offer, status, ends, as_of_s)
+        select $1, id, $3, $4, $5, $6 from account where id = $2
+        on conflict (id) do update set status = $4, ends = $5, as_of_s = $6
+        where (subscription.as_of_s, subscription.status, subscription.ends) < ($6, $4, $5)
+            and subscription.status <> 'canceled'";
+    let Standing { subscription, account, offer, status, ends, as_of } = standing;
+    sqlx::query(SQL)
+        .bind(subscription)
+        .bind(account)
+        .bind(offer)
+        .bind(status)
+        .bind(ends)
+        .bind(as_of)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// An account's subscription that runs: offer, status, and whether it ends with its month.
+pub(crate) async fn subscription(pool: &PgPool, account: Uuid) -> sqlx::Result<Option<(String, String, bool)>> {
+    const SQL: &str = "select offer, status, ends from subscription
+        where account = $1 and status not in ('canceled', 'incomplete_expired') order by as_of_s desc limit 1";
+    sqlx::query_as(SQL).bind(account).fetch_optional(pool).await
+}
+
+/// An event to be kept.
+#[derive(Clone, Debug)]
+pub(crate) struct NewEvent<'a> {
+    /// Stripe's id.
+    pub(crate) id: &'a str,
+    /// Its type.
+    pub(crate) kind: &'a str,
+    /// All of it.
+    pub(crate) payload: &'a serde_json::Value,
+    /// When Stripe made it, in seconds.
+    pub(crate) created_s: i64,
+    /// Whether it was fetched because it never came.
+    pub(crate) missed: bool,
+}
+
+/// Keeps an event; false when it is kept already.
+pub(crate) async fn keep(pool: &PgPool, event: &NewEvent<'_>, now: Timestamp) -> sqlx::Result<bool> {
+    const SQL: &str = "insert into stripe_event (id, type, payload, created_s, received_ms, next_ms, missed)
+        values ($1, $2, $3, $4, $5, $5, $6) on conflict do nothing";
+    let done = sqlx::query(SQL)
+        .bind(event.id)
+        .bind(event.kind)
+        .bind(Json(event.payload))
+        .bind(event.created_s)
+        .bind(to_ms(now))
+        .bind(event.missed)
+        .execute(pool)
+        .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Events that wait to be applied, oldest first.
+pub(crate) async fn waiting(pool: &PgPool, now: Timestamp, limit: i64) -> sqlx::Result<Vec<String>> {
+    const SQL: &str =
+        "select id from stripe_event where state = 'received' and next_ms <= $1 order by next_ms limit $2";
+    sqlx::query_scalar(SQL).bind(to_ms(now)).bind(limit).fetch_all(pool).await
+}
+
+/// Locks an event that waits, unless another replica is at it.
+pub(crate) async fn lock_event(conn: &mut PgConnection, id: &str) -> sqlx::Result<Option<(serde_json::Value, i32)>> {
+    const SQL: &str =
+        "select payload, attempts from stripe_event where id = $1 and state = 'received' for update skip locked";
+    let row: Option<(Json<serde_json::Value>, i32)> = sqlx::query_as(SQL).bind(id).fetch_optional(conn).await?;
+    Ok(row.map(|(payload, attempts)| (payload.0, attempts)))
+}
+
+/// What became of an event.
+pub(crate) async fn mark_event(conn: &mut PgConnection, id: &str, state: &'static str) -> sqlx::Result<()> {
+    let sql = "update stripe_event set state = $2, error = null where id = $1";
+    sqlx::query(sql).bind(id).bind(state).execute(conn).await?;
+    Ok(())
+}
+
+/// An event could not be applied: it is tried again at `next`, or never.
+pub(crate) async fn event_failed(pool: &PgPool, id: &str, error: &str, next: Option<Timestamp>) -> sqlx::Result<()> {
+    const SQL: &str = "update stripe_event set attempts = attempts + 1, error = $2,
+            next_ms = coalesce($3, next_ms), state = case when $3::bigint is null then 'dead' else state end
+        where id = $1 and state = 'received'";
+    sqlx::query(SQL).bind(id).bind(error).bind(next.map(to_ms)).execute(pool).await?;
+    Ok(())
+}

@@ -1,0 +1,151 @@
+//! What happens when somebody pays: each step keeps its objects, then tells.
+
+use serde_json::{Value, json};
+
+use crate::objects::{self, Asked, Sold};
+use crate::world::{Twin, World, now, number};
+
+/// A month, as far as tests care.
+const MONTH_S: i64 = 30 * 24 * 3_600;
+
+/// What a form sells.
+pub(crate) fn sold(form: &Value) -> Sold {
+    let lines = form["line_items"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let price = |line: &Value| number(&line["price_data"]["unit_amount"]) * number(&line["quantity"]).max(1);
+    let currency = lines.first().and_then(|line| line["price_data"]["currency"].as_str()).unwrap_or("usd");
+    Sold { amount: lines.iter().map(price).sum(), currency: currency.to_owned() }
+}
+
+/// Takes the money: intent, charge, balance.
+pub(crate) fn take(twin: &Twin, world: &mut World, asked: &Asked<'_>) -> Value {
+    let (intent_id, charge_id) = (world.id("pi"), world.id("ch"));
+    let intent = objects::intent(&intent_id, asked, &charge_id);
+    let charge = objects::charge(&charge_id, &intent);
+    let id = world.id("txn");
+    let balance = objects::balance_transaction(&id, &charge, number(&charge["amount"]));
+    world.keep("payment_intent", &intent);
+    world.keep("charge", &charge);
+    world.keep("balance_transaction", &balance);
+    twin.tell(world, "charge.succeeded", &charge);
+    twin.tell(world, "payment_intent.succeeded", &intent);
+    intent
+}
+
+/// Somebody pressed the button of a checkout page. Pressed twice, it is paid once.
+pub(crate) fn complete(twin: &Twin, world: &mut World, session_id: &str) -> Option<Value> {
+    let mut session = world.find("checkout.session", session_id)?.clone();
+    if session["status"] != "open" {
+        return Some(session);
+    }
+    let form = world.find("form", session_id)?.clone();
+    if session["mode"] == "subscription" {
+        let id = world.id("sub");
+        let subscription = objects::subscription(&id, &form, now(), now() + MONTH_S);
+        world.keep("subscription", &subscription);
+        twin.tell(world, "customer.subscription.created", &subscription);
+        let amount = number(&session["amount_total"]);
+        session["subscription"] = json!(id);
+        session["invoice"] = bill(twin, world, &subscription, amount)["id"].clone();
+    } else {
+        let asked = Asked {
+            sold: sold(&form),
+            customer: &form["customer"],
+            metadata: &form["payment_intent_data"]["metadata"],
+            keep: &form["payment_intent_data"]["setup_future_usage"],
+            method: world.id("pm"),
+        };
+        session["payment_intent"] = take(twin, world, &asked)["id"].clone();
+    }
+    (session["status"], session["payment_status"]) = (json!("complete"), json!("paid"));
+    session["url"] = Value::Null;
+    world.keep("checkout.session", &session);
+    twin.tell(world, "checkout.session.completed", &session);
+    Some(session)
+}
+
+/// Bills the month a subscription is in.
+fn bill(twin: &Twin, world: &mut World, subscription: &Value, amount: i64) -> Value {
+    let asked = Asked {
+        sold: Sold { amount, currency: subscription["currency"].as_str().unwrap_or("usd").to_owned() },
+        customer: &subscription["customer"],
+        metadata: &json!({}),
+        keep: &Value::Null,
+        method: "pm_twin".to_owned(),
+    };
+    let intent = take(twin, world, &asked);
+    let id = world.id("in");
+    let period = (number(&subscription["current_period_start"]), number(&subscription["current_period_end"]));
+    let invoice = objects::invoice(&id, subscription, amount, period);
+    world.keep("invoice", &invoice);
+    twin.tell(world, "invoice.paid", &invoice);
+    let id = world.id("inpay");
+    let link = objects::invoice_payment(&id, &invoice, &intent);
+    world.keep("invoice_payment", &link);
+    twin.tell(world, "invoice_payment.paid", &link);
+    invoice
+}
+
+/// A subscription's next month begins.
+pub(crate) fn renew(twin: &Twin, world: &mut World, id: &str) -> Option<Value> {
+    let last = world.newest("invoice").into_iter();
+    let last = last.filter(|invoice| invoice["parent"]["subscription_details"]["subscription"] == id);
+    let amount = last.map(|invoice| number(&invoice["amount_paid"])).next()?;
+    let subscription = world.find_mut("subscription", id)?;
+    let start = number(&subscription["current_period_end"]);
+    (subscription["current_period_start"], subscription["current_period_end"]) = (json!(start), json!(start + MONTH_S));
+    let subscription = subscription.clone();
+    twin.tell(world, "customer.subscription.updated", &subscription);
+    Some(bill(twin, world, &subscription, amount))
+}
+
+/// Ends a subscription with its month, or at once.
+pub(crate) fn cancel(twin: &Twin, world: &mut World, id: &str, at_once: &Value) -> Option<Value> {
+    let subscription = world.find_mut("subscription", id)?;
+    let kind = if at_once == true {
+        subscription["status"] = json!("canceled");
+        "customer.subscription.deleted"
+    } else {
+        subscription["cancel_at_period_end"] = json!(true);
+        "customer.subscription.updated"
+    };
+    let subscription = subscription.clone();
+    twin.tell(world, kind, &subscription);
+    Some(subscription)
+}
+
+/// Gives money back; none when there is no such payment, or not as much is left of it.
+pub(crate) fn refund(twin: &Twin, world: &mut World, form: &Value) -> Option<Value> {
+    let charges = world.newest("charge");
+    let mut charge = charges.into_iter().find(|charge| charge["payment_intent"] == form["payment_intent"])?;
+    let left = number(&charge["amount"]) - number(&charge["amount_refunded"]);
+    let amount = if form["amount"].is_null() { left } else { number(&form["amount"]) };
+    if !(1..=left).contains(&amount) {
+        return None;
+    }
+    let (id, balance_id) = (world.id("re"), world.id("txn"));
+    let refund = objects::refund(&id, form, &charge, amount);
+    charge["amount_refunded"] = json!(number(&charge["amount_refunded"]) + amount);
+    charge["refunded"] = json!(charge["amount_refunded"] == charge["amount"]);
+    world.keep("refund", &refund);
+    world.keep("charge", &charge);
+    world.keep("balance_transaction", &objects::balance_transaction(&balance_id, &charge, -amount));
+    twin.tell(world, "refund.created", &refund);
+    twin.tell(world, "charge.refunded", &charge);
+    Some(refund)
+}
+
+/// A bank disputes a payment, or has decided.
+pub(crate) fn dispute(twin: &Twin, world: &mut World, intent: &str, status: &str) -> Option<Value> {
+    let known = world.newest("dispute").into_iter().find(|dispute| dispute["payment_intent"] == intent);
+    let (dispute, kind) = if let Some(mut dispute) = known {
+        dispute["status"] = json!(status);
+        (dispute, if matches!(status, "won" | "lost") { "charge.dispute.closed" } else { "charge.dispute.updated" })
+    } else {
+        let charge = world.newest("charge").into_iter().find(|charge| charge["payment_intent"] == intent)?;
+        let id = world.id("du");
+        (objects::dispute(&id, &charge, status), "charge.dispute.created")
+    };
+    world.keep("dispute", &dispute);
+    twin.tell(world, kind, &dispute);
+    Some(dispute)
+}
