@@ -116,7 +116,11 @@ async fn work(log: &Path, bytes_max: u64, jobs: u32) {
 }
 
 fn read(log: &Path) -> Result<Replayed, ReplayError> {
-    replay(BufReader::new(fs::File::open(log).unwrap()))
+    replay(open(log))
+}
+
+fn open(log: &Path) -> BufReader<fs::File> {
+    BufReader::new(fs::File::open(log).unwrap())
 }
 
 async fn json(rig: &Rig, path: &str) -> Value {
