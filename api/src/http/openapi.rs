@@ -64,7 +64,9 @@ fn operation(route: &Route, generator: &mut SchemaGenerator, error: &Schema) -> 
     let refusal =
         json!({ "description": "Refused; `error.code` says why", "content": content("application/json", error) });
     let mut responses = Map::new();
-    responses.insert(route.status.to_string(), answer(&route.answer, generator));
+    for status in std::iter::once(route.status).chain(route.also) {
+        responses.insert(status.to_string(), answer(&route.answer, generator));
+    }
     responses.insert("default".to_owned(), refusal);
     let mut operation = json!({
         "summary": route.summary,

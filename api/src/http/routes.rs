@@ -67,6 +67,8 @@ pub(crate) struct Route {
     pub(crate) body: Option<SchemaOf>,
     pub(crate) sent: Sent,
     pub(crate) status: u16,
+    /// Another good status with the same answer.
+    pub(crate) also: Option<u16>,
     pub(crate) answer: Answer,
     /// Name and JSON type of each.
     pub(crate) query: &'static [(&'static str, &'static str)],
@@ -129,8 +131,12 @@ fn jobs_and_models() -> Vec<Route> {
             ..Route::get("/api/v1/jobs", get(jobs::list), "Lists your jobs, newest first", Answer::Json(of::<JobPage>))
         },
         Route::get("/api/v1/jobs/{id}", get(jobs::read), "Shows a job", Answer::Json(of::<JobView>)),
-        Route::delete("/api/v1/jobs/{id}", delete(jobs::cancel), "Cancels a job")
-            .gives(202, Answer::Json(of::<JobView>)),
+        Route {
+            // A job that has ended already.
+            also: Some(200),
+            ..Route::delete("/api/v1/jobs/{id}", delete(jobs::cancel), "Cancels a job")
+                .gives(202, Answer::Json(of::<JobView>))
+        },
         Route::get(
             "/api/v1/jobs/{id}/events",
             get(events::stream),
@@ -267,6 +273,7 @@ impl Route {
             body: None,
             sent: Sent::Json,
             status: 200,
+            also: None,
             answer: Answer::Empty,
             query: &[],
             headers: &[],

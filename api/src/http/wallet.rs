@@ -153,7 +153,7 @@ pub(crate) struct WalletLine {
     /// What the account has more by it, or less, in milli-credits.
     change_millis: i64,
     /// What a job that has not ended may still cost.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     held_millis: i64,
     /// Where credits come from.
     #[serde(skip_serializing_if = "Option::is_none")]
