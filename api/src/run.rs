@@ -79,44 +79,20 @@ async fn run_until(args: Args, stop: &CancellationToken) -> anyhow::Result<()> {
     let (cluster, lock) = start_cluster(&args, parts, stop).await?;
     let world = World {
         pool: pool.clone(),
-        cluster: Arc::clone(&cluster),
-        board: board.clone(),
-        bells: bells.clone(),
-        metrics: metrics.clone(),
+        cluster,
+        board,
+        bells,
+        metrics,
         keyring: Keyring::default(),
         lane_bell: Bell::default(),
         mail: mailer.is_some(),
-        payments: payments.clone(),
-        price_book: price_book.clone(),
+        payments,
+        price_book,
     };
     let mut reconcilers = reconcile::start(&world, stop);
     tokio::spawn(stop.clone().run_until_cancelled_owned(keyring::listen(pool.clone(), world.keyring.clone())));
     let mut lanes = start_lanes(&args, &world, mailer, address, stop)?;
-    let admin = args.admin_token_file.as_deref().map(AdminToken::from_file).transpose()?;
-    let app = App {
-        inner: Arc::new(Inner {
-            pool: pool.clone(),
-            cluster,
-            board,
-            bells,
-            metrics,
-            tariff: Tariff::default(),
-            price_book,
-            payments,
-            admin,
-            wait_max: Duration::from_secs(args.wait_seconds),
-            aliases: args.model_aliases.clone(),
-            open_jobs_max: args.open_jobs_max,
-            lane: Lane::start(&pool, &world.metrics, stop),
-            keyring: world.keyring.clone(),
-            limiter: Limiter::new(args.rate()),
-            identity: Identity::new(&args.identity, args.public_url.clone(), public_url(&args, address), world.mail)?,
-            uploads: Semaphore::new(UPLOADS_MAX),
-            lane_bell: world.lane_bell.clone(),
-            status: Cached::default(),
-            stop: stop.clone(),
-        }),
-    };
+    let app = open_app(&args, &world, address, stop)?;
     if let Some(file) = &args.port_file {
         write_port_file(file, address)?;
     }
@@ -134,6 +110,36 @@ async fn run_until(args: Args, stop: &CancellationToken) -> anyhow::Result<()> {
     lock.release().await;
     pool.close().await;
     outcome
+}
+
+/// What requests are answered with.
+fn open_app(args: &Args, world: &World, address: SocketAddr, stop: &CancellationToken) -> anyhow::Result<App> {
+    let admin = args.admin_token_file.as_deref().map(AdminToken::from_file).transpose()?;
+    let here = public_url(args, address);
+    Ok(App {
+        inner: Arc::new(Inner {
+            pool: world.pool.clone(),
+            cluster: Arc::clone(&world.cluster),
+            board: world.board.clone(),
+            bells: world.bells.clone(),
+            metrics: world.metrics.clone(),
+            tariff: Tariff::default(),
+            price_book: world.price_book.clone(),
+            payments: world.payments.clone(),
+            admin,
+            wait_max: Duration::from_secs(args.wait_seconds),
+            aliases: args.model_aliases.clone(),
+            open_jobs_max: args.open_jobs_max,
+            lane: Lane::start(&world.pool, &world.metrics, stop),
+            keyring: world.keyring.clone(),
+            limiter: Limiter::new(args.rate()),
+            identity: Identity::new(&args.identity, args.public_url.clone(), here, world.mail)?,
+            uploads: Semaphore::new(UPLOADS_MAX),
+            lane_bell: world.lane_bell.clone(),
+            status: Cached::default(),
+            stop: stop.clone(),
+        }),
+    })
 }
 
 /// Starts every kind of errand there is.
