@@ -186,7 +186,8 @@ async fn a_budget_is_kept_to_the_millicredit_and_gets_back_what_jobs_did_not_cos
     assert_eq!(refused.len(), 5);
     // A job that is cancelled before it ran costs nothing, so there is room for another.
     let first = made[0].body["id"].as_str().unwrap();
-    assert_eq!(intern.delete(&format!("/api/v1/jobs/{first}")).await.status, StatusCode::ACCEPTED);
+    // 202 while its end is on its way, 200 once it is written: both have the job cancelled.
+    assert!(intern.delete(&format!("/api/v1/jobs/{first}")).await.status.is_success());
     until("its price is given back", || async { (used().await == Some(2 * PRICE)).then_some(()) }).await;
     assert_eq!(intern.post("/api/v1/jobs", job.clone()).await.status, StatusCode::ACCEPTED);
     assert_eq!(intern.post("/api/v1/jobs", job.clone()).await.error(), (402, "insufficient_quota", ""));
