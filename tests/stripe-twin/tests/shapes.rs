@@ -9,6 +9,13 @@ use tintype_stripe_twin::mock::StripeMock;
 use tintype_stripe_twin::{Options, Twin, router};
 use tokio::net::TcpListener;
 
+/// What the document stripe-mock was made from has elsewhere: a subscription's period moved to its items in the API version
+/// 2025-03-31, and an invoice payment names a charge or an intent, of which the document's example has the first alone.
+const OF_OTHER_VERSIONS: [&str; 3] = [
+    "/v1/invoice_payments/inpay_1.payment.payment_intent is not a field of Stripe's",
+    "/v1/subscriptions/sub_1.current_period_end is not a field of Stripe's",
+    "/v1/subscriptions/sub_1.current_period_start is not a field of Stripe's",
+];
 /// Where a field is allowed to differ: free text by name.
 const FREE: [&str; 2] = ["metadata", "object"];
 
@@ -134,7 +141,7 @@ async fn every_field_is_one_of_stripes() {
     assert_eq!(seen.len(), 8, "{seen:?}");
     odd.sort();
     odd.dedup();
-    assert_eq!(odd, Vec::<String>::new());
+    assert_eq!(odd, OF_OTHER_VERSIONS);
 }
 
 #[tokio::test]
