@@ -12,6 +12,10 @@ web_install
 "${pnpm[@]}" --silent run lint
 "${pnpm[@]}" --silent run test
 
+if [ "${TINTYPE_WEB_FLOWS:-on}" = off ]; then
+  echo "test-web: SKIPPED, the flows in a browser: \`make test-web\` runs them"
+  exit 0
+fi
 chromium=${TINTYPE_CHROMIUM:-$(command -v chromium || command -v chromium-browser || command -v google-chrome || true)}
 if [ -z "$chromium" ]; then
   echo "test-web: SKIPPED, the flows in a browser: chromium is not installed (Debian: apt-get install chromium)"

@@ -3,7 +3,7 @@
 
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use reqwest::Method;
@@ -40,7 +40,9 @@ async fn a_job_that_waits_is_explained_and_the_log_of_what_was_decided_replays()
     }
     let last = ids.last().unwrap();
     let told = until("the last job to wait behind others", JOB_LIMIT, || async {
-        let told = serde_json::from_str::<Value>(&tintype(&up, &["explain", last, "-o", "json"])).unwrap();
+        // A job is known to the scheduler a moment after it was accepted.
+        let said = run(&up, &["explain", last, "-o", "json"]);
+        let told: Value = said.status.success().then(|| serde_json::from_slice(&said.stdout).unwrap())?;
         (told["verdict"]["kind"] == "behindInQueue" && !told["estimate"].is_null()).then_some(told)
     })
     .await;
@@ -66,10 +68,15 @@ async fn a_job_that_waits_is_explained_and_the_log_of_what_was_decided_replays()
     assert!(data.exists());
 }
 
-/// Runs the program against this `up` and gives what it printed.
-fn tintype(up: &Up, words: &[&str]) -> String {
+/// Runs the program against this `up`.
+fn run(up: &Up, words: &[&str]) -> Output {
     let mut command = Command::new(program("tintype"));
-    let output = command.args(words).env("TINTYPE_URL", &up.rest.url).env("TINTYPE_DATA", &up.data).output().unwrap();
+    command.args(words).env("TINTYPE_URL", &up.rest.url).env("TINTYPE_DATA", &up.data).output().unwrap()
+}
+
+/// The same, and gives what it printed.
+fn tintype(up: &Up, words: &[&str]) -> String {
+    let output = run(up, words);
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
     said
