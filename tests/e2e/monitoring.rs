@@ -38,6 +38,12 @@ async fn every_panel_shows_something_and_no_alert_reads_what_is_not_there() {
     let server = start_prometheus(&targets, &folder);
     let prometheus = Prometheus(listening(&server, "Listening on").await, reqwest::Client::new());
 
+    // What happens before the first scrape has no rate: the first load of a model must come after it.
+    until("every program to be scraped", LIMIT, || async {
+        prometheus.shows("count(up == 1) == 3").await.then_some(())
+    })
+    .await;
+
     let url = format!("http://{api}");
     let admin = Rest::new(&url, "admin-0123456789abcdef0123456789abcdef");
     let user = admin.post("/api/v1/users", json!({ "name": "watched" })).await;

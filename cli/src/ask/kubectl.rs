@@ -93,7 +93,11 @@ impl Cluster {
         let secret = format!("{}{SECRET_SUFFIX}", way.release);
         let format = "go-template={{range .data}}{{. | base64decode}}{{end}}";
         let told = self.call(&["get", "secret", &secret, "-n", &way.namespace, "-o", format]).await;
-        told.with_context(|| format!("cannot read the Secret {secret}; name a file with the token with --token-file"))
+        let token = told.with_context(|| {
+            format!("cannot read the Secret {secret}; name a file with the token with --token-file")
+        })?;
+        // Secrets made from a file often end in a line break.
+        Ok(token.trim().to_owned())
     }
 
     /// The id of a job by its name; what is no name of a job here is taken for an id.

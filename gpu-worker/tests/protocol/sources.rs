@@ -107,7 +107,8 @@ async fn a_file_is_fetched_once_and_gone_on_with_where_it_broke_off() {
     let (folder, cache) = (root.path().join("models"), root.path().join("cache"));
     std::fs::create_dir(&folder).unwrap();
     models(&folder, &source.url, &source.sha256);
-    let worker = Running::with_models_flags(&contract, &folder, &["--models-cache", cache.to_str().unwrap()]);
+    let flags = ["--models-cache", cache.to_str().unwrap(), "--c2pa", "off"];
+    let worker = Running::with_models_flags(&contract, &folder, &flags);
     for name in ["first", "second"] {
         contract.give(job(name, "far/night"));
         assert!(matches!(contract.finished(name).await.outcome, Outcome::Done { .. }), "{name}");
