@@ -293,11 +293,15 @@ impl Core {
     }
 
     /// What an attempt took teaches what the next one takes: a warm one the run, a cold one the load. Only first attempts
-    /// count: a later one may have gone on from a checkpoint.
+    /// count: a later one may have gone on from a checkpoint. One that was found in the record says nothing, as nobody knows
+    /// when it began or what it had to load.
     fn learn(&mut self, tag: Tag, gpu_ms: u64) {
         let State { jobs, workers, costs, now, .. } = &mut self.state;
         let Some(job) = jobs.get(tag) else { return };
-        let Some(run) = job.run.as_ref().filter(|run| run.charge > 0 && run.attempt == Attempt(1)) else { return };
+        let Some(run) = job.run.as_ref().filter(|run| run.ends_at > run.assigned_at && run.attempt == Attempt(1))
+        else {
+            return;
+        };
         let of = Self::run_of(&job.seen, workers.get(&run.worker).and_then(|worker| worker.claim.kind));
         let ms = |from: Timestamp, to: Timestamp| u64::try_from(to.since(from).as_millis()).unwrap_or(u64::MAX);
         costs.learn_spread(ms(run.assigned_at, run.ends_at), ms(run.assigned_at, *now));
