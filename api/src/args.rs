@@ -93,6 +93,12 @@ pub struct Args {
     /// Where workers and browsers reach the image store. Left out: the address listened on.
     #[arg(long, env = "TINTYPE_PUBLIC_URL")]
     pub public_url: Option<String>,
+    /// Serve `/metrics` here, such as 0.0.0.0:9090, and no longer beside the API. Left out: beside the API, to everybody.
+    #[arg(long, env = "TINTYPE_METRICS_LISTEN")]
+    pub metrics_listen: Option<SocketAddr>,
+    /// Let webhooks go to private addresses, and by http: for receivers next door. Metadata services stay out of reach.
+    #[arg(long, env = "TINTYPE_WEBHOOK_PRIVATE_TARGETS")]
+    pub webhook_private_targets: bool,
     /// File with the administrator's token. Left out: no users can be made over HTTP.
     #[arg(long, env = "TINTYPE_ADMIN_TOKEN_FILE")]
     pub admin_token_file: Option<PathBuf>,
@@ -180,6 +186,8 @@ impl Args {
             store_dir: Some(local.store_dir),
             store_secret_file: Some(local.store_secret_file),
             public_url: None,
+            metrics_listen: None,
+            webhook_private_targets: false,
             admin_token_file: Some(local.admin_token_file),
             wait_seconds: 55,
             requests_per_minute: REQUESTS_PER_MINUTE,

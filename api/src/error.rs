@@ -3,9 +3,10 @@
 use axum::Json;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use tintype_types::{ErrorCode, RequestError};
+use tintype_types::{ErrorBody, ErrorCode, RequestError};
 
 use crate::cluster::ClusterError;
+use crate::http::problem::Refusal;
 use crate::http::request_id;
 use crate::ledger::sql::LedgerSqlError;
 
@@ -62,6 +63,19 @@ impl ApiError {
     pub(crate) fn rename_param(mut self, rename: impl Fn(&str) -> &str) -> Self {
         self.param = self.param.map(|param| rename(&param).to_owned());
         self
+    }
+
+    /// Names the field as another dialect does, which makes names.
+    pub(crate) fn rename_param_to(mut self, rename: impl Fn(&str) -> String) -> Self {
+        self.param = self.param.map(|param| rename(&param));
+        self
+    }
+
+    /// What its body says.
+    pub(crate) fn into_body(self) -> ErrorBody {
+        let mut body = self.code.body(self.message);
+        body.error.param = self.param;
+        body
     }
 
     /// The same for somebody else.
@@ -139,7 +153,8 @@ impl IntoResponse for ApiError {
         let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut body = code.body(message);
         body.error.param = param;
-        let mut response = (status, Json(body)).into_response();
+        let mut response = (status, Json(&body)).into_response();
+        response.extensions_mut().insert(Refusal(body));
         for (name, value) in headers {
             response.headers_mut().insert(name, value);
         }

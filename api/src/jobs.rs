@@ -119,10 +119,15 @@ pub(crate) fn judge(app: &App, request: &GenerationRequest, seed: u64) -> Result
 
 /// Judges the order, prices it and makes the job; or finds the job an earlier, equal request made.
 pub(crate) async fn place(app: &App, order: &Order, seed: u64) -> Result<Placed, ApiError> {
+    place_as(app, order, seed, Uuid::now_v7()).await
+}
+
+/// The same, under an id that was drawn before: a UUID version 7 of this moment.
+pub(crate) async fn place_as(app: &App, order: &Order, seed: u64, id: Uuid) -> Result<Placed, ApiError> {
     let Order { account, api_key, request, repeat } = order;
     let resolved = judge(app, request, seed)?;
     let new = NewJob {
-        id: Uuid::now_v7(),
+        id,
         account: *account,
         api_key: api_key.clone(),
         body_sha256: repeat.body_sha256,

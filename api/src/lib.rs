@@ -30,6 +30,7 @@ mod rate;
 mod reconcile;
 mod run;
 mod state;
+mod webhooks;
 
 pub use args::{Args, Chore, Cli, ClusterKind, LocalArgs};
 pub use identity::args::{IdentityArgs, Signup};

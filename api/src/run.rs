@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use prometheus::Registry;
+use prometheus::{IntCounterVec, Opts, Registry};
 use sqlx::PgPool;
 use tintype_dispatch::{DispatchConfig, JournalConfig, TokenSource};
 use tintype_store::{FolderConfig, Secret, Store};
@@ -28,7 +28,7 @@ use crate::http::{self, admin::AdminToken, status::Cached};
 use crate::identity::Identity;
 use crate::identity::args::Signup;
 use crate::keyring::{self, Keyring};
-use crate::lanes::{self, Bell, Lane as BackgroundLane, LaneMetrics, LanesConfig};
+use crate::lanes::{self, Lane as BackgroundLane, LaneMetrics, LanesConfig};
 use crate::lock::SchedulerLock;
 use crate::mail::Sender;
 use crate::mail::lane::MailLane;
@@ -40,6 +40,8 @@ use crate::rate::Limiter;
 use crate::reconcile::{self, Bells, World};
 use crate::records::key;
 use crate::state::{App, Inner};
+use crate::webhooks::lane::{Deliveries, Sweep};
+use crate::webhooks::target::{self, Reach};
 
 /// How long a worker's upload URLs are good: longer than any attempt.
 const OUTPUT_TTL: Duration = Duration::from_hours(1);
@@ -81,10 +83,10 @@ async fn run_until(args: Args, stop: &CancellationToken) -> anyhow::Result<()> {
         pool: pool.clone(),
         cluster,
         board,
+        lane_bell: bells.lanes.clone(),
         bells,
         metrics,
         keyring: Keyring::default(),
-        lane_bell: Bell::default(),
         mail: mailer.is_some(),
         payments,
         price_book,
@@ -93,6 +95,7 @@ async fn run_until(args: Args, stop: &CancellationToken) -> anyhow::Result<()> {
     tokio::spawn(stop.clone().run_until_cancelled_owned(keyring::listen(pool.clone(), world.keyring.clone())));
     let mut lanes = start_lanes(&args, &world, mailer, address, stop)?;
     let app = open_app(&args, &world, address, stop)?;
+    serve_metrics(args.metrics_listen, &world, stop).await?;
     if let Some(file) = &args.port_file {
         write_port_file(file, address)?;
     }
@@ -115,7 +118,7 @@ async fn run_until(args: Args, stop: &CancellationToken) -> anyhow::Result<()> {
 /// What requests are answered with.
 fn open_app(args: &Args, world: &World, address: SocketAddr, stop: &CancellationToken) -> anyhow::Result<App> {
     let admin = args.admin_token_file.as_deref().map(AdminToken::from_file).transpose()?;
-    let here = public_url(args, address);
+    let public_url = public_url(args, address);
     Ok(App {
         inner: Arc::new(Inner {
             pool: world.pool.clone(),
@@ -133,8 +136,11 @@ fn open_app(args: &Args, world: &World, address: SocketAddr, stop: &Cancellation
             lane: Lane::start(&world.pool, &world.metrics, stop),
             keyring: world.keyring.clone(),
             limiter: Limiter::new(args.rate()),
-            identity: Identity::new(&args.identity, args.public_url.clone(), here, world.mail)?,
+            identity: Identity::new(&args.identity, args.public_url.clone(), public_url.clone(), world.mail)?,
             uploads: Semaphore::new(UPLOADS_MAX),
+            metrics_apart: args.metrics_listen.is_some(),
+            public_url,
+            webhook_reach: reach(args),
             lane_bell: world.lane_bell.clone(),
             status: Cached::default(),
             stop: stop.clone(),
@@ -151,14 +157,47 @@ fn start_lanes(
     stop: &CancellationToken,
 ) -> anyhow::Result<JoinSet<()>> {
     let (pool, site, signup) = (world.pool.clone(), public_url(args, address), args.identity.signup);
+    let webhooks = webhooks(args, world, &site)?;
     let mail = mailer.map(|sender| Arc::new(MailLane { pool, sender, site, signup }) as Arc<dyn BackgroundLane>);
+    let sweep = Sweep { pool: world.pool.clone() };
+    let others: [Arc<dyn BackgroundLane>; 2] = [Arc::new(webhooks), Arc::new(sweep)];
     let config = LanesConfig {
         pool: world.pool.clone(),
         bell: world.lane_bell.clone(),
         metrics: LaneMetrics::new(&world.metrics.registry).context("cannot register the lanes' metrics")?,
-        lanes: mail.into_iter().collect(),
+        lanes: mail.into_iter().chain(others).collect(),
     };
     Ok(lanes::start(config, stop))
+}
+
+/// Serves the numbers on a listener of their own, if there is to be one, until `stop`.
+async fn serve_metrics(listen: Option<SocketAddr>, world: &World, stop: &CancellationToken) -> anyhow::Result<()> {
+    let Some(listen) = listen else { return Ok(()) };
+    let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot serve metrics on {listen}"))?;
+    let router = http::metrics_router(world.metrics.registry.clone());
+    let server = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
+    tokio::spawn(server.into_future());
+    Ok(())
+}
+
+fn reach(args: &Args) -> Reach {
+    if args.webhook_private_targets { Reach::Private } else { Reach::Public }
+}
+
+/// The lane that tells webhooks.
+fn webhooks(args: &Args, world: &World, public_url: &str) -> anyhow::Result<Deliveries> {
+    let reach = reach(args);
+    let counted = Opts::new("tintype_api_webhooks_total", "Tries to tell a webhook, by how they went");
+    let outcomes = IntCounterVec::new(counted, &["outcome"])?;
+    world.metrics.registry.register(Box::new(outcomes.clone())).context("cannot register the webhooks' metrics")?;
+    Ok(Deliveries {
+        pool: world.pool.clone(),
+        http: target::client(reach).context("cannot make the client of webhooks")?,
+        cluster: Arc::clone(&world.cluster),
+        reach,
+        public_url: public_url.to_owned(),
+        outcomes,
+    })
 }
 
 async fn serve(listener: TcpListener, router: axum::Router, stop: &CancellationToken) -> anyhow::Result<()> {
@@ -248,7 +287,8 @@ fn read_price_book(file: Option<&Path>) -> anyhow::Result<PriceBook> {
 
 /// Where browsers and workers find this program.
 fn public_url(args: &Args, address: SocketAddr) -> String {
-    args.public_url.clone().unwrap_or_else(|| format!("http://{}", reachable(address)))
+    let said = args.public_url.as_deref().map(|url| url.trim_end_matches('/').to_owned());
+    said.unwrap_or_else(|| format!("http://{}", reachable(address)))
 }
 
 /// An address others can connect to: who listens everywhere is reached on the loopback, as far as we know.

@@ -72,12 +72,13 @@ const PERSONAL: [&str; 5] = ["/api/v1/me", "/api/v1/sessions", "/api/v1/auth", "
 /// Routes below this one move money.
 const BILLING: &str = "/api/v1/wallet";
 /// Routes below these make pictures, or arrange those that are made.
-const GENERATE: [&str; 10] = [
+const GENERATE: [&str; 11] = [
     "/v1/images/",
     "/openai/v1/images/",
-    "/v1/predictions",
-    "/v1/models/",
-    "/v1/files",
+    "/replicate/v1/predictions",
+    "/replicate/v1/models/",
+    "/replicate/v1/deployments/",
+    "/replicate/v1/files",
     "/api/v1/jobs",
     "/api/v1/batches",
     "/api/v1/quotes",
@@ -91,6 +92,8 @@ pub(crate) fn scope_of(method: &str, path: &str) -> Scope {
         path.strip_prefix(root).is_some_and(|rest| root.ends_with('/') || rest.is_empty() || rest.starts_with('/'))
     };
     match method {
+        // What webhooks are signed with is a secret, whoever only looks.
+        _ if is_below("/replicate/v1/webhooks") => Scope::Manage,
         "GET" | "HEAD" => Scope::Read,
         // About the person and not about the account: which account a browser acts for makes no difference.
         _ if PERSONAL.iter().any(|root| is_below(root)) => Scope::Read,
@@ -117,6 +120,8 @@ mod tests {
             ("POST", "/api/v1/keys", Scope::Manage),
             ("POST", "/api/v1/wallet/checkout", Scope::Billing),
             ("PUT", "/something/new", Scope::Manage),
+            ("POST", "/replicate/v1/predictions", Scope::Generate),
+            ("GET", "/replicate/v1/webhooks/default/secret", Scope::Manage),
         ] {
             assert_eq!(scope_of(method, path), scope, "{method} {path}");
         }

@@ -24,6 +24,7 @@ use crate::payments::plans::PriceBook;
 use crate::price::Tariff;
 use crate::rate::Limiter;
 use crate::reconcile::Bells;
+use crate::webhooks::target::Reach;
 
 /// The application. Cloning is cheap.
 #[derive(Clone)]
@@ -59,6 +60,12 @@ pub(crate) struct Inner {
     pub(crate) identity: Identity,
     /// Room for uploads.
     pub(crate) uploads: Semaphore,
+    /// Whether `/metrics` has a listener of its own.
+    pub(crate) metrics_apart: bool,
+    /// Where clients reach us, without a slash at its end.
+    pub(crate) public_url: String,
+    /// Where webhooks may go.
+    pub(crate) webhook_reach: Reach,
     /// Rung when errands were sent.
     pub(crate) lane_bell: Bell,
     /// How the service was, seconds ago.

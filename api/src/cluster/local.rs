@@ -309,6 +309,8 @@ impl LocalRecord {
         let written = match decision {
             Decision::Assign { worker, .. } => {
                 let request = progress::assign(pool, fence, &worker, now).await.map_err(unavailable)?;
+                // Whoever wants to hear that a job has begun is told by an errand.
+                self.bells.lanes.ring();
                 return match request {
                     Some(request) => Ok(Written::Assigned(Box::new(request))),
                     None => Err(refused(fence)),

@@ -17,6 +17,7 @@ use uuid::Uuid;
 use super::assets::UPLOAD_TIME_MAX;
 use super::auth::Caller;
 use super::images::{fill_model, place, respond};
+use super::partials::Operation;
 use super::{BODY_BYTES_MAX, body, openai};
 use crate::assets::{self, mask};
 use crate::error::ApiError;
@@ -92,7 +93,7 @@ pub(crate) async fn edit(
     };
     // Only the upload counts: waiting for the pictures holds none in memory.
     drop(room);
-    respond(&app, &placed, &headers, &read).await
+    respond(&app, &placed, &headers, &read, Operation::Edit).await
 }
 
 struct Pictures {

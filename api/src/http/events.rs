@@ -7,6 +7,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::stream::BoxStream;
@@ -33,10 +34,19 @@ pub(crate) async fn stream(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<String>,
+    headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let job = own(&app, &caller, &id).await?;
+    // Events are whole, so who comes back needs what is new and nothing of what was missed.
+    let seen = headers.get("last-event-id").and_then(|id| id.to_str().ok());
+    let seen = Some(job.event()).filter(|event| seen == Some(event_id(event).as_str()));
+    if seen.as_ref().is_some_and(|event| event.state.is_terminal()) {
+        // The end was told: this keeps a browser's EventSource from coming back.
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    let feed = follow_from(app, job, seen).await?;
     let keep_alive = KeepAlive::new().interval(HEARTBEAT_INTERVAL);
-    Ok(Sse::new(events(follow(app, job).await?)).keep_alive(keep_alive).into_response())
+    Ok(Sse::new(events(feed)).keep_alive(keep_alive).into_response())
 }
 
 /// Where the job stands, then every change until it ends.
@@ -47,10 +57,24 @@ pub(super) async fn follow(
     app: App,
     job: Generation,
 ) -> Result<impl Stream<Item = JobEvent> + Send + 'static, ApiError> {
+    follow_from(app, job, None).await
+}
+
+/// The same, but for where it stands if that was seen.
+async fn follow_from(
+    app: App,
+    job: Generation,
+    seen: Option<JobEvent>,
+) -> Result<impl Stream<Item = JobEvent> + Send + 'static, ApiError> {
     let changes = app.board.subscribe(job.id);
     let from_cluster = if job.state.is_terminal() { None } else { open(&app, &job).await? };
-    let feed = Feed { app, last: None, job, changes, from_cluster, ended: false };
+    let feed = Feed { app, last: seen, job, changes, from_cluster, ended: false };
     Ok(futures::stream::unfold(feed, |mut feed| async move { feed.next().await.map(|event| (event, feed)) }))
+}
+
+/// The name of an event: how far the job is in it.
+fn event_id(event: &JobEvent) -> String {
+    format!("{}.{}.{:?}", event.attempt, event.step, event.state)
 }
 
 /// The cluster's own stream; none while the cluster is out of reach: the database goes on telling.
@@ -77,9 +101,10 @@ fn events(
     job: impl Stream<Item = JobEvent> + Send + 'static,
 ) -> impl Stream<Item = Result<Event, Infallible>> + Send + 'static {
     // A JobEvent has string keys only, so that turning it into JSON cannot fail; if it did, nothing is said.
-    job.filter_map(
-        |event| async move { serde_json::to_string(&event).ok().map(|data| Ok(Event::default().data(data))) },
-    )
+    job.filter_map(|event| async move {
+        let data = serde_json::to_string(&event).ok()?;
+        Some(Ok(Event::default().id(event_id(&event)).data(data)))
+    })
 }
 
 impl Feed {

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use prometheus::TextEncoder;
+use axum::routing::get;
+use prometheus::{Registry, TextEncoder};
 use tintype_types::ErrorCode;
 
 use crate::error::ApiError;
@@ -34,7 +36,20 @@ pub(crate) async fn readyz(State(app): State<App>) -> Result<&'static str, ApiEr
 
 /// Everything counted, in Prometheus' text format.
 pub(crate) async fn metrics(State(app): State<App>) -> Response {
-    match TextEncoder::new().encode_to_string(&app.metrics.registry.gather()) {
+    written(&app.metrics.registry)
+}
+
+/// The same, for a listener of its own: nothing else is served there.
+pub(super) fn apart(registry: Registry) -> Router {
+    let numbers = move || {
+        let registry = registry.clone();
+        async move { written(&registry) }
+    };
+    Router::new().route("/metrics", get(numbers)).route("/healthz", get(healthz))
+}
+
+fn written(registry: &Registry) -> Response {
+    match TextEncoder::new().encode_to_string(&registry.gather()) {
         Ok(text) => (StatusCode::OK, [(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
         Err(error) => ApiError::internal("the metrics cannot be written out", error).into_response(),
     }

@@ -11,6 +11,7 @@ use tintype_types::{ErrorCode, GenerationRequest, ImageFormat, ModelKind};
 use super::auth::Caller;
 use super::body::{self, Json};
 use super::openai::{self, Format, ImagesRequest};
+use super::partials::{self, Operation};
 use super::view::JobView;
 use crate::error::ApiError;
 use crate::jobs::{self, Order, Placed, Waited};
@@ -39,7 +40,7 @@ pub(crate) async fn generate(
         Some(placed) => placed,
         None => place(&app, caller, repeat, &read).await?,
     };
-    respond(&app, &placed, &headers, &read).await
+    respond(&app, &placed, &headers, &read, Operation::Generation).await
 }
 
 /// The answer to a request that was placed: the pictures, or the job of one who would rather not wait.
@@ -48,11 +49,14 @@ pub(super) async fn respond(
     placed: &Placed,
     headers: &HeaderMap,
     read: &ImagesRequest,
+    operation: Operation,
 ) -> Result<Response, ApiError> {
     let keyed = headers.contains_key("idempotency-key");
     let response = if body::prefers_async(headers) {
         jobs::answered(app, placed.job.id).await?;
         accepted(&placed.job)
+    } else if read.stream {
+        partials::respond(app, &placed.job, read, operation).await?
     } else {
         answer(app, placed, keyed, read.format).await?
     };

@@ -32,10 +32,13 @@ mod openai;
 mod openapi;
 mod orgs;
 mod origin;
+mod partials;
 mod payments;
 mod peer;
 mod picture;
+pub(crate) mod problem;
 mod quotes;
+pub(crate) mod replicate;
 mod routes;
 mod sessions;
 mod sign_in;
@@ -43,12 +46,14 @@ pub(crate) mod status;
 mod studio;
 mod usage;
 mod users;
-mod view;
+pub(crate) mod view;
 mod wallet;
+mod webhooks;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
+use prometheus::Registry;
 use tintype_types::ErrorCode;
 
 use self::routes::Access;
@@ -60,6 +65,9 @@ use crate::state::App;
 /// escaped, and room for the rest.
 const BODY_BYTES_MAX: usize = 256 << 10;
 
+/// Where the numbers are, unless they have a listener of their own.
+const METRICS: &str = "/metrics";
+
 /// Every route of this process.
 pub(crate) fn router(app: &App) -> Router {
     let guarded = |route: routes::Route| match route.access {
@@ -69,17 +77,24 @@ pub(crate) fn router(app: &App) -> Router {
         }
         Access::Anybody | Access::Admin => route.handler,
     };
-    let ours =
-        routes::table().into_iter().fold(Router::new(), |router, route| router.route(route.path, guarded(route)));
+    let here = |route: &routes::Route| !(app.metrics_apart && route.path == METRICS);
+    let routes = routes::table().into_iter().filter(here);
+    let ours = routes.fold(Router::new(), |router, route| router.route(route.path, guarded(route)));
     let ours = ours
         .fallback(studio::serve)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(axum::middleware::from_fn(problem::shape))
         .with_state(app.clone());
     ours.merge(app.cluster.routes())
         .layer(from_fn_with_state(app.clone(), layers::count))
         .layer(axum::middleware::from_fn(layers::catch_panics))
         .layer(axum::middleware::from_fn(request_id::assign))
+}
+
+/// The numbers alone, for a listener of their own.
+pub(crate) fn metrics_router(registry: Registry) -> Router {
+    health::apart(registry)
 }
 
 /// What is neither a route nor a page.

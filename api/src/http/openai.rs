@@ -15,16 +15,11 @@ use crate::error::ApiError;
 /// Fields of theirs that change nothing here and mean nothing for the picture.
 const NEEDLESS: [&str; 2] = ["user", "safety_identifier"];
 /// Fields of theirs we cannot honour; named in the answer's `x-tintype-ignored`.
-const IGNORED: [&str; 8] = [
-    "quality",
-    "style",
-    "background",
-    "moderation",
-    "output_compression",
-    "partial_images",
-    "complexity",
-    "input_fidelity",
-];
+const IGNORED: [&str; 7] =
+    ["quality", "style", "background", "moderation", "output_compression", "complexity", "input_fidelity"];
+
+/// Most partial pictures of a stream, as theirs.
+const PARTIALS_MAX: u32 = 3;
 
 /// The body as it is described; [`read`] reads it field by field, so as to name what is wrong in it.
 #[derive(Debug, JsonSchema)]
@@ -42,7 +37,7 @@ pub(crate) struct ImagesBody {
     size: Option<String>,
     /// How the pictures are to come back.
     response_format: Option<Format>,
-    /// Only false: pictures are not streamed here.
+    /// Whether the answer is a stream of events: partial pictures, then each picture whole.
     stream: Option<bool>,
     /// What the picture should keep away from.
     #[schemars(length(max = 4000))]
@@ -96,7 +91,8 @@ pub(crate) struct ImagesBody {
     moderation: Option<String>,
     /// Not honoured; named in `x-tintype-ignored`.
     output_compression: Option<u32>,
-    /// Not honoured; named in `x-tintype-ignored`.
+    /// How many partial pictures are streamed before the first whole one.
+    #[schemars(range(min = 0, max = 3))]
     partial_images: Option<u32>,
     /// Not honoured; named in `x-tintype-ignored`.
     complexity: Option<String>,
@@ -122,6 +118,10 @@ pub(crate) struct ImagesRequest {
     pub(crate) request: GenerationRequest,
     /// How to answer.
     pub(crate) format: Format,
+    /// Whether the answer is a stream.
+    pub(crate) stream: bool,
+    /// How many partial pictures it has.
+    pub(crate) partial_images: u32,
     /// Fields that were given and not honoured.
     pub(crate) ignored: Vec<&'static str>,
 }
@@ -131,7 +131,9 @@ pub(crate) fn read(body: &Value) -> Result<ImagesRequest, ApiError> {
     let Value::Object(fields) = body else {
         return Err(ApiError::invalid("body", "the body must be a JSON object with a `prompt`"));
     };
-    let mut read = ImagesRequest { request: GenerationRequest::new("", ""), format: Format::Url, ignored: Vec::new() };
+    let request = GenerationRequest::new("", "");
+    let mut read =
+        ImagesRequest { request, format: Format::Url, stream: false, partial_images: 0, ignored: Vec::new() };
     for (name, value) in fields.iter().filter(|(_, value)| !value.is_null()) {
         read_field(&mut read, name, value)?;
     }
@@ -180,12 +182,12 @@ fn read_field(read: &mut ImagesRequest, name: &str, value: &Value) -> Result<(),
         "levels" => request.levels = Some(typed(name, value)?),
         "noise" => request.noise = Some(typed(name, value)?),
         "response_format" => read.format = format(name, value)?,
-        "stream" => {
-            if flag(name, value)? {
-                let message = "streaming partial pictures is not done here; leave `stream` out, or ask with \
-                     `Prefer: respond-async` and read /api/v1/jobs/{id}/events";
-                return Err(ApiError::invalid(name, message));
-            }
+        "stream" => read.stream = flag(name, value)?,
+        "partial_images" => {
+            let count =
+                value.as_u64().and_then(|count| u32::try_from(count).ok()).filter(|count| *count <= PARTIALS_MAX);
+            let wrong = || ApiError::invalid(name, format!("there are 0 to {PARTIALS_MAX} partial pictures"));
+            read.partial_images = count.ok_or_else(wrong)?;
         }
         other => {
             if let Some(ignored) = IGNORED.into_iter().find(|ignored| *ignored == other) {
@@ -339,7 +341,8 @@ mod tests {
             ("sampler", json!("plms")),
             ("embed_parameters", json!("yes")),
             ("response_format", json!("png")),
-            ("stream", json!(true)),
+            ("stream", json!("yes")),
+            ("partial_images", json!(4)),
             ("output_format", json!("gif")),
             ("loras", json!([{ "nam": "night" }])),
             ("controls", json!([{ "name": "outline" }])),

@@ -6,6 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 use tintype_types::ErrorBody;
 
+use super::problem;
 use super::routes::{Access, Answer, Route, Sent, table};
 
 /// Makes the schema of a type.
@@ -61,8 +62,9 @@ fn unsorted(routes: &[Route]) -> Value {
 }
 
 fn operation(route: &Route, generator: &mut SchemaGenerator, error: &Schema) -> Value {
-    let refusal =
-        json!({ "description": "Refused; `error.code` says why", "content": content("application/json", error) });
+    let kind = if problem::is_openai(route.path) { "application/json" } else { problem::MEDIA_TYPE };
+    let error = if problem::is_openai(route.path) { error.clone() } else { of::<problem::Problem>(generator) };
+    let refusal = json!({ "description": "Refused; `code` says why", "content": content(kind, &error) });
     let mut responses = Map::new();
     for status in std::iter::once(route.status).chain(route.also) {
         responses.insert(status.to_string(), answer(&route.answer, generator));

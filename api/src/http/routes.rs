@@ -4,8 +4,10 @@ mod gallery;
 mod identity;
 mod orgs;
 mod payments;
+mod replicate;
 mod service;
 mod studio;
+mod webhooks;
 
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{MethodRouter, delete, get, patch, post};
@@ -88,6 +90,8 @@ pub(crate) fn table() -> Vec<Route> {
         orgs::table(),
         payments::table(),
         service::table(),
+        webhooks::table(),
+        replicate::table(),
         operations(),
     ]
     .into_iter()

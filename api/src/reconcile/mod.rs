@@ -50,6 +50,8 @@ pub(crate) struct Bells {
     pub(crate) assets: Arc<Notify>,
     /// Stripe has said something, or is to be asked something.
     pub(crate) payments: Arc<Notify>,
+    /// Errands were sent.
+    pub(crate) lanes: Bell,
 }
 
 /// What the reconcilers work with.

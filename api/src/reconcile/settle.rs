@@ -29,6 +29,10 @@ pub(super) async fn pass(world: &World) -> anyhow::Result<Pass> {
             }
         }
     }
+    if !jobs.is_empty() {
+        // Whoever wants to hear that a job has ended is told by errands.
+        world.bells.lanes.ring();
+    }
     for job in generation::unreleased(&world.pool, BATCH).await? {
         if let Err(error) = release(world, &job).await {
             failed += 1;

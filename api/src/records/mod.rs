@@ -12,6 +12,7 @@ pub(crate) mod notice;
 pub(crate) mod org;
 pub(crate) mod payment;
 pub(crate) mod person;
+pub(crate) mod prediction;
 pub mod progress;
 pub(crate) mod promo;
 pub(crate) mod reconciled;

@@ -26,18 +26,18 @@ pub struct UsageLine {
     pub images: i64,
     /// Time GPUs were held.
     pub gpu_ms: i64,
-    /// Captured, in milli-credits.
+    /// Captured so far, in milli-credits.
     pub spent: i64,
 }
 
 /// What an account used from `from` until before `to`, by day, model and key.
 pub async fn of_account(pool: &PgPool, account: Uuid, from: Timestamp, to: Timestamp) -> sqlx::Result<Vec<UsageLine>> {
     const SQL: &str = "select finished_ms / 86400000 * 86400000 as day_ms, request->>'model' as model, api_key,
-            count(*) as jobs, count(*) filter (where state = 'Failed') as failed,
+            count(*) as jobs, count(*) filter (where generation.state = 'Failed') as failed,
             coalesce(sum(jsonb_array_length(outputs)), 0)::bigint as images,
             coalesce(sum(gpu_ms), 0)::bigint as gpu_ms,
-            coalesce(sum(price) filter (where state = 'Complete'), 0)::bigint as spent
-        from generation where account = $1 and finished_ms >= $2 and finished_ms < $3
+            coalesce(sum(hold.captured), 0)::bigint as spent
+        from generation left join hold using (id) where generation.account = $1 and finished_ms >= $2 and finished_ms < $3
         group by 1, 2, 3 order by 1, 2, 3 limit $4";
     sqlx::query_as(SQL).bind(account).bind(to_ms(from)).bind(to_ms(to)).bind(LINES_MAX).fetch_all(pool).await
 }

@@ -83,7 +83,8 @@ async fn bad_input_is_refused_by_name_and_costs_nothing() {
         (with("seed", json!(u64::MAX)), (400, "invalid_request", "seed")),
         (with("guidance_scale", json!(1e300)), (400, "invalid_request", "guidance_scale")),
         (with("stepz", json!(4)), (400, "invalid_request", "stepz")),
-        (with("stream", json!(true)), (400, "invalid_request", "stream")),
+        (with("stream", json!("yes")), (400, "invalid_request", "stream")),
+        (with("partial_images", json!(4)), (400, "invalid_request", "partial_images")),
         (json!(["not", "an", "object"]), (400, "invalid_request", "body")),
     ] {
         let reply = user.post("/v1/images/generations", body).await;

@@ -207,7 +207,8 @@ impl Events {
             loop {
                 if let Some(end) = self.rest.find("\n\n") {
                     let event: String = self.rest.drain(..end + 2).collect();
-                    let data = event.strip_prefix("data: ").map(|data| serde_json::from_str(data).unwrap());
+                    let data = event.lines().find_map(|line| line.strip_prefix("data: "));
+                    let data = data.map(|data| serde_json::from_str(data).unwrap());
                     if data.is_some() {
                         return data;
                     }
@@ -228,4 +229,23 @@ impl Events {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn who_comes_back_to_a_jobs_events_is_told_what_is_new() {
+    let rig = Rig::start().await;
+    let user = rig.user().await;
+    let id = user.submit().await;
+    let path = format!("/api/v1/jobs/{id}/events");
+    let come = async |last: &str| {
+        let request = client().get(format!("{}{path}", rig.url)).bearer_auth(&user.key).header("last-event-id", last);
+        request.send().await.unwrap()
+    };
+    rig.worker("w1").work().await;
+    user.job_in(&id, "Complete").await;
+    let whole = come("0.0.Queued").await.text().await.unwrap();
+    let last = whole.lines().find_map(|line| line.strip_prefix("id: ")).unwrap();
+    assert!(last.ends_with(".Complete"), "what was missed is left out: {whole}");
+    let told = come(last).await;
+    assert_eq!(told.status(), 204, "the end was told: a browser's EventSource comes back no more");
 }

@@ -37,6 +37,10 @@ pub(crate) struct Options {
     pub(crate) lease: Duration,
     pub(crate) wait_seconds: u64,
     pub(crate) requests_per_minute: u32,
+    /// Where numbers are served apart from the API.
+    pub(crate) metrics_listen: Option<std::net::SocketAddr>,
+    /// Whether webhooks may come to this machine.
+    pub(crate) webhook_private_targets: bool,
     /// How people sign in.
     pub(crate) identity: IdentityArgs,
     /// How mail is sent.
@@ -61,6 +65,8 @@ impl Default for Options {
             lease: Duration::from_secs(30),
             wait_seconds: 30,
             requests_per_minute: 60_000,
+            webhook_private_targets: true,
+            metrics_listen: None,
             identity: IdentityArgs { sign_ins_per_minute: 1_000, ..IdentityArgs::default() },
             mail: MailArgs::default(),
             stripe: None,
@@ -117,6 +123,11 @@ impl Rig {
     /// A worker that does whatever there is until the test ends.
     pub(crate) fn serve(&self, name: &str) -> Serving {
         Serving(tokio::spawn(self.worker(name).serve()))
+    }
+
+    /// A worker that ends each job only after somebody has watched it.
+    pub(crate) fn serve_watched(&self, name: &str) -> Serving {
+        Serving(tokio::spawn(self.worker(name).serve_watched()))
     }
 
     /// The ledger must be sound.
@@ -187,6 +198,8 @@ async fn launch(
     });
     args.wait_seconds = options.wait_seconds;
     args.requests_per_minute = options.requests_per_minute;
+    args.metrics_listen = options.metrics_listen;
+    args.webhook_private_targets = options.webhook_private_targets;
     args.identity = options.identity.clone();
     args.mail = options.mail.clone();
     args.model_aliases = vec![("gpt-image-1".to_owned(), "tintype/shapes".to_owned())];

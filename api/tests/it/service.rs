@@ -3,7 +3,8 @@
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use crate::rig::{PRICE, Rig};
+use crate::rig::{Options, PRICE, Rig};
+use crate::worker::client;
 
 #[tokio::test]
 async fn a_quote_is_the_price_that_is_charged_and_costs_nothing() {
@@ -93,4 +94,17 @@ async fn anybody_may_ask_how_the_service_is() {
     user.submit().await;
     let cached = stranger.get("/api/v1/status").await.body;
     assert_eq!(cached["atMs"], status.body["atMs"], "the database is not asked each time");
+}
+
+#[tokio::test]
+async fn numbers_may_have_a_listener_of_their_own() {
+    // A port that was free a moment ago.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let rig = Rig::with(Options { metrics_listen: Some(free), ..Options::default() }).await;
+    let get = async |url: String| client().get(url).send().await.unwrap();
+    let numbers = get(format!("http://{free}/metrics")).await;
+    assert_eq!(numbers.status(), StatusCode::OK);
+    assert!(numbers.text().await.unwrap().contains("tintype_api_waiting_requests"));
+    assert_eq!(get(format!("http://{free}/api/v1/status")).await.status(), StatusCode::NOT_FOUND);
+    assert_eq!(get(format!("{}/metrics", rig.url)).await.status(), StatusCode::NOT_FOUND);
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reqwest::{Client, StatusCode};
 use tintype_types::worker::{Assignment, CLAIM_PATH, Claim, ClaimAnswer, Finish, Gpu, Outcome, Renew, RenewAnswer};
-use tintype_types::{BootId, FailureReason, Output, PoolName, Preview, WorkerId};
+use tintype_types::{BootId, FailureReason, ImageFormat, Output, PoolName, Preview, WorkerId};
 use uuid::Uuid;
 
 /// A worker.
@@ -142,6 +142,22 @@ impl Worker {
                     _ => tokio::time::sleep(Duration::from_millis(20)).await,
                 }
             }
+        }
+    }
+
+    /// As [`Self::serve`], and waits for each job until somebody watches it, who is shown two previews.
+    pub(crate) async fn serve_watched(self) {
+        loop {
+            let Some(work) = self.claim_once().await else { continue };
+            while !matches!(self.renew(&work, 1).await, Ok(RenewAnswer::Continue { watched: true, .. })) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            for step in [work.request.steps / 2, work.request.steps - 1] {
+                let preview = Preview { image: 0, step, format: ImageFormat::Jpeg, data: "/9j/4AAQ".to_owned() };
+                drop(self.show(&work, step, vec![preview]).await);
+            }
+            let Some(outputs) = self.upload(&work).await else { continue };
+            assert_eq!(self.done(&work, outputs).await, Some(StatusCode::OK));
         }
     }
 
