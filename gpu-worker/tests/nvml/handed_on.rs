@@ -23,7 +23,7 @@ const RUNS: u64 = 8;
 /// Steps of the picture.
 const STEPS: u32 = 60;
 /// How long the fault may take to be noticed.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 type Change = fn(&mut Machine);
 
