@@ -41,6 +41,21 @@ lint: ## Formatting and lints
 test: ## Install what tests need and run everything
 	@scripts/test.sh
 
+.PHONY: test-cluster
+test-cluster: ## A whole cluster of one node, and pods from the images built here; needs root
+	@scripts/claim-cache.sh
+	TINTYPE_CLUSTER=on cargo test -p tintype-cluster --test cluster -- --nocapture
+
+.PHONY: images
+images: ## The three images as an OCI layout in dist/images, without a container engine
+	cargo build --release --locked --bins -p tintype-operator -p tintype-api -p tintype-worker
+	@mkdir -p dist
+	@scripts/images.py --programs "$(CARGO_TARGET_DIR)/release" --out dist/images --archive dist/images.tar
+
+.PHONY: release
+release: ## Everything a release is made of, in dist/
+	@scripts/release.sh dist
+
 .PHONY: studio
 studio: ## Build the web app; the next cargo build puts it into the programs
 	@scripts/studio.sh

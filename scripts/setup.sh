@@ -96,3 +96,14 @@ fi
 # Prometheus, to check alerts and dashboards with.
 prometheus=$(tests/monitoring/prometheus.sh 2> >(sed 's/^/setup: /' >&2) | tail -n 1)
 say prometheus "$("$prometheus/prometheus" --version 2>&1 | sed -n '1s/^prometheus, version \([^ ]*\).*/\1/p')"
+
+# What checks the workflows of the forge, and what a node needs for `make test-cluster`.
+scripts/actionlint.sh --version >/dev/null
+say actionlint "$(scripts/actionlint.sh --version | head -n 1)"
+if [ "$(id -u)" != 0 ]; then
+  say node "SKIPPED: a node needs root; make test-cluster will say so"
+elif node=$(tests/cluster/node.sh 2>/dev/null | tail -n 1) && [ -n "$node" ]; then
+  say node "$(basename "$node")"
+else
+  say node "SKIPPED: the packages for a node cannot be had; make test-cluster will say why"
+fi

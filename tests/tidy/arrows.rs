@@ -29,6 +29,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tintype-kernels", &[]),
     ("tintype-worker", &["tintype-types", "tintype-catalogue", "tintype-kernels"]),
     ("tintype-kubetest", &[]),
+    ("tintype-cluster", &[]),
     ("tintype-fake-nvml", &[]),
     ("tintype-stripe-twin", &[]),
     ("tintype-fuzz", &["tintype-types", "tintype-worker"]),

@@ -1,0 +1,183 @@
+//! The life of a release on one cluster, in order: installed, used, upgraded, rolled back, its workers killed and given
+//! GPUs, uninstalled, installed again under another name.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tintype_fake_nvml::{FakeGpu, Machine, place};
+
+use crate::apart::apart;
+use crate::node::{Cluster, NODE};
+use crate::release::{chart, fetch_and_build, images, pixels, print_figure};
+
+/// From `helm install` into an empty cluster to the first finished job, images being present.
+const FIRST_JOB_GOAL: Duration = Duration::from_mins(1);
+/// A node of two cores has room for two workers then.
+const SMALL: &str = "worker.resources.requests.cpu=100m";
+const GPU_BYTES: u64 = 24 << 30;
+
+#[test]
+fn a_release_from_nothing_to_gone() {
+    // Named as the harness names it: inside, it is asked for by this name.
+    apart("story::a_release_from_nothing_to_gone", fetch_and_build, || {
+        let began = Instant::now();
+        let cluster = Cluster::start(&[images()]);
+        cluster.make_namespace();
+        print_figure("cluster-from-nothing", began.elapsed(), FIRST_JOB_GOAL);
+        installed_in_one_command(&cluster);
+        upgraded_and_rolled_back(&cluster);
+        a_worker_that_goes_hands_its_job_on(&cluster);
+        workers_on_gpus(&cluster);
+        uninstalled(&cluster);
+        installed_again_under_another_name(&cluster);
+    });
+}
+
+fn request(seed: u32) -> Value {
+    json!({ "model": "tintype/shapes", "prompt": "a red circle on a blue background", "seed": seed })
+}
+
+fn installed_in_one_command(cluster: &Cluster) {
+    let began = Instant::now();
+    // Reports come sooner than by default, so that a test sees them.
+    let settings = format!("{SMALL},operator.extraArgs={{--report-every=1s}}");
+    cluster.helm(&["install", "tintype", &chart("tintype"), "--set", &settings]);
+    cluster.ask("first", &request(1));
+    let job = cluster.complete("first");
+    print_figure("helm-install-to-first-job", began.elapsed(), FIRST_JOB_GOAL);
+    assert_eq!(job["status"]["assignment"]["worker"], "tintype-worker-0", "{job}");
+    let (width, height, _) = pixels(&cluster.picture(&job));
+    assert_eq!((width, height), (64, 64));
+}
+
+fn upgraded_and_rolled_back(cluster: &Cluster) {
+    let upgrade = ["upgrade", "tintype", &chart("tintype"), "--reuse-values", "--set", "worker.replicas=2"];
+    cluster.helm(&upgrade);
+    cluster.rolled_out("statefulset/tintype-worker");
+    cluster.ask("upgraded", &request(1));
+    let (first, upgraded) = (cluster.job("first"), cluster.complete("upgraded"));
+    assert!(
+        pixels(&cluster.picture(&first)) == pixels(&cluster.picture(&upgraded)),
+        "the same request gave another picture after the upgrade"
+    );
+    cluster.helm(&["rollback", "tintype", "1"]);
+    cluster.until("the second worker to go", || {
+        cluster.namespaced(&["get", "pods", "--output=name"]).matches("tintype-worker-").count() == 1
+    });
+    cluster.ask("rolled-back", &request(2));
+    cluster.complete("rolled-back");
+    cluster.helm(&upgrade);
+    cluster.rolled_out("statefulset/tintype-worker");
+}
+
+/// The pod of the worker that draws is deleted, as a drain of its node would: it writes a checkpoint and gives its job
+/// back, and whoever takes it draws the same picture.
+fn a_worker_that_goes_hands_its_job_on(cluster: &Cluster) {
+    let mut long = request(7);
+    long["steps"] = json!(150);
+    long["images"] = json!(4);
+    cluster.ask("undisturbed", &long);
+    let undisturbed = cluster.complete("undisturbed");
+    cluster.ask("handed-on", &long);
+    let mut worker = String::new();
+    cluster.until("the job to be under way", || {
+        let job = cluster.job("handed-on");
+        job["status"]["assignment"]["worker"].as_str().unwrap_or_default().clone_into(&mut worker);
+        job["status"]["progress"]["step"].as_u64().is_some_and(|step| step > 0) && !worker.is_empty()
+    });
+    cluster.namespaced(&["delete", "pod", &worker, "--wait=false"]);
+    let job = cluster.complete("handed-on");
+    assert!(job["status"]["attempt"].as_u64().unwrap() >= 2, "{job}");
+    assert!(job["status"].get("failedAttempts").is_none(), "a drain is nobody's failure: {job}");
+    assert!(
+        pixels(&cluster.picture(&undisturbed)) == pixels(&cluster.picture(&job)),
+        "the picture is another after its worker went"
+    );
+}
+
+/// A pool of its own for a GPU the node advertises. The management library is on the volume with the models, where the
+/// NVIDIA runtime would put it beside them.
+fn workers_on_gpus(cluster: &Cluster) {
+    let gpu = json!({ "status": { "capacity": { "nvidia.com/gpu": "1" }, "allocatable": { "nvidia.com/gpu": "1" } } });
+    let patch = ["patch", "node", NODE, "--subresource=status", "--type=merge", "--patch", &gpu.to_string()];
+    cluster.kubectl(&patch);
+    cluster.add_volume("models", "models");
+    let folder = cluster.volume("models");
+    place(&folder).unwrap();
+    let gpus = vec![FakeGpu {
+        uuid: "GPU-aa".to_owned(),
+        name: "NVIDIA Fake".to_owned(),
+        memory_total: GPU_BYTES,
+        xids: Some(Vec::new()),
+        ..FakeGpu::default()
+    }];
+    Machine { gpus, ..Machine::default() }.write(&folder.join("gpus.json")).unwrap();
+    cluster.apply(&json!({
+        "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+        "metadata": { "name": "models", "namespace": crate::release::NAMESPACE },
+        "spec": {
+            "accessModes": ["ReadWriteOnce"], "storageClassName": "models", "resources": { "requests": { "storage": "1Gi" } },
+        }
+    }));
+    let values = cluster.folder.path().join("gpus.json");
+    fs::write(&values, gpu_values().to_string()).unwrap();
+    cluster.helm(&["install", "gpus", &chart("tintype"), "--values", &values.display().to_string()]);
+    cluster.rolled_out("statefulset/gpus-tintype-worker");
+    cluster.until("the GPU to be reported", || {
+        let reports = cluster.namespaced(&["get", "gpuworkers", "--output=json"]);
+        reports.contains("GPU-aa") && reports.contains(&GPU_BYTES.to_string())
+    });
+    // No second worker fits: the node has one GPU.
+    cluster.namespaced(&["scale", "statefulset/gpus-tintype-worker", "--replicas=2"]);
+    cluster.until("the second worker to wait for a GPU", || {
+        cluster.namespaced(&["get", "events"]).contains("Insufficient nvidia.com/gpu")
+    });
+    // With the workers on the CPU gone, the one on the GPU draws.
+    cluster.namespaced(&["scale", "statefulset/tintype-worker", "--replicas=0"]);
+    cluster.until("the others to go", || {
+        !cluster.namespaced(&["get", "pods", "--output=name"]).contains("pod/tintype-worker-")
+    });
+    cluster.ask("on-a-gpu", &request(3));
+    let job = cluster.complete("on-a-gpu");
+    assert_eq!(job["status"]["assignment"]["worker"], "gpus-tintype-worker-0", "{job}");
+    cluster.helm(&["uninstall", "gpus"]);
+}
+
+/// Workers for the operator another release runs.
+fn gpu_values() -> Value {
+    json!({
+        "crds": { "install": false },
+        "rbac": { "create": false, "aggregate": false },
+        "dispatch": { "url": "http://tintype-dispatch.tintype.svc:8080" },
+        "secrets": { "workerToken": { "existingSecret": "tintype-worker-token" } },
+        "operator": { "enabled": false },
+        "defaults": { "model": false },
+        "worker": {
+            "pool": "fake",
+            "resources": { "requests": { "cpu": "100m" } },
+            "gpu": { "enabled": true },
+            "models": { "existingClaim": "models" },
+            "extraEnv": [{ "name": "TINTYPE_NVML_LIB", "value": "/models/libnvidia-ml.so.1" }],
+        },
+    })
+}
+
+fn uninstalled(cluster: &Cluster) {
+    cluster.helm(&["uninstall", "tintype", "--wait"]);
+    let left = cluster.namespaced(&["get", "pods,deployments,statefulsets,services", "--output=name"]);
+    cluster.until("the pods to go", || cluster.namespaced(&["get", "pods", "--output=name"]).trim().is_empty());
+    assert!(!left.contains("deployment") && !left.contains("service/tintype"), "left behind: {left}");
+    let jobs = cluster.namespaced(&["get", "generationjobs", "--output=name"]);
+    assert_eq!(jobs.lines().count(), 6, "an uninstall takes no job: {jobs}");
+}
+
+/// The kinds belong to the first release, and stay when it goes; the next one takes them over.
+fn installed_again_under_another_name(cluster: &Cluster) {
+    cluster.helm(&["install", "pictures", &chart("tintype"), "--take-ownership", "--set", SMALL]);
+    cluster.ask("again", &request(1));
+    let job = cluster.complete("again");
+    assert_eq!(job["status"]["assignment"]["worker"], "pictures-tintype-worker-0", "{job}");
+    let jobs = cluster.namespaced(&["get", "generationjobs", "--output=name"]);
+    assert_eq!(jobs.lines().count(), 7, "{jobs}");
+}
