@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use tintype_scheduler::Config;
 use tintype_simulate::{
-    Figures, Fleet, Latencies, Peer, Report, Schedule, Work, bounds, drive, page, read_trace, run_peer, table,
+    Driven, Figures, Fleet, Latencies, Peer, Promises, Report, Schedule, Work, bounds, drive, page, read_trace,
+    run_peer, table,
 };
 
 use crate::args::SimulateArgs;
@@ -23,7 +24,9 @@ pub(crate) fn run(args: &SimulateArgs) -> anyhow::Result<ExitCode> {
     let bound = bounds::srpt_mean_flow_s(&work, fleet);
     let mut runs = Vec::new();
     for name in names {
-        let (schedule, lag) = schedule(name, &work, fleet)?;
+        let driven = driven(name, &work, fleet)?;
+        let promises = (name == OURS).then(|| Promises::of(&work, &driven));
+        let Driven { schedule, lag, .. } = driven;
         let figures = Figures::of(&work, fleet, &schedule);
         let report = Report {
             policy: name.to_owned(),
@@ -32,6 +35,7 @@ pub(crate) fn run(args: &SimulateArgs) -> anyhow::Result<ExitCode> {
             skipped: work.skipped,
             flow_to_bound: figures.mean_flow_s / bound,
             figures,
+            promises,
             lag,
         };
         runs.push((report, schedule));
@@ -82,14 +86,13 @@ fn beside(trace: &Path) -> PathBuf {
     trace.with_file_name(format!("{}-latencies.json", name.trim_end_matches("-requests")))
 }
 
-fn schedule(name: &str, work: &Work, fleet: Fleet) -> anyhow::Result<(Schedule, Vec<(f64, f64)>)> {
+fn driven(name: &str, work: &Work, fleet: Fleet) -> anyhow::Result<Driven> {
     if name == OURS {
-        let driven = drive(work, fleet, Config { warm_ahead: true, ..Config::default() })?;
-        return Ok((driven.schedule, driven.lag));
+        return Ok(drive(work, fleet, Config { warm_ahead: true, ..Config::default() })?);
     }
     let peer = Peer::ALL.into_iter().find(|peer| peer.as_str() == name);
     let peer = peer.with_context(|| format!("no policy `{name}`; there are {}", all().join(", ")))?;
-    Ok((run_peer(peer, work, fleet), Vec::new()))
+    Ok(Driven { schedule: run_peer(peer, work, fleet), ..Driven::default() })
 }
 
 fn write(args: &SimulateArgs, work: &Work, runs: &[(Report, Schedule)]) -> anyhow::Result<()> {

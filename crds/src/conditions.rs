@@ -3,7 +3,9 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use tintype_types::FailureReason;
 
-use crate::reasons::{ASSIGNED, COMPLETE, ENDED, FAILED, GIVEN_TO_WORKER, PICTURES_STORED};
+use crate::reasons::{
+    ASSIGNED, COMPLETE, ENDED, FAILED, GIVEN_TO_WORKER, IN_PLACE, PARENT_CYCLE, PICTURES_STORED, READY,
+};
 
 /// What the conditions of a job have to say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +55,32 @@ pub fn conditions_of(
             }
         })
         .collect()
+}
+
+/// The condition of a queue: whether its place among others is understood.
+pub fn queue_condition(cyclic: Cyclic, before: &[Condition], generation: Option<i64>, now: &Time) -> Condition {
+    let (status, reason, message) = match cyclic {
+        Cyclic::No => ("True", IN_PLACE, "the queue's place among others is understood"),
+        Cyclic::Yes => ("False", PARENT_CYCLE, "the queue's parents lead back to itself, so it stands for itself"),
+    };
+    let old = before.iter().find(|old| old.type_ == READY && old.status == status);
+    Condition {
+        type_: READY.to_owned(),
+        status: status.to_owned(),
+        reason: reason.to_owned(),
+        message: message.to_owned(),
+        observed_generation: generation,
+        last_transition_time: old.map_or_else(|| now.clone(), |old| old.last_transition_time.clone()),
+    }
+}
+
+/// Whether a queue's parents lead back to itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cyclic {
+    /// They do not.
+    No,
+    /// They do.
+    Yes,
 }
 
 #[cfg(test)]

@@ -42,6 +42,7 @@ pub const DEFAULT_QUEUE: &str = "default";
         description = "Denoising steps done, written every few seconds at most"
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Deadline", type_ = "date", json_path = ".spec.deadline", priority = 1),
     printcolumn(name = "Worker", type_ = "string", json_path = ".status.assignment.worker", priority = 1),
     printcolumn(name = "Attempt", type_ = "integer", json_path = ".status.attempt", priority = 1)
 )]
@@ -61,10 +62,31 @@ pub struct GenerationJobSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub pool: Option<PoolName>,
+    /// By when it should be done. Jobs are ordered by it, and it is promised where that is sure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Time>,
+    /// What becomes of the job when its deadline cannot be met.
+    #[serde(default, skip_serializing_if = "is_run")]
+    pub when_late: WhenLate,
     /// Seconds after its end when the job is deleted. Left out, the operator's own setting holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 2_147_483_647))]
     pub ttl_seconds_after_finished: Option<u32>,
+}
+
+/// What becomes of a job whose deadline cannot be met.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum WhenLate {
+    /// It runs late.
+    #[default]
+    Run,
+    /// It fails at once with `DeadlineExceeded`, and the message names the cheapest change that would meet the deadline.
+    Refuse,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands fields over by reference")]
+fn is_run(when: &WhenLate) -> bool {
+    *when == WhenLate::Run
 }
 
 fn default_queue() -> String {
@@ -74,7 +96,15 @@ fn default_queue() -> String {
 impl GenerationJobSpec {
     /// A job that says nothing but what to make.
     pub fn new(request: GenerationRequest) -> Self {
-        Self { request, queue: default_queue(), priority: 0, pool: None, ttl_seconds_after_finished: None }
+        Self {
+            request,
+            queue: default_queue(),
+            priority: 0,
+            pool: None,
+            deadline: None,
+            when_late: WhenLate::Run,
+            ttl_seconds_after_finished: None,
+        }
     }
 }
 

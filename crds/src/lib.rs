@@ -15,12 +15,14 @@ mod queue;
 mod rules;
 mod worker;
 
-pub use conditions::{JobConditions, conditions_of};
+pub use conditions::{Cyclic, JobConditions, conditions_of, queue_condition};
 pub use definitions::{definitions, definitions_json};
-pub use job::{DEFAULT_QUEUE, Failure, GenerationJob, GenerationJobSpec, GenerationJobStatus, JobAssignment, Progress};
+pub use job::{
+    DEFAULT_QUEUE, Failure, GenerationJob, GenerationJobSpec, GenerationJobStatus, JobAssignment, Progress, WhenLate,
+};
 pub use model::{DiffusionModel, DiffusionModelSpec, ModelHints};
 pub use pool::{GpuPool, GpuPoolSpec, GpuPoolStatus};
-pub use queue::{GenerationQueue, GenerationQueueSpec, QueueQuota};
+pub use queue::{GenerationQueue, GenerationQueueSpec, GenerationQueueStatus, QueueQuota};
 pub use tintype_types::ModelKind;
 pub use worker::{GpuWorker, GpuWorkerSpec, GpuWorkerStatus};
 

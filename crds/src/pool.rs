@@ -18,6 +18,13 @@ use serde::{Deserialize, Serialize};
     shortname = "gpool",
     category = "tintype",
     printcolumn(name = "Workers", type_ = "integer", json_path = ".status.workers"),
+    printcolumn(
+        name = "Desired",
+        type_ = "integer",
+        json_path = ".status.desiredWorkers",
+        description = "Workers it should have for what waits and what is worth keeping"
+    ),
+    printcolumn(name = "Queued", type_ = "integer", json_path = ".status.waiting"),
     printcolumn(name = "GPUs", type_ = "integer", json_path = ".status.gpus"),
     printcolumn(name = "Warm-Models", type_ = "string", json_path = ".spec.warmModels"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
@@ -43,4 +50,10 @@ pub struct GpuPoolStatus {
     /// GPUs they have.
     #[serde(default)]
     pub gpus: u32,
+    /// Workers it should have. Nothing acts on it by itself.
+    #[serde(default)]
+    pub desired_workers: u32,
+    /// Jobs that wait for it.
+    #[serde(default)]
+    pub waiting: u32,
 }

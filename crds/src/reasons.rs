@@ -18,6 +18,13 @@ pub const ENDED: &str = "Ended";
 /// `Complete=True`: the pictures are stored.
 pub const PICTURES_STORED: &str = "PicturesStored";
 
+/// The condition of a queue: whether its place among other queues is understood.
+pub const READY: &str = "Ready";
+/// `Ready=True`: it is.
+pub const IN_PLACE: &str = "InPlace";
+/// `Ready=False`: its parents lead back to itself, or too far.
+pub const PARENT_CYCLE: &str = "ParentCycle";
+
 /// One line of the table.
 #[derive(Clone, Copy, Debug)]
 pub struct Reason {
@@ -51,6 +58,18 @@ pub fn all() -> Vec<Reason> {
             on: "Complete=True",
             when: "the worker uploaded every picture and its finish was accepted",
             next: "fetch them; status.outputs lists their keys",
+        },
+        Reason {
+            name: IN_PLACE,
+            on: "Ready=True of a GenerationQueue",
+            when: "the queue's place among others is understood",
+            next: "nothing",
+        },
+        Reason {
+            name: PARENT_CYCLE,
+            on: "Ready=False of a GenerationQueue",
+            when: "the queue's parents lead back to itself, or are more than fifteen",
+            next: "change `spec.parent` of one of them; until then the queue stands for itself",
         },
     ];
     ours.into_iter().chain(FailureReason::ALL.map(of_failure)).collect()
@@ -105,9 +124,10 @@ fn of_failure(reason: FailureReason) -> Reason {
             ("as many attempts failed as may", "the message has the last attempt's reason; put that right first")
         }
         FailureReason::Cancelled => ("the job was deleted before it ended", "nothing"),
-        FailureReason::DeadlineExceeded => {
-            ("the deadline passed before a worker was free", "more GPUs, a higher priority or a later deadline")
-        }
+        FailureReason::DeadlineExceeded => (
+            "the deadline cannot be met, or passed before a worker was free",
+            "make another job with the change the message names, or with a later deadline; or let it run late (`whenLate: Run`)",
+        ),
     };
     Reason {
         name: reason.as_str(),

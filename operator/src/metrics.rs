@@ -7,6 +7,7 @@ use prometheus::{
     Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, register_histogram_with_registry,
     register_int_counter_vec_with_registry, register_int_gauge_vec_with_registry, register_int_gauge_with_registry,
 };
+use tintype_scheduler::PoolPlan;
 use tintype_types::JobState;
 
 /// Bounds of the time a write to the API server takes, in seconds. The last but one is near our own timeout.
@@ -49,6 +50,8 @@ pub struct Inner {
     pub memory: IntCounterVec,
     /// Jobs in the cluster: state.
     pub jobs: IntGaugeVec,
+    /// Workers of all pools: had, or wanted by the plan.
+    pub workers: IntGaugeVec,
 }
 
 impl std::ops::Deref for Metrics {
@@ -113,6 +116,14 @@ impl Metrics {
                 &["state"],
                 registry
             )?,
+            workers: register_int_gauge_vec_with_registry!(
+                Opts::new(
+                    "tintype_operator_workers",
+                    "Workers of all pools: those there are, and those the plan wants"
+                ),
+                &["which"],
+                registry
+            )?,
         }));
         made.begin_at_zero();
         Ok(made)
@@ -124,12 +135,20 @@ impl Metrics {
             self.watch_errors.with_label_values(&[kind]);
             self.invalid_objects.with_label_values(&[kind]);
         }
+        self.show_workers(&[]);
         for outcome in ["written", "failed"] {
             self.lease_writes.with_label_values(&[outcome]);
         }
         for outcome in ["deleted", "gone", "changed", "failed"] {
             self.deletions.with_label_values(&[outcome]);
         }
+    }
+
+    /// Shows how many workers there are, and how many there should be.
+    pub fn show_workers(&self, pools: &[PoolPlan]) {
+        let sum = |of: fn(&PoolPlan) -> u32| pools.iter().map(|plan| i64::from(of(plan))).sum();
+        self.workers.with_label_values(&["here"]).set(sum(|plan| plan.workers));
+        self.workers.with_label_values(&["wanted"]).set(sum(|plan| plan.wanted));
     }
 
     /// Shows how many jobs are in each state; none is 0.

@@ -1,4 +1,4 @@
-//! Reports for people: a `GpuWorker` for each worker heard of, and the counts in each pool's status. Nothing is decided
+//! Reports for people: a `GpuWorker` for each worker heard of, and the counts in each pool's and queue's status. Nothing is decided
 //! by them, so a failure here is a line in the log and the next round tries again.
 //!
 //! What has not changed is not written: at rest the operator writes nothing but a sign of life every few minutes.
@@ -12,15 +12,20 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 use tintype_crds::labels::MANAGER_REPORTER;
-use tintype_crds::{GROUP, GpuPool, GpuPoolStatus, GpuWorker, GpuWorkerStatus, VERSION};
+use tintype_crds::{
+    Cyclic, GROUP, GenerationQueue, GenerationQueueStatus, GpuPool, GpuPoolStatus, GpuWorker, GpuWorkerStatus, VERSION,
+    queue_condition,
+};
 use tintype_dispatch::{Dispatch, WorkerSeen};
+use tintype_scheduler::{Overview, QueueLoad};
 use tintype_types::Timestamp;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use crate::convert::{now, to_time};
-use crate::index::Index;
+use crate::index::{Index, QueueStatus};
 use crate::lease::Leadership;
+use crate::metrics::Metrics;
 
 /// A worker that says nothing new is written again after this, so that its age can be trusted.
 const SIGN_OF_LIFE: Duration = Duration::from_mins(5);
@@ -37,19 +42,21 @@ const NAME_CHARS_MAX: usize = 63;
 pub struct Reporter {
     workers: Api<GpuWorker>,
     pools: Api<GpuPool>,
+    client: Client,
     namespace: String,
     dispatch: Dispatch,
     index: Arc<Index>,
+    metrics: Metrics,
     /// What was written last of each worker, and when.
     told: BTreeMap<String, (GpuWorkerStatus, Timestamp)>,
 }
 
 impl Reporter {
     /// Reports of the workers of this dispatcher, in this namespace.
-    pub fn new(client: Client, namespace: &str, dispatch: Dispatch, index: Arc<Index>) -> Self {
+    pub fn new(client: Client, namespace: &str, dispatch: Dispatch, index: Arc<Index>, metrics: Metrics) -> Self {
         let workers = Api::namespaced(client.clone(), namespace);
-        let (pools, told) = (Api::all(client), BTreeMap::new());
-        Self { workers, pools, namespace: namespace.to_owned(), dispatch, index, told }
+        let (pools, told) = (Api::all(client.clone()), BTreeMap::new());
+        Self { workers, pools, client, namespace: namespace.to_owned(), dispatch, index, metrics, told }
     }
 
     /// Runs for ever, a round every `pause`; does nothing while another replica leads.
@@ -65,12 +72,45 @@ impl Reporter {
     }
 
     async fn round(&mut self) -> anyhow::Result<()> {
-        let seen = self.dispatch.workers().await;
+        let (seen, overview) = tokio::join!(self.dispatch.workers(), self.dispatch.overview());
+        self.metrics.show_workers(&overview.pools);
         for worker in &seen {
             self.report(worker).await.context("writing a GpuWorker")?;
         }
         self.forget(&seen).await.context("deleting the GpuWorker of a silent worker")?;
-        self.count(&seen).await.context("writing the status of a GpuPool")
+        self.count(&seen, &overview).await.context("writing the status of a GpuPool")?;
+        self.report_queues(&overview).await.context("writing the status of a GenerationQueue")
+    }
+
+    /// What queues have, and whether their parents make sense.
+    async fn report_queues(&self, overview: &Overview) -> Result<(), kube::Error> {
+        let loads: BTreeMap<&str, &QueueLoad> =
+            overview.queues.iter().map(|load| (load.queue.as_str(), load)).collect();
+        for QueueStatus { namespace, name, generation, status: before } in self.index.queues() {
+            let Some(load) = loads.get(format!("{namespace}/{name}").as_str()) else { continue };
+            let cyclic = if load.cyclic { Cyclic::Yes } else { Cyclic::No };
+            let status = GenerationQueueStatus {
+                observed_generation: generation,
+                running: load.running,
+                waiting: load.waiting,
+                conditions: vec![queue_condition(cyclic, &before.conditions, generation, &to_time(now()))],
+            };
+            if status == before {
+                continue;
+            }
+            let params = PatchParams::apply(MANAGER_REPORTER).force();
+            let body = json!({
+                "apiVersion": format!("{GROUP}/{VERSION}"), "kind": "GenerationQueue",
+                "metadata": { "name": name, "namespace": namespace }, "status": status,
+            });
+            let queues: Api<GenerationQueue> = Api::namespaced(self.client.clone(), &namespace);
+            match queues.patch_status(&name, &params, &Patch::Apply(body)).await {
+                Ok(_) => {}
+                Err(kube::Error::Api(status)) if status.code == 404 => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     async fn report(&mut self, worker: &WorkerSeen) -> Result<(), kube::Error> {
@@ -118,8 +158,9 @@ impl Reporter {
         Ok(())
     }
 
-    async fn count(&self, seen: &[WorkerSeen]) -> Result<(), kube::Error> {
+    async fn count(&self, seen: &[WorkerSeen], overview: &Overview) -> Result<(), kube::Error> {
         let at = now();
+        let plans: BTreeMap<&str, _> = overview.pools.iter().map(|plan| (plan.pool.as_str(), plan)).collect();
         for (name, generation, before) in self.index.pools() {
             let here = seen.iter().filter(|w| w.pool.as_str() == name && at.since(w.last_heard) < LATELY);
             let (mut workers, mut gpus) = (0, 0);
@@ -127,7 +168,9 @@ impl Reporter {
                 workers += 1;
                 gpus += u32::try_from(worker.gpus.len()).unwrap_or(u32::MAX);
             }
-            let status = GpuPoolStatus { observed_generation: generation, workers, gpus };
+            let (desired_workers, waiting) =
+                plans.get(name.as_str()).map_or((0, 0), |plan| (plan.wanted, plan.waiting));
+            let status = GpuPoolStatus { observed_generation: generation, workers, gpus, desired_workers, waiting };
             if status == before {
                 continue;
             }

@@ -50,9 +50,9 @@ pub const RIGHTS: &[Right] = &[
     Right {
         scope: Scope::Watched,
         group: "tintype.dev",
-        resources: &["gpupools/status"],
+        resources: &["gpupools/status", "generationqueues/status"],
         verbs: &["patch"],
-        why: "to count the workers of each pool",
+        why: "to count the workers of each pool and the jobs of each queue",
     },
     Right {
         scope: Scope::Own,

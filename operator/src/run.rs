@@ -60,7 +60,7 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> 
     drop(changes);
     tasks.spawn(ttl::run(client.clone(), Arc::clone(&index), args.finished_ttl.0, leads.clone(), metrics.clone()));
 
-    let reporter = Reporter::new(client.clone(), &namespace, dispatch.clone(), Arc::clone(&index));
+    let reporter = Reporter::new(client.clone(), &namespace, dispatch.clone(), Arc::clone(&index), metrics.clone());
     tasks.spawn(reporter.run(leads.clone(), args.report_every));
 
     let memory = Memory::new(&client, &namespace, &args.lease_name, metrics.clone());

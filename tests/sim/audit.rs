@@ -137,7 +137,8 @@ impl Audit {
         }
     }
 
-    fn reach(&mut self, what: &'static str) {
+    /// Something rare happened.
+    pub(crate) fn reach(&mut self, what: &'static str) {
         *self.reached.entry(what).or_default() += 1;
     }
 

@@ -63,6 +63,9 @@ pub(crate) struct Shell {
     boots: BTreeMap<WorkerId, u32>,
     reset_at: u64,
     told_cancelled: BTreeSet<JobId>,
+    preemptions_max: u32,
+    /// How often an attempt of each job was stopped.
+    stopped: BTreeMap<JobId, u32>,
 }
 
 impl Shell {
@@ -85,6 +88,8 @@ impl Shell {
             boots: BTreeMap::new(),
             reset_at: 0,
             told_cancelled: BTreeSet::new(),
+            preemptions_max: knobs.config.preemptions_max,
+            stopped: BTreeMap::new(),
         }
     }
 
@@ -145,9 +150,8 @@ impl Shell {
                         self.life.insert((job, attempt), (now, Some((id, line.boot))));
                         Reply::GoOn
                     }
-                    AttemptStanding::CancelRequested { .. } | AttemptStanding::PreemptRequested => {
-                        Reply::Cancel { job, attempt }
-                    }
+                    AttemptStanding::CancelRequested { .. } => Reply::Cancel { job, attempt },
+                    AttemptStanding::PreemptRequested => Reply::Preempt { job, attempt },
                     AttemptStanding::Ended { .. } | AttemptStanding::Stale => Reply::Stale { job, attempt },
                 };
                 self.effects.push(Effect::Reply(line, reply));
@@ -364,12 +368,19 @@ impl Shell {
                     self.violate(format!("{job}/{attempt} was called lost {} ms after it was heard of", now - heard));
                 }
             }
+            Decision::Preempt { job, attempt } => {
+                let current = self.brain.progress(job).is_some_and(|(current, ..)| current == *attempt);
+                let times = self.stopped.entry(job.clone()).or_default();
+                *times += 1;
+                if !current || *times > self.preemptions_max {
+                    self.violate(format!("{job}/{attempt} was stopped, which is not out or was stopped too often"));
+                }
+            }
             Decision::Requeue { .. }
             | Decision::Progress { .. }
             | Decision::Fail { .. }
             | Decision::Complete { .. }
-            | Decision::Cancel { .. }
-            | Decision::Preempt { .. } => {}
+            | Decision::Cancel { .. } => {}
         }
     }
 

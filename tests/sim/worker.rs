@@ -1,7 +1,7 @@
 //! A worker process that keeps the protocol: claims while it has room, renews at a third of the lease, repeats a finish
 //! until it hears 200 or 409, forgets everything when it crashes.
 
-use tintype_types::worker::Outcome;
+use tintype_types::worker::{CheckpointLeft, Outcome};
 use tintype_types::{Attempt, BootId, FailureReason, JobId, Output, WorkerId};
 
 use crate::rng::Rng;
@@ -57,6 +57,7 @@ pub(crate) enum Reply {
     Nothing,
     GoOn,
     Cancel { job: JobId, attempt: Attempt },
+    Preempt { job: JobId, attempt: Attempt },
     Stored { job: JobId, attempt: Attempt },
     Repeat,
     Stale { job: JobId, attempt: Attempt },
@@ -138,6 +139,18 @@ impl Worker {
             if task.job == *job && task.attempt == attempt {
                 task.ends_at = now;
                 task.outcome = failed(FailureReason::Cancelled, false);
+            }
+        }
+    }
+
+    /// Stops an attempt between two steps, with a checkpoint if one was done.
+    pub(crate) fn preempt_task(&mut self, job: &JobId, attempt: Attempt, now: u64) {
+        for task in self.tasks.iter_mut().filter(|task| task.job == *job && task.attempt == attempt) {
+            let step = ((now - task.started) / 500) as u32;
+            if now < task.ends_at {
+                let left = CheckpointLeft { step, bytes: 1, sha256: "0".repeat(64) };
+                task.ends_at = now;
+                task.outcome = Outcome::Preempted { checkpoint: (step > 0).then_some(left) };
             }
         }
     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use tintype_scheduler::{JobSeen, ModelSeen, Place, PoolSeen, QueueSeen, Scheduler, Shape, WorldSeen};
+use tintype_scheduler::{JobSeen, ModelSeen, Place, PoolSeen, QueueSeen, Quota, Scheduler, Shape, WorldSeen};
 use tintype_types::worker::Outcome;
 use tintype_types::{Attempt, JobId, Timestamp};
 
@@ -150,7 +150,16 @@ impl World {
         }
         for name in ["a", "b", "c"] {
             let running_max = knobs.quota.then(|| self.rng.range(1, 3) as u32);
-            self.queues.push(QueueSeen { key: name.into(), weight: self.rng.range(1, 4) as u32, running_max });
+            // From the lease, so that old seeds stay the worlds they were: parts of "a" that borrow, keep and take back.
+            let part = knobs.quota && name != "a" && knobs.config.lease.as_secs().is_multiple_of(2);
+            let borrow = part.then_some(1);
+            self.queues.push(QueueSeen {
+                key: name.into(),
+                weight: self.rng.range(1, 4) as u32,
+                running_max,
+                parent: part.then(|| "a".into()),
+                quota: Quota { borrow, ..Quota::default() },
+            });
         }
         for job in 0..knobs.jobs {
             let at = self.rng.range(1_000, knobs.calm_at_ms);
@@ -260,6 +269,7 @@ impl World {
             shape: Shape::default(),
             // From the number, not from chance, so that old seeds stay the worlds they were.
             deadline: job.is_multiple_of(3).then_some(Timestamp(self.now + 20_000 * (job % 5))),
+            refuse_late: job.is_multiple_of(6),
             attempt: Attempt(0),
             failed_attempts: 0,
             not_before: None,
@@ -359,6 +369,10 @@ impl World {
             }
             Reply::Assigned { .. } | Reply::Nothing | Reply::GoOn | Reply::Repeat => {}
             Reply::Cancel { job, attempt } => worker.cancel_task(&job, attempt, now),
+            Reply::Preempt { job, attempt } => {
+                worker.preempt_task(&job, attempt, now);
+                self.audit.reach("preempted");
+            }
             Reply::Stored { job, attempt } => {
                 self.audit.stored(&job, attempt, line, &self.record);
                 worker.drop_task(&job, attempt);

@@ -271,6 +271,7 @@ fn job_seen(job: &Generation) -> JobSeen {
             adapters: u16::try_from(job.request.loras.len() + job.request.controls.len()).unwrap_or(u16::MAX),
         },
         deadline: None,
+        refuse_late: false,
         attempt: job.attempt,
         failed_attempts: job.failed_attempts,
         not_before: job.not_before,

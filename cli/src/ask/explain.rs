@@ -1,6 +1,6 @@
 //! An explanation in words.
 
-use tintype_scheduler::{Explanation, Remedy, Verdict};
+use tintype_scheduler::{Change, Explanation, Held, Remedy, Verdict};
 
 use super::show::moment;
 
@@ -28,8 +28,15 @@ pub(super) fn text(name: &str, told: &Explanation) -> String {
         ));
     }
     if let Some(deadline) = told.deadline {
-        let kept = if told.late { "will be missed" } else { "should be met" };
+        let kept = match (told.promised, told.late) {
+            (_, true) => "will be missed",
+            (true, false) => "promised",
+            (false, false) => "should be met",
+        };
         lines.push(format!("deadline {}, {kept}", moment(deadline, told.now)));
+    }
+    for (number, change) in told.changes.iter().enumerate() {
+        lines.push(format!("{}  {}", if number == 0 { "in time " } else { "or      " }, in_time(change, told)));
     }
     lines.join("\n")
 }
@@ -45,6 +52,12 @@ fn why(told: &Explanation) -> String {
             format!("nobody has declared {model}; it fails {} unless somebody does", moment(*fails_at, told.now))
         }
         Verdict::WaitingForQuota { used, limit } => format!("its queue runs {used} of the {limit} jobs it may"),
+        Verdict::HeldByQuota { queue, what } => match what {
+            Held::Running => format!("queue {queue} and its parts run as many jobs as they may"),
+            Held::Vram => format!("models of queue {queue} take as much GPU memory as they may"),
+            Held::GpuTime => format!("queue {queue} was given all GPU time of this window"),
+            Held::Kept => format!("what queue {queue} has left is kept for parts that run less than their own"),
+        },
         Verdict::BehindInQueue { ahead: 1 } => "one job of its queue goes first".to_owned(),
         Verdict::BehindInQueue { ahead } => format!("{ahead} jobs of its queue go first"),
         Verdict::BackingOff { until } => {
@@ -52,6 +65,15 @@ fn why(told: &Explanation) -> String {
         }
         Verdict::Settling => "a decision about it is being written".to_owned(),
         Verdict::Ended => "it has ended".to_owned(),
+    }
+}
+
+fn in_time(change: &Change, told: &Explanation) -> String {
+    match change {
+        Change::FewerSteps { from, to } => format!("with {to} steps instead of {from}"),
+        Change::OtherModel { to } => format!("with model {to}, which is in memory"),
+        Change::Smaller { from, to } => format!("with pictures of {to} pixels instead of {from}"),
+        Change::LaterDeadline { to } => format!("with a deadline {}", moment(*to, told.now)),
     }
 }
 
@@ -99,6 +121,8 @@ mod tests {
                 load_ms: 0,
             }),
             late: true,
+            promised: false,
+            changes: vec![Change::FewerSteps { from: 30, to: 18 }, Change::LaterDeadline { to: Timestamp(91_000) }],
             now: Timestamp(11_000),
         };
         let said = text("red-circle", &told);
@@ -112,6 +136,8 @@ mod tests {
             "starts   in 1 min 0 s",
             "nine times in ten in 1 min 20 s",
             "deadline in 59.0 s, will be missed",
+            "in time   with 18 steps instead of 30",
+            "or        with a deadline in 1 min 20 s",
         ] {
             assert!(said.contains(words), "no {words:?} in\n{said}");
         }

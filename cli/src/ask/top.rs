@@ -76,6 +76,8 @@ mod tests {
                 running: 1,
                 waiting: 4,
                 running_max: Some(3),
+                parent: None,
+                cyclic: false,
                 served_ms: 9_000,
                 first: Some(("j".into(), Timestamp(0))),
             }],
@@ -88,8 +90,11 @@ mod tests {
                 jobs: vec![("01d1f3f4-c4dc-4dff-9e03-1d62be17495a".into(), 5, 20)],
                 last_heard: Timestamp(59_000),
             }],
+            pools: Vec::new(),
             fairness_gap_ms: 1_500,
             jobs_dropped: 0,
+            promises_kept: 0,
+            promises_broken: 0,
         };
         let said = text(&told, OutputFormat::Table);
         assert!(said.lines().all(|line| line.chars().count() <= WIDTH), "{said}");

@@ -18,6 +18,9 @@ pub enum Violation {
     /// A job is kept under an id that is not its own.
     #[error("job {0} is kept under another id")]
     Name(JobId),
+    /// A job that was promised a worker is not the worker's next.
+    #[error("job {0} was promised a worker that is to run another next")]
+    Promise(JobId),
     /// The indexes are not what the state says they should be.
     #[error("the indexes do not follow from the state")]
     Index,
@@ -32,6 +35,10 @@ impl Core {
                 return Err(Violation::Name(id));
             }
             check_job(&id, job)?;
+            let worker = job.waits_for().and_then(|promise| promise.worker).map(|name| self.state.names.tag(name));
+            if worker.is_some_and(|worker| self.index.promised.get(&worker).map(|(next, _)| *next) != Some(tag)) {
+                return Err(Violation::Promise(id));
+            }
         }
         let steps_left = self.index.next_timer().is_some_and(|(at, _)| at <= self.state.now);
         if !steps_left && Self::new(self.config.clone(), self.state.clone()).index != self.index {

@@ -29,10 +29,21 @@ pub struct Config {
     /// How far a queue may get ahead of another that could have run instead, in GPU time of a queue of weight 1: what
     /// locality and deadlines may cost in fairness. `docs/fairness.md` has the bound that follows.
     pub fairness_budget: Duration,
+    /// What a queue was served beyond others is forgotten by half in this time while nothing of it waits.
+    pub usage_half_life: Duration,
     /// A job without a deadline should be done within this and ..
     pub patience: Duration,
     /// .. this many times its own length of its submission.
     pub patience_factor: u32,
+    /// Whether deadlines are promised and refused. Without, they only order jobs.
+    pub deadlines: bool,
+    /// How long after it came a job may still be told that its deadline cannot be met. Later only time refuses it.
+    pub refuse_within: Duration,
+    /// Times one job is stopped for more urgent ones at most; 0 and nothing ever is. Drains count too, as nothing in the
+    /// record tells them apart.
+    pub preemptions_max: u32,
+    /// Least time between two attempts stopped for jobs of one queue.
+    pub preempt_interval: Duration,
     /// A job that waited this long goes before all others of its priority.
     pub overdue_after: Duration,
     /// How long work asked of a model counts when copies of it are weighed: it fades to a third in this time.
@@ -41,6 +52,11 @@ pub struct Config {
     pub warm_ahead: bool,
     /// Least time between two of those.
     pub warm_interval: Duration,
+    /// Within this what waits should begin, by the number of workers pools are told they should have.
+    pub scale_horizon: Duration,
+    /// How long a worker takes from being wanted until it claims. Idle ones are kept for so long and the loads of their
+    /// models.
+    pub start_time: Duration,
     /// Most unfinished jobs known at once; more are counted in [`crate::Scheduler::jobs_dropped`] and not taken in.
     pub jobs_max: usize,
     /// Most workers known at once; claims of more are left to time out.
@@ -63,12 +79,19 @@ impl Default for Config {
             failed_attempts_max: FAILED_ATTEMPTS_MAX,
             worker_memory: Duration::from_mins(2),
             fairness_budget: Duration::from_mins(30),
+            usage_half_life: Duration::from_hours(1),
             patience: Duration::from_secs(10),
             patience_factor: 3,
+            deadlines: true,
+            refuse_within: Duration::from_secs(5),
+            preemptions_max: 2,
+            preempt_interval: Duration::from_secs(10),
             overdue_after: Duration::from_mins(15),
             demand_memory: Duration::from_hours(3),
             warm_ahead: false,
             warm_interval: Duration::from_secs(1),
+            scale_horizon: Duration::from_mins(1),
+            start_time: Duration::from_mins(1),
             jobs_max: 200_000,
             workers_max: 10_000,
             ended_kept_max: 10_000,

@@ -25,6 +25,10 @@ const SPREAD_P90_GUESS: f64 = 1.5;
 const SPREAD_NEWS: f64 = 0.02;
 /// Largest real over estimated duration that is believed.
 const SPREAD_MAX: f64 = 100.0;
+/// Runs after which it is known what their like takes ..
+const SURE_AFTER: f64 = 2.5;
+/// .. also this part of their number of steps beside it, where all had the same.
+const SURE_AROUND: f64 = 0.02;
 /// Longest that is believed of anything: a day.
 const MS_MAX: f64 = 86_400_000.0;
 
@@ -117,6 +121,12 @@ impl Line {
         }
     }
 
+    /// Whether its value at `x` is more than a guess.
+    fn covers(&self, x: f64) -> bool {
+        let mean_x = self.x / self.weight;
+        self.xx / self.weight - mean_x * mean_x >= 0.5 || (x - mean_x).abs() <= SURE_AROUND * mean_x
+    }
+
     /// The line's value; where all that was seen is one number of steps, time in proportion.
     fn answer(&self, x: f64) -> f64 {
         let (mean_x, mean_y) = (self.x / self.weight, self.y / self.weight);
@@ -152,6 +162,24 @@ impl Costs {
         let known = of.lookups().find_map(|key| self.runs.get(&key));
         let steps = f64::from(of.work_steps.max(1));
         known.map_or(steps * STEP_MS_GUESS, |line| line.answer(steps)).clamp(1.0, MS_MAX) as u32
+    }
+
+    /// Whether what a run takes is known of its like, not only of what is most like it.
+    pub(crate) fn sure_of(&self, of: RunOf) -> bool {
+        let line = self.runs.get(&(None, Some(of.model), Some(of.shape)));
+        line.is_some_and(|line| line.weight >= SURE_AFTER && line.covers(f64::from(of.work_steps.max(1))))
+    }
+
+    /// Whether what loading a model takes was seen.
+    pub(crate) fn sure_of_load(&self, model: Name) -> bool {
+        self.loads.contains_key(&Some(model))
+    }
+
+    /// Shapes with fewer pixels, and alike otherwise, that runs of a model were seen in.
+    pub(crate) fn smaller(&self, model: Name, than: Shape) -> impl Iterator<Item = Shape> {
+        let (first, last) = ((None, Some(model), None), (None, Some(model), Some(than)));
+        let shapes = self.runs.range(first..last).rev().filter_map(|((_, _, shape), _)| *shape);
+        shapes.filter(move |shape| (shape.images, shape.adapters) == (than.images, than.adapters))
     }
 
     /// Time to load a model, in milliseconds.

@@ -17,6 +17,9 @@ enum Due {
     TellCancel(Attempt),
     FailCancelled,
     FailUnknownModel,
+    BreakPromise,
+    Judge,
+    FailLate,
     Lose { restarted: bool },
     Nothing,
 }
@@ -91,6 +94,9 @@ impl Core {
                     format!("no model named {model:?} is known here; see the list of models for those that are");
                 out.extend(self.fail(tag, FailureReason::UnknownModel, message, false));
             }
+            Due::BreakPromise => self.break_promise(tag),
+            Due::Judge => out.extend(self.judge(tag)),
+            Due::FailLate => out.extend(self.fail_late(tag)),
             Due::Lose { restarted } => {
                 let message = self.lost_message(tag, restarted);
                 if !restarted {
@@ -114,6 +120,11 @@ impl Core {
             Stand::Out(run) if run.lease_end <= now => Due::Lose { restarted: false },
             Stand::Waiting if job.seen.cancelled => Due::FailCancelled,
             Stand::Waiting if job.model_unknown_since.is_some_and(grace_over) => Due::FailUnknownModel,
+            Stand::Waiting if job.waits_for().is_some_and(|promise| promise.start_by <= now) => Due::BreakPromise,
+            Stand::Waiting if job.refused_at(&self.config).is_some_and(|at| at <= now) => {
+                let judged = job.judged || job.seen.attempt > Attempt(0);
+                if judged { Due::FailLate } else { Due::Judge }
+            }
             Stand::Out(_) | Stand::Waiting | Stand::Ended => Due::Nothing,
         }
     }
@@ -161,6 +172,7 @@ impl Core {
         message: String,
         reported: bool,
     ) -> Option<Decision> {
+        self.take_back(tag);
         let job = self.state.jobs.get(tag)?;
         let (id, attempt) = (job.id.job_id(), job.attempt());
         self.assume(tag, attempt, Change::Ended { complete: false, reported });
@@ -178,11 +190,25 @@ impl Core {
         let gpu_ms = u64::from(job.run_ms) + u64::from(load_ms);
         let evict = if cold { self.evictions(state, model) } else { Vec::new() };
         self.end_claim(worker, None);
+        if let Some(state) = self.state.workers.get_mut(&worker) {
+            state.idle_since = None;
+        }
         self.hold(worker, model, &evict);
-        let charge = if spare { 0 } else { self.serve(queue, |queue| queue.charge(gpu_ms)) };
+        let charged = self.state.jobs.get(tag)?.waits_for().map(|promise| promise.charge);
+        let charge = match charged {
+            Some(charge) => charge,
+            None if spare => 0,
+            None => self.serve(queue, gpu_ms),
+        };
         let run = Run::assigned(attempt, worker, boot_id.clone(), now, &self.config);
         let run = Run { charge, cold, ends_at: now.plus(Duration::from_millis(gpu_ms)), ..run };
-        self.state.jobs.get_mut(tag)?.run = Some(Box::new(run));
+        let promise = self.promised_at_once(tag, &run);
+        let job = self.state.jobs.get_mut(tag)?;
+        match &mut job.promise {
+            Some(promise) => (promise.worker, promise.charge) = (None, 0),
+            none => *none = promise.map(Box::new),
+        }
+        job.run = Some(Box::new(run));
         self.assume(tag, attempt, Change::Assigned);
         let text = |name| self.state.names.text(name);
         let evict = evict.into_iter().map(|model| text(model).to_owned()).collect();

@@ -96,19 +96,21 @@ impl Core {
         let turn = || Turn::of(tag, job.seen.priority, job.when(self.state.now, &self.config));
         match (job.stand(), self.index.filed(tag)?) {
             (Stand::Out(run), _) => Some(self.estimate_running(job, run)),
-            (Stand::Ended, _) => None,
-            (Stand::Waiting, Filed::Ready(class, turn)) => self.estimate_waiting(job, class, turn, self.state.now),
+            (Stand::Waiting, Filed::Promised(worker, _)) => Some(self.estimate_promised(job, worker)),
+            (Stand::Waiting, Filed::Ready(class, turn)) => self.plan(class, turn, job.run_ms, self.state.now),
             (Stand::Waiting, Filed::Delayed(Delay::BackingOff)) => {
                 let from = job.seen.not_before.unwrap_or_default();
-                self.estimate_waiting(job, Class::of(&job.seen), turn(), from)
+                self.plan(Class::of(&job.seen), turn(), job.run_ms, from)
             }
             (Stand::Waiting, Filed::Delayed(Delay::Unsettled)) => {
-                self.estimate_waiting(job, Class::of(&job.seen), turn(), self.state.now)
+                self.plan(Class::of(&job.seen), turn(), job.run_ms, self.state.now)
             }
-            // Nobody knows whether its model will ever be told of.
-            (Stand::Waiting, Filed::Delayed(Delay::UnknownModel) | Filed::Out(_) | Filed::Ending | Filed::Ended(_)) => {
-                None
-            }
+            // Nobody knows whether an unknown model will ever be told of.
+            (Stand::Ended, _)
+            | (
+                Stand::Waiting,
+                Filed::Delayed(Delay::UnknownModel) | Filed::Out { .. } | Filed::Ending | Filed::Ended(_),
+            ) => None,
         }
     }
 
@@ -135,7 +137,26 @@ impl Core {
         }
     }
 
-    fn estimate_waiting(&self, job: &Job, class: Class, turn: Turn, not_before: Timestamp) -> Option<Estimate> {
+    /// It takes its worker when what runs there ends.
+    fn estimate_promised(&self, job: &Job, worker: Tag) -> Estimate {
+        let Spread { p50, p90 } = self.state.costs.spread();
+        let (now, run_ms) = (self.state.now, u64::from(job.run_ms));
+        let runs = self.index.runs.get(&worker.name()).into_iter().flatten();
+        let ends = runs.filter_map(|tag| Some(self.state.jobs.get(*tag)?.run.as_ref()?.ends_at));
+        let wait_ms = ends.max().map_or(0, |ends| ms(now, ends));
+        let after = |ms: u64, times: f64| now.plus(Duration::from_millis((ms as f64 * times) as u64));
+        Estimate {
+            starts_p50: after(wait_ms, p50),
+            ends_p50: after(wait_ms + run_ms, p50),
+            ends_p90: after(wait_ms + run_ms, p90),
+            ahead: 0,
+            run_ms: job.run_ms,
+            load_ms: 0,
+        }
+    }
+
+    /// When a job of this class at this place in line, that runs this long, should start and end.
+    pub(crate) fn plan(&self, class: Class, turn: Turn, run_ms: u32, not_before: Timestamp) -> Option<Estimate> {
         let now = self.state.now;
         let mut lanes = self.lanes(class);
         let count = lanes.models.len();
@@ -148,18 +169,18 @@ impl Core {
         }
         let shared: u64 = rest.iter().map(|(_, run_ms)| u64::from(*run_ms)).sum();
         let load_ms = u64::from(self.state.costs.load_ms(class.model));
-        let (start, load_ms) = lanes.lay(class.model, u64::from(job.run_ms), load_ms)?;
+        let (start, load_ms) = lanes.lay(class.model, u64::from(run_ms), load_ms)?;
         let wait_ms = start.saturating_sub(now.0).saturating_add(shared / count.max(1) as u64);
         let wait_ms = wait_ms.max(not_before.0.saturating_sub(now.0));
         let Spread { p50, p90 } = self.state.costs.spread();
         let after = |ms: u64, times: f64| now.plus(Duration::from_millis((ms as f64 * times) as u64));
-        let whole = wait_ms.saturating_add(load_ms).saturating_add(u64::from(job.run_ms));
+        let whole = wait_ms.saturating_add(load_ms).saturating_add(u64::from(run_ms));
         Some(Estimate {
             starts_p50: after(wait_ms, p50).max(not_before),
             ends_p50: after(whole, p50),
             ends_p90: after(whole, p90),
             ahead: u32::try_from(before.len()).unwrap_or(u32::MAX),
-            run_ms: job.run_ms,
+            run_ms,
             load_ms: load_ms as u32,
         })
     }
@@ -173,8 +194,11 @@ impl Core {
             let ends = runs.filter_map(|id| Some(self.state.jobs.get(*id)?.run.as_ref()?.ends_at.max(now).0));
             let ends: Vec<u64> = ends.collect();
             let slots = (worker.slots.max(1) as usize).max(ends.len());
+            let promised = self.index.promised.get(&worker.tag).and_then(|(tag, _)| self.state.jobs.get(*tag));
+            let promised_ms = promised.map_or(0, |job| u64::from(job.run_ms));
             for slot in 0..slots.min(LANES_MAX - lanes.models.len()) {
-                lanes.add(ends.get(slot).copied().unwrap_or(now.0), worker.holds.clone());
+                let free_at = ends.get(slot).copied().unwrap_or(now.0).saturating_add(promised_ms);
+                lanes.add(free_at, worker.holds.clone());
             }
         }
         lanes
@@ -184,7 +208,7 @@ impl Core {
     fn before(&self, class: Class, turn: Turn) -> Vec<(Tag, u32)> {
         let shares = |other: &Class| other.pool.is_none() || class.pool.is_none() || other.pool == class.pool;
         let lines = self.index.lines.before(turn).filter(|(other, _)| shares(other));
-        let mut turns: Vec<Turn> = lines.map(|(_, turn)| turn).collect();
+        let mut turns: Vec<Turn> = lines.map(|(_, turn)| turn).filter(|before| before.job != turn.job).collect();
         turns.sort_unstable();
         let run_ms = |tag: Tag| self.state.jobs.get(tag).map_or(0, |job| job.run_ms);
         turns.into_iter().map(|turn| (turn.job, run_ms(turn.job))).collect()

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tintype_types::{JobId, PoolName, QueueKey, Timestamp};
 
+use crate::deadline::Change;
 use crate::estimate::Estimate;
 use crate::index::Filed;
 use crate::job::{Job, Stand};
@@ -37,6 +38,12 @@ pub struct Explanation {
     pub estimate: Option<Estimate>,
     /// Whether the estimate's median misses the deadline.
     pub late: bool,
+    /// Whether it was promised to be done by its deadline.
+    #[serde(default)]
+    pub promised: bool,
+    /// Changes with any of which the deadline would be met, the cheapest first. Empty: it should be.
+    #[serde(default)]
+    pub changes: Vec<Change>,
     /// When all this was so.
     pub now: Timestamp,
 }
@@ -108,6 +115,8 @@ impl Core {
             verdict,
             estimate,
             late,
+            promised: job.promise.is_some(),
+            changes: if late { self.changes(id) } else { Vec::new() },
             now: self.state.now,
         })
     }
@@ -117,7 +126,12 @@ impl Core {
         let text = |name: Name| self.state.names.text(name);
         let (pool, model) = (class.pool.map(|pool| text(pool).into()), text(class.model).to_owned());
         match verdict {
-            Verdict::Running { .. } | Verdict::BackingOff { .. } | Verdict::Settling | Verdict::Ended => Vec::new(),
+            // What a queue may have beside jobs, and with its siblings, is for those to say who set it.
+            Verdict::HeldByQuota { .. }
+            | Verdict::Running { .. }
+            | Verdict::BackingOff { .. }
+            | Verdict::Settling
+            | Verdict::Ended => Vec::new(),
             Verdict::UnknownModel { .. } => vec![Remedy::DeclareModel { model }],
             Verdict::NoMatchingWorker { .. } => {
                 let other = self.other_pool(class).map(|to| Remedy::ChangePool { to });

@@ -9,6 +9,8 @@ use tintype_types::Timestamp;
 use crate::job::Why;
 use crate::line::{Class, Gate, Lines, Turn};
 use crate::names::{Name, Tag};
+use crate::state::Queue;
+use crate::tree::{Counts, Tree};
 use crate::worker::{ByModel, Loaders, Parked};
 
 /// Room for more jobs is made for this part of those there are at a time.
@@ -27,6 +29,12 @@ pub(crate) struct Index {
     pub(crate) loaders: Loaders,
     /// Attempts out with each worker.
     pub(crate) runs: BTreeMap<Name, BTreeSet<Tag>>,
+    /// Jobs with an attempt out, the lowest priority first.
+    pub(crate) running: BTreeSet<(i32, Tag)>,
+    /// Those of them that were told to make way for another.
+    pub(crate) stopping: BTreeSet<Tag>,
+    /// The job each busy worker takes next, where one was promised it.
+    pub(crate) promised: BTreeMap<Tag, (Tag, Class)>,
     /// Jobs that wait and are not ready, by the model they name.
     delayed: BTreeSet<(Name, Tag)>,
     /// Why jobs that wait are not ready.
@@ -40,6 +48,8 @@ pub(crate) struct Index {
     /// Queues with waiting jobs, the least served first.
     active: BTreeSet<(u64, Name)>,
     filed: Filings,
+    /// Queues that are part of others.
+    pub(crate) tree: Tree,
 }
 
 /// Where each job is filed, by its number.
@@ -69,6 +79,8 @@ pub(crate) struct Filing {
     pub(crate) timer: Option<(Timestamp, Why)>,
     /// What it is estimated to run.
     pub(crate) run_ms: u32,
+    /// Memory of its model, where it runs or is the next to.
+    pub(crate) vram_mib: u32,
 }
 
 /// What a job is filed as.
@@ -76,7 +88,14 @@ pub(crate) struct Filing {
 pub(crate) enum Filed {
     Ready(Class, Turn),
     Delayed(Delay),
-    Out(Name),
+    /// It is the next of this worker. Its queue was charged and its quota used for it: it counts as running.
+    Promised(Tag, Class),
+    /// An attempt is out, perhaps one that was told to make way.
+    Out {
+        worker: Name,
+        priority: i32,
+        stopping: bool,
+    },
     /// Its end is decided and not seen written; it must not be forgotten.
     Ending,
     Ended(Timestamp),
@@ -87,11 +106,26 @@ pub(crate) enum Filed {
 struct Crowd {
     running: u32,
     waiting: u32,
+    /// Of those that wait, the ones that are ready.
+    ready: u32,
+    vram_mib: u64,
     served: u64,
     running_max: Option<u32>,
 }
 
 impl Crowd {
+    fn runs(&mut self, vram_mib: u32) {
+        (self.running, self.vram_mib) = (self.running + 1, self.vram_mib + u64::from(vram_mib));
+    }
+
+    fn stops(&mut self, vram_mib: u32) {
+        (self.running, self.vram_mib) = (self.running - 1, self.vram_mib - u64::from(vram_mib));
+    }
+
+    fn counts(self) -> Counts {
+        Counts { running: self.running, ready: self.ready, vram_bytes: self.vram_mib << 20 }
+    }
+
     fn gate(self) -> Gate {
         if self.running_max.is_none_or(|max| self.running < max) { Gate::Open } else { Gate::Shut }
     }
@@ -161,7 +195,33 @@ impl Index {
 
     /// Whether a queue's quota lets another of its jobs run.
     pub(crate) fn gate(&self, queue: Name) -> Gate {
-        self.crowds.get(&queue).copied().unwrap_or_default().gate()
+        self.tree.gate(queue).unwrap_or_else(|| self.crowds.get(&queue).copied().unwrap_or_default().gate())
+    }
+
+    /// Builds the tree of queues anew: one was declared otherwise, or a window of GPU time ended.
+    pub(crate) fn plant(&mut self, queues: &BTreeMap<Name, Queue>, now: Timestamp) {
+        let before = std::mem::take(&mut self.tree);
+        let mut after = Tree::of(queues, now);
+        for name in after.queues().collect::<Vec<_>>() {
+            let counts = self.crowds.get(&name).copied().unwrap_or_default().counts();
+            after.count(name, Counts::default(), counts);
+        }
+        let both: BTreeSet<Name> = before.queues().chain(after.queues()).collect();
+        let own = |name: Name| self.crowds.get(&name).copied().unwrap_or_default().gate();
+        let changed: Vec<(Name, Gate)> = both
+            .into_iter()
+            .map(|name| (name, before.gate(name).unwrap_or(own(name)), after.gate(name).unwrap_or(own(name))))
+            .filter_map(|(name, was, is)| (was != is).then_some((name, is)))
+            .collect();
+        self.tree = after;
+        for (name, gate) in changed {
+            self.lines.regate(name, gate);
+        }
+    }
+
+    /// The queue a filed job is in.
+    pub(crate) fn queue_of(&self, job: Tag) -> Option<Name> {
+        Some(self.filed.get(job)?.queue)
     }
 
     /// Queues with waiting jobs, the least served first.
@@ -194,7 +254,8 @@ impl Index {
 
     /// When the clock must come back, and why.
     pub(crate) fn next_timer(&self) -> Option<(Timestamp, &'static str)> {
-        self.timers.first_key_value().map(|((at, _), why)| (*at, why.as_str()))
+        let timer = self.timers.first_key_value().map(|((at, _), why)| (*at, why.as_str()));
+        timer.into_iter().chain(self.tree.opens_at.map(|at| (at, "quota window"))).min_by_key(|(at, _)| *at)
     }
 
     /// Up to `most` jobs whose timer is due.
@@ -212,9 +273,9 @@ impl Index {
         let queue = filing.queue;
         match filing.place {
             Filed::Ready(class, turn) => {
-                self.update_crowd(queue, |crowd| crowd.waiting += 1);
                 let gate = self.gate(queue);
                 self.lines.add(class, queue, turn, gate);
+                self.update_crowd(queue, |crowd| (crowd.waiting, crowd.ready) = (crowd.waiting + 1, crowd.ready + 1));
                 *self.backlog.entry(filing.model).or_default() += u64::from(filing.run_ms);
             }
             Filed::Delayed(delay) => {
@@ -222,8 +283,17 @@ impl Index {
                 *self.delays.entry(delay).or_default() += 1;
                 self.delayed.insert((filing.model, job));
             }
-            Filed::Out(worker) => {
-                self.update_crowd(queue, |crowd| crowd.running += 1);
+            Filed::Promised(worker, class) => {
+                self.update_crowd(queue, |crowd| crowd.runs(filing.vram_mib));
+                *self.backlog.entry(filing.model).or_default() += u64::from(filing.run_ms);
+                self.promised.insert(worker, (job, class));
+            }
+            Filed::Out { worker, priority, stopping } => {
+                self.update_crowd(queue, |crowd| crowd.runs(filing.vram_mib));
+                self.running.insert((priority, job));
+                if stopping {
+                    self.stopping.insert(job);
+                }
                 self.runs.entry(worker).or_default().insert(job);
             }
             Filed::Ending => {}
@@ -242,13 +312,8 @@ impl Index {
             Filed::Ready(class, turn) => {
                 let gate = self.gate(queue);
                 self.lines.remove(class, queue, turn, gate);
-                if let Some(backlog) = self.backlog.get_mut(&filing.model) {
-                    *backlog -= u64::from(filing.run_ms);
-                    if *backlog == 0 {
-                        self.backlog.remove(&filing.model);
-                    }
-                }
-                self.update_crowd(queue, |crowd| crowd.waiting -= 1);
+                self.shorten_backlog(filing);
+                self.update_crowd(queue, |crowd| (crowd.waiting, crowd.ready) = (crowd.waiting - 1, crowd.ready - 1));
             }
             Filed::Delayed(delay) => {
                 self.update_crowd(queue, |crowd| crowd.waiting -= 1);
@@ -258,8 +323,17 @@ impl Index {
                 self.delays.retain(|_, count| *count > 0);
                 self.delayed.remove(&(filing.model, job));
             }
-            Filed::Out(worker) => {
-                self.update_crowd(queue, |crowd| crowd.running -= 1);
+            Filed::Promised(worker, _) => {
+                self.shorten_backlog(filing);
+                self.update_crowd(queue, |crowd| crowd.stops(filing.vram_mib));
+                self.promised.remove(&worker);
+            }
+            Filed::Out { worker, priority, stopping } => {
+                self.update_crowd(queue, |crowd| crowd.stops(filing.vram_mib));
+                self.running.remove(&(priority, job));
+                if stopping {
+                    self.stopping.remove(&job);
+                }
                 if let Some(runs) = self.runs.get_mut(&worker) {
                     runs.remove(&job);
                     if runs.is_empty() {
@@ -274,6 +348,15 @@ impl Index {
         }
         if let Some((at, _)) = filing.timer {
             self.timers.remove(&(at, job));
+        }
+    }
+
+    fn shorten_backlog(&mut self, filing: &Filing) {
+        if let Some(backlog) = self.backlog.get_mut(&filing.model) {
+            *backlog -= u64::from(filing.run_ms);
+            if *backlog == 0 {
+                self.backlog.remove(&filing.model);
+            }
         }
     }
 
@@ -296,7 +379,11 @@ impl Index {
                 self.active.insert((new.served, queue));
             }
         }
-        if old.gate() != new.gate() {
+        if self.tree.has(queue) {
+            for (queue, gate) in self.tree.count(queue, old.counts(), new.counts()) {
+                self.lines.regate(queue, gate);
+            }
+        } else if old.gate() != new.gate() {
             self.lines.regate(queue, new.gate());
         }
     }

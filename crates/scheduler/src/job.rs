@@ -32,6 +32,23 @@ pub(crate) struct Job {
     pub(crate) ended_at: Timestamp,
     /// What it is estimated to run, where its model is resident. Kept, so that its place in line holds still.
     pub(crate) run_ms: u32,
+    /// It was asked whether its deadline can be met at all.
+    pub(crate) judged: bool,
+    /// It will be done by its deadline.
+    pub(crate) promise: Option<Box<Promise>>,
+}
+
+/// What a job was promised: its deadline, and what is put by to keep it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Promise<W = Name> {
+    /// When it should end, as told when it was promised.
+    pub(crate) ends: Timestamp,
+    /// The busy worker that takes it next; none once it was given out.
+    pub(crate) worker: Option<W>,
+    /// Not given out by then, it is late.
+    pub(crate) start_by: Timestamp,
+    /// Work charged to its queue ahead of its assignment.
+    pub(crate) charge: u64,
 }
 
 /// A decision that was made and not seen written.
@@ -103,6 +120,8 @@ pub(crate) enum Why {
     ModelGrace,
     Backoff,
     WriteRetry,
+    Deadline,
+    Promise,
     Turn,
 }
 
@@ -111,7 +130,7 @@ pub(crate) enum Why {
 pub(crate) enum Stop {
     /// For good.
     Cancel(FailureReason),
-    /// With a checkpoint. Nothing decides this yet.
+    /// With a checkpoint: for a job that is more urgent.
     Preempt,
 }
 
@@ -177,6 +196,8 @@ impl Why {
             Self::ModelGrace => "model grace",
             Self::Backoff => "backoff",
             Self::WriteRetry => "write retry",
+            Self::Deadline => "deadline",
+            Self::Promise => "promise",
             Self::Turn => "turn",
         }
     }
@@ -205,6 +226,14 @@ impl<W> Run<W> {
     }
 }
 
+impl<W> Promise<W> {
+    /// The same with its worker named otherwise.
+    pub(crate) fn of<V>(self, worker: impl FnOnce(W) -> V) -> Promise<V> {
+        let Self { ends, worker: by, start_by, charge } = self;
+        Promise { ends, worker: by.map(worker), start_by, charge }
+    }
+}
+
 impl<W> Closed<W> {
     /// The same with its worker named otherwise.
     pub(crate) fn of<V>(self, worker: impl FnOnce(W) -> V) -> Closed<V> {
@@ -227,6 +256,8 @@ impl Job {
             model_unknown_since: None,
             ended_at: now,
             run_ms: 0,
+            judged: false,
+            promise: None,
         };
         job.follow_record(now, config);
         job
@@ -285,8 +316,27 @@ impl Job {
     pub(crate) fn timer(&self, now: Timestamp, config: &Config) -> Option<(Timestamp, Why)> {
         self.timer_but_turn(now, config).or_else(|| {
             let when = matches!(self.stand(), Stand::Waiting).then(|| self.when(now, config))?;
-            when.changes_at.map(|at| (at, Why::Turn))
+            let turn = when.changes_at.map(|at| (at, Why::Turn));
+            let promise = self.waits_for().map(|promise| (promise.start_by, Why::Promise));
+            let refused = self.refused_at(config).map(|at| (at, Why::Deadline));
+            [promise, refused, turn].into_iter().flatten().min_by_key(|(at, _)| *at)
         })
+    }
+
+    /// The promise of a job that waits for the worker that will take it.
+    pub(crate) fn waits_for(&self) -> Option<&Promise> {
+        self.promise.as_deref().filter(|promise| promise.worker.is_some())
+    }
+
+    /// When the clock must come to a waiting job that is refused rather than late: at once to see whether its deadline
+    /// can be met, then when it cannot be met any more.
+    pub(crate) fn refused_at(&self, config: &Config) -> Option<Timestamp> {
+        let deadline = self.seen.deadline.filter(|_| self.seen.refuse_late)?;
+        // A later attempt may go on from a checkpoint, so nobody knows how little is left of it.
+        let run_ms = if self.seen.attempt == Attempt(0) { self.run_ms } else { 0 };
+        let last = Timestamp(deadline.0.saturating_sub(u64::from(run_ms)).saturating_add(1));
+        let fresh = !self.judged && self.seen.attempt == Attempt(0);
+        Some(if fresh { last.min(self.seen.submitted) } else { last }).filter(|_| config.deadlines)
     }
 
     /// Which part of its wait it is in, and when that changes by itself.

@@ -17,6 +17,7 @@ mod check;
 mod config;
 mod cost;
 mod cycle;
+mod deadline;
 mod decision;
 mod demand;
 mod estimate;
@@ -32,9 +33,13 @@ mod observation;
 mod observe;
 mod overview;
 mod place;
+mod preempt;
+mod promise;
 mod record;
 mod save;
+mod scale;
 mod state;
+mod tree;
 mod verdict;
 mod worker;
 
@@ -46,14 +51,19 @@ use tintype_types::{Attempt, BootId, JobId, Timestamp, WorkerId};
 
 pub use check::Violation;
 pub use config::Config;
+pub use deadline::Change;
 pub use decision::{Decision, WarmUp};
 pub use estimate::Estimate;
 pub use explain::{Explanation, Remedy};
 pub use learned::Learned;
 pub use observation::{
-    ClaimSeen, FinishedSeen, JobSeen, ModelSeen, Observation, Place, PoolSeen, QueueSeen, RenewedSeen, Shape, WorldSeen,
+    ClaimSeen, FinishedSeen, JobSeen, ModelSeen, Observation, Place, PoolSeen, QueueSeen, Quota, RenewedSeen, Shape,
+    WorldSeen,
 };
 pub use overview::{Overview, QueueLoad, WorkerLoad};
+pub use promise::Promised;
+pub use scale::PoolPlan;
+pub use tree::Held;
 pub use verdict::{AttemptStanding, Verdict};
 
 use save::Saved;
@@ -90,9 +100,12 @@ impl Scheduler {
         let before = self.core.state.now;
         self.core.state.now = before.max(now);
         let mut out = Vec::new();
+        self.core.open_windows();
         self.core.observe(seen, &mut out);
         self.core.expire(&mut out);
         self.core.match_jobs(&mut out);
+        self.core.promise();
+        self.core.preempt(&mut out);
         self.warm_up = if out.is_empty() { self.core.warm_up() } else { None };
         self.core.forget(before);
         self.more = out.len() >= self.core.config.decisions_max;
@@ -129,9 +142,19 @@ impl Scheduler {
         self.core.estimate(job)
     }
 
+    /// What a job was promised when it came; `None` if nothing was, it was broken, or the job has ended.
+    pub fn promise(&self, job: &JobId) -> Option<Promised> {
+        self.core.promised(job)
+    }
+
     /// Queues and workers as they stand.
     pub fn overview(&self) -> Overview {
         self.core.overview()
+    }
+
+    /// How many workers each pool should have, by name.
+    pub fn scale(&self) -> Vec<PoolPlan> {
+        self.core.scale()
     }
 
     /// What was learned of what work costs, to be told to the next scheduler as [`Observation::Learned`]: at most this many

@@ -224,7 +224,12 @@ impl Lines {
 
     /// The first ready job of a queue, whatever its class and quota.
     pub(crate) fn first_of(&self, queue: Name) -> Option<Turn> {
-        self.classes_of(queue).filter_map(|class| self.classes.get(&class)?.first(queue)).min()
+        self.first_in(queue).map(|(turn, _)| turn)
+    }
+
+    /// The same with its class.
+    pub(crate) fn first_in(&self, queue: Name) -> Option<(Turn, Class)> {
+        self.classes_of(queue).filter_map(|class| Some((self.classes.get(&class)?.first(queue)?, class))).min()
     }
 
     /// How many ready jobs of its queue come before this one.

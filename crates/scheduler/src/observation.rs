@@ -85,6 +85,9 @@ pub struct JobSeen {
     /// By when it should be done; none is in proportion to its length.
     #[serde(default)]
     pub deadline: Option<Timestamp>,
+    /// Whether it is refused, rather than run late, when its deadline cannot be met.
+    #[serde(default)]
+    pub refuse_late: bool,
     /// The last attempt given out; 0 when there was none.
     pub attempt: Attempt,
     /// How many attempts failed so far.
@@ -118,14 +121,35 @@ pub enum Place {
 }
 
 /// A queue as the record has it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueueSeen {
     /// The queue.
     pub key: QueueKey,
     /// Its part of the GPUs against other queues with work; at least 1.
     pub weight: u32,
-    /// The most jobs it may have running; none is no quota.
+    /// The most jobs it may have running, those of its parts included; none is no quota.
     pub running_max: Option<u32>,
+    /// The queue it is part of; none stands for itself, as does one whose parent is not known.
+    #[serde(default)]
+    pub parent: Option<QueueKey>,
+    /// What else it may have.
+    #[serde(default)]
+    pub quota: Quota,
+}
+
+/// What a queue and all its parts may have beside a number of jobs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quota {
+    /// Jobs it may run beyond its own number while its siblings leave room; none is no job.
+    pub borrow: Option<u32>,
+    /// Of its own number, jobs its siblings may run while it does not; none is all.
+    pub lend: Option<u32>,
+    /// No job is begun while models of its running ones take this much memory.
+    pub vram_bytes: Option<u64>,
+    /// No job is begun once this much GPU time was given out in a window.
+    pub gpu_ms: Option<u64>,
+    /// The window's length, in milliseconds; windows follow one another from the epoch. 0 is a day.
+    pub window_ms: u64,
 }
 
 /// A pool as the record has it.

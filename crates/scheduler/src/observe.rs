@@ -8,7 +8,9 @@ use crate::demand::Demand;
 use crate::job::{Assumed, Change, Job, Stand};
 use crate::jobs::Id;
 use crate::names::{Name, Tag};
-use crate::observation::{ClaimSeen, FinishedSeen, JobSeen, Observation, Place, QueueSeen, RenewedSeen, WorldSeen};
+use crate::observation::{
+    ClaimSeen, FinishedSeen, JobSeen, Observation, Place, QueueSeen, Quota, RenewedSeen, WorldSeen,
+};
 use crate::record::Record;
 use crate::state::{Core, Queue, State};
 use crate::worker::{Claim, Worker};
@@ -29,7 +31,7 @@ impl Core {
             Observation::Queue(seen) => self.observe_queue(seen),
             Observation::QueueGone(key) => {
                 let key = self.state.names.name(key.as_str());
-                self.declare_queue(key, 1, None, false);
+                self.declare_queue(key, Queue::default());
             }
             Observation::Pool(seen) => {
                 self.state.pools.insert(seen.name.clone(), seen);
@@ -77,7 +79,9 @@ impl Core {
             if seen.place == Place::Queued {
                 demand.add(record.model, run_ms, *now, &self.config);
             }
-            jobs.insert(Job { run_ms, ..Job::new(Id::of(&seen.id), record, *now, &self.config) })
+            let tag = jobs.insert(Job { run_ms, ..Job::new(Id::of(&seen.id), record, *now, &self.config) });
+            self.fresh = Some(tag);
+            tag
         } else {
             self.state.jobs_dropped += 1;
             return;
@@ -98,14 +102,28 @@ impl Core {
     }
 
     fn observe_queue(&mut self, seen: QueueSeen) {
-        let key = self.state.names.name(seen.key.as_str());
-        self.declare_queue(key, seen.weight.max(1), seen.running_max, true);
+        let names = &mut self.state.names;
+        let key = names.name(seen.key.as_str());
+        let parent = seen.parent.map(|parent| names.name(parent.as_str()));
+        let QueueSeen { weight, running_max, quota, key: _, parent: _ } = seen;
+        self.declare_queue(
+            key,
+            Queue { weight: weight.max(1), running_max, parent, quota, declared: true, ..Queue::default() },
+        );
     }
 
-    fn declare_queue(&mut self, key: Name, weight: u32, running_max: Option<u32>, declared: bool) {
-        let served = self.state.queues.get(&key).map_or(0, |queue| queue.served);
-        self.state.queues.insert(key, Queue { weight, running_max, declared, served });
+    /// Sets what the record says of a queue; what it was served is ours.
+    fn declare_queue(&mut self, key: Name, said: Queue) {
+        let queue = self.state.queues.entry(key).or_default();
+        let Queue { served, preempted_at, spent, idle_since, .. } = *queue;
+        let new = Queue { served, preempted_at, spent, idle_since, ..said };
+        let same = *queue == new;
+        *queue = new;
+        let (running_max, alone) = (queue.running_max, queue.parent.is_none() && queue.quota == Quota::default());
         self.index.tune(key, served, running_max);
+        if !same && (!alone || !self.index.tree.is_bare()) {
+            self.index.plant(&self.state.queues, self.state.now);
+        }
     }
 
     fn refile_model(&mut self, name: Name) {
@@ -155,6 +173,7 @@ impl Core {
         self.set_holds(name, resident);
         let (heard, untold) = self.runs_at_claim(name);
         let Some(worker) = self.state.workers.get_mut(&name) else { return };
+        worker.idle_since = if heard == 0 && untold.is_empty() { worker.idle_since.or(Some(now)) } else { None };
         worker.slots = worker.slots.max(free_slots.saturating_add(heard));
         let promised = free_slots.saturating_add(heard).saturating_add(untold.len() as u32);
         match untold.first() {
@@ -262,6 +281,7 @@ impl Core {
         }
         match seen.outcome {
             Outcome::Done { outputs } if !cancelled => {
+                self.count_promise(tag);
                 self.assume(tag, seen.attempt, Change::Ended { complete: true, reported: true });
                 out.push(Decision::Complete {
                     job: seen.job,
@@ -278,6 +298,9 @@ impl Core {
                 out.extend(self.end_attempt(tag, reason, message, true));
             }
             Outcome::Preempted { checkpoint } => {
+                if checkpoint.is_some() {
+                    self.stopped(tag);
+                }
                 let message = match checkpoint {
                     Some(left) => {
                         format!("stopped for a more urgent job, {} steps done; it goes on from there", left.step)
@@ -369,13 +392,16 @@ impl Core {
         let WorldSeen { jobs, queues, pools, models } = world;
         let known: Vec<Tag> = self.state.jobs.iter().map(|(tag, _)| tag).collect();
         for tag in known {
+            self.take_back(tag);
             self.index.refile(tag, None);
         }
         self.state.jobs.clear();
         for (key, queue) in &mut self.state.queues {
-            *queue = Queue { served: queue.served, ..Queue::default() };
+            let Queue { served, preempted_at, spent, idle_since, .. } = *queue;
+            *queue = Queue { served, preempted_at, spent, idle_since, ..Queue::default() };
             self.index.tune(*key, queue.served, None);
         }
+        self.index.plant(&self.state.queues, self.state.now);
         // What is listed is asked for again; what had ended by then is not.
         self.state.demand = Demand::default();
         self.state.pools = pools.into_iter().map(|pool| (pool.name.clone(), pool)).collect();
@@ -387,5 +413,7 @@ impl Core {
         for seen in jobs {
             self.observe_job(seen, out);
         }
+        // What is listed came some time ago.
+        self.fresh = None;
     }
 }

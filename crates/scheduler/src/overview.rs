@@ -5,6 +5,7 @@ use tintype_types::{JobId, PoolName, QueueKey, Timestamp, WorkerId};
 
 use crate::job::Job;
 use crate::names::{Name, Tag};
+use crate::scale::PoolPlan;
 use crate::state::{Core, Queue, SERVED_SCALE};
 use crate::worker::Worker;
 
@@ -23,10 +24,19 @@ pub struct Overview {
     pub queues: Vec<QueueLoad>,
     /// Workers heard of lately, by name.
     pub workers: Vec<WorkerLoad>,
+    /// How many workers each pool should have, by name.
+    #[serde(default)]
+    pub pools: Vec<PoolPlan>,
     /// How far apart the least and the most served queue that could run are, in GPU milliseconds of weight 1.
     pub fairness_gap_ms: u64,
     /// Jobs not taken in because there were too many.
     pub jobs_dropped: u64,
+    /// Deadlines that were promised and met.
+    #[serde(default)]
+    pub promises_kept: u64,
+    /// Deadlines that were promised and not met.
+    #[serde(default)]
+    pub promises_broken: u64,
 }
 
 /// A queue in numbers.
@@ -43,6 +53,12 @@ pub struct QueueLoad {
     pub waiting: u32,
     /// The most that may run; none is no quota.
     pub running_max: Option<u32>,
+    /// The queue it is part of.
+    #[serde(default)]
+    pub parent: Option<QueueKey>,
+    /// Its parents lead back to itself, so it stands for itself.
+    #[serde(default)]
+    pub cyclic: bool,
     /// GPU time served, divided by its weight, in milliseconds.
     pub served_ms: u64,
     /// Its first ready job, and since when that waits.
@@ -87,8 +103,11 @@ impl Core {
             now: self.state.now,
             queues,
             workers: workers.into_iter().map(|(id, worker)| self.worker_load(id, worker)).collect(),
+            pools: self.scale(),
             fairness_gap_ms: self.fairness_gap_ms(),
             jobs_dropped: self.state.jobs_dropped,
+            promises_kept: self.state.promises.0,
+            promises_broken: self.state.promises.1,
         }
     }
 
@@ -101,6 +120,8 @@ impl Core {
             running,
             waiting,
             running_max: queue.running_max,
+            parent: queue.parent.map(|parent| self.state.names.text(parent).into()),
+            cyclic: self.index.tree.cyclic.contains(&key),
             served_ms: queue.served / SERVED_SCALE,
             first: first.map(|job| (job.id.job_id(), job.seen.submitted)),
         }

@@ -55,10 +55,19 @@ pub(crate) struct Choice {
 }
 
 impl Core {
-    /// The next job to give out, if any fits. Queues ahead of the budget wait while one that is not could use a worker;
-    /// a worker all those pass over is spare, and serves the others for nothing.
+    /// The next job to give out, if any fits: one that was promised the worker, one in line, or one that was promised
+    /// another worker.
     pub(crate) fn choose(&self) -> Option<Choice> {
-        if self.index.parked.len() == 0 || self.index.lines.heads_len() == 0 {
+        if self.index.parked.len() == 0 {
+            return None;
+        }
+        self.owed().or_else(|| self.choose_in_line()).or_else(|| self.early())
+    }
+
+    /// Queues ahead of the budget wait while one that is not could use a worker; a worker all those pass over is spare,
+    /// and serves the others for nothing.
+    fn choose_in_line(&self) -> Option<Choice> {
+        if self.index.lines.heads_len() == 0 {
             return None;
         }
         let reach = self.reach();
@@ -78,7 +87,7 @@ impl Core {
     }
 
     /// How far queues may have been served to be given more: the budget beyond the least served that could run.
-    fn reach(&self) -> u64 {
+    pub(crate) fn reach(&self) -> u64 {
         self.least_served().map_or(u64::MAX, |served| served.saturating_add(self.config.fairness_budget_served()))
     }
 
@@ -102,7 +111,7 @@ impl Core {
     }
 
     /// The first job of a class whose queue is within reach.
-    fn head_within(&self, class: Class, reach: u64) -> Option<Turn> {
+    pub(crate) fn head_within(&self, class: Class, reach: u64) -> Option<Turn> {
         let within = |queue: Name| self.state.queues.get(&queue).is_none_or(|queue| queue.served <= reach);
         let mut order = self.index.lines.order(class).take(AHEAD_LOOK_MAX);
         order.find(|(_, queue)| within(*queue)).map(|(turn, _)| turn)
@@ -225,7 +234,7 @@ impl Core {
     }
 
     /// When a worker should be free again; `None` if it may be gone.
-    fn free_in_ms(&self, worker: Tag) -> Option<u64> {
+    pub(crate) fn free_in_ms(&self, worker: Tag) -> Option<u64> {
         let (now, name) = (self.state.now, worker.name());
         let worker = self.state.workers.get(&name)?;
         let runs = self.index.runs.get(&name).into_iter().flatten();
@@ -359,5 +368,6 @@ impl Core {
         self.index.holders.remove(tag, pool, &gone);
         self.index.holders.add(tag, pool, &new);
         worker.holds = holds;
+        self.recheck_promise(tag);
     }
 }

@@ -8,7 +8,7 @@ use tintype_types::{BootId, JobId, PoolName, QueueKey, Timestamp, WorkerId};
 
 use crate::cost::{Costs, SavedCosts};
 use crate::demand::{Demand, SavedDemand};
-use crate::job::{Assumed, Closed, Job, Run};
+use crate::job::{Assumed, Closed, Job, Promise, Run};
 use crate::jobs::{Id, Jobs};
 use crate::names::Names;
 use crate::observation::{ClaimSeen, JobSeen, ModelSeen, PoolSeen};
@@ -21,7 +21,7 @@ use crate::worker::{Claim, Worker};
 pub(crate) struct Saved {
     now: Timestamp,
     jobs: BTreeMap<JobId, SavedJob>,
-    queues: BTreeMap<QueueKey, Queue>,
+    queues: BTreeMap<QueueKey, Queue<QueueKey>>,
     pools: BTreeMap<PoolName, PoolSeen>,
     models: BTreeMap<String, ModelSeen>,
     workers: BTreeMap<WorkerId, SavedWorker>,
@@ -30,6 +30,7 @@ pub(crate) struct Saved {
     warmed_at: Timestamp,
     served_floor: u64,
     jobs_dropped: u64,
+    promises: (u64, u64),
 }
 
 /// A [`Job`].
@@ -44,6 +45,8 @@ struct SavedJob {
     model_unknown_since: Option<Timestamp>,
     ended_at: Timestamp,
     run_ms: u32,
+    judged: bool,
+    promise: Option<Promise<WorkerId>>,
 }
 
 /// A [`Worker`].
@@ -54,6 +57,7 @@ struct SavedWorker {
     holds: Vec<String>,
     warming: Option<(String, Timestamp)>,
     slots: u32,
+    idle_since: Option<Timestamp>,
     seen_at: Timestamp,
     old_boots: Vec<BootId>,
 }
@@ -66,7 +70,10 @@ impl Saved {
         Self {
             now: *now,
             jobs: jobs.iter().map(|(_, job)| (job.id.job_id(), SavedJob::of(job, names))).collect(),
-            queues: queues.iter().map(|(key, queue)| (QueueKey(text(*key)), queue.clone())).collect(),
+            queues: queues
+                .iter()
+                .map(|(key, queue)| (QueueKey(text(*key)), queue.clone().of(|parent| QueueKey(text(parent)))))
+                .collect(),
             pools: pools.clone(),
             models: models.iter().map(|(name, model)| (text(*name), model.clone())).collect(),
             workers: workers
@@ -78,6 +85,7 @@ impl Saved {
             warmed_at: state.warmed_at,
             served_floor: state.served_floor,
             jobs_dropped: state.jobs_dropped,
+            promises: state.promises,
         }
     }
 
@@ -87,10 +95,14 @@ impl Saved {
         for job in self.jobs.into_values() {
             kept.insert(job.job(&mut names));
         }
+        let mut queues = BTreeMap::new();
+        for (key, queue) in self.queues {
+            queues.insert(names.name(key.as_str()), queue.of(|parent| names.name(parent.as_str())));
+        }
         State {
             now: self.now,
             jobs: kept,
-            queues: self.queues.into_iter().map(|(key, queue)| (names.name(key.as_str()), queue)).collect(),
+            queues,
             pools: self.pools,
             models: self.models.into_iter().map(|(name, model)| (names.name(&name), model)).collect(),
             workers: self.workers.into_values().map(|worker| worker.worker(&mut names)).collect(),
@@ -99,6 +111,7 @@ impl Saved {
             warmed_at: self.warmed_at,
             served_floor: self.served_floor,
             jobs_dropped: self.jobs_dropped,
+            promises: self.promises,
             names,
         }
     }
@@ -117,6 +130,8 @@ impl SavedJob {
             model_unknown_since: job.model_unknown_since,
             ended_at: job.ended_at,
             run_ms: job.run_ms,
+            judged: job.judged,
+            promise: job.promise.clone().map(|promise| promise.of(worker)),
         }
     }
 
@@ -132,6 +147,8 @@ impl SavedJob {
             model_unknown_since: self.model_unknown_since,
             ended_at: self.ended_at,
             run_ms: self.run_ms,
+            judged: self.judged,
+            promise: self.promise.map(|promise| Box::new(promise.of(|worker| names.name(worker.as_str())))),
         }
     }
 }
@@ -145,6 +162,7 @@ impl SavedWorker {
             holds: worker.holds.iter().copied().map(text).collect(),
             warming: worker.warming.map(|(model, since)| (text(model), since)),
             slots: worker.slots,
+            idle_since: worker.idle_since,
             seen_at: worker.seen_at,
             old_boots: worker.old_boots.clone(),
         }
@@ -159,6 +177,7 @@ impl SavedWorker {
             holds: self.holds.iter().map(|model| names.name(model)).collect(),
             warming: self.warming.map(|(model, since)| (names.name(&model), since)),
             slots: self.slots,
+            idle_since: self.idle_since,
             seen_at: self.seen_at,
             old_boots: self.old_boots,
         };

@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use tintype_types::{Attempt, BootId, FailureReason, JobId, PoolName, Timestamp, WorkerId};
+use tintype_types::{Attempt, BootId, FailureReason, JobId, PoolName, QueueKey, Timestamp, WorkerId};
 
 use crate::index::{Delay, Filed};
 use crate::job::{Change, Job, Stand, Stop};
-use crate::line::{Class, Turn};
+use crate::line::{Class, Gate, Turn};
 use crate::state::Core;
+use crate::tree::Held;
 
 /// Where a job stands and what it waits for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +48,13 @@ pub enum Verdict {
         used: u32,
         /// The most that may.
         limit: u32,
+    },
+    /// Its queue, or one it is part of, has what it may.
+    HeldByQuota {
+        /// Whose quota it is.
+        queue: QueueKey,
+        /// What of it.
+        what: Held,
     },
     /// Others of its queue go first.
     BehindInQueue {
@@ -100,6 +108,7 @@ impl Core {
             }
             (Stand::Ended, _) => Verdict::Ended,
             (Stand::Waiting, Filed::Ready(class, turn)) => self.verdict_ready(job, class, turn),
+            (Stand::Waiting, Filed::Promised(..)) => Verdict::WaitingForWorker,
             (Stand::Waiting, Filed::Delayed(Delay::BackingOff)) => {
                 Verdict::BackingOff { until: job.seen.not_before.unwrap_or_default() }
             }
@@ -107,9 +116,10 @@ impl Core {
                 model: self.state.names.text(job.seen.model).to_owned(),
                 fails_at: job.model_unknown_since.unwrap_or_default().plus(self.config.model_grace),
             },
-            (Stand::Waiting, Filed::Delayed(Delay::Unsettled) | Filed::Out(_) | Filed::Ending | Filed::Ended(_)) => {
-                Verdict::Settling
-            }
+            (
+                Stand::Waiting,
+                Filed::Delayed(Delay::Unsettled) | Filed::Out { .. } | Filed::Ending | Filed::Ended(_),
+            ) => Verdict::Settling,
         })
     }
 
@@ -125,8 +135,12 @@ impl Core {
         let used = self.index.crowd(queue).0;
         if let Some(limit) = self.state.queues.get(&queue).and_then(|queue| queue.running_max)
             && used >= limit
+            && !self.index.tree.has(queue)
         {
             return Verdict::WaitingForQuota { used, limit };
+        }
+        if let Some((holds, what)) = self.index.tree.holds(queue) {
+            return Verdict::HeldByQuota { queue: text(holds).into(), what };
         }
         match self.index.lines.ahead(queue, turn) {
             0 => Verdict::WaitingForWorker,
@@ -192,12 +206,11 @@ impl Core {
         }
         let worker = self.state.names.find(id.as_str()).and_then(|name| self.state.workers.get(&name));
         for (class, queue, jobs) in self.index.lines.sizes() {
-            let quota = self.state.queues.get(&queue).and_then(|queue| queue.running_max);
             let reason = match worker {
                 None => "unknown_worker",
                 Some(worker) if !worker.in_pool(class) => "other_pool",
                 Some(worker) if !worker.can_load(class.model) => "model_not_loadable",
-                Some(_) if quota.is_some_and(|max| self.index.crowd(queue).0 >= max) => "queue_quota",
+                Some(_) if self.index.gate(queue) == Gate::Shut => "queue_quota",
                 Some(worker) if worker.claim.free_slots == 0 => "no_free_slot",
                 Some(_) => "not_its_turn",
             };

@@ -28,6 +28,8 @@ pub(crate) struct Worker {
     pub(crate) warming: Option<(Name, Timestamp)>,
     /// Most jobs it was known to have room for at once.
     pub(crate) slots: u32,
+    /// Since when it runs nothing.
+    pub(crate) idle_since: Option<Timestamp>,
     /// When it was last heard of.
     pub(crate) seen_at: Timestamp,
     /// Boot ids it had before.
@@ -102,6 +104,7 @@ impl Worker {
             holds: Vec::new(),
             warming: None,
             slots: 0,
+            idle_since: None,
             seen_at: now,
             old_boots: Vec::new(),
         }

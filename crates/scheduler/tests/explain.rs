@@ -165,7 +165,7 @@ fn assigned(decided: &[Decision]) -> Vec<String> {
 }
 
 fn queue(key: &str, running_max: Option<u32>) -> QueueSeen {
-    QueueSeen { key: key.into(), weight: 1, running_max }
+    QueueSeen { key: key.into(), weight: 1, running_max, ..QueueSeen::default() }
 }
 
 fn claim(worker: &str, pool: &str, models: &[&str]) -> Observation {
@@ -193,6 +193,7 @@ fn job(id: &str, queue: &str) -> JobSeen {
         place: Place::Queued,
         shape: Shape::default(),
         deadline: None,
+        refuse_late: false,
         attempt: Attempt(0),
         failed_attempts: 0,
         not_before: None,

@@ -117,7 +117,7 @@ fn play(world: &World) -> Play {
     };
     for (number, weight) in world.weights.iter().enumerate() {
         let key = format!("q{number}").into();
-        play.tell(Observation::Queue(QueueSeen { key, weight: *weight, running_max: None }));
+        play.tell(Observation::Queue(QueueSeen { key, weight: *weight, running_max: None, ..QueueSeen::default() }));
         play.tell(Observation::Model(ModelSeen { name: format!("m{number}"), vram_bytes: 0 }));
     }
     for worker in 0..world.workers {
@@ -137,7 +137,8 @@ fn play(world: &World) -> Play {
             submitted: Timestamp(at),
             place: Place::Queued,
             shape: Shape::default(),
-            deadline: None,
+            deadline: work_steps.is_multiple_of(2).then_some(Timestamp(at + 60_000)),
+            refuse_late: false,
             attempt: Attempt(0),
             failed_attempts: 0,
             not_before: None,

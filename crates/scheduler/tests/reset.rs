@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use tintype_scheduler::{
-    ClaimSeen, Config, Decision, JobSeen, ModelSeen, Observation, Place, PoolSeen, QueueSeen, Scheduler, Shape,
+    ClaimSeen, Config, Decision, JobSeen, ModelSeen, Observation, Place, PoolSeen, QueueSeen, Quota, Scheduler, Shape,
     WorldSeen,
 };
 use tintype_types::{Attempt, Timestamp};
@@ -119,13 +119,21 @@ fn sort(decisions: &mut [Decision]) {
 
 fn world() -> impl Strategy<Value = WorldSeen> {
     let jobs = prop::collection::vec(job(), 0..12);
-    let queues = prop::collection::vec((1_u32..5, prop::option::of(1_u32..3)), 0..3);
+    let parent = prop::option::of(0_usize..4);
+    let queues =
+        prop::collection::vec((1_u32..5, prop::option::of(1_u32..3), parent, prop::option::of(0_u32..3)), 0..3);
     (jobs, queues).prop_map(|(mut jobs, queues)| {
         for (number, job) in jobs.iter_mut().enumerate() {
             job.id = format!("j{number}").into();
         }
-        let queue =
-            |(number, (weight, running_max))| QueueSeen { key: format!("q{number}").into(), weight, running_max };
+        // Parents that are not there, and circles of them, are among these.
+        let queue = |(number, (weight, running_max, parent, borrow))| QueueSeen {
+            key: format!("q{number}").into(),
+            weight,
+            running_max,
+            parent: Option::map(parent, |parent: usize| format!("q{parent}").into()),
+            quota: Quota { borrow, lend: borrow, ..Quota::default() },
+        };
         WorldSeen {
             jobs,
             queues: queues.into_iter().enumerate().map(queue).collect(),
@@ -156,6 +164,7 @@ fn job() -> impl Strategy<Value = JobSeen> {
                 place,
                 shape: Shape::default(),
                 deadline: (priority == 1).then_some(Timestamp(submitted * 40)),
+                refuse_late: priority == 1 && work_steps % 2 == 0,
                 attempt: Attempt(attempt),
                 failed_attempts: failed.min(attempt),
                 not_before: not_before.map(Timestamp),

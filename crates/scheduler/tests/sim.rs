@@ -26,15 +26,16 @@ use world::World;
 /// Seeds of a plain run: some ten seconds.
 const SEEDS: u64 = 2_000;
 /// Within how many seeds a planted bug must be found.
-const SEEDS_PER_BUG: u64 = 300;
+const SEEDS_PER_BUG: u64 = 1_000;
 /// Rare things a run of [`SEEDS`] must have reached, or the simulation has gone tame.
-const REACHED: [&str; 9] = [
+const REACHED: [&str; 10] = [
     "attempt told again",
     "cancelled",
     "complete after another try",
     "complete at once",
     "deleted",
     "failed for good",
+    "preempted",
     "requeued",
     "too many attempts",
     "unknown model",

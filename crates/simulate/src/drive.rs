@@ -45,6 +45,8 @@ pub struct Driven {
     pub lag: Vec<(f64, f64)>,
     /// The most of it at any event.
     pub gap_max: Duration,
+    /// When each request that was promised its deadline as it came was told it would end, in milliseconds.
+    pub promised: Vec<Option<u64>>,
 }
 
 /// Replays the work through the production scheduler.
@@ -97,6 +99,10 @@ impl Drive<'_> {
             self.happen(event);
             self.settle()?;
             self.note_gap();
+            if let Event::Arrival(number) = event {
+                let promised = self.scheduler.promise(&job_id(number));
+                self.driven.promised.push(promised.map(|promised| promised.ends.0));
+            }
             if self.driven.steps > most {
                 return Err(DriveError::Stuck);
             }
@@ -191,7 +197,7 @@ impl Drive<'_> {
     fn seen(&self, number: usize, place: Place) -> JobSeen {
         let request = &self.work.requests[number];
         JobSeen {
-            id: JobId(format!("{number:07}")),
+            id: job_id(number),
             queue: QueueKey(self.work.queues[request.queue].clone()),
             priority: 0,
             model: self.work.models[request.model].name.clone(),
@@ -200,6 +206,7 @@ impl Drive<'_> {
             submitted: Timestamp(request.arrival_ms),
             shape: Shape { pixels: 1 << 18, images: request.images as u16, adapters: request.loras as u16 },
             deadline: Some(Timestamp(request.deadline_ms)),
+            refuse_late: false,
             place,
             attempt: self.jobs[number].0,
             failed_attempts: 0,
@@ -207,6 +214,10 @@ impl Drive<'_> {
             cancelled: false,
         }
     }
+}
+
+fn job_id(number: usize) -> JobId {
+    JobId(format!("{number:07}"))
 }
 
 fn number(job: &JobId) -> Result<usize, DriveError> {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::Figures;
+use crate::{Figures, Promises};
 
 /// What is said of one policy on one piece of work.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -22,6 +22,8 @@ pub struct Report {
     pub figures: Figures,
     /// Its mean flow time divided by the bound of shortest-remaining-first.
     pub flow_to_bound: f64,
+    /// What it promised, and what came of it. Ours alone.
+    pub promises: Option<Promises>,
     /// Over time in seconds: the furthest a waiting queue was behind another, in GPU-seconds. Ours alone.
     #[serde(skip)]
     pub lag: Vec<(f64, f64)>,
@@ -46,6 +48,15 @@ pub fn table(reports: &[Report]) -> String {
             figures.p99_s,
             figures.on_time * 100.0,
             figures.utilisation * 100.0
+        );
+    }
+    for (policy, promises) in reports.iter().filter_map(|report| Some((&report.policy, report.promises?))) {
+        let _ = writeln!(
+            out,
+            "{policy} promised {} deadlines, kept {:.2}%; nine in ten ended within {:.1}% of their flow time of the end told",
+            promises.made,
+            promises.kept * 100.0,
+            promises.eta_error_p90 * 100.0
         );
     }
     if let Some(report) = reports.first() {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use tintype_scheduler::Config;
 use tintype_simulate::{
-    Doing, Figures, Fleet, Latencies, Peer, RESIDENT_MODELS, Report, Row, Schedule, Work, bounds, drive, page,
-    read_trace, run_peer,
+    Doing, Figures, Fleet, Latencies, Peer, Promises, RESIDENT_MODELS, Report, Row, Schedule, Work, bounds, drive,
+    page, read_trace, run_peer,
 };
 
 const FLEET: Fleet = Fleet { gpus: 4 };
@@ -103,6 +103,17 @@ fn the_same_trace_is_the_same_report_byte_for_byte() {
     });
     assert_eq!(first, second);
     assert!(first.2.contains("<svg") && first.0.lines().count() > work.requests.len());
+}
+
+#[test]
+fn what_is_promised_is_kept_and_ends_when_told() {
+    let work = work();
+    let driven = drive(&work, FLEET, Config::default()).expect("a fleet without faults");
+    let promises = Promises::of(&work, &driven);
+    assert!(promises.made >= work.requests.len() / 20, "{promises:?}");
+    assert!(promises.kept > 0.999 && promises.eta_error_p90 <= 0.15, "{promises:?}");
+    let none = drive(&work, FLEET, Config { deadlines: false, ..Config::default() }).expect("so is this");
+    assert_eq!(Promises::of(&work, &none).made, 0);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tintype_crds::GenerationJob;
+use tintype_crds::{GenerationJob, WhenLate};
 use tintype_scheduler::{JobSeen, Observation, Place, Shape};
 use tintype_types::{JobId, JobState, QueueKey, Timestamp, WorkerId};
 
@@ -165,7 +165,8 @@ fn seen(job: &GenerationJob, models: &Models) -> JobSeen {
             images: u16::try_from(request.images.unwrap_or(1)).unwrap_or(u16::MAX),
             adapters: u16::try_from(request.loras.len() + request.controls.len()).unwrap_or(u16::MAX),
         },
-        deadline: None,
+        deadline: job.spec.deadline.as_ref().map(from_time),
+        refuse_late: job.spec.when_late == WhenLate::Refuse,
         attempt: status.attempt,
         failed_attempts: status.failed_attempts,
         not_before: status.not_before.as_ref().map(from_time),
@@ -249,6 +250,19 @@ mod tests {
         };
         assert_eq!(seen.place, Place::Assigned("w".into()));
         assert_eq!(seen.queue, "team/default".into());
+    }
+
+    #[test]
+    fn a_deadline_is_told_with_what_becomes_of_a_late_job() {
+        let told = |job: &GenerationJob| {
+            let seen = seen(job, &Models::default());
+            (seen.deadline, seen.refuse_late)
+        };
+        let mut late = job("a", 1);
+        assert_eq!(told(&late), (None, false));
+        late.spec.deadline = Some(to_time(Timestamp(90_000)));
+        late.spec.when_late = WhenLate::Refuse;
+        assert_eq!(told(&late), (Some(Timestamp(90_000)), true));
     }
 
     #[test]

@@ -16,6 +16,7 @@ use tintype_scheduler::{Observation, WorldSeen};
 use tintype_types::{JobId, JobState, ModelDefaults, Timestamp};
 
 pub use jobs::{Expiring, job_id};
+pub use queues::QueueStatus;
 
 /// What happened to the objects of one kind.
 #[derive(Clone, Debug)]
@@ -141,6 +142,11 @@ impl Index {
     /// Pools by name, with the generation of their spec.
     pub fn pools(&self) -> Vec<(String, Option<i64>, tintype_crds::GpuPoolStatus)> {
         self.lock().pools.statuses()
+    }
+
+    /// Queues with what their objects say of them.
+    pub fn queues(&self) -> Vec<QueueStatus> {
+        self.lock().queues.statuses()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

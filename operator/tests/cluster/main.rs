@@ -4,6 +4,8 @@ mod ends;
 mod happy;
 mod leader;
 mod memory;
+mod preempt;
+mod queues;
 mod rights;
 mod support;
 mod writer;

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod, ServiceAccount};
 use kube::api::{Api, PostParams};
 use kube::{Resource, ResourceExt};
 use serde_json::json;
-use tintype_crds::{GpuPool, GpuPoolSpec, GpuWorker};
+use tintype_crds::{GenerationQueue, GpuPool, GpuPoolSpec, GpuWorker};
 use tintype_operator::rights::RIGHTS;
 
 use crate::support::{Bench, Worker, until};
@@ -22,6 +22,11 @@ async fn every_right_is_used_and_none_is_missing() {
     let pools: Api<GpuPool> = Api::all(bench.client.clone());
     let pool = format!("pool-of-{namespace}");
     pools.create(&PostParams::default(), &GpuPool::new(&pool, GpuPoolSpec::default())).await.unwrap();
+    let queues: Api<GenerationQueue> = Api::namespaced(bench.client.clone(), namespace);
+    let queue = serde_json::from_value(json!({
+        "apiVersion": "tintype.dev/v1alpha1", "kind": "GenerationQueue", "metadata": { "name": "default" }, "spec": {},
+    }));
+    queues.create(&PostParams::default(), &queue.unwrap()).await.unwrap();
     let workers: Api<GpuWorker> = Api::namespaced(bench.client.clone(), namespace);
     let stale = serde_json::from_value(json!({
         "apiVersion": "tintype.dev/v1alpha1", "kind": "GpuWorker", "metadata": { "name": "of-old" },
@@ -51,6 +56,8 @@ async fn every_right_is_used_and_none_is_missing() {
     assert_eq!(reported.await.unwrap().resident_models, ["tintype/shapes"]);
     let counted = until(async || pools.get(&pool).await.ok()?.status.filter(|status| status.workers == 1));
     assert!(counted.await.is_some(), "{}", operator.log());
+    let placed = until(async || queues.get("default").await.ok()?.status.filter(|status| status.conditions.len() == 1));
+    assert!(placed.await.is_some(), "{}", operator.log());
     let gone = until(async || {
         let job = bench.jobs.get_opt("job").await.ok()?.is_none();
         let stale = workers.get_opt("of-old").await.ok()?.is_none();

@@ -332,7 +332,13 @@ impl Worker {
         self.end(assignment.job.as_str(), assignment.attempt, outcome).await
     }
 
-    async fn end(&self, job: &str, attempt: Attempt, outcome: Outcome) -> Result<(), (StatusCode, ErrorBody)> {
+    /// Says how an attempt ended.
+    pub(crate) async fn end(
+        &self,
+        job: &str,
+        attempt: Attempt,
+        outcome: Outcome,
+    ) -> Result<(), (StatusCode, ErrorBody)> {
         let finish = Finish { worker: self.id.clone(), boot_id: self.boot.clone(), outcome, gpu_ms: 1_234 };
         let path = format!("/worker/v1/jobs/{job}/attempts/{attempt}/finish");
         self.call::<serde_json::Value>(&path, &finish).await.map(drop)

@@ -99,6 +99,7 @@ impl MemoryRecord {
             place: Place::Queued,
             shape: Shape::default(),
             deadline: None,
+            refuse_late: false,
             attempt: Attempt(0),
             failed_attempts: 0,
             not_before: None,

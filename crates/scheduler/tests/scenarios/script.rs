@@ -186,7 +186,7 @@ impl Play {
     }
 
     fn queue(&mut self, words: &mut Words<'_>) -> Result<(), String> {
-        let mut queue = QueueSeen { key: words.next().into(), weight: 1, running_max: None };
+        let mut queue = QueueSeen { key: words.next().into(), weight: 1, running_max: None, ..QueueSeen::default() };
         while let Some(word) = words.more() {
             match word {
                 "weight" => queue.weight = words.number()?,
@@ -211,6 +211,7 @@ impl Play {
             place: Place::Queued,
             shape: Shape::default(),
             deadline: None,
+            refuse_late: false,
             attempt: Attempt(0),
             failed_attempts: 0,
             not_before: None,
@@ -225,6 +226,7 @@ impl Play {
                 "steps" => job.work_steps = words.number()?,
                 "submitted" => job.submitted = words.time()?,
                 "deadline" => job.deadline = Some(words.time()?),
+                "refuse-late" => job.refuse_late = true,
                 other => return Err(format!("a job has no {other:?}")),
             }
         }

@@ -41,6 +41,7 @@ pub(crate) fn verdict(verdict: Option<Verdict>) -> String {
             format!("model {model} is unknown; fails at {}", time(fails_at))
         }
         Some(Verdict::WaitingForQuota { used, limit }) => format!("waiting for quota, {used} of {limit} running"),
+        Some(Verdict::HeldByQuota { queue, what }) => format!("held by the quota of {queue}: {what:?}"),
         Some(Verdict::BehindInQueue { ahead }) => format!("behind {ahead} in its queue"),
         Some(Verdict::BackingOff { until }) => format!("backing off until {}", time(until)),
         Some(Verdict::Settling) => "settling".to_owned(),

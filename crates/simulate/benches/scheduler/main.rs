@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tintype_scheduler::Config;
-use tintype_simulate::{Figures, Fleet, Latencies, Peer, Work, bounds, drive, read_trace, run_peer};
+use tintype_simulate::{Figures, Fleet, Latencies, Peer, Promises, Work, bounds, drive, read_trace, run_peer};
 
 /// The standard replay's speed and fleet.
 const SPEED: f64 = 100.0;
@@ -117,6 +117,10 @@ fn replay(work: &Work) {
         + work.models.iter().map(|model| model.load_ms).max().unwrap_or_default() as f64 / 1e3;
     let gap = driven.gap_max.as_secs_f64();
     print("replay_fairness_gap", gap, "GPU-s", budget_s + charge_s, &Goal::AtMost(budget_s + charge_s));
+    let promises = Promises::of(work, &driven);
+    print("replay_promised", promises.made as f64 / work.requests.len() as f64, "share", 1.0, &Goal::AtLeast(0.15));
+    print("replay_promises_kept", promises.kept, "share", 1.0, &Goal::AtLeast(0.999));
+    print("replay_eta_error_p90", promises.eta_error_p90, "of flow time", 0.15, &Goal::AtMost(0.15));
     let half = Fleet { gpus: FLEET.gpus / 2 };
     let halved = drive(work, half, Config { warm_ahead: true, ..Config::default() });
     let halved = halved.map_or(0.0, |driven| Figures::of(work, half, &driven.schedule).on_time);

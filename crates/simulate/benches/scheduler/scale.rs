@@ -111,7 +111,10 @@ fn negative() {
     }
     for queue in 0..QUEUES {
         let key = format!("namespace/queue-{queue}").into();
-        scheduler.step(Timestamp(0), Observation::Queue(QueueSeen { key, weight: 1, running_max: Some(0) }));
+        scheduler.step(
+            Timestamp(0),
+            Observation::Queue(QueueSeen { key, weight: 1, running_max: Some(0), ..QueueSeen::default() }),
+        );
     }
     let mut times = Vec::new();
     for number in 0..20_000 {
@@ -173,6 +176,7 @@ fn job(number: usize) -> JobSeen {
         place: Place::Queued,
         shape: Shape { pixels: 1 << 20, images: 1, adapters: 0 },
         deadline: None,
+        refuse_late: false,
         attempt: Attempt(0),
         failed_attempts: 0,
         not_before: None,

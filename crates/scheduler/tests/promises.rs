@@ -1,0 +1,260 @@
+//! Deadlines: what is promised is kept whatever comes later, what cannot be kept is refused at once, and what is said
+//! would help does help.
+
+use std::time::Duration;
+
+use tintype_scheduler::{
+    Change, ClaimSeen, Config, Decision, FinishedSeen, JobSeen, ModelSeen, Observation, Place, QueueSeen, Scheduler,
+    Shape,
+};
+use tintype_types::worker::Outcome;
+use tintype_types::{Attempt, FailureReason, JobId, Timestamp};
+
+/// What a run of 20 steps takes in these tests.
+const RUN_MS: u64 = 8_000;
+
+/// A scheduler, the jobs it knows and the clock.
+struct Play {
+    scheduler: Scheduler,
+    now: Timestamp,
+    jobs: Vec<JobSeen>,
+}
+
+impl Play {
+    /// Two workers; w0 has "shapes" in memory and both models' runs are known by heart, w1 is in another pool.
+    fn new() -> Self {
+        let mut scheduler = Scheduler::new(Config::default());
+        for name in ["shapes", "photos"] {
+            scheduler.step(Timestamp(0), Observation::Model(ModelSeen { name: name.to_owned(), vram_bytes: 0 }));
+        }
+        let mut play = Self { scheduler, now: Timestamp(0), jobs: Vec::new() };
+        for (number, model) in
+            ["shapes", "shapes", "shapes", "shapes", "photos", "photos", "photos", "photos"].iter().enumerate()
+        {
+            let id = format!("past{number}");
+            play.claim("w0", &[model]);
+            play.tell(JobSeen { model: (*model).to_owned(), ..play.job(&id) });
+            play.now = play.now.plus(Duration::from_millis(RUN_MS));
+            play.finish(&id, "w0");
+        }
+        play
+    }
+
+    fn job(&self, id: &str) -> JobSeen {
+        JobSeen {
+            id: id.into(),
+            queue: "free".into(),
+            priority: 0,
+            model: "shapes".to_owned(),
+            pool: None,
+            work_steps: 20,
+            submitted: self.now,
+            place: Place::Queued,
+            shape: Shape { pixels: 1 << 18, images: 1, adapters: 0 },
+            deadline: None,
+            refuse_late: false,
+            attempt: Attempt(0),
+            failed_attempts: 0,
+            not_before: None,
+            cancelled: false,
+        }
+    }
+
+    /// A job that should be done in so many seconds.
+    fn due(&self, id: &str, seconds: u64) -> JobSeen {
+        JobSeen { deadline: Some(self.now.plus(Duration::from_secs(seconds))), ..self.job(id) }
+    }
+
+    fn step(&mut self, seen: Observation) -> Vec<Decision> {
+        let decided = self.scheduler.step(self.now, seen);
+        for decision in &decided {
+            let Some(row) = self.jobs.iter_mut().find(|row| row.id == *decision.subject().0) else { continue };
+            match decision {
+                Decision::Assign { attempt, worker, .. } => {
+                    (row.place, row.attempt) = (Place::Assigned(worker.clone()), *attempt);
+                }
+                Decision::Complete { .. } | Decision::Fail { .. } => row.place = Place::Ended,
+                Decision::Progress { .. }
+                | Decision::Requeue { .. }
+                | Decision::Cancel { .. }
+                | Decision::Preempt { .. } => continue,
+            }
+            let seen = Box::new(row.clone());
+            self.scheduler.step(self.now, Observation::Job(seen));
+        }
+        self.scheduler.check().expect("the invariants hold");
+        decided
+    }
+
+    fn tell(&mut self, job: JobSeen) -> Vec<Decision> {
+        self.jobs.push(job.clone());
+        self.step(Observation::Job(Box::new(job)))
+    }
+
+    fn claim(&mut self, worker: &str, models: &[&str]) -> Vec<Decision> {
+        self.step(Observation::Claim(ClaimSeen {
+            worker: worker.into(),
+            boot_id: "1".into(),
+            pool: if worker == "w0" { "small" } else { "large" }.into(),
+            gpus: Vec::new(),
+            resident_models: models.iter().map(|model| (*model).to_owned()).collect(),
+            loadable_models: Vec::new(),
+            free_slots: 1,
+        }))
+    }
+
+    fn finish(&mut self, id: &str, worker: &str) -> Vec<Decision> {
+        self.step(Observation::Finished(FinishedSeen {
+            job: id.into(),
+            attempt: Attempt(1),
+            worker: worker.into(),
+            boot_id: "1".into(),
+            outcome: Outcome::Done { outputs: Vec::new() },
+            gpu_ms: RUN_MS,
+        }))
+    }
+
+    fn promised(&self, id: &str) -> Option<u64> {
+        self.scheduler.promise(&id.into()).map(|promised| promised.ends.0 - self.now.0)
+    }
+
+    /// A play in which w0 has run `running` for two seconds.
+    fn busy() -> Self {
+        let mut play = Self::new();
+        play.claim("w0", &["shapes"]);
+        assert_eq!(assigned(&play.tell(play.job("running"))), ["running"]);
+        play.now = play.now.plus(Duration::from_secs(2));
+        play
+    }
+}
+
+fn assigned(decided: &[Decision]) -> Vec<String> {
+    let assigned = decided.iter().filter(|decision| decision.name() == "assign");
+    assigned.map(|decision| decision.subject().0.as_str().to_owned()).collect()
+}
+
+#[test]
+fn a_job_that_starts_at_once_is_promised_its_deadline_where_that_is_sure() {
+    let mut play = Play::new();
+    play.claim("w0", &["shapes"]);
+    play.tell(play.due("a", 15));
+    assert!(play.promised("a").unwrap().abs_diff(RUN_MS) < 3);
+    play.now = play.now.plus(Duration::from_millis(RUN_MS));
+    play.finish("a", "w0");
+    play.claim("w0", &["shapes"]);
+    // Nobody knows how long pictures of this size take.
+    let unknown = Shape { pixels: 1 << 20, images: 1, adapters: 0 };
+    play.tell(JobSeen { shape: unknown, ..play.due("b", 60) });
+    assert_eq!(play.promised("b"), None);
+    let told = play.scheduler.overview();
+    assert_eq!((told.promises_kept, told.promises_broken), (1, 0));
+}
+
+#[test]
+fn what_was_promised_goes_before_what_came_later_and_is_more_urgent() {
+    let mut play = Play::busy();
+    play.tell(play.due("promised", 40));
+    assert!(play.promised("promised").unwrap().abs_diff(6_000 + RUN_MS) < 3);
+    play.tell(play.due("urgent", 21));
+    assert_eq!(play.promised("urgent"), None, "the worker's next is taken");
+    let more = JobSeen { priority: 5, ..play.job("more urgent") };
+    play.tell(more);
+    assert!(play.scheduler.explain(&"promised".into()).unwrap().promised);
+    play.now = play.now.plus(Duration::from_secs(6));
+    play.finish("running", "w0");
+    assert_eq!(assigned(&play.claim("w0", &["shapes"])), ["promised"]);
+    play.now = play.now.plus(Duration::from_millis(RUN_MS));
+    play.finish("promised", "w0");
+    assert_eq!(play.scheduler.overview().promises_kept, 1);
+}
+
+#[test]
+fn a_promised_job_takes_an_idle_worker_nobody_else_wants() {
+    let mut play = Play::busy();
+    play.tell(play.due("promised", 40));
+    assert_eq!(assigned(&play.claim("w1", &["shapes"])), ["promised"]);
+    play.now = play.now.plus(Duration::from_secs(6));
+    play.finish("running", "w0");
+    assert_eq!(assigned(&play.claim("w0", &["shapes"])), Vec::<String>::new());
+}
+
+#[test]
+fn a_worker_that_comes_back_without_the_model_breaks_the_promise_and_the_job_goes_on() {
+    let mut play = Play::busy();
+    play.tell(play.due("promised", 40));
+    play.now = play.now.plus(Duration::from_secs(6));
+    play.finish("running", "w0");
+    let gap = play.scheduler.fairness_gap();
+    assert_eq!(assigned(&play.claim("w0", &["photos"])), ["promised"], "loaded where it is the only one");
+    assert_eq!((play.promised("promised"), play.scheduler.overview().promises_broken), (None, 1));
+    assert_eq!(gap, Duration::ZERO);
+}
+
+#[test]
+fn a_promise_uses_its_queues_quota() {
+    let mut play = Play::busy();
+    let key = || "free".into();
+    play.step(Observation::Queue(QueueSeen { key: key(), weight: 1, running_max: Some(2), ..QueueSeen::default() }));
+    play.tell(play.due("promised", 40));
+    assert!(play.promised("promised").is_some());
+    play.tell(play.job("other"));
+    assert_eq!(assigned(&play.claim("w1", &["shapes"])), ["promised"], "one more is all the quota has room for");
+    let gone = JobSeen { cancelled: true, ..play.jobs.last().unwrap().clone() };
+    play.step(Observation::Job(Box::new(gone)));
+}
+
+#[test]
+fn a_deadline_that_cannot_be_met_is_refused_at_once_and_what_is_said_would_help_does() {
+    let strict = |play: &Play, id: &str| JobSeen { refuse_late: true, ..play.due(id, 12) };
+    let mut play = Play::busy();
+    play.claim("w1", &["photos"]);
+    let decided = play.tell(JobSeen { pool: Some("small".into()), ..strict(&play, "a") });
+    let [Decision::Fail { reason: FailureReason::DeadlineExceeded, message, .. }] = decided.as_slice() else {
+        panic!("{decided:?}")
+    };
+    let steps = message.strip_prefix("the deadline cannot be met; it would be with ").unwrap();
+    let steps: u32 = steps.strip_suffix(" steps instead of 20").unwrap_or_else(|| panic!("{message}")).parse().unwrap();
+    assert!((10..20).contains(&steps));
+    let fewer = JobSeen { work_steps: steps, pool: Some("small".into()), ..strict(&play, "fewer") };
+    assert_eq!(play.tell(fewer), []);
+    let one_more = JobSeen { work_steps: steps + 1, pool: Some("small".into()), ..strict(&play, "one more") };
+    assert_eq!(play.tell(one_more).len(), 1, "the most that is in time was named");
+}
+
+#[test]
+fn every_change_named_meets_the_deadline() {
+    let mut play = Play::busy();
+    play.claim("w1", &["photos"]);
+    let asked = JobSeen { deadline: Some(play.now.plus(Duration::from_secs(13))), ..play.job("late") };
+    play.tell(asked.clone());
+    let told = play.scheduler.explain(&"late".into()).unwrap();
+    assert!(told.late && told.changes.len() >= 3, "{told:?}");
+    for (number, change) in told.changes.iter().enumerate() {
+        let mut again = Play::busy();
+        again.claim("w1", &["photos"]);
+        let mut job = JobSeen { id: format!("again{number}").as_str().into(), ..asked.clone() };
+        match change {
+            Change::FewerSteps { to, .. } => job.work_steps = *to,
+            Change::OtherModel { to } => job.model.clone_from(to),
+            Change::Smaller { to, .. } => job.shape.pixels = *to,
+            Change::LaterDeadline { to } => job.deadline = Some(*to),
+        }
+        let id: JobId = job.id.clone();
+        again.tell(job);
+        assert!(!again.scheduler.explain(&id).unwrap().late, "{change:?} does not help");
+    }
+}
+
+#[test]
+fn a_job_that_would_rather_fail_is_not_begun_late() {
+    let mut play = Play::busy();
+    let strict = JobSeen { refuse_late: true, pool: Some("small".into()), ..play.due("a", 16) };
+    assert_eq!(play.tell(strict), []);
+    // Its worker goes on for longer than expected.
+    play.now = play.now.plus(Duration::from_secs(9));
+    let decided = play.step(Observation::Tick);
+    assert!(
+        matches!(decided.as_slice(), [Decision::Fail { reason: FailureReason::DeadlineExceeded, .. }]),
+        "{decided:?}"
+    );
+}

@@ -1,0 +1,101 @@
+//! How many workers pools should have: for what waits, for what is worth keeping, and none where nothing is.
+
+use std::time::Duration;
+
+use tintype_scheduler::{
+    ClaimSeen, Config, JobSeen, ModelSeen, Observation, Place, PoolPlan, PoolSeen, Scheduler, Shape,
+};
+use tintype_types::{Attempt, Timestamp};
+
+fn config() -> Config {
+    Config { scale_horizon: Duration::from_secs(40), start_time: Duration::from_mins(1), ..Config::default() }
+}
+
+fn scheduler() -> Scheduler {
+    let mut scheduler = Scheduler::new(config());
+    scheduler.step(Timestamp(0), Observation::Model(ModelSeen { name: "m".to_owned(), vram_bytes: 0 }));
+    for pool in ["big", "small"] {
+        scheduler.step(Timestamp(0), Observation::Pool(PoolSeen { name: pool.into(), warm_models: Vec::new() }));
+    }
+    scheduler
+}
+
+fn job(number: u32, pool: Option<&str>) -> Observation {
+    Observation::Job(Box::new(JobSeen {
+        id: format!("j{number}").as_str().into(),
+        queue: "q".into(),
+        priority: 0,
+        model: "m".to_owned(),
+        pool: pool.map(Into::into),
+        work_steps: 25,
+        submitted: Timestamp(0),
+        place: Place::Queued,
+        shape: Shape::default(),
+        deadline: None,
+        refuse_late: false,
+        attempt: Attempt(0),
+        failed_attempts: 0,
+        not_before: None,
+        cancelled: false,
+    }))
+}
+
+fn claim(worker: &str, pool: &str) -> Observation {
+    Observation::Claim(ClaimSeen {
+        worker: worker.into(),
+        boot_id: "1".into(),
+        pool: pool.into(),
+        gpus: Vec::new(),
+        resident_models: vec!["m".to_owned()],
+        loadable_models: Vec::new(),
+        free_slots: 1,
+    })
+}
+
+fn plan(scheduler: &Scheduler, pool: &str) -> PoolPlan {
+    let all = scheduler.scale();
+    all.into_iter().find(|plan| plan.pool.as_str() == pool).expect("every pool has a plan")
+}
+
+#[test]
+fn nothing_to_do_is_no_worker_and_what_waits_brings_one_back() {
+    let mut scheduler = scheduler();
+    assert_eq!((plan(&scheduler, "big").wanted, plan(&scheduler, "small").wanted), (0, 0));
+    scheduler.step(Timestamp(0), job(0, Some("small")));
+    let told = plan(&scheduler, "small");
+    assert_eq!((told.workers, told.waiting, told.wanted), (0, 1, 1));
+    assert_eq!(plan(&scheduler, "big").wanted, 0);
+    // Nobody was told of a pool for this one: the first will do.
+    scheduler.step(Timestamp(0), job(1, None));
+    assert_eq!(plan(&scheduler, "big").wanted, 1);
+}
+
+#[test]
+fn what_waits_is_to_begin_within_the_horizon() {
+    let mut scheduler = scheduler();
+    for number in 0..9 {
+        scheduler.step(Timestamp(0), job(number, Some("small")));
+    }
+    // Nine runs of 10 s as guessed and a load of 20 s: 110 s of work, in 40 s.
+    assert_eq!(plan(&scheduler, "small").waiting_ms, 110_000);
+    assert_eq!(plan(&scheduler, "small").wanted, 3);
+    scheduler.step(Timestamp(0), claim("w", "small"));
+    let told = plan(&scheduler, "small");
+    assert_eq!((told.busy, told.waiting, told.wanted), (1, 8, 3), "it runs one, and eight of 10 s need two more");
+}
+
+#[test]
+fn an_idle_worker_is_kept_for_as_long_as_bringing_it_back_takes() {
+    let mut scheduler = scheduler();
+    scheduler.step(Timestamp(5_000), claim("w", "small"));
+    assert_eq!(plan(&scheduler, "small").wanted, 1);
+    // It claims again and again, and was idle all the while: 60 s to start it and 20 s to load its model.
+    for second in [30, 60, 84] {
+        scheduler.step(Timestamp(second * 1_000), claim("w", "small"));
+        assert_eq!(plan(&scheduler, "small").wanted, 1, "{second} s");
+    }
+    scheduler.step(Timestamp(85_000), claim("w", "small"));
+    assert_eq!(plan(&scheduler, "small"), PoolPlan { kept: 0, wanted: 0, ..plan(&scheduler, "small") });
+    scheduler.step(Timestamp(86_000), job(0, None));
+    assert_eq!(plan(&scheduler, "small").wanted, 1, "it has work");
+}
