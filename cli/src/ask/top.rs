@@ -24,6 +24,12 @@ pub(super) fn text(told: &Overview, form: OutputFormat) -> String {
     let heads = ["QUEUE", "WEIGHT", "RUNNING", "WAITING", "AHEAD", "LONGEST WAIT"];
     let mut parts = vec![summary, table(&heads, &queues, cells)];
     parts.push(table(&["WORKER", "POOL", "GPU", "HEARD", "RUNS", "MODELS"], &workers, cells));
+    for pool in told.pools.iter().filter(|pool| pool.workers != pool.wanted) {
+        parts.push(format!("pool {} has {} workers and should have {}", pool.pool, pool.workers, pool.wanted));
+    }
+    if told.promises_kept + told.promises_broken > 0 {
+        parts.push(format!("promised deadlines: {} kept, {} broken", told.promises_kept, told.promises_broken));
+    }
     if told.jobs_dropped > 0 {
         parts.push(format!("{} jobs were not taken in: too many are known", told.jobs_dropped));
     }
@@ -63,6 +69,8 @@ fn short(id: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use tintype_scheduler::PoolPlan;
+
     use super::super::show::WIDTH;
     use super::*;
 
@@ -90,15 +98,30 @@ mod tests {
                 jobs: vec![("01d1f3f4-c4dc-4dff-9e03-1d62be17495a".into(), 5, 20)],
                 last_heard: Timestamp(59_000),
             }],
-            pools: Vec::new(),
+            pools: vec![PoolPlan {
+                pool: "l40s".into(),
+                workers: 1,
+                busy: 1,
+                kept: 0,
+                waiting: 4,
+                waiting_ms: 90_000,
+                wanted: 3,
+            }],
             fairness_gap_ms: 1_500,
             jobs_dropped: 0,
-            promises_kept: 0,
-            promises_broken: 0,
+            promises_kept: 7,
+            promises_broken: 1,
         };
         let said = text(&told, OutputFormat::Table);
         assert!(said.lines().all(|line| line.chars().count() <= WIDTH), "{said}");
-        for words in ["4 jobs wait, 1 run; 1 workers, 0 idle", "1 of 3", "1 min 0 s", "be17495a 5/20"] {
+        for words in [
+            "4 jobs wait, 1 run; 1 workers, 0 idle",
+            "1 of 3",
+            "1 min 0 s",
+            "be17495a 5/20",
+            "pool l40s has 1 workers and should have 3",
+            "promised deadlines: 7 kept, 1 broken",
+        ] {
             assert!(said.contains(words), "no {words:?} in\n{said}");
         }
         assert!(text(&told, OutputFormat::Wide).lines().any(|line| line.chars().count() > WIDTH));
