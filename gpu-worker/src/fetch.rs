@@ -9,7 +9,7 @@ use std::time::Duration;
 use reqwest::header::{CONTENT_RANGE, RANGE};
 use reqwest::{Response, StatusCode};
 use sha2::{Digest as _, Sha256};
-use tintype_catalogue::{Catalogue, Source};
+use tintype_catalogue::{Catalogue, Source, SourceFile};
 use tintype_types::{FailureReason, ModelKind, ResolvedRequest};
 use tokio::fs::File;
 use tokio::io::{AsyncSeekExt as _, AsyncWriteExt as _};
@@ -106,14 +106,20 @@ impl Fetcher {
     /// # Errors
     /// The name of the first that cannot be had, and why.
     pub(crate) async fn bring(&self, request: &ResolvedRequest) -> Result<(), (String, FetchError)> {
-        let loras = request.loras.iter().map(|lora| (ModelKind::Lora, lora.name.as_str()));
-        let names: Vec<(ModelKind, &str)> =
-            std::iter::once((ModelKind::Checkpoint, request.model.as_str())).chain(loras).collect();
+        // What has no weight is not even looked at.
+        let loras = request.loras.iter().filter(|lora| lora.weight != 0.0);
+        let controls = request.controls.iter().filter(|control| control.weight != 0.0);
+        let names: Vec<(ModelKind, &str)> = std::iter::once((ModelKind::Checkpoint, request.model.as_str()))
+            .chain(loras.map(|lora| (ModelKind::Lora, lora.name.as_str())))
+            .chain(controls.map(|control| (ModelKind::Controlnet, control.name.as_str())))
+            .collect();
         for (name, source) in self.sources(&names).await {
-            let fetched = self.fetch(&source).await;
-            let outcome = fetched.as_ref().map_or_else(FetchError::outcome, |()| "ok");
-            self.metrics.calls.with_label_values(&["fetch", outcome]).inc();
-            fetched.map_err(|error| (name, error))?;
+            for (file, place) in source.files_in(&self.cache) {
+                let fetched = self.fetch(file, &place).await;
+                let outcome = fetched.as_ref().map_or_else(FetchError::outcome, |()| "ok");
+                self.metrics.calls.with_label_values(&["fetch", outcome]).inc();
+                fetched.map_err(|error| (name.clone(), error))?;
+            }
         }
         Ok(())
     }
@@ -134,17 +140,16 @@ impl Fetcher {
         names.iter().filter_map(source).collect()
     }
 
-    /// Brings one file, unless it is there.
-    async fn fetch(&self, source: &Source) -> Result<(), FetchError> {
-        let file = source.cached_in(&self.cache);
-        if tokio::fs::try_exists(&file).await? {
+    /// Brings one file to its place, unless it is there.
+    async fn fetch(&self, source: &SourceFile, file: &Path) -> Result<(), FetchError> {
+        if tokio::fs::try_exists(file).await? {
             // It was hashed before it got this name.
             return Ok(());
         }
-        tokio::fs::create_dir_all(&self.cache).await?;
-        let part = file.with_extension("part");
+        tokio::fs::create_dir_all(file.parent().unwrap_or(&self.cache)).await?;
+        let part = part_of(file);
         let mut draft = self.own(&part).await?;
-        if tokio::fs::try_exists(&file).await? {
+        if tokio::fs::try_exists(file).await? {
             // Somebody else brought it meanwhile.
             return Ok(());
         }
@@ -166,7 +171,7 @@ impl Fetcher {
             tokio::fs::remove_file(&part).await?;
             return Err(FetchError::OtherFile { got, wanted: source.sha256.clone() });
         }
-        Ok(tokio::fs::rename(&part, &file).await?)
+        Ok(tokio::fs::rename(&part, file).await?)
     }
 
     /// Opens a file's draft, as it was left. Whoever else fetches the same is waited for.
@@ -190,7 +195,7 @@ impl Fetcher {
     }
 
     /// Goes on with a draft to the end of the file.
-    async fn pull(&self, source: &Source, draft: &mut File) -> Result<(), FetchError> {
+    async fn pull(&self, source: &SourceFile, draft: &mut File) -> Result<(), FetchError> {
         let mut have = draft.metadata().await?.len();
         let mut call = self.http.get(&source.url);
         if have > 0 {
@@ -233,6 +238,13 @@ impl Fetcher {
         }
         Ok(())
     }
+}
+
+/// What a file is called until it was hashed.
+fn part_of(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".part");
+    PathBuf::from(name)
 }
 
 /// Where in the file a part of it starts, by the answer's own word.

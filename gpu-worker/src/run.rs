@@ -67,11 +67,10 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<()> {
     let memory = probe.read().first().map_or(0, |gpu| gpu.vram_total_bytes);
     let limits =
         ResidentLimits { count: args.resident_models_max, bytes: args.resident_bytes_max.unwrap_or(memory / 4 * 3) };
-    let precision = args.precision.checked().context("--precision bf16 cannot be had here")?;
     let residency = Residency { limits, keep: args.keep(), unload_after: args.unload_after.map(Duration::from_secs) };
     let pipeline =
         CandlePipeline::with(args.models_dir.clone(), residency, args.device).context("cannot start the pipeline")?;
-    let pipeline = pipeline.multiplied_in(precision);
+    let pipeline = pipeline.multiplied_in(args.precision).context("--precision bf16 cannot be had here")?;
     let pipeline = match &args.models_cache {
         Some(cache) => pipeline.cached_in(cache.clone()),
         None => pipeline,

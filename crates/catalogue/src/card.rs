@@ -1,11 +1,12 @@
 //! `tintype.json`: what a model says of itself, and what is taken for granted of one that says nothing.
 
 use std::collections::BTreeMap;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use tintype_types::{ModelCard, ModelDefaults, ModelFamily, ModelKind, Sampler};
 
+use crate::source::{Each, is_inside, is_sha256};
 use crate::{Refused, Source};
 
 /// The card's file in a folder, and the last part of its name beside a single file.
@@ -14,8 +15,6 @@ pub(crate) const CARD: &str = "tintype.json";
 const JSON_BYTES_MAX: u64 = 1 << 20;
 /// Longest name, as in requests.
 const NAME_BYTES_MAX: usize = 253;
-/// Characters of a SHA-256 in hex.
-const SHA256_CHARS: usize = 64;
 
 /// What requests for a Stable Diffusion 1.5 model without a card get: what it was trained at, and its authors' guidance.
 const SD15_DEFAULTS: ModelDefaults =
@@ -33,23 +32,10 @@ pub(crate) struct CardFile {
     pub(crate) card: ModelCard,
     /// The SHA-256 of files, by their path in the folder; or of the file the card stands beside, as a text.
     #[serde(default)]
-    sha256: Sha256,
-    /// Where the file can be had that the card stands beside.
+    sha256: Each,
+    /// Where the file can be had that the card stands beside, or those of the folder it stands for, by their path there.
     #[serde(default)]
-    source: Option<String>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
-enum Sha256 {
-    One(String),
-    Each(BTreeMap<String, String>),
-}
-
-impl Default for Sha256 {
-    fn default() -> Self {
-        Self::Each(BTreeMap::new())
-    }
+    source: Option<Each>,
 }
 
 impl CardFile {
@@ -63,20 +49,10 @@ impl CardFile {
         Ok(Some(card))
     }
 
-    /// Where the one file of this card can be had, if the card says.
+    /// Where the files of this card can be had, if the card says.
     pub(crate) fn source(&self, card: &Path) -> Result<Option<Source>, Refused> {
-        let Some(url) = &self.source else { return Ok(None) };
-        if !(url.starts_with("http://") || url.starts_with("https://")) {
-            return Err(Refused::new(card, "gives a source that is no http or https URL"));
-        }
-        match &self.sha256 {
-            Sha256::One(digest) if is_sha256(digest) => {
-                Ok(Some(Source { url: url.clone(), sha256: digest.to_ascii_lowercase() }))
-            }
-            Sha256::One(_) | Sha256::Each(_) => {
-                Err(Refused::new(card, "gives a source without the file's sha256; add it, as what comes must be known"))
-            }
-        }
+        let read = |urls| Source::read(card, self.card.kind, urls, &self.sha256);
+        self.source.as_ref().map(read).transpose()
     }
 
     /// The SHA-256 of each file under `folder`, or of `file`, the only one.
@@ -87,17 +63,15 @@ impl CardFile {
         file: Option<&Path>,
     ) -> Result<BTreeMap<PathBuf, String>, Refused> {
         let listed: Vec<(PathBuf, &String)> = match (&self.sha256, file) {
-            (Sha256::One(digest), Some(file)) => vec![(file.to_owned(), digest)],
-            (Sha256::One(_), None) => {
+            (Each::One(digest), Some(file)) => vec![(file.to_owned(), digest)],
+            (Each::One(_), None) => {
                 return Err(Refused::new(card, "gives one sha256 for many files; name each file"));
             }
-            (Sha256::Each(digests), _) => digests.iter().map(|(name, digest)| (folder.join(name), digest)).collect(),
+            (Each::Named(digests), _) => digests.iter().map(|(name, digest)| (folder.join(name), digest)).collect(),
         };
         let mut checked = BTreeMap::new();
         for (path, digest) in listed {
-            let inside = path
-                .strip_prefix(folder)
-                .is_ok_and(|name| name.components().all(|c| matches!(c, Component::Normal(_))));
+            let inside = path.strip_prefix(folder).is_ok_and(is_inside);
             if !inside || !is_sha256(digest) {
                 return Err(Refused::new(card, format!("gives {} a sha256 that is none", path.display())));
             }
@@ -105,10 +79,6 @@ impl CardFile {
         }
         Ok(checked)
     }
-}
-
-fn is_sha256(text: &str) -> bool {
-    text.len() == SHA256_CHARS && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// The card of a model that carries none.

@@ -9,7 +9,7 @@
 //! | a folder with a ControlNet's `config.json` | a ControlNet |
 //! | a `.safetensors` file | a checkpoint or a LoRA, as its header says |
 //! | a folder `models--owner--name` with `snapshots/` | a hub cache; what its revision holds |
-//! | a `NAME.tintype.json` with a `source` | a checkpoint or a LoRA in one file that is yet to be fetched |
+//! | a `NAME.tintype.json` with a `source` | a model whose file or files are yet to be fetched |
 //!
 //! A `tintype.json` in the folder (`NAME.tintype.json` beside a file) is the model's card and says the rest.
 
@@ -17,6 +17,7 @@ mod card;
 mod family;
 mod header;
 mod hub;
+mod source;
 mod walk;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,8 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use tintype_types::{ModelCard, ModelKind};
+
+pub use source::{Source, SourceFile};
 
 /// Something under a models directory that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -61,24 +64,8 @@ pub struct Entry {
     pub layout: Layout,
     /// SHA-256 its files must have, in lower-case hex, for those its card gives one for.
     pub digests: BTreeMap<PathBuf, String>,
-    /// Where its file can be had; nothing where it lies here.
+    /// Where its files can be had; nothing where they lie here.
     pub source: Option<Source>,
-}
-
-/// Where a single file can be had that only its card lies here of.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Source {
-    /// An `http` or `https` URL.
-    pub url: String,
-    /// The file's SHA-256, in lower-case hex.
-    pub sha256: String,
-}
-
-impl Source {
-    /// Where the file lies once it was fetched into a folder.
-    pub fn cached_in(&self, folder: &Path) -> PathBuf {
-        folder.join(format!("{}.safetensors", self.sha256))
-    }
 }
 
 /// Every model found, by name, and everything that looked like one and is none.
@@ -120,7 +107,7 @@ impl Catalogue {
         for entry in self.models.values_mut() {
             if let (Some(source), Some(folder)) = (&entry.source, folder) {
                 entry.path = source.cached_in(folder);
-                // It is hashed before it lies there.
+                // They are hashed before they lie there.
                 entry.digests = BTreeMap::new();
             }
         }

@@ -107,7 +107,7 @@ impl Walk<'_> {
         }
     }
 
-    /// A card beside which no file lies, and which says where one can be had.
+    /// A card beside which nothing lies, and which says where its model can be had.
     fn elsewhere(&mut self, card_file: &Path) {
         let name = card_file.file_name().unwrap_or_default().to_string_lossy();
         let Some(stem) = name.strip_suffix(CARD).and_then(|stem| stem.strip_suffix('.')) else { return };
@@ -118,10 +118,7 @@ impl Walk<'_> {
         let model = CardFile::read(card_file).and_then(|card| {
             let Some(card) = card else { return Ok(None) };
             let Some(source) = card.source(card_file)? else { return Ok(None) };
-            if card.card.kind == ModelKind::Controlnet {
-                return Err(Refused::new(card_file, "gives a source for a ControlNet, which is no single file"));
-            }
-            let (layout, digests) = (Layout::File, BTreeMap::new());
+            let (layout, digests) = (source.layout(), BTreeMap::new());
             Ok(Some(Entry { card: card.card, path, layout, digests, source: Some(source) }))
         });
         if let Some(model) = model.transpose() {

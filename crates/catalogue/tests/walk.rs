@@ -72,13 +72,70 @@ fn a_card_alone_may_say_where_its_file_is() {
     let entry = |found: &Catalogue, name: &str| found.find(ModelKind::Lora, name).cloned();
     assert_eq!(entry(&found, "near").unwrap().source, None);
     let source = entry(&found, "far").unwrap().source.unwrap();
-    assert_eq!((source.url.as_str(), source.sha256), ("https://host/x", "ab".repeat(32)));
+    let files = source.files_in(Path::new("/cache"));
+    assert_eq!((files[0].0.url.as_str(), files[0].0.sha256.as_str()), ("https://host/x", "ab".repeat(32).as_str()));
     let cached = found.clone().cached_in(Some(Path::new("/cache")));
     let file = format!("/cache/{}.safetensors", "ab".repeat(32));
     assert_eq!(entry(&cached, "far").unwrap().path, Path::new(&file));
     assert_eq!(entry(&cached, "near"), entry(&found, "near"));
     let without = found.clone().cached_in(None);
     assert_eq!((entry(&without, "far"), entry(&without, "near").is_some()), (None, true));
+}
+
+#[test]
+fn a_card_alone_may_say_where_each_file_of_a_folder_is() {
+    let root = tempfile::tempdir().unwrap();
+    let at = |path: &str| root.path().join(path);
+    let card = |name: &str, kind: &str, sources: &str, digests: &str| {
+        let text = format!(
+            r#"{{"name":"{name}","kind":"{kind}","family":"sd15","source":{sources},"sha256":{digests},{DEFAULTS}}}"#
+        );
+        put(&at(&format!("{name}.tintype.json")), &text);
+    };
+    let digest = |byte: &str| byte.repeat(32);
+    let digests = format!(r#"{{"config.json":"{}","w.safetensors":"{}"}}"#, digest("AB"), digest("cd"));
+    let urls = r#"{"config.json":"https://host/c","w.safetensors":"http://host/w"}"#;
+    card("edges", "controlnet", urls, &digests);
+    card("same", "controlnet", urls, &digests);
+    card("other", "controlnet", urls, &digests.replace("cd", "ce"));
+    card("whole", "checkpoint", r#"{"model_index.json":"https://host/i","unet/c.json":"https://host/u"}"#, &{
+        format!(r#"{{"model_index.json":"{}","unet/c.json":"{}"}}"#, digest("01"), digest("02"))
+    });
+    let wrong = [
+        ("a", "controlnet", r#""https://host/c""#, format!("\"{}\"", digest("ab")), "two files"),
+        ("b", "controlnet", r#"{"w.safetensors":"https://host/c"}"#, digests.clone(), "config.json"),
+        ("c", "checkpoint", urls, digests.clone(), "model_index.json"),
+        ("d", "lora", urls, digests.clone(), "which is one"),
+        ("e", "controlnet", r#"{"config.json":"https://host/c","x":"https://host/x"}"#, digests.clone(), "x without"),
+        ("f", "controlnet", urls, format!("\"{}\"", digest("ab")), "one sha256 for many"),
+        ("g", "controlnet", r#"{"../x":"https://h/x"}"#, format!(r#"{{"../x":"{}"}}"#, digest("ab")), "none"),
+        ("h", "controlnet", r#"{"":"https://h/x"}"#, format!(r#"{{"":"{}"}}"#, digest("ab")), "without a name"),
+        ("i", "controlnet", r#"{"config.json":"ftp://h/x"}"#, digests.clone(), "no http"),
+    ];
+    for (name, kind, sources, digests, _) in &wrong {
+        card(name, kind, sources, digests);
+    }
+    let found = Catalogue::scan(&[root.path().to_owned()]);
+    assert_eq!(found.names(ModelKind::Controlnet), ["edges", "other", "same"]);
+    assert_eq!(found.names(ModelKind::Checkpoint), ["whole"]);
+    let refused: Vec<&str> = found.refused.iter().map(|refused| refused.what.as_str()).collect();
+    assert_eq!(refused.len(), wrong.len(), "{refused:?}");
+    for ((name, .., said), what) in wrong.iter().zip(&refused) {
+        assert!(what.contains(said), "{name}: {what}");
+    }
+    let cached = found.cached_in(Some(Path::new("/cache")));
+    let entry = |kind, name: &str| cached.find(kind, name).cloned().unwrap();
+    let edges = entry(ModelKind::Controlnet, "edges");
+    assert_eq!((edges.layout, edges.path.parent()), (Layout::Folder, Some(Path::new("/cache"))));
+    let source = edges.source.unwrap();
+    let files: Vec<(&str, PathBuf)> =
+        source.files_in(Path::new("/cache")).into_iter().map(|(file, place)| (file.url.as_str(), place)).collect();
+    let place = |name: &str| edges.path.join(name);
+    assert_eq!(files, [("https://host/c", place("config.json")), ("http://host/w", place("w.safetensors"))]);
+    assert_eq!(entry(ModelKind::Controlnet, "same").path, edges.path, "the same files are fetched once");
+    assert_ne!(entry(ModelKind::Controlnet, "other").path, edges.path, "other files are another model");
+    let whole = entry(ModelKind::Checkpoint, "whole");
+    assert!(whole.source.unwrap().files_in(Path::new("/cache"))[1].1.ends_with("unet/c.json"));
 }
 
 #[test]

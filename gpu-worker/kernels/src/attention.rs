@@ -15,9 +15,9 @@ use rayon::prelude::{IntoParallelIterator as _, ParallelIterator as _};
 use super::data::{self, Numbers};
 use super::level::{self, Level, Loops};
 use super::math::exp_down;
-use super::pack::{Matrix, Order};
+use super::pack::{BLOCK, Matrix, Order, turn};
 use super::shared::{Fresh, Shared};
-use super::tile::{COLUMNS, Left, Line, ROWS, add_products};
+use super::tile::{COLUMNS, Left, Line, ROWS, add_products, scale};
 use super::{matmul, matmul_t};
 
 /// Keys of a block: 32 KiB of scores.
@@ -34,13 +34,7 @@ const PARALLEL_FROM: usize = 1 << 20;
 ///
 /// # Errors
 /// Shapes that do not fit, or a device's own failure.
-pub fn attention(
-    queries: &Tensor,
-    keys: &Tensor,
-    values: &Tensor,
-    heads: usize,
-    mask: Option<&Tensor>,
-) -> Result<Tensor> {
+pub fn attention([queries, keys, values]: [&Tensor; 3], heads: usize, mask: Option<&Tensor>) -> Result<Tensor> {
     let (batch, queried, channels) = queries.dims3()?;
     let (_, keyed, _) = keys.dims3()?;
     if heads == 0 || !channels.is_multiple_of(heads) || keys.dims3()? != (batch, keyed, channels) || keyed == 0 {
@@ -50,7 +44,7 @@ pub fn attention(
         bail!("attention wants as many values as keys, and a mask for each pair of a query and a key");
     }
     if !queries.device().is_cpu() {
-        return plain(queries, keys, values, heads, mask);
+        return plain([queries, keys, values], heads, mask);
     }
     let mask = mask.map(Tensor::contiguous).transpose()?;
     let (queries, keys, values) = (queries.contiguous()?, keys.contiguous()?, values.contiguous()?);
@@ -71,7 +65,7 @@ pub fn attention(
 }
 
 /// The same by candle's operations, in slices of queries.
-fn plain(queries: &Tensor, keys: &Tensor, values: &Tensor, heads: usize, mask: Option<&Tensor>) -> Result<Tensor> {
+fn plain([queries, keys, values]: [&Tensor; 3], heads: usize, mask: Option<&Tensor>) -> Result<Tensor> {
     let (batch, count, channels) = queries.dims3()?;
     let width = channels / heads;
     let split = |x: &Tensor| x.reshape((batch, (), heads, width))?.transpose(1, 2)?.contiguous();
@@ -183,7 +177,7 @@ impl Attend<'_> {
         for start in (0..self.keyed).step_by(KEYS) {
             self.gather(share, start..(start + KEYS).min(self.keyed), &mut scratch);
         }
-        for (index, line) in scratch.lines[..lines].iter().enumerate() {
+        for (index, line) in scratch.lines[..lines].iter_mut().enumerate() {
             let start = share.queries.start + index * COLUMNS;
             self.close(share, start..(start + COLUMNS).min(share.queries.end), line, out);
         }
@@ -202,8 +196,8 @@ impl Attend<'_> {
         line.packed.resize(width, Line::ZERO);
         let matrix = self.part(self.queries, self.queried, share, Order::ByLine);
         matrix.pack(self.level, queries, 0..width, &mut line.packed);
-        let scale = 1.0 / (width as f32).sqrt();
-        line.packed.iter_mut().flat_map(|line| &mut line.0).for_each(|number| *number *= scale);
+        let by = Line([1.0 / (width as f32).sqrt(); COLUMNS]);
+        scale(self.level, &mut line.packed, &by);
         line.largest = Line([f32::MIN; COLUMNS]);
         line.total = Line::ZERO;
         line.gathered.clear();
@@ -229,14 +223,16 @@ impl Attend<'_> {
         scores.resize(KEYS, Line::ZERO);
         let lines = &mut lines[..share.queries.len().div_ceil(COLUMNS)];
         for (index, line) in lines.iter_mut().enumerate() {
-            scores.fill(Line::ZERO);
+            // Past the last key a tile may go on, and no further.
+            scores[..key_tiles * ROWS].fill(Line::ZERO);
             for (tile, left) in scores.as_chunks_mut().0.iter_mut().zip(left_keys.chunks_exact(width)) {
                 add_products(self.level, left, &line.packed, tile);
             }
             let scores = &mut scores[..keys.len()];
             self.mask(share.queries.start + index * COLUMNS, &keys, scores);
             let QueryLine { largest, total, gathered, .. } = line;
-            level::run(self.level, Softmax { scores, largest, total, gathered });
+            let correction = level::run(self.level, Softmax { scores, largest, total });
+            scale(self.level, gathered, &correction);
             for (tile, left) in gathered.as_chunks_mut().0.iter_mut().zip(left_values.chunks_exact(keys.len())) {
                 add_products(self.level, left, scores, tile);
             }
@@ -251,17 +247,26 @@ impl Attend<'_> {
         }
     }
 
-    /// Divides by the sums and writes the queries' rows.
-    fn close(&self, share: &Share, queries: Range<usize>, line: &QueryLine, out: &Shared<'_>) {
+    /// Divides by the sums and writes the queries' rows, turned eight channels at a time.
+    fn close(&self, share: &Share, queries: Range<usize>, line: &mut QueryLine, out: &Shared<'_>) {
         let width = self.width();
-        for (column, query) in queries.enumerate() {
-            let start = (share.sample * self.queried + query) * self.channels + share.head * width;
-            #[expect(unsafe_code, reason = "threads write one result")]
-            // SAFETY: a (sample, query, head) belongs to one share, and is written once.
-            let row = unsafe { out.part(start..start + width) };
-            let total = line.total.0[column];
-            for (number, gathered) in row.iter_mut().zip(&line.gathered) {
-                number.write(gathered.0[column] / total);
+        let by = Line(line.total.0.map(|total| 1.0 / total));
+        scale(self.level, &mut line.gathered, &by);
+        let mut turned = [Left::ZERO; COLUMNS];
+        for (block, channels) in line.gathered.as_chunks::<BLOCK>().0.iter().enumerate() {
+            turn(self.level, &channels.each_ref().map(|line| line.0.as_slice()), 0, &mut turned);
+            let first = block * BLOCK;
+            let some = BLOCK.min(width - first);
+            for (query, numbers) in queries.clone().zip(&turned) {
+                let start = (share.sample * self.queried + query) * self.channels + share.head * width + first;
+                #[expect(unsafe_code, reason = "threads write one result")]
+                // SAFETY: a (sample, query, head) belongs to one share, and each of its channels is written once.
+                let row = unsafe { out.part(start..start + some) };
+                // Of a fixed length, it is one store.
+                match row.first_chunk_mut::<BLOCK>() {
+                    Some(row) => _ = row.write_copy_of_slice(&numbers.0),
+                    None => _ = row.write_copy_of_slice(&numbers.0[..some]),
+                }
             }
         }
     }
@@ -271,20 +276,19 @@ impl QueryLine {
     const EMPTY: Self = Self { packed: Vec::new(), largest: Line::ZERO, total: Line::ZERO, gathered: Vec::new() };
 }
 
-/// Turns scores into exponentials, and corrects what was gathered for a new largest score.
+/// Turns scores into exponentials; says what corrects what was gathered, for a new largest score.
 struct Softmax<'a> {
     scores: &'a mut [Line],
     largest: &'a mut Line,
     total: &'a mut Line,
-    gathered: &'a mut [Line],
 }
 
 impl Loops for Softmax<'_> {
-    type Output = ();
+    type Output = Line;
 
     #[inline(always)]
-    fn run<const FUSED: bool>(self) {
-        let Self { scores, largest, total, gathered } = self;
+    fn run<const FUSED: bool>(self) -> Line {
+        let Self { scores, largest, total } = self;
         let mut new = largest.0;
         for line in &*scores {
             for (most, score) in new.iter_mut().zip(&line.0) {
@@ -304,12 +308,8 @@ impl Loops for Softmax<'_> {
             correction[column] = exp_down::<FUSED>(largest.0[column] - new[column]);
             total.0[column] = total.0[column] * correction[column] + sums[column];
         }
-        for line in gathered {
-            for (number, correction) in line.0.iter_mut().zip(&correction) {
-                *number *= correction;
-            }
-        }
         largest.0 = new;
+        Line(correction)
     }
 }
 
@@ -381,11 +381,11 @@ mod tests {
         let [k, v] = [k, v].map(|numbers| data::tensor(numbers, (2, keyed, channels)).unwrap());
         let open = data::tensor(mask(queried, keyed), (queried, keyed)).unwrap();
         let flat = |tensor: Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        let ours = flat(attention(&q, &k, &v, heads, Some(&open)).unwrap());
-        assert_close("plain", &ours, &flat(plain(&q, &k, &v, heads, Some(&open)).unwrap()), 1e-5);
-        assert!(attention(&q, &k, &v, 5, None).is_err(), "36 channels are not five heads");
-        assert!(attention(&q, &k, &v, 3, Some(&open.t().unwrap())).is_err(), "a mask the wrong way round");
-        assert!(attention(&q, &k, &v.narrow(1, 0, 9).unwrap(), 3, None).is_err(), "fewer values than keys");
+        let ours = flat(attention([&q, &k, &v], heads, Some(&open)).unwrap());
+        assert_close("plain", &ours, &flat(plain([&q, &k, &v], heads, Some(&open)).unwrap()), 1e-5);
+        assert!(attention([&q, &k, &v], 5, None).is_err(), "36 channels are not five heads");
+        assert!(attention([&q, &k, &v], 3, Some(&open.t().unwrap())).is_err(), "a mask the wrong way round");
+        assert!(attention([&q, &k, &v.narrow(1, 0, 9).unwrap()], 3, None).is_err(), "fewer values than keys");
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod amx;
 mod attention;
 mod conv;
 mod data;
+mod elsewhere;
 mod gemm;
 mod level;
 mod linear;

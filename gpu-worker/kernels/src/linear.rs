@@ -1,8 +1,9 @@
 //! Products of tensors: linear layers, the ways from maps to tokens and back, and plain matrices.
 
-use candle_core::{D, Result, Tensor, bail};
+use candle_core::{D, DType, Result, Tensor, bail};
 
 use super::data::{self, Numbers};
+use super::elsewhere::product;
 use super::gemm::{Bias, Product, Samples};
 use super::level::Level;
 use super::pack::{Matrix, Order};
@@ -63,7 +64,8 @@ pub fn linear(x: &Tensor, weight: &Tensor, with: With<'_>) -> Result<Tensor> {
     }
     let shape: Vec<usize> = shape.iter().copied().chain([outer]).collect();
     if !x.device().is_cpu() {
-        return with.onto(x.broadcast_matmul(&weight.t()?)?, shape.len() - 1);
+        let product = product((x, weight), with.precision, |x, weight| x.broadcast_matmul(&weight.t()?))?;
+        return with.onto(product, shape.len() - 1);
     }
     let (bias, rest) = with.checked(outer, &shape)?;
     let (x, weight) = (x.contiguous()?, weight.contiguous()?);
@@ -185,7 +187,8 @@ pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 /// Shapes that do not fit, or a device's own failure.
 pub fn matmul_onto(a: &Tensor, b: &Tensor, rest: &Tensor) -> Result<Tensor> {
     if !a.device().is_cpu() {
-        return a.matmul(b)? + rest;
+        // What is added may be weights that are kept short.
+        return a.matmul(b)? + rest.to_dtype(DType::F32)?;
     }
     let ((m, _), (_, n)) = (a.dims2()?, b.dims2()?);
     if rest.dims() != [m, n] {
@@ -231,7 +234,7 @@ fn batched(a: &Tensor, b: &Tensor, order: Order, rest: Option<&Tensor>) -> Resul
 }
 #[cfg(test)]
 mod tests {
-    use candle_core::{DType, Device};
+    use candle_core::Device;
 
     use super::*;
     use crate::testing::{assert_close, bits, in_pool, numbers};

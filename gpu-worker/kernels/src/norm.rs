@@ -204,17 +204,26 @@ fn each(x: &[f32], out: &mut [MaybeUninit<f32>], made: impl Fn(f32) -> f32) {
 /// in the first-level cache; means and squared distances of chunks are joined as Chan, Golub and LeVeque (1979) do.
 #[inline(always)]
 fn moments<const FUSED: bool>(x: &[f32], eps: f64) -> (f32, f32) {
-    let (mut count, mut mean, mut squares) = (0.0, 0.0, 0.0);
-    for chunk in x.chunks(CHUNK) {
+    let (first, others) = x.split_at(x.len().min(CHUNK));
+    // Most layers' rows are one chunk, and what joins chunks takes as long as a short row does.
+    let (mut count, (mut mean, mut squares)) = (first.len() as f64, own_moments::<FUSED>(first));
+    for chunk in others.chunks(CHUNK) {
         let len = chunk.len() as f64;
-        let own = total(chunk, |x, sum| sum + x) / len;
-        let centre = own as f32;
-        let (apart, all) = (own - mean, count + len);
-        squares += total(chunk, |x, sum| fma::<FUSED>(x - centre, x - centre, sum)) + apart * apart * count * len / all;
+        let ((own, own_squares), all) = (own_moments::<FUSED>(chunk), count + len);
+        let apart = own - mean;
+        squares += own_squares + apart * apart * count * len / all;
         mean += apart * len / all;
         count = all;
     }
     (mean as f32, (1.0 / (squares / count + eps).sqrt()) as f32)
+}
+
+/// A chunk's mean, and the sum of its squared distances from it.
+#[inline(always)]
+fn own_moments<const FUSED: bool>(chunk: &[f32]) -> (f64, f64) {
+    let mean = total(chunk, |x, sum| sum + x) / chunk.len() as f64;
+    let centre = mean as f32;
+    (mean, total(chunk, |x, sum| fma::<FUSED>(x - centre, x - centre, sum)))
 }
 
 /// A sum over the numbers of a chunk: `add` puts one to a running sum.

@@ -7,7 +7,7 @@ use super::level::Level;
 use super::tile::{Left, Line};
 
 /// Lines turned on their side at a time.
-const BLOCK: usize = 8;
+pub(super) const BLOCK: usize = 8;
 
 /// One inner index of a packed factor.
 pub(super) trait Packed: Send {
@@ -74,7 +74,7 @@ impl Matrix<'_> {
 }
 
 /// Writes eight lines, of one length or empty, side by side from the place `at` on.
-fn turn<P: Packed>(level: Level, lines: &[&[f32]; BLOCK], at: usize, out: &mut [P]) {
+pub(super) fn turn<P: Packed>(level: Level, lines: &[&[f32]; BLOCK], at: usize, out: &mut [P]) {
     let whole = lines.iter().all(|line| line.len() == out.len());
     let turned = if whole { turn_blocks(level, lines, at, out) } else { 0 };
     for (index, out) in out.iter_mut().enumerate().skip(turned) {

@@ -49,12 +49,11 @@ fn draw(args: &GenerateArgs, plan: &Plan) -> Result<(), (u8, anyhow::Error)> {
     let Plan { directories, order, files } = plan;
     let request = &order.request;
     let publisher = args.output.publisher().map_err(|error| (CANNOT, error))?;
-    let precision = args.precision.checked().context("--precision bf16 cannot be had here");
-    let precision = precision.map_err(|error| (CANNOT, error))?;
     let limits = ResidentLimits { count: MODELS_MAX, bytes: 0 };
     let pipeline =
         CandlePipeline::new(directories.clone(), limits).map_err(|error| failed(error, PipelineError::reason))?;
-    let mut pipeline = pipeline.multiplied_in(precision);
+    let pipeline = pipeline.multiplied_in(args.precision).context("--precision bf16 cannot be had here");
+    let mut pipeline = pipeline.map_err(|error| (CANNOT, error))?;
     let mut bar = Bar::new(request.steps.saturating_mul(request.images));
     for (index, file) in (0..).zip(files) {
         let image = pipeline

@@ -58,53 +58,63 @@ impl RowAdapters {
         own
     }
 
-    /// What a layer makes of `x`, with what adapters change of it for the rows, which are the first dimension of all.
+    /// What a layer makes of `x`, with what adapters change of it for the rows, which are the first dimension of all. Rows
+    /// that no change is folded in for go through the layer's own weights together.
     pub(crate) fn apply(&self, layer: Layer<'_>, x: &Tensor) -> Result<Tensor> {
-        let stretches = self.stretches(layer.name, x.dim(0)?);
-        if stretches.last().is_some_and(|(rows, _)| x.dim(0).is_ok_and(|count| rows.end > count)) {
+        let stretches = self.stretches(layer, x)?;
+        if stretches.last().is_some_and(|last| x.dim(0).is_ok_and(|count| last.rows.end > count)) {
             candle_core::bail!("adapters for more rows than {:?} has", x.dims());
         }
-        if let [(_, changes)] = &stretches[..] {
-            return layer.changed(x, changes);
-        }
         let mut parts = Vec::with_capacity(stretches.len());
-        for (rows, changes) in stretches {
-            let own = |tensor: &Tensor| tensor.narrow(0, rows.start, rows.len());
+        for some in stretches.chunk_by(|one, next| !one.folds && !next.folds) {
+            let (Some(first), Some(last)) = (some.first(), some.last()) else { continue };
+            let part = |tensor: &Tensor| tensor.narrow(0, first.rows.start, last.rows.end - first.rows.start);
             let With { bias, rest, precision } = layer.with;
             // One for each row, or one for all.
-            let bias = bias.map(|bias| if bias.rank() == 2 { own(bias) } else { Ok(bias.clone()) }).transpose()?;
-            let rest = rest.map(own).transpose()?;
+            let bias = bias.map(|bias| if bias.rank() == 2 { part(bias) } else { Ok(bias.clone()) }).transpose()?;
+            let rest = rest.map(part).transpose()?;
             let with = With { bias: bias.as_ref(), rest: rest.as_ref(), precision };
-            parts.push(Layer { with, ..layer }.changed(&own(x)?, &changes)?);
+            Layer { with, ..layer }.go(&part(x)?, some, &mut parts)?;
         }
-        Tensor::cat(&parts, 0)
+        if let [all] = &parts[..] { Ok(all.clone()) } else { Tensor::cat(&parts, 0) }
     }
 
     /// Rows that go together through a layer, in order: those of a group that changes it, and those between groups.
-    fn stretches(&self, layer: &str, rows: usize) -> Vec<(Range<usize>, Vec<Change<'_>>)> {
+    fn stretches(&self, layer: Layer<'_>, x: &Tensor) -> Result<Vec<Stretch<'_>>> {
+        let count = x.dim(0)?;
+        let plain = |rows| Stretch { rows, changes: Vec::new(), folds: false };
         let mut stretches = Vec::new();
         let mut next = 0;
         let mut groups: Vec<_> = self.groups.iter().collect();
         groups.sort_by_key(|(rows, _)| rows.start);
-        for (group, adapters) in groups {
+        for (rows, adapters) in groups {
             let changes: Vec<Change<'_>> = adapters
                 .iter()
-                .filter_map(|adapter| adapter.deltas.get(layer).map(|delta| (delta, adapter.weight)))
+                .filter_map(|adapter| adapter.deltas.get(layer.name).map(|delta| (delta, adapter.weight)))
                 .collect();
             if changes.is_empty() {
                 continue;
             }
-            if next < group.start {
-                stretches.push((next..group.start, Vec::new()));
+            if next < rows.start {
+                stretches.push(plain(next..rows.start));
             }
-            next = group.end;
-            stretches.push((group.clone(), changes));
+            next = rows.end;
+            let folds = layer.folds(x, rows.len())?;
+            stretches.push(Stretch { rows: rows.clone(), changes, folds });
         }
-        if next < rows || stretches.is_empty() {
-            stretches.push((next..rows, Vec::new()));
+        if next < count || stretches.is_empty() {
+            stretches.push(plain(next..count));
         }
-        stretches
+        Ok(stretches)
     }
+}
+
+/// Rows that one group's changes apply to, or none.
+struct Stretch<'a> {
+    rows: Range<usize>,
+    changes: Vec<Change<'a>>,
+    /// Whether they are folded into the layer's weights.
+    folds: bool,
 }
 
 /// What one adapter changes of one layer, and how strongly.
@@ -156,28 +166,52 @@ impl Way {
 }
 
 impl Layer<'_> {
-    /// With all changes. They are either put into a copy of its weights, which lasts for this one call, or made of `x` by
-    /// themselves and added: whichever is less work for so many rows, which are one lane's own.
-    fn changed(self, x: &Tensor, changes: &[Change<'_>]) -> Result<Tensor> {
-        let Self { way, weight, with, .. } = self;
-        if changes.is_empty() {
-            return way.apply(x, weight, with);
+    /// What leads to one output, and how many outputs there are.
+    fn sides(&self) -> Result<(usize, usize)> {
+        let outer = self.weight.dim(0)?;
+        Ok((self.weight.elem_count() / outer.max(1), outer))
+    }
+
+    /// Whether changes for so many rows of `x`, which are one lane's own, are put into a copy of the weights that lasts for
+    /// one call, or made of `x` by themselves and added: whichever is less work.
+    fn folds(&self, x: &Tensor, rows: usize) -> Result<bool> {
+        let ((inner, outer), positions) = (self.sides()?, self.way.positions(x)? * rows / x.dim(0)?.max(1));
+        Ok(positions * (inner + outer) > inner * outer)
+    }
+
+    /// Makes of `x` what some stretches of its rows come to: one whose changes are folded in, or several without such.
+    fn go(self, x: &Tensor, stretches: &[Stretch<'_>], parts: &mut Vec<Tensor>) -> Result<()> {
+        if let [Stretch { changes, folds: true, .. }] = stretches {
+            parts.push(self.folded(x, changes)?);
+            return Ok(());
         }
-        let outer = weight.dim(0)?;
-        let inner = weight.elem_count() / outer.max(1);
-        let (down, up) = stacked(changes)?;
-        if way.positions(x)? * (inner + outer) > inner * outer {
-            let folded = kernels::matmul_onto(&up, &down, &weight.reshape((outer, inner))?)?;
-            return way.apply(x, &folded.reshape(weight.shape())?, with);
+        let (all, mut first) = (self.way.apply(x, self.weight, self.with)?, 0);
+        for Stretch { rows, changes, .. } in stretches {
+            let own = |tensor: &Tensor| tensor.narrow(0, first, rows.len());
+            let y = own(&all)?;
+            parts.push(if changes.is_empty() { y } else { self.added(&own(x)?, &y, changes)? });
+            first += rows.len();
         }
-        let y = way.apply(x, weight, with)?;
-        let (onto, plain, rank) = (With { rest: Some(&y), ..With::default() }, With::default(), down.dim(0)?);
-        match way {
+        Ok(())
+    }
+
+    /// With the changes in its weights.
+    fn folded(self, x: &Tensor, changes: &[Change<'_>]) -> Result<Tensor> {
+        let ((inner, outer), (down, up)) = (self.sides()?, stacked(changes)?);
+        let folded = kernels::matmul_onto(&up, &down, &self.weight.reshape((outer, inner))?)?;
+        self.way.apply(x, &folded.reshape(self.weight.shape())?, self.with)
+    }
+
+    /// What the changes make of `x`, on top of what the layer has made of it.
+    fn added(self, x: &Tensor, y: &Tensor, changes: &[Change<'_>]) -> Result<Tensor> {
+        let ((_, outer), (down, up)) = (self.sides()?, stacked(changes)?);
+        let (onto, plain, rank) = (With { rest: Some(y), ..With::default() }, With::default(), down.dim(0)?);
+        match self.way {
             Way::Linear => kernels::linear(&kernels::linear(x, &down, plain)?, &up, onto),
             Way::MapToTokens => kernels::linear(&kernels::map_to_tokens(x, &down, plain)?, &up, onto),
-            Way::TokensToMap => way.apply(&kernels::linear(x, &down, plain)?, &up, onto),
+            Way::TokensToMap => self.way.apply(&kernels::linear(x, &down, plain)?, &up, onto),
             Way::Conv(moves) => {
-                let mut shape = weight.dims().to_vec();
+                let mut shape = self.weight.dims().to_vec();
                 shape[0] = rank;
                 let low = kernels::conv2d(x, &down.reshape(shape)?, moves, plain)?;
                 kernels::conv2d(&low, &up.reshape((outer, rank, 1, 1))?, Moves::default(), onto)

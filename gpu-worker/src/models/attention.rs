@@ -83,7 +83,7 @@ impl Attention {
     fn gather(&self, x: &Tensor, context: &Tensor, mask: Option<&Tensor>, rows: &RowAdapters) -> Result<Tensor> {
         let q = self.to_q.adapted(x, rows)?;
         let (k, v) = (self.to_k.adapted(context, rows)?, self.to_v.adapted(context, rows)?);
-        kernels::attention(&q, &k, &v, self.heads, mask)
+        kernels::attention([&q, &k, &v], self.heads, mask)
     }
 }
 

@@ -28,7 +28,8 @@ impl Linear {
     /// Reads a layer that has no bias.
     pub(crate) fn read_unbiased(w: &Weights, inner: usize, outer: usize) -> std::result::Result<Self, BuildError> {
         let name = w.note_layer(LayerShape { inner, outer, side: 1 });
-        Ok(Self { weight: w.get("weight", &[outer, inner])?, bias: None, precision: w.precision(), name })
+        let (weight, precision) = (w.get("weight", &[outer, inner])?, w.precision());
+        Ok(Self { weight: precision.kept(weight)?, bias: None, precision, name })
     }
 
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
@@ -98,7 +99,7 @@ impl ConvShape {
 impl Conv {
     pub(crate) fn read(w: &Weights, shape: ConvShape) -> std::result::Result<Self, BuildError> {
         let ConvShape { inner, outer, side, stride, padding } = shape;
-        let weight = w.get("weight", &[outer, inner, side, side])?;
+        let weight = w.precision().kept(w.get("weight", &[outer, inner, side, side])?)?;
         let (bias, name) = (w.get("bias", &[outer])?, w.note_layer(LayerShape { inner, outer, side }));
         Ok(Self { weight, bias, moves: Moves { stride, padding }, precision: w.precision(), name })
     }

@@ -17,7 +17,7 @@ pub use crate::cache::ResidentLimits;
 use crate::cache::{Cost, Keep, Need};
 use crate::catalogue::Catalogue;
 use crate::engine::{Lane, step};
-use crate::kernels::Precision;
+use crate::kernels::{NoBf16, Precision};
 use crate::output::RgbImage;
 use crate::weights::Digests;
 
@@ -96,9 +96,12 @@ impl CandlePipeline {
     }
 
     /// The same with UNets that multiply in a given precision; without it they do in fp32.
-    #[must_use]
-    pub fn multiplied_in(self, precision: Precision) -> Self {
-        Self { ground: loaded::Ground { precision, ..self.ground }, ..self }
+    ///
+    /// # Errors
+    /// A precision that the device does not do at speed.
+    pub fn multiplied_in(self, precision: Precision) -> Result<Self, NoBf16> {
+        let precision = precision.checked_on(&self.ground.device)?;
+        Ok(Self { ground: loaded::Ground { precision, ..self.ground }, ..self })
     }
 
     /// What models, LoRAs, ControlNets and prompts take of the budget, in bytes.
