@@ -12,3 +12,7 @@ pub const MANAGER_SCHEDULER: &str = "scheduler";
 pub const MANAGER_API: &str = "api";
 /// Field manager of reports: `GpuWorker` objects and the status of pools.
 pub const MANAGER_REPORTER: &str = "reporter";
+/// Label of a worker pod, and of the Deployment that keeps it: the name of its pool.
+pub const POOL: &str = "tintype.dev/pool";
+/// Field manager of the Deployments of pools, and of what their status says of them.
+pub const MANAGER_POOLS: &str = "pools";

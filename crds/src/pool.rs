@@ -1,5 +1,6 @@
 //! `GpuPool`: workers on like GPUs.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,11 +13,18 @@ use serde::{Deserialize, Serialize};
     version = "v1alpha1",
     kind = "GpuPool",
     doc = "Workers on like GPUs. A worker belongs to the pool whose name it claims with.",
+    scale(
+        spec_replicas_path = ".spec.replicas",
+        status_replicas_path = ".status.replicas",
+        label_selector_path = ".status.selector"
+    ),
     status = "GpuPoolStatus",
     derive = "PartialEq",
     derive = "Default",
     shortname = "gpool",
     category = "tintype",
+    printcolumn(name = "Wanted", type_ = "integer", json_path = ".spec.replicas"),
+    printcolumn(name = "Ready", type_ = "integer", json_path = ".status.readyReplicas"),
     printcolumn(name = "Workers", type_ = "integer", json_path = ".status.workers"),
     printcolumn(
         name = "Desired",
@@ -35,10 +43,20 @@ pub struct GpuPoolSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 253)), extend("x-kubernetes-list-type" = "set"))]
     pub warm_models: Vec<String>,
+    /// Name of a PodTemplate in the operator's namespace. Given it, the operator keeps `replicas` workers of this pool;
+    /// left out, somebody else runs them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub template: Option<String>,
+    /// How many workers there are to be. `kubectl scale gpupool` changes it; fewer takes the idle ones first, and one that
+    /// is at work hands its job on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1_000))]
+    pub replicas: Option<u32>,
 }
 
 /// What is seen of a pool.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GpuPoolStatus {
     /// The generation of the spec this speaks of.
@@ -56,4 +74,18 @@ pub struct GpuPoolStatus {
     /// Jobs that wait for it.
     #[serde(default)]
     pub waiting: u32,
+    /// Worker pods the operator keeps, ready or not; not set where somebody else runs the workers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<u32>,
+    /// Those that are ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_replicas: Option<u32>,
+    /// Which pods they are, as a label selector in text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub selector: Option<String>,
+    /// Ready, where the operator keeps the workers. Its reasons are documented in REASONS.md.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
 }

@@ -18,12 +18,20 @@ pub const ENDED: &str = "Ended";
 /// `Complete=True`: the pictures are stored.
 pub const PICTURES_STORED: &str = "PicturesStored";
 
-/// The condition of a queue: whether its place among other queues is understood.
+/// The condition of a queue, whether its place among other queues is understood; and of a GpuPool whose workers the operator keeps.
 pub const READY: &str = "Ready";
 /// `Ready=True`: it is.
 pub const IN_PLACE: &str = "InPlace";
 /// `Ready=False`: its parents lead back to itself, or too far.
 pub const PARENT_CYCLE: &str = "ParentCycle";
+/// `Ready=True`: as many workers as wanted are ready.
+pub const WORKERS_READY: &str = "WorkersReady";
+/// `Ready=False`: some are still to come, or to go.
+pub const WORKERS_CHANGING: &str = "WorkersChanging";
+/// `Ready=False`: the PodTemplate is not there.
+pub const TEMPLATE_NOT_FOUND: &str = "TemplateNotFound";
+/// `Ready=False`: the PodTemplate is no template of a worker, or the pool's name is too long for its pods.
+pub const POOL_INVALID: &str = "PoolInvalid";
 
 /// One line of the table.
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +78,30 @@ pub fn all() -> Vec<Reason> {
             on: "Ready=False of a GenerationQueue",
             when: "the queue's parents lead back to itself, or are more than fifteen",
             next: "change `spec.parent` of one of them; until then the queue stands for itself",
+        },
+        Reason {
+            name: WORKERS_READY,
+            on: "GpuPool: Ready=True",
+            when: "as many workers as spec.replicas asks for are ready",
+            next: "nothing",
+        },
+        Reason {
+            name: WORKERS_CHANGING,
+            on: "GpuPool: Ready=False",
+            when: "workers are starting or going",
+            next: "wait; `kubectl get pods --selector tintype.dev/pool=NAME` shows what holds one up, such as a GPU that is not free",
+        },
+        Reason {
+            name: TEMPLATE_NOT_FOUND,
+            on: "GpuPool: Ready=False",
+            when: "no PodTemplate of the name in spec.template is in the operator's namespace; the workers there are stay",
+            next: "make it (the chart does with worker.managedBy=pool), or correct the name",
+        },
+        Reason {
+            name: POOL_INVALID,
+            on: "GpuPool: Ready=False",
+            when: "the PodTemplate has no container named worker, or the pool's name is longer than 50 characters",
+            next: "correct what the message names; the workers there are stay",
         },
     ];
     ours.into_iter().chain(FailureReason::ALL.map(of_failure)).collect()

@@ -123,4 +123,11 @@ pub(crate) const RULES: &[Rule] = &[
         cel: "self.width % 64 == 0 && self.height % 64 == 0",
         message: "the default width and height must be multiples of 64",
     },
+    Rule {
+        plural: "gpupools",
+        at: SPEC,
+        field: ".replicas",
+        cel: "!has(self.template) || has(self.replicas)",
+        message: "say how many workers the pool is to have: spec.replicas, 0 for none yet",
+    },
 ];

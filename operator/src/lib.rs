@@ -11,6 +11,7 @@ pub mod lease;
 pub mod memory;
 pub mod metrics;
 pub mod pod;
+pub mod pools;
 pub mod report;
 pub mod resolve;
 pub mod rights;

@@ -48,6 +48,8 @@ pub struct Inner {
     pub deletions: IntCounterVec,
     /// Reads and writes of what was learned: outcome.
     pub memory: IntCounterVec,
+    /// Rounds over the pools whose workers are kept here: outcome.
+    pub pools: IntCounterVec,
     /// Jobs in the cluster: state.
     pub jobs: IntGaugeVec,
     /// Workers of all pools: had, or wanted by the plan.
@@ -104,6 +106,11 @@ impl Metrics {
             memory: counters(
                 "tintype_operator_learned_calls_total",
                 "Reads and writes of what was learned of the cost of work",
+                &["outcome"],
+            )?,
+            pools: counters(
+                "tintype_operator_pool_rounds_total",
+                "Rounds over the pools whose workers are kept by the operator",
                 &["outcome"],
             )?,
             deletions: counters(

@@ -13,7 +13,7 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 use tintype_crds::labels::MANAGER_REPORTER;
 use tintype_crds::{
-    Cyclic, GROUP, GenerationQueue, GenerationQueueStatus, GpuPool, GpuPoolStatus, GpuWorker, GpuWorkerStatus, VERSION,
+    Cyclic, GROUP, GenerationQueue, GenerationQueueStatus, GpuPool, GpuWorker, GpuWorkerStatus, VERSION,
     queue_condition,
 };
 use tintype_dispatch::{Dispatch, WorkerSeen};
@@ -170,8 +170,14 @@ impl Reporter {
             }
             let (desired_workers, waiting) =
                 plans.get(name.as_str()).map_or((0, 0), |plan| (plan.wanted, plan.waiting));
-            let status = GpuPoolStatus { observed_generation: generation, workers, gpus, desired_workers, waiting };
-            if status == before {
+            // Only what is said here: the rest of the status is the keeper's.
+            let status = json!({
+                "observedGeneration": generation, "workers": workers, "gpus": gpus,
+                "desiredWorkers": desired_workers, "waiting": waiting,
+            });
+            let seen =
+                (before.observed_generation, before.workers, before.gpus, before.desired_workers, before.waiting);
+            if seen == (generation, workers, gpus, desired_workers, waiting) {
                 continue;
             }
             let params = PatchParams::apply(MANAGER_REPORTER).force();

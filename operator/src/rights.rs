@@ -86,7 +86,21 @@ pub const RIGHTS: &[Right] = &[
         scope: Scope::Own,
         group: "",
         resources: &["pods"],
-        verbs: &["patch"],
-        why: "to label its own pod while it leads, so that a Service finds it",
+        verbs: &["list", "patch"],
+        why: "to label its own pod while it leads, so that a Service finds it, and to say which worker is to go first",
+    },
+    Right {
+        scope: Scope::Own,
+        group: "",
+        resources: &["podtemplates"],
+        verbs: &["get"],
+        why: "to make workers of what a pool names",
+    },
+    Right {
+        scope: Scope::Own,
+        group: "apps",
+        resources: &["deployments"],
+        verbs: &["list", "create", "patch", "delete"],
+        why: "to keep the workers of pools that name a template",
     },
 ];

@@ -24,6 +24,7 @@ use crate::lease::{Campaign, Leadership};
 use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::pod::OwnPod;
+use crate::pools::Keeper;
 use crate::report::Reporter;
 use crate::shell::Shell;
 use crate::term::Term;
@@ -62,6 +63,9 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> 
 
     let reporter = Reporter::new(client.clone(), &namespace, dispatch.clone(), Arc::clone(&index), metrics.clone());
     tasks.spawn(reporter.run(leads.clone(), args.report_every));
+
+    let keeper = Keeper::new(client.clone(), &namespace, Arc::clone(&index), metrics.clone());
+    tasks.spawn(keeper.run(leads.clone()));
 
     let memory = Memory::new(&client, &namespace, &args.lease_name, metrics.clone());
     tasks.spawn(memory.clone().run(dispatch.clone(), leads.clone(), args.learned_every));

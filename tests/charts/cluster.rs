@@ -141,7 +141,7 @@ type Right = (&'static str, bool, &'static str, &'static str, &'static str);
 fn the_api_server_gives_each_program_its_rights_and_no_more() {
     const OPERATOR: &str = "tintype-operator";
     const WORKER: &str = "tintype-worker";
-    const RIGHTS: [Right; 25] = [
+    const RIGHTS: [Right; 29] = [
         (OPERATOR, true, "watch", "generationjobs.tintype.dev", "elsewhere"),
         (OPERATOR, true, "delete", "generationjobs.tintype.dev", "elsewhere"),
         (OPERATOR, true, "patch", "generationjobs.tintype.dev/status", "elsewhere"),
@@ -162,7 +162,11 @@ fn the_api_server_gives_each_program_its_rights_and_no_more() {
         (OPERATOR, false, "list", "secrets", NAMESPACE),
         (OPERATOR, false, "get", "pods", NAMESPACE),
         (OPERATOR, false, "create", "pods", NAMESPACE),
-        (OPERATOR, false, "patch", "pods", NAMESPACE),
+        (OPERATOR, true, "patch", "pods", NAMESPACE),
+        (OPERATOR, false, "patch", "pods", "elsewhere"),
+        (OPERATOR, true, "create", "deployments.apps", NAMESPACE),
+        (OPERATOR, false, "create", "deployments.apps", "elsewhere"),
+        (OPERATOR, false, "create", "podtemplates", NAMESPACE),
         (OPERATOR, false, "list", "nodes", ""),
         (WORKER, false, "get", "generationjobs.tintype.dev", NAMESPACE),
         (WORKER, false, "list", "diffusionmodels.tintype.dev", ""),

@@ -36,11 +36,12 @@ pub(crate) fn one(rendered: &str, kind: &str, ending: &str) -> Value {
 
 /// The pod template of each workload, as a Pod of the workload's name.
 pub(crate) fn pods(rendered: &str) -> Vec<Value> {
-    ["Deployment", "StatefulSet", "DaemonSet", "Job"]
+    ["Deployment", "StatefulSet", "DaemonSet", "Job", "PodTemplate"]
         .iter()
         .flat_map(|kind| of_kind(rendered, kind))
         .map(|workload| {
-            let mut pod = workload["spec"]["template"].clone();
+            let template = workload.pointer("/spec/template").or(workload.get("template"));
+            let mut pod = template.cloned().unwrap_or_default();
             pod["apiVersion"] = "v1".into();
             pod["kind"] = "Pod".into();
             pod["metadata"]["name"] = workload["metadata"]["name"].clone();

@@ -1,6 +1,6 @@
 //! Jobs: object to observation, and the one rule that keeps a lagging watch from taking our own write back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -75,6 +75,13 @@ impl Jobs {
         {
             *known = Arc::new(job);
         }
+    }
+
+    /// Who has a job that is not over.
+    pub(super) fn workers(&self) -> BTreeSet<WorkerId> {
+        let running =
+            self.by_id.values().filter_map(|job| job.status.as_ref()).filter(|status| !status.state.is_terminal());
+        running.filter_map(|status| status.assignment.as_ref().map(|assignment| assignment.worker.clone())).collect()
     }
 
     pub(super) fn get(&self, id: &JobId) -> Option<Arc<GenerationJob>> {

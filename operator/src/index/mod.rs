@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tintype_crds::{DiffusionModel, GenerationJob, GenerationQueue, GpuPool};
 use tintype_scheduler::{Observation, WorldSeen};
-use tintype_types::{JobId, JobState, ModelDefaults, Timestamp};
+use tintype_types::{JobId, JobState, ModelDefaults, Timestamp, WorkerId};
 
 pub use jobs::{Expiring, job_id};
 pub use queues::QueueStatus;
@@ -147,6 +147,16 @@ impl Index {
     /// Queues with what their objects say of them.
     pub fn queues(&self) -> Vec<QueueStatus> {
         self.lock().queues.statuses()
+    }
+
+    /// Every pool, as it was seen last.
+    pub fn pool_objects(&self) -> Vec<GpuPool> {
+        self.lock().pools.objects()
+    }
+
+    /// Workers that have a job.
+    pub fn busy_workers(&self) -> std::collections::BTreeSet<WorkerId> {
+        self.lock().jobs.workers()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

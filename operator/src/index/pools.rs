@@ -33,6 +33,10 @@ impl Pools {
         self.by_name.values().cloned().collect()
     }
 
+    pub(super) fn objects(&self) -> Vec<GpuPool> {
+        self.objects.0.values().cloned().collect()
+    }
+
     /// Name, generation of the spec, and the status the object has.
     pub(super) fn statuses(&self) -> Vec<(String, Option<i64>, GpuPoolStatus)> {
         self.objects

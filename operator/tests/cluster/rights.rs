@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, ServiceAccount};
-use kube::api::{Api, PostParams};
+use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::{Resource, ResourceExt};
 use serde_json::json;
 use tintype_crds::{GenerationQueue, GpuPool, GpuPoolSpec, GpuWorker};
@@ -67,7 +68,29 @@ async fn every_right_is_used_and_none_is_missing() {
     let maps: Api<ConfigMap> = Api::namespaced(bench.client.clone(), namespace);
     let kept = until(async || maps.get_opt("tintype-operator-learned").await.ok().flatten());
     assert!(kept.await.is_some(), "{}", operator.log());
+    keep_workers(&bench, &pool).await;
     compare(&bench);
+}
+
+/// The pool gets workers of its own, then fewer, then none.
+async fn keep_workers(bench: &Bench, pool: &str) {
+    let pools: Api<GpuPool> = Api::all(bench.client.clone());
+    let deployments: Api<Deployment> = Api::namespaced(bench.client.clone(), &bench.namespace);
+    let object = format!("pool-{pool}");
+    crate::pools::make_template(bench, "worker").await;
+    for replicas in [2, 1] {
+        let spec = json!({ "spec": { "template": "worker", "replicas": replicas } });
+        pools.patch(pool, &PatchParams::default(), &Patch::Merge(spec)).await.expect("the pool is changed");
+        let kept = until(async || {
+            let spec = deployments.get_opt(&object).await.ok()??.spec?;
+            (spec.replicas == Some(replicas)).then_some(())
+        });
+        assert!(kept.await.is_some(), "no Deployment of {replicas}");
+    }
+    let nobody = json!({ "spec": { "template": null } });
+    pools.patch(pool, &PatchParams::default(), &Patch::Merge(nobody)).await.expect("the pool is changed");
+    let gone = until(async || deployments.get_opt(&object).await.ok()?.is_none().then_some(()));
+    assert!(gone.await.is_some(), "the Deployment outlives the template");
 }
 
 fn compare(bench: &Bench) {
@@ -91,7 +114,7 @@ fn compare(bench: &Bench) {
     // Only after a conflict, which no test can bring about at will.
     let seldom = ("get".to_owned(), "tintype.dev".to_owned(), "generationjobs".to_owned());
     // Server-side apply is a patch in the log; making an object by it asks for `create` as well.
-    let applied = [("tintype.dev", "gpuworkers"), ("", "configmaps")]
+    let applied = [("tintype.dev", "gpuworkers"), ("", "configmaps"), ("apps", "deployments")]
         .map(|(group, resource)| ("create".to_owned(), group.to_owned(), resource.to_owned()));
     let unused: Vec<_> =
         granted.difference(&asked).filter(|right| **right != seldom && !applied.contains(right)).collect();

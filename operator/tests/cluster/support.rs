@@ -42,7 +42,10 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) async fn new() -> Self {
-        let plane = ControlPlane::shared().await.expect("the control plane starts");
+        Self::on(ControlPlane::shared().await.expect("the control plane starts")).await
+    }
+
+    pub(crate) async fn on(plane: &'static ControlPlane) -> Self {
         install(plane);
         let namespace = plane.unique_namespace().await.expect("a namespace is made");
         let client = plane.client().await.expect("the administrator has a client");
