@@ -72,6 +72,9 @@ fi
 mock=$(tests/stripe-twin/mock.sh 2> >(sed 's/^/setup: /' >&2) | tail -n 1)
 say stripe-mock "$(basename "$(dirname "$mock")")"
 
+s3=$(tests/s3/server.sh 2> >(sed 's/^/setup: /' >&2) | tail -n 1)
+say s3s-fs "$(basename "$(dirname "$(dirname "$s3")")")"
+
 # Counterparts and clients that are Node packages, in a folder named after the list of them.
 list=tests/clients/package.json
 key=$(sha256sum "$list" | cut -c1-16)

@@ -48,6 +48,14 @@ pub enum StoreError {
         /// How long it must be.
         min: usize,
     },
+    /// The bucket failed us.
+    #[error("{doing}: the bucket did not do it")]
+    Bucket {
+        /// What we were doing.
+        doing: &'static str,
+        /// Why it did not work.
+        source: Box<object_store::Error>,
+    },
     /// The file system failed us.
     #[error("{doing}")]
     Io {

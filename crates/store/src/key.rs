@@ -56,6 +56,22 @@ impl Key {
         )
     }
 
+    /// What a browser is told the object is.
+    pub(crate) fn content_type(&self) -> &'static str {
+        match self.extension() {
+            "png" => "image/png",
+            "jpg" | "jpeg" => "image/jpeg",
+            "webp" => "image/webp",
+            "json" => "application/json",
+            _ => "application/octet-stream",
+        }
+    }
+
+    /// How long it may be kept: for ever, as objects never change, but for those that may be replaced.
+    pub(crate) fn cache_control(&self) -> &'static str {
+        if self.is_replaceable() { "no-store" } else { "private, max-age=31536000, immutable" }
+    }
+
     /// What comes after the last dot of the last segment; empty when there is none.
     pub(crate) fn extension(&self) -> &str {
         let name = self.0.rsplit('/').next().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Where pictures are kept: signed GET and PUT URLs, and a folder store it serves itself.
+//! Where pictures are kept: signed GET and PUT URLs; a folder it serves itself, or a bucket that speaks S3.
 //!
 //! It must not know jobs, users or credits: a key is a key. (The exceptions are [`image_key`] and [`checkpoint_key`],
 //! where the shapes of a picture's and a checkpoint's key are written down.)
@@ -6,9 +6,11 @@
 mod error;
 mod folder;
 mod key;
+mod s3;
 mod secret;
 mod serve;
 mod sign;
+pub mod testing;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,10 +22,12 @@ use tintype_types::limits::IMAGE_BYTES_MAX;
 
 pub use error::StoreError;
 pub use key::{OUTPUT_KEY_PREFIX, checkpoint_key, image_key};
+pub use s3::S3Config;
 pub use secret::Secret;
 
 use folder::Folder;
 use key::Key;
+use s3::S3;
 use sign::Method;
 
 /// What a folder store needs.
@@ -48,6 +52,8 @@ pub struct ObjectMeta {
 #[derive(Clone, Debug)]
 pub struct Store {
     inner: Arc<Inner>,
+    /// Where what is read is fetched by way of a CDN.
+    cdn: Option<Arc<str>>,
 }
 
 #[derive(Debug)]
@@ -57,10 +63,11 @@ struct Inner {
     public_url: String,
 }
 
-/// The seam for other kinds of store: an S3-like one signs other URLs and serves no router.
 #[derive(Debug)]
 enum Kind {
     Folder(Folder),
+    /// Others keep it: it signs URLs that lead there.
+    S3(S3),
 }
 
 impl Store {
@@ -75,12 +82,29 @@ impl Store {
     }
 
     fn with_folder(folder: Folder, secret: Secret, public_url: &str) -> Result<Self, StoreError> {
-        let public_url = public_url.trim_end_matches('/');
-        if !(public_url.starts_with("http://") || public_url.starts_with("https://")) {
-            return Err(StoreError::PublicUrl(public_url.to_owned()));
-        }
-        let inner = Inner { kind: Kind::Folder(folder), secret, public_url: public_url.to_owned() };
-        Ok(Self { inner: Arc::new(inner) })
+        Self::with_kind(Kind::Folder(folder), secret, public_url)
+    }
+
+    /// A store in a bucket. `secret` and `public_url` are for URLs by way of a CDN, which fetches from us.
+    ///
+    /// # Errors
+    /// `PublicUrl` when the URL is not absolute, `Bucket` when the settings make no bucket.
+    pub fn s3(config: S3Config, secret: Secret, public_url: &str) -> Result<Self, StoreError> {
+        Self::with_kind(Kind::S3(S3::open(config, IMAGE_BYTES_MAX)?), secret, public_url)
+    }
+
+    fn with_kind(kind: Kind, secret: Secret, public_url: &str) -> Result<Self, StoreError> {
+        let inner = Inner { kind, secret, public_url: absolute(public_url)? };
+        Ok(Self { inner: Arc::new(inner), cdn: None })
+    }
+
+    /// The same store, read by way of a CDN: its base URL, in the place of ours. The CDN fetches `/store/v1/..` from us, with
+    /// the query, which is what we check.
+    ///
+    /// # Errors
+    /// `PublicUrl` when the URL is not absolute.
+    pub fn with_cdn(self, base: &str) -> Result<Self, StoreError> {
+        Ok(Self { cdn: Some(absolute(base)?.into()), ..self })
     }
 
     /// An absolute URL that allows one object to be put until `now + ttl`.
@@ -88,7 +112,7 @@ impl Store {
     /// # Errors
     /// `InvalidKey`.
     pub fn sign_put(&self, key: &str, now: Timestamp, ttl: Duration) -> Result<String, StoreError> {
-        self.sign(Method::Put, key, now.plus(ttl))
+        self.sign(Method::Put, key, now, ttl)
     }
 
     /// An absolute URL that allows one object to be read until `now + ttl`.
@@ -96,13 +120,18 @@ impl Store {
     /// # Errors
     /// `InvalidKey`. Whether the object exists is not looked at.
     pub fn sign_get(&self, key: &str, now: Timestamp, ttl: Duration) -> Result<String, StoreError> {
-        self.sign(Method::Get, key, now.plus(ttl))
+        self.sign(Method::Get, key, now, ttl)
     }
 
-    fn sign(&self, method: Method, key: &str, expires: Timestamp) -> Result<String, StoreError> {
+    fn sign(&self, method: Method, key: &str, now: Timestamp, ttl: Duration) -> Result<String, StoreError> {
         let key = Key::parse(key)?;
+        let base = match (method, &self.cdn, &self.inner.kind) {
+            (Method::Get, Some(cdn), _) => cdn.as_ref(),
+            (_, _, Kind::Folder(_)) => self.inner.public_url.as_str(),
+            (_, _, Kind::S3(bucket)) => return bucket.sign(method, &key, ttl),
+        };
+        let expires = now.plus(ttl);
         let signature = sign::signature(&self.inner.secret, method, &key, expires);
-        let base = &self.inner.public_url;
         Ok(format!("{base}/store/v1/{key}?expires={}&signature={signature}", expires.0))
     }
 
@@ -114,6 +143,7 @@ impl Store {
         let key = Key::parse(key)?;
         match &self.inner.kind {
             Kind::Folder(folder) => folder.read(&key).await,
+            Kind::S3(bucket) => bucket.read(&key).await,
         }
     }
 
@@ -129,6 +159,7 @@ impl Store {
                 upload.write(&content).await?;
                 upload.commit(&key).await
             }
+            Kind::S3(bucket) => bucket.put(&key, content).await,
         }
     }
 
@@ -140,6 +171,7 @@ impl Store {
         let key = Key::parse(key)?;
         match &self.inner.kind {
             Kind::Folder(folder) => folder.stat(&key).await,
+            Kind::S3(bucket) => bucket.stat(&key).await,
         }
     }
 
@@ -152,6 +184,7 @@ impl Store {
         let key = Key::parse(prefix.strip_suffix('/').unwrap_or(prefix))?;
         match &self.inner.kind {
             Kind::Folder(folder) => folder.delete_prefix(&key).await,
+            Kind::S3(bucket) => bucket.delete_prefix(&key).await,
         }
     }
 
@@ -159,4 +192,12 @@ impl Store {
     pub fn router(&self) -> axum::Router {
         serve::router(self.clone())
     }
+}
+
+fn absolute(url: &str) -> Result<String, StoreError> {
+    let url = url.trim_end_matches('/');
+    if url.starts_with("http://") || url.starts_with("https://") {
+        return Ok(url.to_owned());
+    }
+    Err(StoreError::PublicUrl(url.to_owned()))
 }

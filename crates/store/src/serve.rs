@@ -54,7 +54,14 @@ async fn get_object(
     claimed: UrlQuery,
 ) -> Result<Response, StoreError> {
     let Some(key) = admit(&shared.store, Method::Get, &key, claimed) else { return Ok(invalid_signature()) };
-    let Kind::Folder(folder) = &shared.store.inner.kind;
+    let folder = match &shared.store.inner.kind {
+        Kind::Folder(folder) => folder,
+        // What a CDN in front of us fetches, once.
+        Kind::S3(bucket) => {
+            let content = bucket.read(&key).await?;
+            return Ok((object_headers(&key, content.len() as u64), content).into_response());
+        }
+    };
     let (file, bytes) = folder.file(&key).await?;
     let chunks = futures::stream::unfold(file.take(bytes), |mut file| async move {
         let mut chunk = Vec::with_capacity(CHUNK_BYTES);
@@ -86,7 +93,8 @@ async fn put_object(
 }
 
 async fn upload(shared: &Shared, key: &Key, announced: Option<u64>, body: Body) -> Result<(), StoreError> {
-    let Kind::Folder(folder) = &shared.store.inner.kind;
+    // Nobody was ever given a URL to put something into a bucket by way of us.
+    let Kind::Folder(folder) = &shared.store.inner.kind else { return Err(StoreError::NotFound) };
     let Ok(_permit) = shared.uploads.try_acquire() else {
         drain(body).await;
         return Err(StoreError::Busy);
@@ -136,21 +144,12 @@ fn now() -> Timestamp {
     Timestamp::default().plus(since_epoch)
 }
 
-/// Objects never change, so they may be kept for ever, but for those that may be replaced; they come from strangers' hands, so a browser must not guess
-/// what they are nor run anything in them.
+/// They come from strangers' hands, so a browser must not guess what they are nor run anything in them.
 fn object_headers(key: &Key, bytes: u64) -> HeaderMap {
-    let content_type = match key.extension() {
-        "png" => "image/png",
-        "jpg" | "jpeg" => "image/jpeg",
-        "webp" => "image/webp",
-        "json" => "application/json",
-        _ => "application/octet-stream",
-    };
-    let kept = if key.is_replaceable() { "no-store" } else { "private, max-age=31536000, immutable" };
     HeaderMap::from_iter([
-        (header::CONTENT_TYPE, HeaderValue::from_static(content_type)),
+        (header::CONTENT_TYPE, HeaderValue::from_static(key.content_type())),
         (header::CONTENT_LENGTH, HeaderValue::from(bytes)),
-        (header::CACHE_CONTROL, HeaderValue::from_static(kept)),
+        (header::CACHE_CONTROL, HeaderValue::from_static(key.cache_control())),
         (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
         (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox")),
     ])
@@ -179,7 +178,7 @@ impl IntoResponse for StoreError {
             Self::TooLarge { .. } => refuse(ErrorCode::PayloadTooLarge, &text),
             Self::SlowUpload { .. } => refuse(ErrorCode::Timeout, &text),
             Self::Busy => ([(header::RETRY_AFTER, "1")], refuse(ErrorCode::Unavailable, &text)).into_response(),
-            Self::Io { .. } | Self::PublicUrl(_) | Self::WeakSecret { .. } => {
+            Self::Io { .. } | Self::Bucket { .. } | Self::PublicUrl(_) | Self::WeakSecret { .. } => {
                 tracing::error!(error = &self as &dyn std::error::Error, "the store failed");
                 refuse(ErrorCode::Internal, "the store failed; the log of the store says more, try again")
             }
