@@ -77,11 +77,15 @@ cuda-check: ## Compile the CUDA flavour of the worker; needs no GPU, fetches a c
 	@scripts/cuda-check.sh
 
 .PHONY: bench
-bench: bench-kernels bench-scheduler bench-keys bench-control-plane ## Every benchmark, a JSON line a figure
+bench: bench-kernels bench-scheduler bench-keys bench-money bench-control-plane ## Every benchmark, a JSON line a figure
 
 .PHONY: bench-keys
 bench-keys: ## What checking an API key costs, and how soon a revoked one is dead
 	cargo bench -p tintype-api --bench keys
+
+.PHONY: bench-money
+bench-money: ## What taking an order costs, over HTTP and with its hold, beside pgbench's TPC-B in the same run
+	cargo bench -q -p tintype-api --bench money
 
 .PHONY: bench-control-plane
 bench-control-plane: ## The operator beside a scheduler that only writes, on a real API server; and a leader that is killed
@@ -92,7 +96,8 @@ bench-scheduler: ## The scheduler at scale, and on the trace TINTYPE_TRACE names
 	cargo bench -q -p tintype-simulate --bench scheduler
 
 .PHONY: soak
-soak: ## Long campaigns: many more simulation seeds, a quarter of an hour of fuzzing a target
+soak: ## Long campaigns: many more simulation seeds, a quarter of an hour of fuzzing a target, 100,000 operations under kill -9
+	CAMPAIGN_OPERATIONS=$${CAMPAIGN_OPERATIONS:-100000} cargo test -p tintype-api --test it campaign -- --nocapture
 	FUZZ_SECONDS=$${FUZZ_SECONDS:-900} scripts/fuzz.sh
 	SIM_SEEDS=$${SIM_SEEDS:-200000} cargo test -p tintype-scheduler --release --test sim -- --nocapture
 	FAIRNESS_CASES=$${FAIRNESS_CASES:-1000000} cargo test -p tintype-scheduler --release --test fairness

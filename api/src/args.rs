@@ -10,6 +10,7 @@ use crate::identity::args::IdentityArgs;
 use crate::mail::args::MailArgs;
 use crate::payments::PaymentsArgs;
 use crate::rate::Rate;
+use crate::storage::StorageArgs;
 
 /// Requests an account may make a minute unless the flag says otherwise: one that polls ten jobs ten times a second.
 const REQUESTS_PER_MINUTE: u32 = 6_000;
@@ -35,13 +36,15 @@ pub struct Cli {
     mail: MailArgs,
     #[command(flatten)]
     payments: PaymentsArgs,
+    #[command(flatten)]
+    storage: StorageArgs,
 }
 
 impl Cli {
     /// A chore, or how to run; neither when nothing was said.
     pub fn parts(self) -> (Option<Chore>, Option<Args>) {
-        let Self { chore, run, identity, mail, payments } = self;
-        (chore, run.map(|args| Args { identity, mail, payments, ..args }))
+        let Self { chore, run, identity, mail, payments, storage } = self;
+        (chore, run.map(|args| Args { identity, mail, payments, storage, ..args }))
     }
 }
 
@@ -147,6 +150,9 @@ pub struct Args {
     /// How money comes in.
     #[arg(skip)]
     pub payments: PaymentsArgs,
+    /// A bucket, a CDN.
+    #[arg(skip)]
+    pub storage: StorageArgs,
 }
 
 /// What `tintype up` says about the API it runs.
@@ -204,6 +210,7 @@ impl Args {
             identity: IdentityArgs::default(),
             mail: MailArgs::default(),
             payments: PaymentsArgs::from_environment(),
+            storage: StorageArgs::from_environment(),
         }
     }
 }

@@ -11,7 +11,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 /// The schema, compiled in.
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 
-/// Connections of one program. Ledger transactions are short; more connections than this only wait for the same rows.
+/// Connections of one pool: a program has one for requests and one for what works for all accounts. Ledger transactions are short; more connections than this only wait for the same rows.
 const CONNECTIONS_MAX: u32 = 16;
 /// Longest wait for a connection before a request is answered 503.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -22,6 +22,11 @@ const IDLE_IN_TRANSACTION_TIMEOUT: &str = "15s";
 
 /// Connects, with limits on every wait.
 pub async fn connect(url: &str) -> anyhow::Result<PgPool> {
+    connect_with(PgPoolOptions::new(), url).await
+}
+
+/// The same, with hooks of the caller's.
+pub(crate) async fn connect_with(pool: PgPoolOptions, url: &str) -> anyhow::Result<PgPool> {
     let options = PgConnectOptions::from_str(url)
         .context("DATABASE_URL is not a PostgreSQL URL, such as postgres://user@host/tintype")?
         .application_name("tintype-api")
@@ -29,8 +34,7 @@ pub async fn connect(url: &str) -> anyhow::Result<PgPool> {
             ("statement_timeout", STATEMENT_TIMEOUT),
             ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_TIMEOUT),
         ]);
-    PgPoolOptions::new()
-        .max_connections(CONNECTIONS_MAX)
+    pool.max_connections(CONNECTIONS_MAX)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .connect_with(options)
         .await

@@ -126,17 +126,7 @@ pub(crate) async fn place(app: &App, order: &Order, seed: u64) -> Result<Placed,
 pub(crate) async fn place_as(app: &App, order: &Order, seed: u64, id: Uuid) -> Result<Placed, ApiError> {
     let Order { account, api_key, request, repeat } = order;
     let resolved = judge(app, request, seed)?;
-    let new = NewJob {
-        id,
-        account: *account,
-        api_key: api_key.clone(),
-        body_sha256: repeat.body_sha256,
-        repeat: repeat.key.clone().map(|key| (repeat.route, key)),
-        price: price::quote(&resolved, &app.tariff),
-        request: resolved,
-        stamp: Stamp { txn: Uuid::now_v7(), at: clock::now() },
-        open_max: app.open_jobs_max,
-    };
+    let new = NewJob { id, ..draft(app, (*account, api_key.clone()), resolved, repeat) };
     let job = Generation::new(&new);
     // Pictures are locked with their job, which is rare enough to go alone.
     let outcome = if job.request.input_keys().next().is_some() {
@@ -153,20 +143,51 @@ pub(crate) async fn place_as(app: &App, order: &Order, seed: u64, id: Uuid) -> R
         Outcome::KeyTaken => {
             // Another request with this key was first, just now.
             let earlier = earlier(app, *account, api_key.as_ref().map(|key| key.id.as_str()), repeat).await?;
-            earlier.ok_or_else(|| {
-                ApiError::new(ErrorCode::IdempotencyConflict, "this idempotency key is being used just now; repeat")
-                    .retry_after(1)
-            })
+            earlier.ok_or_else(|| refusal(app, Outcome::KeyTaken))
+        }
+        refused @ (Outcome::TooManyOpen
+        | Outcome::OverBudget { .. }
+        | Outcome::Insufficient { .. }
+        | Outcome::Stopped) => Err(refusal(app, refused)),
+    }
+}
+
+/// A job to be made now, under an id of this moment.
+pub(crate) fn draft(
+    app: &App,
+    (account, api_key): (Uuid, Option<KeyUse>),
+    request: ResolvedRequest,
+    repeat: &Repeat,
+) -> NewJob {
+    NewJob {
+        id: Uuid::now_v7(),
+        account,
+        api_key,
+        body_sha256: repeat.body_sha256,
+        repeat: repeat.key.clone().map(|key| (repeat.route, key)),
+        price: price::quote(&request, &app.tariff),
+        request,
+        stamp: Stamp { txn: Uuid::now_v7(), at: clock::now() },
+        open_max: app.open_jobs_max,
+    }
+}
+
+/// Why no job was made.
+pub(crate) fn refusal(app: &App, outcome: Outcome) -> ApiError {
+    match outcome {
+        Outcome::Made | Outcome::KeyTaken => {
+            ApiError::new(ErrorCode::IdempotencyConflict, "this idempotency key is being used just now; repeat")
+                .retry_after(1)
         }
         Outcome::TooManyOpen => {
             let message =
                 format!("{} jobs of yours are unfinished, which is all there may be; wait for some", app.open_jobs_max);
-            Err(ApiError::new(ErrorCode::QueueFull, message).retry_after(10))
+            ApiError::new(ErrorCode::QueueFull, message).retry_after(10)
         }
         Outcome::Stopped => {
             let message = "a payment of this account is disputed with the bank, and no pictures are made until that is \
                            decided; write to whoever runs this server";
-            Err(ApiError::new(ErrorCode::InsufficientQuota, message).final_answer())
+            ApiError::new(ErrorCode::InsufficientQuota, message).final_answer()
         }
         Outcome::OverBudget { left, needed } => {
             let message = format!(
@@ -174,7 +195,7 @@ pub(crate) async fn place_as(app: &App, order: &Order, seed: u64, id: Uuid) -> R
                 credits(needed),
                 credits(left)
             );
-            Err(ApiError::new(ErrorCode::InsufficientQuota, message).final_answer())
+            ApiError::new(ErrorCode::InsufficientQuota, message).final_answer()
         }
         Outcome::Insufficient { available, needed } => {
             let message = format!(
@@ -182,7 +203,7 @@ pub(crate) async fn place_as(app: &App, order: &Order, seed: u64, id: Uuid) -> R
                 credits(needed),
                 credits(available)
             );
-            Err(ApiError::new(ErrorCode::InsufficientQuota, message).final_answer())
+            ApiError::new(ErrorCode::InsufficientQuota, message).final_answer()
         }
     }
 }

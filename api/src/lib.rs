@@ -9,12 +9,15 @@ pub mod lanes;
 pub mod ledger;
 pub mod payments;
 pub mod price;
+pub mod privacy;
 pub mod records;
 pub mod scope;
+pub mod tenancy;
 
 mod adapters;
 mod args;
 mod assets;
+mod batches;
 mod board;
 mod clock;
 mod cluster;
@@ -30,6 +33,7 @@ mod rate;
 mod reconcile;
 mod run;
 mod state;
+mod storage;
 mod webhooks;
 
 pub use args::{Args, Chore, Cli, ClusterKind, LocalArgs};
@@ -39,3 +43,4 @@ pub use identity::oauth::args::OauthArgs;
 pub use mail::args::MailArgs;
 pub use payments::PaymentsArgs;
 pub use run::run;
+pub use storage::StorageArgs;

@@ -10,7 +10,7 @@ use anyhow::Context;
 use prometheus::{IntCounterVec, Opts, Registry};
 use sqlx::PgPool;
 use tintype_dispatch::{DispatchConfig, JournalConfig, TokenSource};
-use tintype_store::{FolderConfig, Secret, Store};
+use tintype_store::Store;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -36,10 +36,14 @@ use crate::metrics::Metrics;
 use crate::payments::Payments;
 use crate::payments::plans::PriceBook;
 use crate::price::Tariff;
+use crate::privacy::erase::Erasing;
+use crate::privacy::export::EXPORTS_MAX;
 use crate::rate::Limiter;
 use crate::reconcile::{self, Bells, World};
 use crate::records::key;
 use crate::state::{App, Inner};
+use crate::storage::{self, public_url};
+use crate::tenancy;
 use crate::webhooks::lane::{Deliveries, Sweep};
 use crate::webhooks::target::{self, Reach};
 
@@ -69,9 +73,10 @@ async fn run_until(args: Args, stop: &CancellationToken) -> anyhow::Result<()> {
     if args.auto_migrate {
         database::migrate(&pool).await?;
     }
+    let requests = tenancy::connect(&args.database_url).await?;
     let price_book = read_price_book(args.payments.price_book.as_deref())?;
     let mailer = open_mail(&args)?;
-    let store = open_store(&args, address)?;
+    let store = storage::open(&args, address)?;
     let registry = Registry::new();
     let metrics = Metrics::new(registry.clone()).context("cannot register the metrics")?;
     let back_to = public_url(&args, address).trim_end_matches('/').to_owned();
@@ -94,7 +99,7 @@ async fn run_until(args: Args, stop: &CancellationToken) -> anyhow::Result<()> {
     let mut reconcilers = reconcile::start(&world, stop);
     tokio::spawn(stop.clone().run_until_cancelled_owned(keyring::listen(pool.clone(), world.keyring.clone())));
     let mut lanes = start_lanes(&args, &world, mailer, address, stop)?;
-    let app = open_app(&args, &world, address, stop)?;
+    let app = open_app(&args, &world, requests.clone(), address, stop)?;
     serve_metrics(args.metrics_listen, &world, stop).await?;
     if let Some(file) = &args.port_file {
         write_port_file(file, address)?;
@@ -111,17 +116,24 @@ async fn run_until(args: Args, stop: &CancellationToken) -> anyhow::Result<()> {
         tracing::warn!(%error, "when keys were last used could not be written down");
     }
     lock.release().await;
+    requests.close().await;
     pool.close().await;
     outcome
 }
 
 /// What requests are answered with.
-fn open_app(args: &Args, world: &World, address: SocketAddr, stop: &CancellationToken) -> anyhow::Result<App> {
+fn open_app(
+    args: &Args,
+    world: &World,
+    requests: PgPool,
+    address: SocketAddr,
+    stop: &CancellationToken,
+) -> anyhow::Result<App> {
     let admin = args.admin_token_file.as_deref().map(AdminToken::from_file).transpose()?;
     let public_url = public_url(args, address);
     Ok(App {
         inner: Arc::new(Inner {
-            pool: world.pool.clone(),
+            pool: requests,
             cluster: Arc::clone(&world.cluster),
             board: world.board.clone(),
             bells: world.bells.clone(),
@@ -137,6 +149,7 @@ fn open_app(args: &Args, world: &World, address: SocketAddr, stop: &Cancellation
             keyring: world.keyring.clone(),
             limiter: Limiter::new(args.rate()),
             identity: Identity::new(&args.identity, args.public_url.clone(), public_url.clone(), world.mail)?,
+            exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
             uploads: Semaphore::new(UPLOADS_MAX),
             metrics_apart: args.metrics_listen.is_some(),
             public_url,
@@ -160,7 +173,9 @@ fn start_lanes(
     let webhooks = webhooks(args, world, &site)?;
     let mail = mailer.map(|sender| Arc::new(MailLane { pool, sender, site, signup }) as Arc<dyn BackgroundLane>);
     let sweep = Sweep { pool: world.pool.clone() };
-    let others: [Arc<dyn BackgroundLane>; 2] = [Arc::new(webhooks), Arc::new(sweep)];
+    let (cluster, bells) = (Arc::clone(&world.cluster), world.bells.clone());
+    let erasing = Erasing { pool: world.pool.clone(), cluster, bells };
+    let others: [Arc<dyn BackgroundLane>; 3] = [Arc::new(webhooks), Arc::new(sweep), Arc::new(erasing)];
     let config = LanesConfig {
         pool: world.pool.clone(),
         bell: world.lane_bell.clone(),
@@ -233,7 +248,7 @@ async fn start_cluster(
         ClusterKind::Local => {
             let token = args.worker_token_file.as_ref().context("local mode needs --worker-token-file")?;
             let worker_token = TokenSource::file(token).context("cannot read the workers' token")?;
-            let store = store.context("local mode needs --store-dir and --store-secret-file")?;
+            let store = store.context("local mode needs --store-secret-file, and --store-dir or --s3-bucket")?;
             let lock = SchedulerLock::take(&args.database_url).await?;
             let lease = Duration::from_millis(args.lease_ms);
             let scheduler = tintype_scheduler::Config { lease, ..tintype_scheduler::Config::default() };
@@ -272,35 +287,10 @@ fn open_mail(args: &Args) -> anyhow::Result<Option<Sender>> {
     Ok(mailer)
 }
 
-fn open_store(args: &Args, address: SocketAddr) -> anyhow::Result<Option<Store>> {
-    let (Some(root), Some(secret)) = (&args.store_dir, &args.store_secret_file) else { return Ok(None) };
-    let secret = Secret::from_file_or_create(secret).context("cannot read the secret of the image store")?;
-    let config = FolderConfig { root: root.clone(), secret, public_url: public_url(args, address) };
-    Ok(Some(Store::folder(config).context("cannot open the image store")?))
-}
-
 fn read_price_book(file: Option<&Path>) -> anyhow::Result<PriceBook> {
     let Some(file) = file else { return PriceBook::shipped() };
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     PriceBook::parse(&text).with_context(|| format!("cannot use {}", file.display()))
-}
-
-/// Where browsers and workers find this program.
-fn public_url(args: &Args, address: SocketAddr) -> String {
-    let said = args.public_url.as_deref().map(|url| url.trim_end_matches('/').to_owned());
-    said.unwrap_or_else(|| format!("http://{}", reachable(address)))
-}
-
-/// An address others can connect to: who listens everywhere is reached on the loopback, as far as we know.
-fn reachable(mut address: SocketAddr) -> SocketAddr {
-    if address.ip().is_unspecified() {
-        let loopback = match address {
-            SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
-            SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
-        };
-        address.set_ip(loopback);
-    }
-    address
 }
 
 /// Whole or not at all: who waits for the file reads it as soon as it is there.

@@ -86,17 +86,24 @@ const GENERATE: [&str; 11] = [
     "/api/v1/images",
 ];
 
+/// Whether a route is about a person, whatever account they act for.
+pub(crate) fn is_personal(path: &str) -> bool {
+    PERSONAL.iter().any(|root| is_below(path, root))
+}
+
+fn is_below(path: &str, root: &str) -> bool {
+    path.strip_prefix(root).is_some_and(|rest| root.ends_with('/') || rest.is_empty() || rest.starts_with('/'))
+}
+
 /// What a route needs: reading for what changes nothing, generating for pictures, and managing for all that is not named.
 pub(crate) fn scope_of(method: &str, path: &str) -> Scope {
-    let is_below = |root: &str| {
-        path.strip_prefix(root).is_some_and(|rest| root.ends_with('/') || rest.is_empty() || rest.starts_with('/'))
-    };
+    let is_below = |root: &str| is_below(path, root);
     match method {
         // What webhooks are signed with is a secret, whoever only looks.
         _ if is_below("/replicate/v1/webhooks") => Scope::Manage,
         "GET" | "HEAD" => Scope::Read,
         // About the person and not about the account: which account a browser acts for makes no difference.
-        _ if PERSONAL.iter().any(|root| is_below(root)) => Scope::Read,
+        _ if is_personal(path) => Scope::Read,
         _ if is_below(BILLING) => Scope::Billing,
         _ if is_below("/api/v1/collections") || GENERATE.iter().any(|root| is_below(root)) => Scope::Generate,
         _ => Scope::Manage,

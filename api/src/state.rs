@@ -33,6 +33,7 @@ pub(crate) struct App {
 }
 
 pub(crate) struct Inner {
+    /// The pool of requests: see [`crate::tenancy`].
     pub(crate) pool: PgPool,
     pub(crate) cluster: Arc<dyn Cluster>,
     pub(crate) board: Board,
@@ -58,6 +59,8 @@ pub(crate) struct Inner {
     pub(crate) limiter: Limiter,
     /// How people sign in.
     pub(crate) identity: Identity,
+    /// Room for archives of everything that is somebody's.
+    pub(crate) exports: Arc<Semaphore>,
     /// Room for uploads.
     pub(crate) uploads: Semaphore,
     /// Whether `/metrics` has a listener of its own.

@@ -206,6 +206,16 @@ impl Cluster for Kubernetes {
         self.store.as_ref().and_then(|store| signed_url(store, key).ok())
     }
 
+    fn object<'a>(&'a self, key: &'a str) -> Reply<'a, Bytes> {
+        Box::pin(async move {
+            if let Some(store) = &self.store {
+                return store.read(key).await.map_err(store_failed);
+            }
+            let relay = self.relay()?;
+            relay.fetch(&relay.object_url(key).await?).await
+        })
+    }
+
     fn delete_object<'a>(&'a self, key: &'a str) -> Reply<'a, ()> {
         Box::pin(async move {
             match &self.store {

@@ -147,6 +147,10 @@ impl Cluster for Local {
         signed_url(&self.store, key).ok()
     }
 
+    fn object<'a>(&'a self, key: &'a str) -> Reply<'a, Bytes> {
+        Box::pin(async move { self.store.read(key).await.map_err(store_failed) })
+    }
+
     fn delete_object<'a>(&'a self, key: &'a str) -> Reply<'a, ()> {
         Box::pin(async move { self.store.delete_prefix(key).await.map(drop).map_err(store_failed) })
     }

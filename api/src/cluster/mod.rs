@@ -59,6 +59,8 @@ pub(crate) trait Cluster: Send + Sync + 'static {
     fn picture<'a>(&'a self, job: &'a Generation, n: usize) -> Reply<'a, Bytes>;
     /// Puts an uploaded picture in the store; putting it twice is fine.
     fn put_input<'a>(&'a self, key: &'a str, content: Bytes) -> Reply<'a, ()>;
+    /// A picture, uploaded or made, by its key.
+    fn object<'a>(&'a self, key: &'a str) -> Reply<'a, Bytes>;
     /// A URL anybody can fetch a picture from for a while, uploaded or made, by its key.
     fn object_url<'a>(&'a self, key: &'a str) -> Reply<'a, String>;
     /// The same without asking anybody; none when others sign for the store.

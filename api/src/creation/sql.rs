@@ -13,6 +13,7 @@ use crate::error::ApiError;
 use crate::ledger::post::Posting;
 use crate::ledger::sql::{self as ledger, LedgerSqlError};
 use crate::ledger::{Account, Book, Lot};
+use crate::records::batch::{self, Batch};
 use crate::records::idempotency::Scope;
 use crate::records::{asset, key};
 
@@ -37,6 +38,26 @@ pub(crate) async fn create_with_inputs(pool: &PgPool, order: &NewJob) -> Result<
     }
     tx.commit().await?;
     Ok(outcome)
+}
+
+/// Makes all of a batch's jobs, or none: then how the first that cannot be made is refused.
+pub(crate) async fn create_all(pool: &PgPool, batch: &Batch, orders: &[NewJob]) -> Result<Outcome, ApiError> {
+    let mut tx = pool.begin().await?;
+    let mut inputs = Vec::new();
+    for order in orders {
+        inputs.push(assets::lock(&mut tx, order.account, &order.request).await?);
+    }
+    let outcomes = write_all(&mut tx, orders).await?;
+    if let Some(refused) = outcomes.into_iter().find(|outcome| *outcome != Outcome::Made) {
+        return Ok(refused);
+    }
+    for (order, inputs) in std::iter::zip(orders, &inputs) {
+        asset::link(&mut tx, order.id, inputs).await?;
+    }
+    let ids: Vec<Uuid> = orders.iter().map(|order| order.id).collect();
+    batch::create(&mut tx, batch, &ids).await?;
+    tx.commit().await?;
+    Ok(Outcome::Made)
 }
 
 async fn write_all(conn: &mut PgConnection, orders: &[NewJob]) -> sqlx::Result<Vec<Outcome>> {
@@ -110,12 +131,15 @@ async fn count_budgets(conn: &mut PgConnection, made: &[(&NewJob, &Posting)]) ->
     if used.is_empty() { Ok(()) } else { key::count_used(conn, &used).await }
 }
 
-/// One statement writes jobs, idempotency keys, transactions, lines, holds and books.
+/// One statement writes jobs, idempotency keys, transactions, lines, holds and books. Jobs with a key count as answered:
+/// repeats find them by it, and by nothing else.
 async fn write(conn: &mut PgConnection, made: &[(&NewJob, &Posting)]) -> sqlx::Result<()> {
     const SQL: &str = "
         with jobs as (
-            insert into generation (id, account, api_key, request, body_sha256, price, created_ms)
-            select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::jsonb[], $5::bytea[], $6::bigint[], $7::bigint[])
+            insert into generation (id, account, api_key, request, body_sha256, price, created_ms, answered_ms)
+            select id, account, api_key, request, body, price, at, case when key is not null then at end from
+            unnest($1::uuid[], $2::uuid[], $3::text[], $4::jsonb[], $5::bytea[], $6::bigint[], $7::bigint[], $9::text[])
+            as t (id, account, api_key, request, body, price, at, key)
         ), keys as (
             insert into idempotency (account, route, key, body_sha256, generation, created_ms)
             select account, route, key, body, id, at from

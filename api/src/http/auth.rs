@@ -24,8 +24,9 @@ use crate::keys::ApiKey;
 use crate::rate::Standing;
 use crate::records::audit::Actor;
 use crate::records::{key, session};
-use crate::scope::Scope;
+use crate::scope::{self, Scope};
 use crate::state::App;
+use crate::tenancy;
 
 const LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
@@ -143,8 +144,14 @@ pub(crate) async fn admit(State((app, scope)): State<(App, Scope)>, mut request:
         let message = format!("more requests than this server takes from one account; the next in {seconds} s");
         ApiError::new(ErrorCode::RateLimited, message).retry_after(seconds).into_response()
     } else {
+        let account = caller.account;
         request.extensions_mut().insert(caller);
-        next.run(request).await
+        // Who asks about themselves may ask about several accounts.
+        if scope::is_personal(request.uri().path()) {
+            next.run(request).await
+        } else {
+            tenancy::as_account(account, next.run(request)).await
+        }
     };
     tell(response.headers_mut(), standing);
     response

@@ -73,7 +73,7 @@ async fn follow_from(
 }
 
 /// The name of an event: how far the job is in it.
-fn event_id(event: &JobEvent) -> String {
+pub(super) fn event_id(event: &JobEvent) -> String {
     format!("{}.{}.{:?}", event.attempt, event.step, event.state)
 }
 

@@ -15,7 +15,7 @@ use super::picture::{self, PictureQuery};
 use super::view::{JobPage, JobView};
 use crate::error::ApiError;
 use crate::gallery::image;
-use crate::jobs::{self, Order};
+use crate::jobs::{self, Order, Placed, Repeat};
 use crate::records::generation::{self, Generation};
 use crate::state::App;
 
@@ -34,14 +34,10 @@ pub(crate) async fn create(
     Json(body): Json,
 ) -> Result<Response, ApiError> {
     let repeat = body::repeat(&headers, ROUTE, &body)?;
-    let placed = if let Some(placed) = jobs::earlier(&app, caller.account, caller.key(), &repeat).await? {
-        placed
-    } else {
-        let request: GenerationRequest = body::parse(body)?;
-        let order = Order { account: caller.account, api_key: caller.key_use(), request, repeat };
-        jobs::place(&app, &order, jobs::draw_seed()).await?
-    };
-    if !placed.replayed {
+    let keyed = repeat.key.is_some();
+    let placed = place(&app, &caller, repeat, body).await?;
+    // Who has a key repeats with it: such a job is never taken for one whose answer was lost.
+    if !placed.replayed && !keyed {
         jobs::answered(&app, placed.job.id).await?;
     }
     let id = placed.job.id.to_string();
@@ -55,6 +51,30 @@ pub(crate) async fn create(
         response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
     }
     Ok(response)
+}
+
+/// The job that was asked for, or the one an earlier request like this has made.
+async fn place(app: &App, caller: &Caller, repeat: Repeat, body: serde_json::Value) -> Result<Placed, ApiError> {
+    let (account, api_key) = (caller.account, caller.key());
+    // Whether a key was used is found out when the job is made; a look before that would cost every job.
+    if repeat.key.is_none()
+        && let Some(placed) = jobs::earlier(app, account, api_key, &repeat).await?
+    {
+        return Ok(placed);
+    }
+    let (refused, repeat) = match body::parse::<GenerationRequest>(body) {
+        Ok(request) => {
+            let order = Order { account, api_key: caller.key_use(), request, repeat };
+            match jobs::place(app, &order, jobs::draw_seed()).await {
+                Ok(placed) => return Ok(placed),
+                Err(refused) => (refused, order.repeat),
+            }
+        }
+        Err(refused) => (refused, repeat),
+    };
+    // What is refused now may have been made then: the model was there, or the picture it starts from.
+    let earlier = if repeat.key.is_some() { jobs::earlier(app, account, api_key, &repeat).await? } else { None };
+    earlier.ok_or(refused)
 }
 
 /// A job of the caller's.

@@ -115,6 +115,10 @@ fn answer(answer: &Answer, generator: &mut SchemaGenerator) -> Value {
         Answer::Page => {
             json!({ "description": "Done", "content": { "text/html": { "schema": { "type": "string" } } } })
         }
+        Answer::Archive => {
+            let schema = json!({ "type": "string", "format": "binary" });
+            json!({ "description": "An archive", "content": { "application/x-tar": { "schema": schema } } })
+        }
         Answer::Text => {
             json!({ "description": "Done", "content": { "text/plain": { "schema": { "type": "string" } } } })
         }

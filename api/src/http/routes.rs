@@ -15,7 +15,7 @@ use tintype_types::{GenerationRequest, JobEvent};
 
 use super::openapi::{self, SchemaOf, of};
 use super::view::{JobPage, JobView, KeyList, Me, NewKey, NewUser};
-use super::{account, assets, edits, events, health, images, jobs, keys, ledger, models, openai, users};
+use super::{account, assets, batches, edits, events, health, images, jobs, keys, ledger, models, openai, users};
 use crate::state::App;
 
 /// Who may call.
@@ -46,6 +46,8 @@ pub(crate) enum Answer {
     Text,
     /// A page for people.
     Page,
+    /// A tar archive.
+    Archive,
 }
 
 /// How a body is sent.
@@ -82,6 +84,7 @@ pub(crate) fn table() -> Vec<Route> {
     [
         openai_dialect(),
         jobs_and_models(),
+        batch_routes(),
         gallery::table(),
         studio::table(),
         assets_routes(),
@@ -115,6 +118,43 @@ fn openai_dialect() -> Vec<Route> {
         asks(edits("/openai/v1/images/edits")),
         Route::get("/v1/models", get(models::list), list_models, Answer::Json(of::<models::ModelList>)),
         Route::get("/openai/v1/models", get(models::list), list_models, Answer::Json(of::<models::ModelList>)),
+    ]
+}
+
+fn batch_routes() -> Vec<Route> {
+    let limit = || DefaultBodyLimit::max(batches::BODY_BYTES_MAX);
+    let view = || Answer::Json(of::<batches::BatchView>);
+    vec![
+        Route {
+            headers: &["Idempotency-Key"],
+            ..Route::post(
+                "/api/v1/batches",
+                post(batches::create).layer(limit()),
+                "Makes several jobs, all or none, and answers at once",
+                of::<batches::BatchBody>,
+            )
+            .gives(202, view())
+        },
+        Route::post(
+            "/api/v1/batches/quotes",
+            post(batches::quote).layer(limit()),
+            "Says what a batch would cost",
+            of::<batches::BatchBody>,
+        )
+        .gives(200, Answer::Json(of::<batches::BatchQuote>)),
+        Route::get("/api/v1/batches/{id}", get(batches::read), "Shows a batch and its jobs", view()),
+        Route {
+            // All of it has ended already.
+            also: Some(200),
+            ..Route::delete("/api/v1/batches/{id}", delete(batches::cancel), "Cancels what of a batch has not ended")
+                .gives(202, view())
+        },
+        Route::get(
+            "/api/v1/batches/{id}/events",
+            get(batches::events),
+            "Streams where a batch's jobs stand until all have ended",
+            Answer::Events(of::<JobEvent>),
+        ),
     ]
 }
 

@@ -216,9 +216,6 @@ pub(crate) async fn change_password(
     check_new(&new_password, "newPassword")?;
     let person = person::find(&app.pool, signed_in.person).await?;
     let at = clock::now();
-    if let Some(email) = person.email.as_deref().and_then(Email::parse) {
-        slow_down(app.identity.throttle.email(&email, at))?;
-    }
     check_current(&app, signed_in, &person, current_password, at).await?;
     let hash = app.identity.hasher.hash(new_password).await?;
     let mut tx = app.pool.begin().await?;
@@ -232,18 +229,21 @@ pub(crate) async fn change_password(
 
 /// Somebody who finds a browser that was left alone must not take the account over: the password until now, or for who has
 /// none, a session that began just now.
-async fn check_current(
+pub(super) async fn check_current(
     app: &App,
     signed_in: SignedIn,
     person: &Person,
     current: Option<Password>,
     at: Timestamp,
 ) -> Result<(), ApiError> {
+    if let Some(email) = person.email.as_deref().and_then(Email::parse) {
+        slow_down(app.identity.throttle.email(&email, at))?;
+    }
     if person.password.is_none() {
         if at.0.saturating_sub(signed_in.since.0) <= FRESH.as_millis() as u64 {
             return Ok(());
         }
-        let message = "sign in once more, and choose a password right afterwards";
+        let message = "sign in once more, and ask for this right afterwards";
         return Err(ApiError::new(ErrorCode::PermissionDenied, message));
     }
     if let Some(current) = current

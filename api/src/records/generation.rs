@@ -287,6 +287,16 @@ pub async fn open_of(pool: &PgPool, account: Uuid, limit: i64) -> sqlx::Result<V
     Ok(many(sqlx::query_as(SQL).bind(account).bind(limit).fetch_all(pool).await?))
 }
 
+/// The jobs of a batch, in their order.
+pub(crate) async fn of_batch(pool: &PgPool, batch: Uuid) -> sqlx::Result<Vec<Generation>> {
+    const SQL: &str = concat!(
+        "select ",
+        columns!(),
+        " from generation where id in (select generation from batch_job where batch = $1) order by id"
+    );
+    Ok(many(sqlx::query_as(SQL).bind(batch).fetch_all(pool).await?))
+}
+
 /// Jobs that ended and whose credits are still held, oldest first.
 pub async fn unsettled(pool: &PgPool, limit: i64) -> sqlx::Result<Vec<Uuid>> {
     const SQL: &str = "select id from generation where finished_ms is not null and settled_ms is null \

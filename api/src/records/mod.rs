@@ -3,6 +3,7 @@
 pub mod account;
 pub mod asset;
 pub(crate) mod audit;
+pub(crate) mod batch;
 pub mod generation;
 pub mod idempotency;
 pub(crate) mod identity;

@@ -57,13 +57,20 @@ pub(crate) const CHECKS: [(&str, &str); 16] = [
     ),
     (
         "C2: a hold leaves nothing in a lot that is burned before one it took of",
-        "select t.key from ledger_txn t join ledger_entry e on e.txn = t.id and e.bucket = 'held' join lot used on used.id = e.lot
-         join lot l on l.account = t.account and l.created_ms <= t.at_ms and (l.expires_ms is null or l.expires_ms > t.at_ms)
-            and (coalesce(l.expires_ms, 9e18), array_position(array['promo', 'admin', 'refund', 'subscription', 'purchase'], l.source), l.id)
-              < (coalesce(used.expires_ms, 9e18), array_position(array['promo', 'admin', 'refund', 'subscription', 'purchase'], used.source), used.id)
-         where t.kind = 'hold' and exists (select 1 from ledger_txn g where g.id = l.id and g.seq < t.seq)
-            and (select sum(x.amount) from ledger_entry x join ledger_txn p on p.id = x.txn
-                where p.account = t.account and p.seq <= t.seq and x.lot = l.id and x.bucket = 'available') > 0",
+        // When each lot had something left: from which transaction of its account's chain to which.
+        "with moved as (select e.account, e.lot, t.seq, sum(e.amount) as amount from ledger_entry e join ledger_txn t on t.id = e.txn
+            where e.bucket = 'available' and e.lot is not null group by e.account, e.lot, t.seq),
+         left_in as (select account, lot, seq, sum(amount) over (partition by lot order by seq) > 0 as filled from moved),
+         turns as (select *, lag(filled, 1, false) over (partition by lot order by seq) as before from left_in),
+         spans as (select account, lot, filled, seq, lead(seq, 1, 9223372036854775807) over (partition by lot order by seq) as until
+            from turns where filled <> before),
+         ranked as (select id, expires_ms, (coalesce(expires_ms, 9e18),
+            array_position(array['promo', 'admin', 'refund', 'subscription', 'purchase'], source), id) as rank from lot),
+         worst as (select distinct on (t.account, t.seq) t.account, t.seq, t.key, t.at_ms, r.rank from ledger_txn t
+            join ledger_entry e on e.txn = t.id and e.bucket = 'held' join ranked r on r.id = e.lot
+            where t.kind = 'hold' order by t.account, t.seq, r.rank desc)
+         select w.key from worst w join spans s on s.account = w.account and s.filled and s.seq <= w.seq and w.seq < s.until
+         join ranked r on r.id = s.lot where (r.expires_ms is null or r.expires_ms > w.at_ms) and r.rank < w.rank",
     ),
     (
         "held is the sum of open holds",
@@ -75,10 +82,12 @@ pub(crate) const CHECKS: [(&str, &str); 16] = [
     ),
     (
         "a hold has one start, and one end exactly when it has ended",
-        "select h.id::text from hold h
-         where (select count(*) from ledger_txn where key = 'hold:' || h.id || ':start') <> 1
-            or (select count(*) from ledger_txn where key = 'hold:' || h.id || ':end') <> (h.state <> 'held')::int
-            or (select count(*) from ledger_txn where kind in ('capture', 'void', 'expire') and key like 'hold:' || h.id || ':%') <> (h.state <> 'held')::int",
+        "select coalesce(h.id::text, s.id) from hold h full join (select split_part(key, ':', 2) as id,
+                count(*) filter (where kind = 'hold' and key like '%:start') as starts,
+                count(*) filter (where kind in ('capture', 'void', 'expire')) as ends,
+                count(*) filter (where key like '%:end') as end_keys
+            from ledger_txn where key like 'hold:%' group by 1) s on s.id = h.id::text
+         where h.id is null or s.id is null or starts <> 1 or ends <> (h.state <> 'held')::int or end_keys <> ends",
     ),
     (
         "the chain has no gap and ends at the head",

@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test's helpers stop the test like the test itself does")]
 
 mod assets;
+mod batches;
 mod browser;
+mod campaign;
 mod clerk;
 mod clients;
 mod cluster;
@@ -25,6 +27,7 @@ mod matrix;
 mod oauth;
 mod orgs;
 mod payments;
+mod privacy;
 mod receiver;
 mod replicate;
 mod rig;
@@ -34,6 +37,7 @@ mod sign_in;
 mod stripe;
 mod stripe_orders;
 mod support;
+mod tenancy;
 mod vendors;
 mod wallet;
 mod webhooks;

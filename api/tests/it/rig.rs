@@ -88,6 +88,10 @@ impl Rig {
         Self { url, pool, folder, database_url, options, stop, task }
     }
 
+    pub(crate) fn database_url(&self) -> &str {
+        &self.database_url
+    }
+
     /// Ends the API in good order and starts another on the same data.
     pub(crate) async fn restart(&mut self) {
         self.stop().await;

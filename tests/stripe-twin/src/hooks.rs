@@ -9,7 +9,7 @@ use sha2::Sha256;
 use crate::world::Hook;
 
 /// Tries of one delivery; Stripe goes on for days.
-const TRIES_MAX: u32 = 400;
+const TRIES_MAX: u32 = 2_400;
 /// Between two of them.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
 

@@ -5,10 +5,31 @@ use axum::routing::{delete, get, patch, post};
 use super::{Access, Answer, Route};
 use crate::http::openapi::of;
 use crate::http::view::Me;
-use crate::http::{account, clerk, link_page, links, oauth, sessions, sign_in};
+use crate::http::{account, clerk, link_page, links, oauth, privacy, sessions, sign_in};
 
 pub(super) fn table() -> Vec<Route> {
-    [sign_in_routes(), link_routes(), other_routes()].into_iter().flatten().collect()
+    [sign_in_routes(), link_routes(), other_routes(), leaving()].into_iter().flatten().collect()
+}
+
+fn leaving() -> Vec<Route> {
+    vec![
+        Route::get(
+            "/api/v1/me/export",
+            get(privacy::export),
+            "Gives you an archive of everything that is yours here",
+            Answer::Archive,
+        ),
+        Route {
+            access: Access::Session,
+            body: Some(of::<privacy::Erasure>),
+            ..Route::delete(
+                "/api/v1/me",
+                delete(privacy::erase),
+                "Erases you: your account, pictures and prompts, and the credits that are left",
+            )
+            .gives(202, Answer::Empty)
+        },
+    ]
 }
 
 fn other_routes() -> Vec<Route> {
