@@ -33,7 +33,7 @@ const ACCOUNTS: usize = 8;
 /// In each burst both are killed once.
 const BURSTS: u64 = 10;
 /// Operations in all, unless the environment says otherwise: about a minute's worth.
-const OPERATIONS: u64 = 2_000;
+const OPERATIONS: u64 = 800;
 
 /// What clients were told.
 #[derive(Default)]
