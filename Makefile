@@ -64,6 +64,10 @@ studio: ## Build the web app; the next cargo build puts it into the programs
 test-web: build ## The studio's own tests, and its flows in a real browser against the real stack
 	@scripts/test-web.sh
 
+.PHONY: hooks
+hooks: ## Have what is committed of the studio linted and formatted first (pnpm install in web/ comes before)
+	npm --prefix web run --silent hooks
+
 .PHONY: deny
 deny: ## Licences, sources and duplicate versions of every dependency
 	@scripts/deny.sh

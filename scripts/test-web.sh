@@ -16,11 +16,9 @@ if [ "${TINTYPE_WEB_FLOWS:-on}" = off ]; then
   echo "test-web: SKIPPED, the flows in a browser: \`make test-web\` runs them"
   exit 0
 fi
-chromium=${TINTYPE_CHROMIUM:-$(command -v chromium || command -v chromium-browser || command -v google-chrome || true)}
-if [ -z "$chromium" ]; then
-  echo "test-web: SKIPPED, the flows in a browser: chromium is not installed (Debian: apt-get install chromium)"
+. scripts/browser.sh
+if [ -n "$no_browser" ]; then
+  echo "test-web: SKIPPED, the flows in a browser: $no_browser"
   exit 0
 fi
-export TINTYPE_CHROMIUM=$chromium
-export TINTYPE_PROGRAM=${CARGO_TARGET_DIR:-$cache/target}/debug/tintype
 "${pnpm[@]}" --silent run e2e "$@"

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args as Flags, Parser, Subcommand, ValueEnum};
 
+use crate::http::studio_settings::StudioArgs;
 use crate::identity::args::IdentityArgs;
 use crate::mail::args::MailArgs;
 use crate::payments::PaymentsArgs;
@@ -38,13 +39,15 @@ pub struct Cli {
     payments: PaymentsArgs,
     #[command(flatten)]
     storage: StorageArgs,
+    #[command(flatten)]
+    studio: StudioArgs,
 }
 
 impl Cli {
     /// A chore, or how to run; neither when nothing was said.
     pub fn parts(self) -> (Option<Chore>, Option<Args>) {
-        let Self { chore, run, identity, mail, payments, storage } = self;
-        (chore, run.map(|args| Args { identity, mail, payments, storage, ..args }))
+        let Self { chore, run, identity, mail, payments, storage, studio } = self;
+        (chore, run.map(|args| Args { identity, mail, payments, storage, studio, ..args }))
     }
 }
 
@@ -153,6 +156,9 @@ pub struct Args {
     /// A bucket, a CDN.
     #[arg(skip)]
     pub storage: StorageArgs,
+    /// Whom the studio may tell how it is used.
+    #[arg(skip)]
+    pub studio: StudioArgs,
 }
 
 /// What `tintype up` says about the API it runs.
@@ -180,10 +186,31 @@ pub struct LocalArgs {
     pub decision_log: Option<PathBuf>,
 }
 
+/// What a program that has no flags for it reads of the environment alone.
+#[derive(Debug, Parser)]
+struct Surroundings {
+    #[command(flatten)]
+    identity: IdentityArgs,
+    #[command(flatten)]
+    mail: MailArgs,
+    #[command(flatten)]
+    payments: PaymentsArgs,
+    #[command(flatten)]
+    studio: StudioArgs,
+    /// See [`Args::webhook_private_targets`].
+    #[arg(long, env = "TINTYPE_WEBHOOK_PRIVATE_TARGETS")]
+    webhook_private_targets: bool,
+}
+
 impl Args {
-    /// Everything on one machine.
-    pub fn local(local: LocalArgs) -> Self {
-        Self {
+    /// Everything on one machine. How people sign in, mail, payments and where webhooks may go are read from the environment.
+    ///
+    /// # Errors
+    /// What the environment says of these is wrong.
+    pub fn local(local: LocalArgs) -> Result<Self, clap::Error> {
+        let Surroundings { identity, mail, payments, studio, webhook_private_targets } =
+            Surroundings::try_parse_from(["tintype"])?;
+        Ok(Self {
             listen: local.listen,
             port_file: Some(local.port_file),
             database_url: local.database_url,
@@ -193,7 +220,7 @@ impl Args {
             store_secret_file: Some(local.store_secret_file),
             public_url: None,
             metrics_listen: None,
-            webhook_private_targets: false,
+            webhook_private_targets,
             admin_token_file: Some(local.admin_token_file),
             wait_seconds: 55,
             requests_per_minute: REQUESTS_PER_MINUTE,
@@ -207,11 +234,12 @@ impl Args {
             namespace: None,
             dispatch_url: None,
             dispatch_token_file: None,
-            identity: IdentityArgs::default(),
-            mail: MailArgs::default(),
-            payments: PaymentsArgs::from_environment(),
+            identity,
+            mail,
+            payments,
             storage: StorageArgs::from_environment(),
-        }
+            studio,
+        })
     }
 }
 

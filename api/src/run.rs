@@ -24,6 +24,8 @@ use crate::cluster::kubernetes::{Kubernetes, KubernetesConfig};
 use crate::cluster::local::{Local, LocalConfig};
 use crate::creation::lane::Lane;
 use crate::database;
+use crate::http::studio::Pages;
+use crate::http::studio_settings::StudioSettings;
 use crate::http::{self, admin::AdminToken, status::Cached};
 use crate::identity::Identity;
 use crate::identity::args::Signup;
@@ -156,6 +158,8 @@ fn open_app(
             webhook_reach: reach(args),
             lane_bell: world.lane_bell.clone(),
             status: Cached::default(),
+            studio: StudioSettings::new(&args.studio)?,
+            pages: Pages::open(args.studio.studio_bundle.as_deref())?,
             stop: stop.clone(),
         }),
     })

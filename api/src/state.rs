@@ -15,6 +15,8 @@ use crate::creation::lane::Lane;
 use crate::error::ApiError;
 use crate::http::admin::AdminToken;
 use crate::http::status::Cached;
+use crate::http::studio::Pages;
+use crate::http::studio_settings::StudioSettings;
 use crate::identity::Identity;
 use crate::keyring::Keyring;
 use crate::lanes::Bell;
@@ -73,6 +75,10 @@ pub(crate) struct Inner {
     pub(crate) lane_bell: Bell,
     /// How the service was, seconds ago.
     pub(crate) status: Cached,
+    /// What the studio's pages must know.
+    pub(crate) studio: StudioSettings,
+    /// The studio's pages.
+    pub(crate) pages: Pages,
     pub(crate) stop: CancellationToken,
 }
 

@@ -68,7 +68,7 @@ test("a finger paints and never moves the page; what is painted is redrawn and t
 
   await page.getByLabel("Prompt", { exact: true }).fill("a yellow square on a green background");
   await page.getByRole("button", { name: "Generate" }).click();
-  await page.locator("[data-stand=complete] img:not([data-preview])").waitFor({ timeout: 60_000 });
+  await page.locator("[data-stand=complete] img:not([data-preview])").waitFor();
   // The first picture and the second, pixel by pixel: some differ, and the far corner does not.
   const changed = await page.evaluate(async () => {
     const { data } = await (await fetch("/api/v1/images")).json();

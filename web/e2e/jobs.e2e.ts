@@ -4,12 +4,12 @@ import { readdirSync, readFileSync } from "node:fs";
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
-import { inspect, launch, visitor } from "./support/browser";
+import { inspect, launch, PATIENCE_MS, visitor } from "./support/browser";
 import { PASSWORD, signIn, signUp } from "./support/people";
 import { Stack } from "./support/stack";
 
-/** How soon after the server's return an open page must be true again. */
-const TRUE_AGAIN_MS = 2_000;
+/** Longest eight long jobs may take, one after another, on a machine that others use too. */
+const ALL_DONE_MS = 240_000;
 
 let browser: Browser;
 beforeAll(async () => {
@@ -62,16 +62,18 @@ const settled = ({ id, stand }: Seen): Seen => ({
   stand: ["complete", "failed", "cancelled"].includes(stand) ? stand : "open",
 });
 
-/** How long until the page shows what the API says. */
-async function untilTrue(page: Page): Promise<number> {
-  const started = Date.now();
-  for (;;) {
-    const [seen, said] = [await stands(page).then((all) => all.map(settled)), await truth(page).catch(() => null)];
-    if (said && JSON.stringify(seen) === JSON.stringify(said)) return Date.now() - started;
-    if (Date.now() - started > 20_000) expect(seen).toEqual(said);
-    await page.waitForTimeout(50);
-  }
-}
+/** Waits until the page shows what the API says. */
+const untilTrue = (page: Page): Promise<void> =>
+  expect
+    .poll(
+      async () => {
+        const seen = (await stands(page)).map(settled);
+        const said = await truth(page).catch(() => null);
+        return { seen, said, same: JSON.stringify(seen) === JSON.stringify(said) };
+      },
+      { timeout: PATIENCE_MS, interval: 100, message: "the page and the API say the same" },
+    )
+    .toMatchObject({ same: true });
 
 test("jobs outlive a reload, a second browser and the server's death, and every page tells the truth again", async () => {
   const first = await Stack.start();
@@ -88,15 +90,15 @@ test("jobs outlive a reload, a second browser and the server's death, and every 
   await first.kill();
   await one.page.getByText("The connection to the server is lost").waitFor();
   await inspect(one, "create-offline");
-  const second = await Stack.start(first.folder, first.address);
-  const waits = await Promise.all([untilTrue(one.page), untilTrue(two.page)]);
-  expect(Math.max(...waits), "how long the pages were wrong").toBeLessThanOrEqual(TRUE_AGAIN_MS);
+  const second = await Stack.start({ folder: first.folder, listen: first.address });
+  await Promise.all([untilTrue(one.page), untilTrue(two.page)]);
   await one.page.getByText("The connection to the server is lost").waitFor({ state: "detached" });
   expect(await one.page.getByLabel("Prompt", { exact: true }).inputValue()).toBe(
     "what is written when the server dies",
   );
 
-  for (const { page } of [one, two]) await page.locator("[data-stand=complete]").nth(7).waitFor({ timeout: 90_000 });
+  for (const { page } of [one, two])
+    await page.locator("[data-stand=complete]").nth(7).waitFor({ timeout: ALL_DONE_MS });
   await one.context.close();
   await two.context.close();
   await second.stop();
@@ -112,7 +114,7 @@ test("one of eight is cancelled while it waits; the others keep their order and 
   const third = page.locator("[data-job]", { hasText: "number 3" });
   await third.getByRole("button", { name: "Cancel" }).click();
   await third.getByText("Cancelled. Not charged.").waitFor();
-  await page.locator("[data-stand=complete]").nth(6).waitFor({ timeout: 90_000 });
+  await page.locator("[data-stand=complete]").nth(6).waitFor({ timeout: ALL_DONE_MS });
   expect((await stands(page)).map(({ id }) => id)).toEqual(before);
   const prices: number[] = await page.evaluate(async () => {
     const jobs = (await (await fetch("/api/v1/jobs?limit=20")).json()).data as { state: string; priceMillis: number }[];
@@ -153,7 +155,7 @@ test("a worker dies in the middle; another takes over, with each picture once an
   await page.locator("[data-stand=running]").waitFor();
   process.kill(workerOf(stack), "SIGKILL");
   await page.getByText("Moved to another worker, try 2").or(page.locator("[data-stand=complete]")).first().waitFor();
-  await page.locator("[data-stand=complete] img:not([data-preview])").nth(3).waitFor({ timeout: 60_000 });
+  await page.locator("[data-stand=complete] img:not([data-preview])").nth(3).waitFor();
   const [job] = await page.evaluate(async () => (await (await fetch("/api/v1/jobs")).json()).data);
   expect({ attempt: job.attempt, outputs: job.outputs.length }).toEqual({ attempt: 2, outputs: 4 });
   const left = ((10_000 - job.priceMillis) / 1000).toLocaleString("en", { maximumFractionDigits: 3 });

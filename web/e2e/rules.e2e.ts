@@ -8,7 +8,7 @@ import { inspect, launch, visitor } from "./support/browser";
 import { makePicture, signUp } from "./support/people";
 
 /** Most script Create may load before it can be used, gzipped, in bytes. */
-const FIRST_LOAD_MAX = 200 * 1024;
+const FIRST_LOAD_MAX = 200_000;
 
 let browser: Browser;
 beforeAll(async () => {
@@ -16,7 +16,7 @@ beforeAll(async () => {
 });
 afterAll(() => browser.close());
 
-test("the first load of Create has at most 200 KiB of script", async () => {
+test("the first load of Create has at most 200 kB of script", async () => {
   const url = inject("url");
   const html = await (await fetch(url)).text();
   const tags = [...html.matchAll(/<script[^>]*\ssrc="([^"]+)"[^>]*>/g)].filter(([tag]) => !/nomodule/i.test(tag));

@@ -23,6 +23,7 @@ use sqlx::PgPool;
 use tintype_crds::labels::{GENERATION, MANAGER_API, SETTLEMENT};
 use tintype_crds::{DiffusionModel, GenerationJob, GenerationJobSpec};
 use tintype_dispatch::WorkerSeen;
+use tintype_scheduler::{Explanation, Overview};
 use tintype_store::Store;
 use tintype_types::{FailureReason, JobEvent, JobState, ModelCard, PoolName};
 use tokio::time::timeout;
@@ -227,6 +228,19 @@ impl Cluster for Kubernetes {
 
     fn workers(&self) -> Reply<'_, Vec<WorkerSeen>> {
         Box::pin(async { self.relay()?.workers().await })
+    }
+
+    fn overview(&self) -> Reply<'_, Overview> {
+        Box::pin(async { self.relay()?.overview().await })
+    }
+
+    fn explain<'a>(&'a self, job: &'a Generation) -> Reply<'a, Option<Explanation>> {
+        Box::pin(async {
+            match &job.cluster_uid {
+                Some(uid) => self.relay()?.explain(uid).await,
+                None => Ok(None),
+            }
+        })
     }
 
     fn models(&self) -> Arc<Models> {

@@ -12,7 +12,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use sqlx::PgPool;
 use tintype_dispatch::{Dispatch, DispatchConfig, Record, WorkerSeen, WriteError, WriteFuture, Written};
-use tintype_scheduler::{Decision, JobSeen, ModelSeen, Observation, Place, Shape, WorldSeen};
+use tintype_scheduler::{Decision, Explanation, JobSeen, ModelSeen, Observation, Overview, Place, Shape, WorldSeen};
 use tintype_store::Store;
 use tintype_types::{Attempt, JobEvent, JobId, JobState, ModelCard, ModelKind, PoolName, QueueKey, Timestamp};
 use tokio::sync::Notify;
@@ -157,6 +157,14 @@ impl Cluster for Local {
 
     fn workers(&self) -> Reply<'_, Vec<WorkerSeen>> {
         Box::pin(async { Ok(self.dispatch.workers().await) })
+    }
+
+    fn overview(&self) -> Reply<'_, Overview> {
+        Box::pin(async { Ok(self.dispatch.overview().await) })
+    }
+
+    fn explain<'a>(&'a self, job: &'a Generation) -> Reply<'a, Option<Explanation>> {
+        Box::pin(async { Ok(self.dispatch.explain(&job.job_id()).await) })
     }
 
     fn models(&self) -> Arc<Models> {

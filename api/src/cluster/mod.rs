@@ -15,6 +15,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use tintype_dispatch::WorkerSeen;
+use tintype_scheduler::{Explanation, Overview};
 use tintype_store::{Store, StoreError};
 use tintype_types::{JobEvent, ModelCard};
 
@@ -69,6 +70,10 @@ pub(crate) trait Cluster: Send + Sync + 'static {
     fn delete_object<'a>(&'a self, key: &'a str) -> Reply<'a, ()>;
     /// Workers as they were last heard of.
     fn workers(&self) -> Reply<'_, Vec<WorkerSeen>>;
+    /// Queues and workers in numbers.
+    fn overview(&self) -> Reply<'_, Overview>;
+    /// Why the job is not running and what would start it; none if the scheduler does not know it.
+    fn explain<'a>(&'a self, job: &'a Generation) -> Reply<'a, Option<Explanation>>;
     /// What requests may name.
     fn models(&self) -> Arc<Models>;
     /// Whether jobs are being taken.

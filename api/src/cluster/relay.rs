@@ -10,6 +10,7 @@ use futures::stream::BoxStream;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method};
 use tintype_dispatch::WorkerSeen;
+use tintype_scheduler::{Explanation, Overview};
 use tintype_store::OUTPUT_KEY_PREFIX;
 use tintype_types::limits::IMAGE_BYTES_MAX;
 use tintype_types::{Attempt, JobEvent};
@@ -55,6 +56,23 @@ impl Relay {
         let failed = |error: reqwest::Error| ClusterError::Unavailable(error.without_url().to_string());
         let response = self.ask(Method::GET, "/dispatch/v1/workers").await?;
         response.error_for_status().map_err(failed)?.json().await.map_err(failed)
+    }
+
+    /// Queues and workers in numbers.
+    pub(crate) async fn overview(&self) -> Result<Overview, ClusterError> {
+        let failed = |error: reqwest::Error| ClusterError::Unavailable(error.without_url().to_string());
+        let response = self.ask(Method::GET, "/dispatch/v1/top").await?;
+        response.error_for_status().map_err(failed)?.json().await.map_err(failed)
+    }
+
+    /// Why a job is not running, by its name in the cluster; none if the operator does not know it.
+    pub(crate) async fn explain(&self, uid: &str) -> Result<Option<Explanation>, ClusterError> {
+        let failed = |error: reqwest::Error| ClusterError::Unavailable(error.without_url().to_string());
+        let response = self.ask(Method::GET, &format!("/dispatch/v1/explain?job={uid}")).await?;
+        if response.status() == reqwest::StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        response.error_for_status().map_err(failed)?.json().await.map(Some).map_err(failed)
     }
 
     /// A signed URL of a picture, from whoever signs them.

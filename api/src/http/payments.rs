@@ -143,7 +143,7 @@ async fn subscribe(app: &App, payments: &Payments, account: Uuid, offer: &str) -
 pub(crate) async fn portal(State(app): State<App>, caller: Caller) -> Result<Json<SentTo>, ApiError> {
     let payments = app.payments.as_ref().ok_or_else(off)?;
     let customer = customer(&app, payments, caller.account).await?;
-    let back = format!("{}/wallet", payments.public_url);
+    let back = studio_page(payments);
     let page = payments.stripe.portal(Uuid::now_v7(), &customer, &back).await.map_err(|fault| faulty(&fault))?;
     Ok(Json(SentTo { url: page.url.ok_or_else(no_page)?, payment_id: None }))
 }
@@ -160,8 +160,13 @@ async fn customer(app: &App, payments: &Payments, account: Uuid) -> Result<Strin
 }
 
 fn pages(payments: &Payments, paid: &str) -> Pages {
-    let wallet = format!("{}/wallet", payments.public_url);
-    Pages { success: format!("{wallet}?paid&{paid}"), cancel: format!("{wallet}?cancelled") }
+    let page = studio_page(payments);
+    Pages { success: format!("{page}?paid&{paid}"), cancel: format!("{page}?cancelled") }
+}
+
+/// The studio's page about credits: who comes back from the payment provider lands there.
+fn studio_page(payments: &Payments) -> String {
+    format!("{}/credits/", payments.public_url)
 }
 
 fn faulty(fault: &StripeFault) -> ApiError {

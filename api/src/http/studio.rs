@@ -5,17 +5,20 @@
 //! load comes with it: the hashes of the inline scripts are known only where they are written.
 
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
+use std::path::Path;
+use std::sync::Arc;
 
+use anyhow::Context;
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::Deserialize;
 
 use super::unknown_route;
+use crate::state::App;
 
 static BUNDLE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/studio.bundle"));
-static STUDIO: LazyLock<Option<Studio>> = LazyLock::new(|| Studio::read(BUNDLE));
 
 /// What `/` says where nobody has built the studio.
 const ABSENT: &str = "<!doctype html><html lang=en><meta charset=utf-8><title>Tintype</title>
@@ -63,25 +66,58 @@ struct Studio {
     bodies: Bytes,
 }
 
+/// The pages that are served; none where nobody has built them.
+#[derive(Clone)]
+pub(crate) struct Pages(Option<Arc<Studio>>);
+
+impl Pages {
+    /// Those of the program, or of a bundle beside it: whoever works on the studio need not build the program again.
+    ///
+    /// # Errors
+    /// The bundle cannot be read, or is none.
+    pub(crate) fn open(bundle: Option<&Path>) -> anyhow::Result<Self> {
+        let Some(path) = bundle else {
+            return Ok(Self(Studio::read(Bytes::from_static(BUNDLE)).map(Arc::new)));
+        };
+        let bytes = std::fs::read(path).with_context(|| format!("cannot read the studio from {}", path.display()))?;
+        let studio = Studio::read(bytes.into()).with_context(|| format!("{} is no studio bundle", path.display()))?;
+        Ok(Self(Some(Arc::new(studio))))
+    }
+}
+
 /// Answers what no route does: a page or file of the studio, else that there is no such thing.
-pub(super) async fn serve(method: Method, uri: Uri, headers: HeaderMap) -> Response {
+pub(super) async fn serve(State(app): State<App>, method: Method, uri: Uri, headers: HeaderMap) -> Response {
     if method != Method::GET && method != Method::HEAD {
         return unknown_route().into_response();
     }
     let wants_page = headers.get(header::ACCEPT).is_some_and(|accept| accept.as_bytes().starts_with(b"text/html"));
-    match &*STUDIO {
-        Some(studio) => studio.answer(uri.path(), &headers, wants_page),
+    match &app.pages.0 {
+        Some(studio) => {
+            let mut page = studio.answer(uri.path(), &headers, wants_page);
+            widen(page.headers_mut(), &app.studio.origins);
+            page
+        }
         None if uri.path() == "/" => axum::response::Html(ABSENT).into_response(),
         None => unknown_route().into_response(),
     }
 }
 
+/// Lets a page connect to these origins too.
+fn widen(headers: &mut HeaderMap, origins: &[String]) {
+    let Some(policy) = headers.get(header::CONTENT_SECURITY_POLICY).filter(|_| !origins.is_empty()) else { return };
+    let own = "connect-src 'self'";
+    let wider = policy.to_str().map(|policy| policy.replace(own, &format!("{own} {}", origins.join(" "))));
+    if let Ok(Ok(policy)) = wider.map(|policy| HeaderValue::from_str(&policy)) {
+        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
+}
+
 impl Studio {
     /// None for an empty bundle, and for one that is not ours.
-    fn read(bundle: &'static [u8]) -> Option<Self> {
+    fn read(bundle: Bytes) -> Option<Self> {
         let line = bundle.iter().position(|byte| *byte == b'\n')?;
         let header: Header = serde_json::from_slice(&bundle[..line]).ok()?;
-        let bodies = Bytes::from_static(&bundle[line + 1..]);
+        let bodies = bundle.slice(line + 1..);
         let whole = header.files.values().all(|entry| {
             [Some(entry.plain), entry.gzip].into_iter().flatten().all(|(start, length)| start + length <= bodies.len())
         });
@@ -170,7 +206,7 @@ homeGZp4jt"#;
     }
 
     async fn ask(path: &str, headers: HeaderMap, wants_page: bool) -> (u16, HeaderMap, Vec<u8>) {
-        let response = Studio::read(SMALL).unwrap().answer(path, &headers, wants_page);
+        let response = Studio::read(Bytes::from_static(SMALL)).unwrap().answer(path, &headers, wants_page);
         let (parts, body) = response.into_parts();
         let body = axum::body::to_bytes(body, 1_000).await.unwrap();
         (parts.status.as_u16(), parts.headers, body.to_vec())
@@ -215,8 +251,20 @@ homeGZp4jt"#;
     }
 
     #[test]
+    fn a_page_may_connect_to_what_was_set_beside_its_own_origin() {
+        let mut headers = HeaderMap::new();
+        let policy = HeaderValue::from_static("script-src 'self'; connect-src 'self'; font-src 'self'");
+        headers.insert(header::CONTENT_SECURITY_POLICY, policy.clone());
+        widen(&mut headers, &[]);
+        assert_eq!(headers[header::CONTENT_SECURITY_POLICY], policy);
+        widen(&mut headers, &["https://a.example".to_owned(), "https://b.example".to_owned()]);
+        let wider = "script-src 'self'; connect-src 'self' https://a.example https://b.example; font-src 'self'";
+        assert_eq!(headers[header::CONTENT_SECURITY_POLICY], wider);
+    }
+
+    #[test]
     fn a_bundle_that_is_cut_short_is_no_bundle() {
-        assert!(Studio::read(&SMALL[..SMALL.len() - 1]).is_none());
-        assert!(Studio::read(b"").is_none());
+        assert!(Studio::read(Bytes::from_static(&SMALL[..SMALL.len() - 1])).is_none());
+        assert!(Studio::read(Bytes::new()).is_none());
     }
 }

@@ -219,7 +219,16 @@ pub(crate) async fn entries(
     Ok(Json(WalletPage { data: lines.into_iter().map(WalletLine::from).collect(), next }))
 }
 
+/// What can be bought, and whether anything can.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Plans {
+    #[serde(flatten)]
+    book: PriceBook,
+    /// Whether this server sells: without a payment provider the book is only shown.
+    selling: bool,
+}
+
 /// What can be bought.
-pub(crate) async fn plans(State(app): State<App>) -> Json<PriceBook> {
-    Json(app.price_book.clone())
+pub(crate) async fn plans(State(app): State<App>) -> Json<Plans> {
+    Json(Plans { book: app.price_book.clone(), selling: app.payments.is_some() })
 }

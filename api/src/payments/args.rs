@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use clap::{Args as Flags, Parser};
+use clap::Args as Flags;
 
 /// Where Stripe is.
 const STRIPE_URL: &str = "https://api.stripe.com/";
@@ -45,16 +45,6 @@ impl Default for PaymentsArgs {
 }
 
 impl PaymentsArgs {
-    /// As the environment says alone, for `tintype up`, which has no flags for it.
-    pub fn from_environment() -> Self {
-        #[derive(Parser)]
-        struct Alone {
-            #[command(flatten)]
-            payments: PaymentsArgs,
-        }
-        Alone::try_parse_from(["tintype"]).map_or_else(|_| Self::default(), |alone| alone.payments)
-    }
-
     pub(super) fn key(&self) -> anyhow::Result<Option<String>> {
         given(self.stripe_key.as_deref(), self.stripe_key_file.as_deref())
     }

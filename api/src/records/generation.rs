@@ -277,6 +277,12 @@ pub async fn open(pool: &PgPool) -> sqlx::Result<Vec<Generation>> {
     Ok(many(sqlx::query_as(SQL).fetch_all(pool).await?))
 }
 
+/// The oldest jobs of anybody's that have not ended.
+pub async fn open_first(pool: &PgPool, limit: i64) -> sqlx::Result<Vec<Generation>> {
+    const SQL: &str = concat!("select ", columns!(), " from generation where finished_ms is null order by id limit $1");
+    Ok(many(sqlx::query_as(SQL).bind(limit).fetch_all(pool).await?))
+}
+
 /// An account's jobs that have not ended, oldest first.
 pub async fn open_of(pool: &PgPool, account: Uuid, limit: i64) -> sqlx::Result<Vec<Generation>> {
     const SQL: &str = concat!(

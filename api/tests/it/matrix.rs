@@ -19,6 +19,7 @@ const OPEN: &[&str] = &[
     "/api/v1/auth/",
     "/api/v1/plans",
     "/api/v1/status",
+    "/api/v1/studio",
     "/auth/link",
     "/healthz",
     "/hooks/",

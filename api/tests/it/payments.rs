@@ -107,7 +107,7 @@ async fn a_pack_is_bought_once_however_often_stripe_says_so_and_refunded() {
     let made = user.post("/api/v1/wallet/checkout", json!({ "pack": "credits-100" })).await;
     let page = made.body["url"].as_str().unwrap().to_owned();
     let back = shop.press(&page).await;
-    assert!(back.starts_with(&format!("{}/wallet?paid", shop.rig.url)), "{back}");
+    assert!(back.starts_with(&format!("{}/credits/?paid", shop.rig.url)), "{back}");
     available(&user, 110_000).await;
     // Pressed again, and a second checkout that is left alone: nothing more is paid.
     assert!(client().get(&page).send().await.unwrap().text().await.unwrap().contains("This is paid."));

@@ -199,7 +199,8 @@ async fn launch(
         admin_token_file: folder.join("admin-token"),
         models_dirs: vec![folder.join("models")],
         lease: options.lease,
-    });
+    })
+    .unwrap();
     args.wait_seconds = options.wait_seconds;
     args.requests_per_minute = options.requests_per_minute;
     args.metrics_listen = options.metrics_listen;

@@ -55,7 +55,7 @@ async fn run_parts(
     let api_stop = CancellationToken::new();
     let port_file = data.join("port");
     remove_if_there(&port_file)?;
-    let api_args = api_args(args, data, models, database_url);
+    let api_args = api_args(args, data, models, database_url)?;
     let token = api_stop.clone();
     let mut api = tokio::spawn(async move { tintype_api::run(api_args, token).await });
     let outcome = async {
@@ -91,8 +91,8 @@ async fn run_parts(
     outcome
 }
 
-fn api_args(args: &UpArgs, data: &DataDir, models: &[PathBuf], database_url: &str) -> tintype_api::Args {
-    tintype_api::Args::local(tintype_api::LocalArgs {
+fn api_args(args: &UpArgs, data: &DataDir, models: &[PathBuf], database_url: &str) -> Result<tintype_api::Args> {
+    let args = tintype_api::Args::local(tintype_api::LocalArgs {
         listen: args.listen,
         port_file: data.join("port"),
         database_url: database_url.to_owned(),
@@ -103,7 +103,8 @@ fn api_args(args: &UpArgs, data: &DataDir, models: &[PathBuf], database_url: &st
         models_dirs: models.to_vec(),
         lease: Duration::from_secs(args.lease_seconds),
         decision_log: args.decision_log.clone(),
-    })
+    });
+    args.context("a variable of the environment is wrong")
 }
 
 /// Better told before anything is started. Somebody may still take the port in between; then the API says so.

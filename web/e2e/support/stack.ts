@@ -1,6 +1,6 @@
 // The real thing: `tintype up` with the models that ship, on a free port, in a folder of its own. No part of it is a double.
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -13,7 +13,16 @@ const READY_MS = 90_000;
 declare module "vitest" {
   export interface ProvidedContext {
     url: string;
+    /** Where the shared stack keeps its data, its administrator's token too. */
+    folder: string;
   }
+}
+
+export interface StackOptions {
+  /** Data that is there already. */
+  folder?: string;
+  listen?: string;
+  env?: Record<string, string>;
 }
 
 export class Stack {
@@ -24,12 +33,14 @@ export class Stack {
   ) {}
 
   /** Starts one; on data and an address that were used before where they are named. */
-  static async start(folder = mkdtempSync(join(tmpdir(), "tt-")), listen = "127.0.0.1:0"): Promise<Stack> {
+  static async start(options: StackOptions = {}): Promise<Stack> {
+    const { folder = mkdtempSync(join(tmpdir(), "tt-")), listen = "127.0.0.1:0", env = {} } = options;
     const program = process.env.TINTYPE_PROGRAM;
     if (!program) throw new Error("TINTYPE_PROGRAM must name the tintype program; scripts/test-web.sh does");
     const repository = fileURLToPath(new URL("../../..", import.meta.url));
     const child = spawn(program, ["up", "--data-dir", folder, "--listen", listen], {
       cwd: repository,
+      env: { ...process.env, ...env },
       stdio: ["ignore", "pipe", "pipe"],
     });
     const url = await ready(child);
@@ -38,6 +49,10 @@ export class Stack {
 
   get pid(): number {
     return this.child.pid ?? 0;
+  }
+
+  get adminToken(): string {
+    return readFileSync(join(this.folder, "admin-token"), "utf8").trim();
   }
 
   get address(): string {
@@ -88,9 +103,11 @@ export default async function setup(project: TestProject): Promise<() => Promise
   const running = process.env.TINTYPE_URL;
   if (running) {
     project.provide("url", running);
+    project.provide("folder", process.env.TINTYPE_DATA_DIR ?? "");
     return async () => {};
   }
   const stack = await Stack.start();
   project.provide("url", stack.url);
+  project.provide("folder", stack.folder);
   return () => stack.stop();
 }

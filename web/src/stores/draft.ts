@@ -50,8 +50,11 @@ export const FRESH: Draft = {
 interface DraftStore {
   draft: Draft;
   history: string[];
+  /** When a job that lacked credits was set aside until they are bought; null: none is. */
+  waitingSince: number | null;
   change: (part: Partial<Draft>) => void;
   remember: (prompt: string) => void;
+  wait: (since: number | null) => void;
 }
 
 export const useDraft = create<DraftStore>()(
@@ -59,9 +62,11 @@ export const useDraft = create<DraftStore>()(
     (set) => ({
       draft: FRESH,
       history: [],
+      waitingSince: null,
       change: (part) => set(({ draft }) => ({ draft: { ...draft, ...part } })),
       remember: (prompt) =>
         set(({ history }) => ({ history: [prompt, ...history.filter((one) => one !== prompt)].slice(0, HISTORY_MAX) })),
+      wait: (waitingSince) => set({ waitingSince }),
     }),
     { name: "tintype.draft", version: 1, storage: createJSONStorage(() => localStorage), skipHydration: true },
   ),

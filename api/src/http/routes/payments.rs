@@ -6,7 +6,6 @@ use super::super::openapi::of;
 use super::super::view::Credits;
 use super::super::{hooks, payments, wallet};
 use super::{Access, Answer, Route};
-use crate::payments::plans::PriceBook;
 
 pub(super) fn table() -> Vec<Route> {
     [wallets(), buying(), administering()].into_iter().flatten().collect()
@@ -29,7 +28,7 @@ fn wallets() -> Vec<Route> {
                 Answer::Json(of::<wallet::WalletPage>),
             )
         },
-        Route::get("/api/v1/plans", get(wallet::plans), "Shows what can be bought", Answer::Json(of::<PriceBook>))
+        Route::get("/api/v1/plans", get(wallet::plans), "Shows what can be bought", Answer::Json(of::<wallet::Plans>))
             .open(),
     ]
 }

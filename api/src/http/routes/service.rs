@@ -4,7 +4,7 @@ use axum::routing::{delete, get, post};
 use tintype_types::GenerationRequest;
 
 use super::{Access, Answer, Route, of};
-use crate::http::{lanes, quotes, status, usage};
+use crate::http::{cluster, lanes, quotes, status, usage};
 
 pub(super) fn table() -> Vec<Route> {
     vec![
@@ -31,6 +31,12 @@ pub(super) fn table() -> Vec<Route> {
             Answer::Json(of::<status::ServiceStatus>),
         )
         .open(),
+        admin(Route::get(
+            "/api/v1/admin/cluster",
+            get(cluster::show),
+            "Shows queues, GPUs and why jobs wait",
+            Answer::Json(of::<cluster::ClusterView>),
+        )),
         admin(Route::get(
             "/api/v1/admin/lanes",
             get(lanes::standings),

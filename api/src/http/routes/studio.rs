@@ -4,7 +4,7 @@ use axum::routing::get;
 
 use super::{Answer, Route};
 use crate::http::openapi::of;
-use crate::http::{gallery, live, models};
+use crate::http::{gallery, live, models, studio_settings};
 
 pub(super) fn table() -> Vec<Route> {
     vec![
@@ -23,6 +23,13 @@ pub(super) fn table() -> Vec<Route> {
             "Streams where all your jobs stand, and your credits",
             Answer::Events(of::<live::LiveEvent>),
         ),
+        Route::get(
+            "/api/v1/studio",
+            get(studio_settings::show),
+            "Says what the studio must know before anybody signs in",
+            Answer::Json(of::<studio_settings::StudioSettings>),
+        )
+        .open(),
         Route::get("/api/v1/models", get(models::cards), "Lists the models' cards", Answer::Json(of::<models::Cards>)),
     ]
 }

@@ -1,6 +1,8 @@
 // How the service is: its parts, and the queue now.
 "use client";
 
+import "@/lib/i18n/desk";
+
 import { useQuery } from "@tanstack/react-query";
 import { CircleAlert, CircleCheck, CircleX } from "lucide-react";
 

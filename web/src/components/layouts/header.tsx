@@ -1,7 +1,7 @@
 // The header: where you are, where you can go, what you have.
 "use client";
 
-import { CircleUser, LogOut, Moon, Settings, Sun, SunMoon } from "lucide-react";
+import { CircleUser, LogOut, Moon, Settings, ShieldCheck, Sun, SunMoon } from "lucide-react";
 
 import { CreditBalance } from "@/components/features/credit-balance";
 import { isAt, PLACES } from "@/components/layouts/places";
@@ -103,6 +103,7 @@ function AccountMenu() {
   const t = useT();
   const router = useRouter();
   const signOut = useSignOut();
+  const admin = useMe().data?.user?.admin ?? false;
   return (
     <Menu
       trigger={
@@ -112,6 +113,7 @@ function AccountMenu() {
       }
       items={[
         { label: t("nav.account"), icon: Settings, run: () => router.push("/account/") },
+        ...(admin ? [{ label: t("nav.admin"), icon: ShieldCheck, run: () => router.push("/admin/") }] : []),
         { label: t("nav.signOut"), icon: LogOut, run: () => signOut.mutate() },
       ]}
     />

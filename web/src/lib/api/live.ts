@@ -70,6 +70,8 @@ export function apply(client: QueryClient, event: LiveEvent): void {
   if ("credits" in event) {
     client.setQueryData<Me | null>(keys.me, (me) => me && { ...me, credits: event.credits });
     void client.invalidateQueries({ queryKey: ["wallet"] });
+    // A price says whether it can be paid.
+    void client.invalidateQueries({ queryKey: ["quote"] });
     return;
   }
   const { job } = event;

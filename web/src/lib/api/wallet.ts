@@ -1,5 +1,5 @@
 // Money: what is asked of the server.
-import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
+import { useInfiniteQuery, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 
 import { api, unwrap } from "./client";
 import type * as schema from "./schema.gen";
@@ -9,9 +9,16 @@ export type WalletLine = schema.WalletLine;
 export type Lot = schema.LotView;
 export type Pack = schema.Pack;
 export type Subscription = schema.Subscription;
+export type Payment = schema.PaymentView;
+export type TopUpRule = schema.TopUpRule;
 
 /** Everything about money is asked again when credits move: the stream says so. */
-export const walletKeys = { all: ["wallet"], entries: ["wallet", "entries"], plans: ["plans"] } as const;
+export const walletKeys = {
+  all: ["wallet"],
+  entries: ["wallet", "entries"],
+  payments: ["wallet", "payments"],
+  plans: ["plans"],
+} as const;
 
 /** Lines a page of the list. */
 const PAGE = 50;
@@ -39,3 +46,45 @@ export const useEntries = () =>
     initialPageParam: "",
     getNextPageParam: (page) => page.next ?? undefined,
   });
+
+/** What was paid, newest first. */
+export const usePayments = () =>
+  useQuery({
+    queryKey: walletKeys.payments,
+    queryFn: ({ signal }) => unwrap(api.GET("/api/v1/wallet/payments", { signal })),
+    select: ({ data }) => data,
+  });
+
+/** Goes to a page of the payment provider's: of this tab, so that coming back is the same place. */
+const goTo = ({ url }: { url: string }) => window.location.assign(url);
+
+/** Opens the page on which a pack or a subscription is bought. */
+export const useBuy = () =>
+  useMutation({
+    mutationFn: (body: schema.Buy) => unwrap(api.POST("/api/v1/wallet/checkout", { body })),
+    onSuccess: goTo,
+  });
+
+/** Opens the page with invoices, cards and the subscription. */
+export const usePortal = () =>
+  useMutation({ mutationFn: () => unwrap(api.POST("/api/v1/wallet/portal")), onSuccess: goTo });
+
+export function useRedeem() {
+  const client = useQueryClient();
+  return useMutation({
+    mutationFn: (code: string) => unwrap(api.POST("/api/v1/wallet/promo", { body: { code } })),
+    onSuccess: () => client.invalidateQueries({ queryKey: walletKeys.all }),
+  });
+}
+
+/** Sets the rule by which credits are bought when they run low; null takes it away. */
+export function useSetTopUp() {
+  const client = useQueryClient();
+  return useMutation({
+    mutationFn: async (rule: TopUpRule | null): Promise<void> => {
+      if (rule) await unwrap(api.PUT("/api/v1/wallet/top-up", { body: rule }));
+      else await unwrap(api.DELETE("/api/v1/wallet/top-up"));
+    },
+    onSuccess: () => client.invalidateQueries({ queryKey: walletKeys.all }),
+  });
+}

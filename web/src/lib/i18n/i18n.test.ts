@@ -3,6 +3,7 @@ import { describe, expect, test } from "vitest";
 
 import { de } from "./de";
 import { en } from "./en";
+import { enDesk } from "./en-desk";
 import { format } from "./format";
 import { pseudo } from "./index";
 
@@ -24,16 +25,21 @@ describe("messages", () => {
   });
 });
 
+const english = { ...en, ...enDesk };
 const gaps = (message: string) => [...message.matchAll(/\{(\w+)[,}]/g)].map(([, name]) => name).sort();
 
 describe("catalogues", () => {
-  test.each(Object.entries(en))("%s has the same gaps in every language", (key, text) => {
-    const german = de[key as keyof typeof en];
+  test.each(Object.entries(english))("%s has the same gaps in every language", (key, text) => {
+    const german = de[key as keyof typeof english];
     expect(new Set(gaps(german))).toEqual(new Set(gaps(text)));
     expect(gaps(pseudo(text))).toEqual(gaps(text));
   });
 
+  test("no word is in both parts of English", () => {
+    expect(Object.keys(en).filter((key) => key in enDesk)).toEqual([]);
+  });
+
   test("no catalogue has words that another lacks", () => {
-    expect(Object.keys(de).sort()).toEqual(Object.keys(en).sort());
+    expect(Object.keys(de).sort()).toEqual(Object.keys(english).sort());
   });
 });

@@ -4,9 +4,10 @@
 import { useCallback, useSyncExternalStore } from "react";
 
 import { en } from "./en";
+import type { enDesk } from "./en-desk";
 import { format, type Values } from "./format";
 
-export type Key = keyof typeof en;
+export type Key = keyof typeof en | keyof typeof enDesk;
 export type Catalogue = Readonly<Record<Key, string>>;
 export type Translate = (key: Key, values?: Values) => string;
 
@@ -22,7 +23,9 @@ interface Loaded {
   catalogue: Catalogue;
 }
 
-const ENGLISH: Loaded = { locale: "en", catalogue: en };
+// Words are added to it by the screens that have more of them, before they are drawn.
+const english = { ...en } as Record<Key, string>;
+const ENGLISH: Loaded = { locale: "en", catalogue: english };
 let loaded = ENGLISH;
 let asked = false;
 const listeners = new Set<() => void>();
@@ -38,11 +41,18 @@ export function pseudo(message: string): string {
   return `⟦${marked.join("")}⟧`;
 }
 
+/** Adds English words that come with a screen. */
+export function addWords(words: Partial<Catalogue>): void {
+  Object.assign(english, words);
+}
+
 async function catalogueOf(locale: Locale): Promise<Catalogue> {
   if (locale === "de") return (await import("./de")).de;
-  if (locale === "pseudo")
-    return Object.fromEntries(Object.entries(en).map(([key, text]) => [key, pseudo(text)])) as Catalogue;
-  return en;
+  if (locale === "pseudo") {
+    const all = { ...en, ...(await import("./en-desk")).enDesk };
+    return Object.fromEntries(Object.entries(all).map(([key, text]) => [key, pseudo(text)])) as Catalogue;
+  }
+  return english;
 }
 
 /** Changes the language, here and on the next visit. */

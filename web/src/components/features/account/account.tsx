@@ -1,6 +1,8 @@
 // Oneself: how the studio looks and behaves here, where one is signed in, the password.
 "use client";
 
+import "@/lib/i18n/desk";
+
 import { type FormEvent, useState } from "react";
 
 import { SignedIn } from "@/components/features/signed-in";

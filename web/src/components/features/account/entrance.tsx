@@ -1,14 +1,17 @@
 // Sign in, or make an account: the same two fields.
 "use client";
 
+import "@/lib/i18n/desk";
+
 import { useForm } from "react-hook-form";
 
+import { OtherWays, Sent } from "@/components/features/account/other-ways";
 import { Button } from "@/components/ui/button";
 import { Field, Input } from "@/components/ui/field";
 import { Link } from "@/components/ui/link";
 import { Notice } from "@/components/ui/states";
 import { LIMITS } from "@/lib/api/limits.gen";
-import { type Credentials, useEnter } from "@/lib/api/session";
+import { type Credentials, useEnter, useProviders } from "@/lib/api/session";
 import { useT } from "@/lib/i18n";
 import { lazyResolver } from "@/lib/lazy-resolver";
 import { useRouter } from "@/lib/navigation";
@@ -30,8 +33,12 @@ export function Entrance({ kind }: { kind: "login" | "signup" }) {
     defaultValues: { email: "", password: "" },
   });
   const { errors } = form.formState;
-  const submit = form.handleSubmit((values) => enter.mutate(values, { onSuccess: () => router.push(next()) }));
+  const submit = form.handleSubmit((values) =>
+    enter.mutate(values, { onSuccess: (entered) => entered === "in" && router.push(next()) }),
+  );
+  const providers = useProviders().data;
   const words = kind === "login" ? "login" : "signup";
+  if (enter.data === "sent") return <Sent email={form.getValues("email")} />;
   return (
     <div className="mx-auto mt-[6vh] grid max-w-sm gap-6">
       <div className="grid gap-1.5 text-center">
@@ -39,6 +46,7 @@ export function Entrance({ kind }: { kind: "login" | "signup" }) {
         <p className="text-sm text-muted-foreground">{t(`${words}.words`)}</p>
       </div>
       <form onSubmit={submit} noValidate className="grid gap-4 rounded-lg border bg-card p-6 shadow-raised">
+        {kind === "signup" && providers?.signup === false && <Notice title={t("signup.closed")} />}
         {enter.error && <Notice title={t(`${words}.failed`)}>{enter.error.message}</Notice>}
         <Field label={t("login.email")} error={errors.email && t("email.bad")}>
           {(ids) => <Input {...ids} type="email" autoComplete="username" {...form.register("email")} />}
@@ -60,6 +68,9 @@ export function Entrance({ kind }: { kind: "login" | "signup" }) {
         <Button type="submit" size="large" disabled={enter.isPending}>
           {t(`${words}.submit`)}
         </Button>
+        {providers && (
+          <OtherWays kind={kind} providers={providers} emailOf={() => form.getValues("email")} next={next} />
+        )}
       </form>
       <p className="text-center text-sm text-muted-foreground">
         {t(`${words}.other`)}{" "}

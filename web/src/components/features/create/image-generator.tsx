@@ -15,7 +15,7 @@ import { ShapePicker } from "@/components/features/create/shape-picker";
 import { Button } from "@/components/ui/button";
 import { Link } from "@/components/ui/link";
 import { Segmented } from "@/components/ui/segmented";
-import type { Me, ModelCard } from "@/lib/api/client";
+import type { Me, ModelCard, Quote } from "@/lib/api/client";
 import { useMakeJob, useModels, useQuote } from "@/lib/api/queries";
 import { randomId } from "@/lib/browser";
 import { useT } from "@/lib/i18n";
@@ -26,6 +26,8 @@ import { requestOf, useDraft } from "@/stores/draft";
 const COUNTS = [1, 2, 4, 8].map((value) => ({ value, label: String(value) }));
 /** How long the form rests before its price is asked for. */
 const QUOTE_AFTER_MS = 300;
+/** How long a job waits for credits to be bought. */
+const WAITS_MS = 30 * 60_000;
 
 export function ImageGenerator({ me }: { me: Me | null | undefined }) {
   const t = useT();
@@ -51,6 +53,7 @@ export function ImageGenerator({ me }: { me: Me | null | undefined }) {
     // One key a press: what is sent twice by the network is one job.
     make.mutate({ request, key: randomId() });
   });
+  useWaiting(quote.isPlaceholderData ? undefined : quote.data, Boolean(request) && fits, submit);
   const showErrors = form.formState.isSubmitted && !fits;
   return (
     <form
@@ -107,6 +110,19 @@ export function ImageGenerator({ me }: { me: Me | null | undefined }) {
       </div>
     </form>
   );
+}
+
+/** Makes the job that was set aside for want of credits, once they are there. */
+function useWaiting(quote: Quote | undefined, fits: boolean, make: () => Promise<void>): void {
+  const since = useDraft((store) => store.waitingSince);
+  const there = quote !== undefined && quote.availableMillis >= quote.priceMillis;
+  useEffect(() => {
+    const { waitingSince, wait } = useDraft.getState();
+    if (waitingSince === null || !there || !fits) return;
+    wait(null);
+    // What was set aside long ago is not what somebody expects to pay for now.
+    if (Date.now() - waitingSince < WAITS_MS) void make();
+  }, [since, there, fits, make]);
 }
 
 /** The checkpoint that is meant: the chosen one if it is there, else the first. */

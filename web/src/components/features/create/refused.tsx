@@ -2,10 +2,12 @@
 "use client";
 
 import { Button } from "@/components/ui/button";
+import { Link } from "@/components/ui/link";
 import { Notice } from "@/components/ui/states";
 import { ApiFailure, type Quote } from "@/lib/api/client";
 import { credits } from "@/lib/format";
 import { useLocale, useT } from "@/lib/i18n";
+import { useDraft } from "@/stores/draft";
 
 interface RefusedProps {
   failure: Error | null;
@@ -17,6 +19,7 @@ interface RefusedProps {
 export function Refused({ failure, quote, images, onFewer }: RefusedProps) {
   const t = useT();
   const locale = useLocale();
+  const wait = useDraft((store) => store.wait);
   const broke = failure instanceof ApiFailure && failure.code === "insufficient_quota";
   const missing = quote ? quote.priceMillis - quote.availableMillis : 0;
   if (quote && (broke || missing > 0) && missing > 0) {
@@ -25,11 +28,18 @@ export function Refused({ failure, quote, images, onFewer }: RefusedProps) {
       <Notice
         title={t("create.short.title", { n: credits(missing, locale) })}
         actions={
-          fewer > 0 && (
-            <Button look="outline" size="small" onClick={() => onFewer(fewer)}>
-              {t("create.short.fewer", { n: fewer })}
+          <>
+            <Button asChild size="small">
+              <Link href="/credits/" onClick={() => wait(Date.now())}>
+                {t("create.short.buy")}
+              </Link>
             </Button>
-          )
+            {fewer > 0 && (
+              <Button look="outline" size="small" onClick={() => onFewer(fewer)}>
+                {t("create.short.fewer", { n: fewer })}
+              </Button>
+            )}
+          </>
         }
       >
         {t("create.short.words", {

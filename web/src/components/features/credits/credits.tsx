@@ -1,9 +1,14 @@
 // Money: what there is, where it came from, where it went.
 "use client";
 
-import { Lots } from "@/components/features/credits/lots";
+import "@/lib/i18n/desk";
+
 import { Entries } from "@/components/features/credits/entries";
+import { Lots } from "@/components/features/credits/lots";
+import { Payments } from "@/components/features/credits/payments";
+import { Returned } from "@/components/features/credits/returned";
 import { Shop } from "@/components/features/credits/shop";
+import { Redeem, TopUp } from "@/components/features/credits/top-up";
 import { SignedIn } from "@/components/features/signed-in";
 import { PageHead } from "@/components/ui/page-head";
 import { Notice, Skeleton } from "@/components/ui/states";
@@ -19,12 +24,18 @@ export function Credits() {
       {(me) => (
         <>
           <PageHead title={t("nav.credits")} words={t("money.words")} />
+          <Returned />
           <Balance standing={me.credits} />
           <div className="mt-6 grid grid-cols-1 items-start gap-6 xl:grid-cols-[minmax(0,1.5fr)_minmax(0,1fr)]">
-            <Entries />
+            <div className="grid grid-cols-1 gap-6">
+              <Entries />
+              <Payments />
+            </div>
             <div className="grid grid-cols-1 gap-6">
               <Shop />
+              <TopUp />
               <Lots />
+              <Redeem />
             </div>
           </div>
         </>

@@ -4,7 +4,13 @@
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 
-import { type Operation, operationsOf, type OpenApi, type Property } from "@/components/features/developers/operations";
+import {
+  groupOf,
+  type Operation,
+  operationsOf,
+  type OpenApi,
+  type Property,
+} from "@/components/features/developers/operations";
 import { Badge } from "@/components/ui/badge";
 import { Card } from "@/components/ui/card";
 import { Input } from "@/components/ui/field";
@@ -36,16 +42,62 @@ export function ApiReference() {
             value={wanted}
             onChange={(event) => setWanted(event.target.value)}
           />
-          <ul className="grid gap-1.5">
-            {found.map((operation) => (
-              <li key={`${operation.method} ${operation.path}`}>
-                <OperationRow operation={operation} />
-              </li>
-            ))}
-          </ul>
+          {words ? <Rows operations={found} /> : <Groups operations={operations} />}
         </>
       )}
     </Card>
+  );
+}
+
+function Rows({ operations }: { operations: readonly Operation[] }) {
+  return (
+    <ul className="grid gap-1.5">
+      {operations.map((operation) => (
+        <li key={`${operation.method} ${operation.path}`}>
+          <OperationRow operation={operation} />
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+/** Routes by what they are about, each group drawn when it is opened: there are more than a hundred. */
+function Groups({ operations }: { operations: readonly Operation[] }) {
+  const t = useT();
+  const [open, setOpen] = useState<ReadonlySet<string>>(new Set());
+  const groups = new Map<string, Operation[]>();
+  for (const operation of operations) {
+    const name = groupOf(operation.path);
+    groups.set(name, [...(groups.get(name) ?? []), operation]);
+  }
+  const toggle = (name: string) => {
+    const next = new Set(open);
+    if (!next.delete(name)) next.add(name);
+    setOpen(next);
+  };
+  return (
+    <ul className="grid gap-1.5">
+      {[...groups].map(([name, routes]) => (
+        <li key={name}>
+          <button
+            type="button"
+            aria-expanded={open.has(name)}
+            onClick={() => toggle(name)}
+            className="flex w-full items-center gap-3 rounded-md border px-3 py-2 text-left text-sm transition-colors hover:bg-muted"
+          >
+            <code translate="no" className="font-mono text-[13px] font-medium">
+              {name}
+            </code>
+            <span className="ml-auto text-xs text-muted-foreground">{t("dev.api.routes", { n: routes.length })}</span>
+          </button>
+          {open.has(name) && (
+            <div className="mt-1.5 ml-4">
+              <Rows operations={routes} />
+            </div>
+          )}
+        </li>
+      ))}
+    </ul>
   );
 }
 

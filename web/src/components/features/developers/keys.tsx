@@ -1,9 +1,10 @@
 // API keys: made here, shown once, revoked here.
 "use client";
 
-import { Check, Copy, KeyRound, Plus } from "lucide-react";
+import { Plus } from "lucide-react";
 import { type FormEvent, useState } from "react";
 
+import { ShownOnce } from "@/components/features/developers/shown-once";
 import { Button } from "@/components/ui/button";
 import { Card } from "@/components/ui/card";
 import { Dialog } from "@/components/ui/dialog";
@@ -11,7 +12,6 @@ import { Field, Input } from "@/components/ui/field";
 import { Notice, Skeleton } from "@/components/ui/states";
 import { Table } from "@/components/ui/table";
 import { useKeys, useMakeKey, useRevokeKey } from "@/lib/api/account";
-import { copyText } from "@/lib/browser";
 import { ago } from "@/lib/format";
 import { useLocale, useT } from "@/lib/i18n";
 import { useNow } from "@/lib/use-now";
@@ -87,35 +87,18 @@ function MakeKey({ open, onOpenChange }: { open: boolean; onOpenChange: (open: b
   const t = useT();
   const make = useMakeKey();
   const [name, setName] = useState("");
-  const [copied, setCopied] = useState(false);
   const close = () => {
     onOpenChange(false);
     make.reset();
     setName("");
-    setCopied(false);
   };
   const submit = (event: FormEvent) => {
     event.preventDefault();
     make.mutate(name.trim());
   };
   if (make.data) {
-    const secret = make.data.apiKey;
-    return (
-      <Dialog open={open} onOpenChange={close} title={t("dev.keys.done")} description={t("dev.keys.once")}>
-        <div className="flex items-center gap-2 rounded-md bg-muted p-3">
-          <KeyRound aria-hidden className="size-4 shrink-0 text-primary" />
-          <code data-testid="api-key" className="min-w-0 flex-1 font-mono text-xs break-all">
-            {secret}
-          </code>
-          <Button look="secondary" size="small" onClick={() => void copyText(secret).then(setCopied)}>
-            {copied ? <Check aria-hidden /> : <Copy aria-hidden />} {t(copied ? "ui.copied" : "ui.copy")}
-          </Button>
-        </div>
-        <Button className="justify-self-end" onClick={close}>
-          {t("ui.close")}
-        </Button>
-      </Dialog>
-    );
+    const { apiKey } = make.data;
+    return <ShownOnce title={t("dev.keys.done")} words={t("dev.keys.once")} secret={apiKey} onClose={close} />;
   }
   return (
     <Dialog open={open} onOpenChange={close} title={t("dev.keys.make")}>

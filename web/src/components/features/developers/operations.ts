@@ -45,6 +45,13 @@ export interface Operation {
   answer: Property[];
 }
 
+/** What a route is about: its path up to the first word that names a thing, such as `/api/v1/jobs`. */
+export function groupOf(path: string): string {
+  const parts = path.split("/").slice(1);
+  const version = parts.findIndex((part) => /^v\d+$/.test(part));
+  return `/${parts.slice(0, version < 0 ? 1 : version + 2).join("/")}`;
+}
+
 export function operationsOf(document: OpenApi): Operation[] {
   const resolve = (schema: Schema | undefined): Schema | undefined =>
     schema?.$ref ? document.components.schemas[schema.$ref.split("/").at(-1) ?? ""] : schema;

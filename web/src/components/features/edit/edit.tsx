@@ -1,6 +1,8 @@
 // Change part of a picture: paint what is to be redrawn, say what should be there.
 "use client";
 
+import "@/lib/i18n/desk";
+
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { Brush, Contrast, Eraser, ImageUp, Redo2, Save, Sparkles, Trash2, Undo2, ZoomIn, ZoomOut } from "lucide-react";
 import { type FormEvent, useState } from "react";

@@ -1,0 +1,118 @@
+//! `GET /api/v1/studio`: what the studio's pages must know before anybody has signed in: whom they may tell how they are
+//! used and how they fail, if the person at the browser agrees. Without a setting, nobody is told anything.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use axum::Json;
+use axum::extract::State;
+use clap::Args as Flags;
+use schemars::JsonSchema;
+use serde::Serialize;
+use url::Url;
+
+use crate::state::App;
+
+/// Where PostHog's events go unless the flag says otherwise.
+const POSTHOG_URL: &str = "https://eu.i.posthog.com";
+
+/// Whom the studio may tell how it is used, and where it comes from.
+#[derive(Clone, Debug, Flags)]
+pub struct StudioArgs {
+    /// PostHog's project key, `phc_...`: the studio tells it of pictures made, for people who agree. Left out: nobody is told.
+    #[arg(long, env = "TINTYPE_POSTHOG_KEY")]
+    pub posthog_key: Option<String>,
+    /// Where PostHog is.
+    #[arg(long, env = "TINTYPE_POSTHOG_URL", default_value = POSTHOG_URL)]
+    pub posthog_url: String,
+    /// Sentry's DSN for the studio: its pages tell it of their errors, for people who agree. Left out: nobody is told.
+    #[arg(long, env = "TINTYPE_STUDIO_SENTRY_DSN")]
+    pub studio_sentry_dsn: Option<String>,
+    /// Serve the studio from this file, which its build writes, instead of the one in this program.
+    #[arg(long, env = "TINTYPE_STUDIO_BUNDLE")]
+    pub studio_bundle: Option<PathBuf>,
+}
+
+impl Default for StudioArgs {
+    fn default() -> Self {
+        Self { posthog_key: None, posthog_url: POSTHOG_URL.to_owned(), studio_sentry_dsn: None, studio_bundle: None }
+    }
+}
+
+/// Where usage is told.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(crate) struct PosthogView {
+    /// The project's key, which is no secret.
+    key: String,
+    /// Where events go.
+    url: String,
+}
+
+/// What the studio must know.
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct StudioSettings {
+    /// Where usage is told; absent: nowhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    posthog: Option<PosthogView>,
+    /// Where errors are told; absent: nowhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sentry_dsn: Option<String>,
+    /// Origins pages may connect to beside ours.
+    #[serde(skip)]
+    pub(crate) origins: Vec<String>,
+}
+
+impl StudioSettings {
+    /// Reads the flags.
+    ///
+    /// # Errors
+    /// An address that is none.
+    pub(crate) fn new(args: &StudioArgs) -> anyhow::Result<Self> {
+        let StudioArgs { posthog_key, posthog_url, studio_sentry_dsn, studio_bundle: _ } = args;
+        let mut origins = Vec::new();
+        let posthog = match posthog_key {
+            Some(key) => {
+                origins.push(origin(posthog_url).context("--posthog-url is no address")?);
+                Some(PosthogView { key: key.clone(), url: posthog_url.trim_end_matches('/').to_owned() })
+            }
+            None => None,
+        };
+        if let Some(dsn) = studio_sentry_dsn {
+            origins.push(origin(dsn).context("--studio-sentry-dsn is no DSN")?);
+        }
+        Ok(Self { posthog, sentry_dsn: studio_sentry_dsn.clone(), origins })
+    }
+}
+
+/// What a browser calls the origin of an address; of a DSN too, which has a key before the host.
+fn origin(address: &str) -> anyhow::Result<String> {
+    let url = Url::parse(address)?;
+    anyhow::ensure!(matches!(url.scheme(), "http" | "https"), "it must begin with https://");
+    Ok(url.origin().ascii_serialization())
+}
+
+/// What the studio must know.
+pub(crate) async fn show(State(app): State<App>) -> Json<StudioSettings> {
+    Json(app.studio.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_may_connect_to_what_is_set_and_to_nothing_else() {
+        assert!(StudioSettings::new(&StudioArgs::default()).unwrap().origins.is_empty());
+        let args = StudioArgs {
+            posthog_key: Some("phc_x".to_owned()),
+            posthog_url: "https://eu.i.posthog.com/".to_owned(),
+            studio_sentry_dsn: Some("https://abc@o1.ingest.example:444/7".to_owned()),
+            studio_bundle: None,
+        };
+        let settings = StudioSettings::new(&args).unwrap();
+        assert_eq!(settings.origins, ["https://eu.i.posthog.com", "https://o1.ingest.example:444"]);
+        let wrong = StudioArgs { studio_sentry_dsn: Some("javascript:alert(1)".to_owned()), ..args };
+        assert!(StudioSettings::new(&wrong).is_err());
+    }
+}
