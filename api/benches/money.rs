@@ -170,7 +170,8 @@ async fn serve(folder: &Path, database_url: &str, stop: &CancellationToken) -> S
         admin_token_file: folder.join("admin-token"),
         models_dirs: vec![folder.join("models")],
         lease: Duration::from_secs(30),
-    });
+    })
+    .unwrap();
     args.requests_per_minute = 60_000_000;
     args.open_jobs_max = 10_000_000;
     tokio::spawn(tintype_api::run(args, stop.clone()));
