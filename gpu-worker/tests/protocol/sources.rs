@@ -233,7 +233,7 @@ fn controlled(contract: &Contract, name: &str, control: Option<&str>) -> Assignm
     let square: Vec<bool> = (0..64 * 64).map(|at| at % 64 < 24 && at / 64 < 24).collect();
     let hint = tintype_worker::output::encode(&hint(&square, 64), &job.request, 0).unwrap();
     let (key, url) = ("inputs/hint.png", "/store/v1/inputs/hint.png?expires=1&sig=abc");
-    contract.put_by_hand(url, hint.into());
+    contract.put_by_hand(url, hint);
     job.inputs.insert(key.to_owned(), url.to_owned());
     let used =
         |name: &str| ControlUse { name: name.to_owned(), image: key.to_owned(), weight: 1.0, start: 0.0, end: 1.0 };
