@@ -10,6 +10,9 @@ export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cache/target}
 seconds=${FUZZ_SECONDS:-60}
 # Everything tried is smaller than a few kilobytes: what needs more than this holds on to what it is told.
 memory_mib=${FUZZ_MEMORY_MIB:-512}
+# The programs are instrumented and not optimised, and tests run beside them: a picture of as many pixels as may be takes
+# some seconds. What hangs takes longer.
+timeout_seconds=45
 
 command -v c++ >/dev/null || { echo "fuzz: no C++ compiler; libFuzzer is built from source (Debian: apt install g++)" >&2; exit 1; }
 RUSTC_WORKSPACE_WRAPPER=$PWD/scripts/fuzz-rustc.sh cargo build --quiet -p tintype-fuzz --features libfuzzer --bin fuzz
@@ -36,7 +39,7 @@ one() {
     rm -rf "$kept" && mv "$anew" "$kept" && chmod 755 "$kept"
     echo "fuzz: $target covered by $(find "$kept" -type f | wc -l) inputs, $(du -cb "$kept"/* | tail -n 1 | cut -f1) bytes"
   elif "$fuzz" "$found" "$kept" "$broke" -max_total_time="$seconds" -max_len="$max" -rss_limit_mb="$memory_mib" \
-    -timeout=10 -artifact_prefix="$broke/" -print_final_stats=1 >"$log" 2>&1; then
+    -timeout="$timeout_seconds" -artifact_prefix="$broke/" -print_final_stats=1 >"$log" 2>&1; then
     echo "fuzz: $target held: $(grep -oP 'stat::number_of_executed_units: \K[0-9]+' "$log") inputs in $seconds s, $(grep -oP 'cov: \K[0-9]+' "$log" | tail -n 1) edges"
   else
     echo "fuzz: $target BROKE; the input is in $broke, the log is $log" >&2
@@ -46,5 +49,5 @@ one() {
   rmdir --ignore-fail-on-non-empty "$broke"
 }
 export -f one
-export cache seconds memory_mib merge fuzz
+export cache seconds timeout_seconds memory_mib merge fuzz
 printf '%s\n' "${targets[@]}" | xargs -P "$(nproc)" -I{} bash -euo pipefail -c 'one {}'
