@@ -39,7 +39,8 @@ one() {
     rm -rf "$kept" && mv "$anew" "$kept" && chmod 755 "$kept"
     echo "fuzz: $target covered by $(find "$kept" -type f | wc -l) inputs, $(du -cb "$kept"/* | tail -n 1 | cut -f1) bytes"
   elif "$fuzz" "$found" "$kept" "$broke" -max_total_time="$seconds" -max_len="$max" -rss_limit_mb="$memory_mib" \
-    -timeout="$timeout_seconds" -artifact_prefix="$broke/" -print_final_stats=1 >"$log" 2>&1; then
+    -timeout="$timeout_seconds" -report_slow_units="$timeout_seconds" -artifact_prefix="$broke/" \
+    -print_final_stats=1 >"$log" 2>&1; then
     echo "fuzz: $target held: $(grep -oP 'stat::number_of_executed_units: \K[0-9]+' "$log") inputs in $seconds s, $(grep -oP 'cov: \K[0-9]+' "$log" | tail -n 1) edges"
   else
     echo "fuzz: $target BROKE; the input is in $broke, the log is $log" >&2
