@@ -125,8 +125,37 @@ fn what_one_scheduler_learned_the_next_one_knows() {
     assert_eq!(learned, 2_500, "{guessed} before anything was learned");
 }
 
+#[test]
+fn a_run_the_queue_was_not_charged_for_teaches_as_much() {
+    let budget = std::time::Duration::ZERO;
+    let mut scheduler = knowing(&["shapes", "other"], Config { fairness_budget: budget, ..Config::default() });
+    let both = |worker: &str, resident: &str| {
+        let Observation::Claim(seen) = claim(worker, "small", &[resident]) else { unreachable!() };
+        Observation::Claim(ClaimSeen { loadable_models: vec!["shapes".to_owned(), "other".to_owned()], ..seen })
+    };
+    step(&mut scheduler, both("w1", "other"));
+    for name in ["runs", "waits-for-the-same-worker"] {
+        tell_job(&mut scheduler, JobSeen { model: "other".to_owned(), ..job(name, "least-served") });
+    }
+    let run = |scheduler: &mut Scheduler, name: &str, gpu_ms: u64| {
+        step(scheduler, both("w0", "shapes"));
+        assert_eq!(assigned(&tell_job(scheduler, job(name, "free"))), [name]);
+        finish(scheduler, Timestamp(3_500), &name.into(), gpu_ms);
+    };
+    run(&mut scheduler, "charged", 2_500);
+    // Its queue is ahead by now, and the other's job waits for its own worker.
+    run(&mut scheduler, "in-spare-time", 5_000);
+    tell_job(&mut scheduler, job("next", "free"));
+    let learned = scheduler.estimate(&"next".into()).unwrap().run_ms;
+    assert!((3_000..5_000).contains(&learned), "{learned}");
+}
+
 fn with_models(names: &[&str]) -> Scheduler {
-    let mut scheduler = Scheduler::new(Config::default());
+    knowing(names, Config::default())
+}
+
+fn knowing(names: &[&str], config: Config) -> Scheduler {
+    let mut scheduler = Scheduler::new(config);
     for name in names {
         scheduler.step(NOW, Observation::Model(ModelSeen { name: (*name).to_owned(), vram_bytes: 0 }));
     }
