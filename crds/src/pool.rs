@@ -43,6 +43,11 @@ pub struct GpuPoolSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 253)), extend("x-kubernetes-list-type" = "set"))]
     pub warm_models: Vec<String>,
+    /// The namespace of the Tintype this pool is for; every other Tintype of the cluster takes no notice of it. Left out,
+    /// it is for all of them: fine where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: Option<String>,
     /// Name of a PodTemplate in the operator's namespace. Given it, the operator keeps `replicas` workers of this pool;
     /// left out, somebody else runs them.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -160,7 +160,7 @@ impl Parts {
         })
         .context("opening the image store")?;
 
-        let index = Arc::new(Index::default());
+        let index = Arc::new(Index::of(&namespace));
         let term = Arc::new(Term::default());
         let writer = Writer::new(client.clone(), Arc::clone(&index), Arc::clone(&term), metrics.clone());
         let worker_token = TokenSource::file(&args.worker_token_file).context("the workers' token")?;

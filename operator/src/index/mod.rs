@@ -59,6 +59,12 @@ struct State {
 }
 
 impl Index {
+    /// An index for the Tintype whose workers run in this namespace.
+    pub fn of(namespace: &str) -> Self {
+        let state = State { pools: pools::Pools::of(namespace), ..State::default() };
+        Self { state: Mutex::new(state) }
+    }
+
     /// Takes a change in and says what the scheduler should be told of it.
     pub fn change(&self, change: Change) -> Vec<Observation> {
         let mut state = self.lock();

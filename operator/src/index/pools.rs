@@ -8,16 +8,23 @@ use tintype_types::PoolName;
 
 use super::{Event, Plain, difference};
 
-/// Every pool object, and what the scheduler knows of it.
+/// Every pool object that is for the Tintype of this namespace, and what the scheduler knows of it. Pools are of the whole
+/// cluster, and two that each kept the workers of one pool would write its status in turn for ever.
 #[derive(Debug, Default)]
 pub(super) struct Pools {
+    namespace: String,
     objects: Plain<GpuPool>,
     by_name: BTreeMap<PoolName, PoolSeen>,
 }
 
 impl Pools {
+    pub(super) fn of(namespace: &str) -> Self {
+        Self { namespace: namespace.to_owned(), ..Self::default() }
+    }
+
     pub(super) fn change(&mut self, event: Event<GpuPool>) -> Vec<Observation> {
         self.objects.change(event);
+        self.objects.0.retain(|_, pool| pool.spec.namespace.as_ref().is_none_or(|named| *named == self.namespace));
         let mut after = BTreeMap::new();
         for ((_, name), pool) in &self.objects.0 {
             let name = PoolName::from(name.as_str());
@@ -44,5 +51,33 @@ impl Pools {
             .iter()
             .map(|((_, name), pool)| (name.clone(), pool.metadata.generation, pool.status.clone().unwrap_or_default()))
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tintype_crds::GpuPoolSpec;
+
+    use super::*;
+
+    fn pool(namespace: Option<&str>) -> GpuPool {
+        let namespace = namespace.map(str::to_owned);
+        GpuPool::new("l40s", GpuPoolSpec { namespace, ..GpuPoolSpec::default() })
+    }
+
+    #[test]
+    fn a_pool_of_another_tintype_is_not_there() {
+        let mut pools = Pools::of("here");
+        let name = PoolName::from("l40s");
+        let seen = PoolSeen { name: name.clone(), warm_models: Vec::new() };
+        for (namespace, told) in [
+            (None, vec![Observation::Pool(seen.clone())]),
+            (Some("there"), vec![Observation::PoolGone(name.clone())]),
+            (Some("here"), vec![Observation::Pool(seen)]),
+        ] {
+            assert_eq!(pools.change(Event::Apply(Box::new(pool(namespace)))), told, "{namespace:?}");
+            assert_eq!(pools.objects().len(), usize::from(namespace != Some("there")));
+        }
+        assert_eq!(pools.change(Event::Replace(vec![pool(Some("there"))])), [Observation::PoolGone(name)]);
     }
 }

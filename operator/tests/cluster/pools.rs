@@ -29,7 +29,13 @@ pub(crate) async fn make_template(bench: &Bench, name: &str) {
 
 async fn make_pool(bench: &Bench, replicas: u32) -> (Api<GpuPool>, String) {
     let (pools, name) = (Api::all(bench.client.clone()), format!("of-{}", bench.namespace));
-    let spec = GpuPoolSpec { template: Some("worker".to_owned()), replicas: Some(replicas), ..GpuPoolSpec::default() };
+    let spec = GpuPoolSpec {
+        // The operators of the other tests see it too.
+        namespace: Some(bench.namespace.clone()),
+        template: Some("worker".to_owned()),
+        replicas: Some(replicas),
+        ..GpuPoolSpec::default()
+    };
     pools.create(&PostParams::default(), &GpuPool::new(&name, spec)).await.unwrap();
     (pools, name)
 }

@@ -43,7 +43,8 @@ async fn a_pool_with_nothing_but_a_job_that_waits_is_told_to_have_a_worker() {
     let bench = Bench::new().await;
     let pools: Api<GpuPool> = Api::all(bench.client.clone());
     let pool = format!("pool-of-{}", bench.namespace);
-    pools.create(&PostParams::default(), &GpuPool::new(&pool, GpuPoolSpec::default())).await.unwrap();
+    let spec = GpuPoolSpec { namespace: Some(bench.namespace.clone()), ..GpuPoolSpec::default() };
+    pools.create(&PostParams::default(), &GpuPool::new(&pool, spec)).await.unwrap();
     let operator = bench.operator("a", &["--report-every", "100ms"]);
     operator.until_ready("leading").await;
     bench.make("job", |job| job.spec.pool = Some(pool.as_str().into())).await;

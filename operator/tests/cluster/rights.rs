@@ -22,7 +22,8 @@ async fn every_right_is_used_and_none_is_missing() {
     own_pod(&bench).await;
     let pools: Api<GpuPool> = Api::all(bench.client.clone());
     let pool = format!("pool-of-{namespace}");
-    pools.create(&PostParams::default(), &GpuPool::new(&pool, GpuPoolSpec::default())).await.unwrap();
+    let spec = GpuPoolSpec { namespace: Some(bench.namespace.clone()), ..GpuPoolSpec::default() };
+    pools.create(&PostParams::default(), &GpuPool::new(&pool, spec)).await.unwrap();
     let queues: Api<GenerationQueue> = Api::namespaced(bench.client.clone(), namespace);
     let queue = serde_json::from_value(json!({
         "apiVersion": "tintype.dev/v1alpha1", "kind": "GenerationQueue", "metadata": { "name": "default" }, "spec": {},
