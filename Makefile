@@ -81,7 +81,7 @@ cuda-check: ## Compile the CUDA flavour of the worker; needs no GPU, fetches a c
 	@scripts/cuda-check.sh
 
 .PHONY: bench
-bench: bench-kernels bench-scheduler bench-keys bench-money bench-control-plane ## Every benchmark, a JSON line a figure
+bench: bench-kernels bench-scheduler bench-keys bench-money bench-control-plane bench-web ## Every benchmark, a JSON line a figure
 
 .PHONY: bench-keys
 bench-keys: ## What checking an API key costs, and how soon a revoked one is dead
@@ -90,6 +90,10 @@ bench-keys: ## What checking an API key costs, and how soon a revoked one is dea
 .PHONY: bench-money
 bench-money: ## What taking an order costs, over HTTP and with its hold, beside pgbench's TPC-B in the same run
 	cargo bench -q -p tintype-api --bench money
+
+.PHONY: bench-web
+bench-web: build ## The studio in real Chromium: Lighthouse on a phone, a gallery of 100,000 pictures, how soon pages are true again
+	scripts/bench-web.sh
 
 .PHONY: bench-control-plane
 bench-control-plane: ## The operator beside a scheduler that only writes, on a real API server; and a leader that is killed

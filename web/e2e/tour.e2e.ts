@@ -2,17 +2,31 @@
 // brought back; and every other screen is looked at.
 import { readFileSync } from "node:fs";
 
-import type { Browser } from "playwright-core";
+import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
 import { inspect, launch, visitor } from "./support/browser";
-import { makePicture, signUp } from "./support/people";
+import { makePicture, PASSWORD, signUp } from "./support/people";
 
 let browser: Browser;
 beforeAll(async () => {
   browser = await launch();
 });
 afterAll(() => browser.close());
+
+/** Drops a file on the page, as a hand would. */
+async function dropFile(page: Page, body: Buffer, name: string): Promise<void> {
+  const data = await page.evaluateHandle(
+    ({ base64, name }) => {
+      const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+      const transfer = new DataTransfer();
+      transfer.items.add(new File([bytes], name, { type: "image/png" }));
+      return transfer;
+    },
+    { base64: body.toString("base64"), name },
+  );
+  await page.locator("main").dispatchEvent("drop", { dataTransfer: data });
+}
 
 test("pictures are found again, starred, collected, deleted and brought back", async () => {
   const somebody = await visitor(browser);
@@ -94,7 +108,25 @@ test("a picture is opened, walked from, downloaded with its settings, and made a
   expect(file.subarray(1, 4).toString()).toBe("PNG");
   expect(file.includes("a red circle on a blue background")).toBe(true);
 
+  // Dragged back into the studio, it fills the form.
+  const seed = await page.evaluate(async (url) => {
+    const id = url.split("/g/")[1]?.replace("/", "");
+    return ((await (await fetch(`/api/v1/images/${id}`)).json()) as { seed: number }).seed;
+  }, first);
+  await page.goto("/");
+  await page.getByLabel("Prompt", { exact: true }).fill("");
+  await dropFile(page, file, "picture.png");
+  await page.getByText("Settings taken from the picture").waitFor();
+  expect(await page.getByLabel("Prompt", { exact: true }).inputValue()).toBe("a red circle on a blue background");
+  await page.locator("summary", { hasText: "Advanced" }).click();
+  expect(await page.getByLabel("Seed", { exact: true }).inputValue()).toBe(String(seed));
+  // A file that says nothing changes nothing; this one is chosen by button.
+  await page.getByTestId("recall").setInputFiles({ name: "x.png", mimeType: "image/png", buffer: Buffer.from("x") });
+  await page.getByText("This file says nothing of how it was made.").waitFor();
+  expect(await page.getByLabel("Prompt", { exact: true }).inputValue()).toBe("a red circle on a blue background");
+
   // Opened by its address, without what the gallery remembers.
+  await page.goto(first);
   await page.reload();
   await page.getByRole("heading", { name: "a red circle on a blue background" }).waitFor();
   await page.getByRole("button", { name: "Reuse" }).click();
@@ -168,6 +200,41 @@ test("account, status, shortcuts and what is not there", async () => {
   await page.goto("/nowhere/");
   await page.getByText("There is no such page").waitFor();
   await inspect(somebody, "lost");
+  expect(somebody.faults).toEqual([]);
+  await somebody.context.close();
+});
+
+test("people take all that is theirs with them, and end their account", async () => {
+  const somebody = await visitor(browser);
+  const { page } = somebody;
+  const email = await signUp(somebody);
+  await makePicture(somebody, "a red circle on a blue background", 1);
+  await page.goto("/account/");
+  const [download] = await Promise.all([
+    page.waitForEvent("download"),
+    page.getByRole("link", { name: "Download everything" }).click(),
+  ]);
+  expect(download.suggestedFilename()).toBe("tintype-export.tar");
+  const archive = readFileSync(await download.path());
+  expect(archive.includes("a red circle on a blue background"), "the prompt").toBe(true);
+  expect(archive.includes(email), "the address").toBe(true);
+  expect(archive.includes(Buffer.from("\x89PNG\r\n", "latin1")), "the picture").toBe(true);
+
+  await page.getByRole("button", { name: "Delete account" }).click();
+  const dialog = page.getByRole("dialog", { name: "Delete your account?" });
+  await dialog.getByLabel("Password").fill("not the password");
+  await dialog.getByRole("button", { name: "Yes, delete everything" }).click();
+  await dialog.getByRole("alert").waitFor();
+  await inspect(somebody, "account-erase");
+  await dialog.getByLabel("Password").fill(PASSWORD);
+  await dialog.getByRole("button", { name: "Yes, delete everything" }).click();
+  await page.getByText("This is behind your account").waitFor();
+  await page.goto("/login/");
+  await page.getByLabel("E-mail").fill(email);
+  await page.getByLabel("Password").fill(PASSWORD);
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await page.getByRole("alert").getByText("You could not be signed in").waitFor();
+  await inspect(somebody, "login-refused");
   expect(somebody.faults).toEqual([]);
   await somebody.context.close();
 });

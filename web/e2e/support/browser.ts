@@ -39,6 +39,8 @@ export const PATIENCE_MS = 90_000;
 export interface VisitorOptions {
   url?: string;
   phone?: boolean;
+  /** How much larger everything is: browsers zoom by giving the page fewer and larger pixels. */
+  zoom?: number;
   locale?: string;
   /** Connections are cut on purpose: that they are is no fault. */
   outages?: boolean;
@@ -46,12 +48,18 @@ export interface VisitorOptions {
   elsewhere?: readonly string[];
 }
 
+const smaller = ({ width, height }: typeof DESK, zoom: number) => ({
+  width: Math.round(width / zoom),
+  height: Math.round(height / zoom),
+});
+
 /** Somebody who has never been here. */
 export async function visitor(browser: Browser, options: VisitorOptions = {}): Promise<Visitor> {
   const url = options.url ?? inject("url");
   const context = await browser.newContext({
     baseURL: url,
-    viewport: options.phone ? PHONE : DESK,
+    viewport: options.phone ? PHONE : smaller(DESK, options.zoom ?? 1),
+    deviceScaleFactor: options.zoom ?? 1,
     hasTouch: options.phone ?? false,
     colorScheme: "light",
     reducedMotion: "reduce",
@@ -81,21 +89,28 @@ interface Violation {
   nodes: { html: string; failureSummary?: string }[];
 }
 
-async function violations(page: Page): Promise<string[]> {
+/** What axe finds wrong with a page as it is; contrast is not ours where the colours are not. */
+export async function violations(page: Page, ownColours = true): Promise<string[]> {
   await page.evaluate(axe);
-  const found = await page.evaluate(async () => {
-    const run = (window as unknown as { axe: { run: () => Promise<{ violations: Violation[] }> } }).axe.run;
-    return (await run()).violations;
-  });
+  const found = await page.evaluate(async (contrast) => {
+    type Run = (rules: object) => Promise<{ violations: Violation[] }>;
+    const { run } = (window as unknown as { axe: { run: Run } }).axe;
+    return (await run({ rules: { "color-contrast": { enabled: contrast } } })).violations;
+  }, ownColours);
   return found.map(
     ({ id, help, nodes }) =>
       `${id}: ${help}\n${nodes.map((node) => `  ${node.html}\n  ${node.failureSummary}`).join("\n")}`,
   );
 }
 
+/** Keeps a picture of what is seen. */
+export async function shoot(page: Page, name: string): Promise<void> {
+  mkdirSync(shots, { recursive: true });
+  await page.screenshot({ path: join(shots, `${name}.png`) });
+}
+
 /** Looks at a screen in this state: in both themes and both sizes; keeps a picture of each. */
 export async function inspect({ page }: Visitor, name: string): Promise<void> {
-  mkdirSync(shots, { recursive: true });
   const was = page.viewportSize() ?? DESK;
   for (const [size, viewport] of Object.entries({ desk: DESK, phone: PHONE })) {
     await page.setViewportSize(viewport);
@@ -107,7 +122,7 @@ export async function inspect({ page }: Visitor, name: string): Promise<void> {
       );
       // Colours are on their way for a frame.
       await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
-      await page.screenshot({ path: join(shots, `${name}-${size}-${colorScheme}.png`) });
+      await shoot(page, `${name}-${size}-${colorScheme}`);
       expect(await violations(page), `${name}, ${size}, ${colorScheme}`).toEqual([]);
       const sideways = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
       expect(sideways, `${name} scrolls sideways on a ${size}`).toBeLessThanOrEqual(0);

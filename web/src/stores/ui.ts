@@ -1,4 +1,4 @@
-// How this browser wants the studio: theme and shortcuts.
+// How this browser wants the studio: theme, shortcuts, whether it may tell how it is used.
 "use client";
 
 import { useEffect } from "react";
@@ -11,8 +11,11 @@ interface Ui {
   theme: Theme;
   /** Single-key shortcuts; people who speak to their machine switch them off (WCAG 2.1.4). */
   shortcuts: boolean;
+  /** Whether the studio may tell how it is used: not asked yet, no, or the random name under which it does. */
+  consent: string | false | null;
   setTheme: (theme: Theme) => void;
   setShortcuts: (on: boolean) => void;
+  setConsent: (consent: string | false) => void;
 }
 
 export const useUi = create<Ui>()(
@@ -20,8 +23,10 @@ export const useUi = create<Ui>()(
     (set) => ({
       theme: "system",
       shortcuts: true,
+      consent: null,
       setTheme: (theme) => set({ theme }),
       setShortcuts: (shortcuts) => set({ shortcuts }),
+      setConsent: (consent) => set({ consent }),
     }),
     { name: "tintype.ui", storage: createJSONStorage(() => localStorage), skipHydration: true },
   ),

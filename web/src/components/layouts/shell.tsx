@@ -2,7 +2,7 @@
 "use client";
 
 import { QueryClient, QueryClientProvider } from "@tanstack/react-query";
-import { type ReactNode, useEffect, useState } from "react";
+import { lazy, type ReactNode, Suspense, useEffect, useState } from "react";
 
 import { BottomBar } from "@/components/layouts/bottom-bar";
 import { Footer } from "@/components/layouts/footer";
@@ -15,6 +15,8 @@ import { useMe } from "@/lib/api/queries";
 import { useT } from "@/lib/i18n";
 import { useDraft } from "@/stores/draft";
 import { useTheme, useUi } from "@/stores/ui";
+
+const Consent = lazy(() => import("@/components/features/consent"));
 
 /** Repeats of a question before it counts as failed; refusals are not repeated. */
 const RETRIES = 3;
@@ -48,10 +50,11 @@ function Frame({ children }: { children: ReactNode }) {
   const connected = useLive((live) => live.connected);
   useLiveStream(Boolean(me.data));
   useTheme();
+  const [kept, setKept] = useState(false);
   useEffect(() => {
     // What this browser keeps is read after the first drawing, which must be what the server sent.
-    void useUi.persist.rehydrate();
     void useDraft.persist.rehydrate();
+    void Promise.resolve(useUi.persist.rehydrate()).then(() => setKept(true));
   }, []);
   return (
     <div className="flex min-h-dvh flex-col">
@@ -76,6 +79,11 @@ function Frame({ children }: { children: ReactNode }) {
       </main>
       <Footer />
       <BottomBar />
+      {kept && (
+        <Suspense fallback={null}>
+          <Consent />
+        </Suspense>
+      )}
       <Toaster />
       <Shortcuts />
     </div>

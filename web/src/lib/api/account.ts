@@ -1,7 +1,10 @@
-// The account itself: keys, sessions, password.
+// The account itself: keys, sessions, password, its end.
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 
+import { useDraft } from "@/stores/draft";
+
 import { api, unwrap } from "./client";
+import type { Erasure } from "./schema.gen";
 
 export const useKeys = () =>
   useQuery({
@@ -47,5 +50,22 @@ export function useChangePassword() {
     mutationFn: (body: { currentPassword: string; newPassword: string }) =>
       unwrap(api.POST("/api/v1/auth/password", { body })),
     onSuccess: () => client.invalidateQueries({ queryKey: ["sessions"] }),
+  });
+}
+
+/** An archive of everything that is one's own; the browser fetches it as a file. */
+export const EXPORT = "/api/v1/me/export";
+
+/** The end of the account. */
+export function useErase() {
+  const client = useQueryClient();
+  return useMutation({
+    mutationFn: (body: Erasure) => unwrap(api.DELETE("/api/v1/me", { body })),
+    // A whole new page: nothing of whoever was here stays, in memory or in this browser.
+    onSuccess: () => {
+      client.clear();
+      localStorage.removeItem(useDraft.persist.getOptions().name ?? "");
+      window.location.reload();
+    },
   });
 }

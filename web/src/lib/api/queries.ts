@@ -18,6 +18,9 @@ export const keys = {
   quote: (request: JobRequest) => ["quote", request],
 } as const;
 
+/** By this, others know that a job was made. */
+export const MAKE_JOB = "make-job";
+
 /** Jobs a page of the list. */
 const PAGE = 20;
 
@@ -77,6 +80,7 @@ export function useQuote(request: JobRequest | null) {
 export function useMakeJob() {
   const client = useQueryClient();
   return useMutation({
+    mutationKey: [MAKE_JOB],
     // The key makes a repeat after a lost answer the same job.
     mutationFn: ({ request, key }: { request: JobRequest; key: string }) =>
       unwrap(api.POST("/api/v1/jobs", { body: request, headers: { "Idempotency-Key": key } })),

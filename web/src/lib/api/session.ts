@@ -19,6 +19,14 @@ export const useProviders = () =>
     staleTime: Infinity,
   });
 
+/** What pages must know of this server before anybody signs in. */
+export const useStudioSettings = () =>
+  useQuery({
+    queryKey: ["studio"],
+    queryFn: ({ signal }) => unwrap(api.GET("/api/v1/studio", { signal })),
+    staleTime: Infinity,
+  });
+
 /** Where signing in with somebody else begins; it ends at `next`. */
 export const oauthStart = (provider: string, next: string) =>
   `/api/v1/auth/oauth/${encodeURIComponent(provider)}/start?next=${encodeURIComponent(next)}`;

@@ -43,12 +43,21 @@ export const de: Catalogue = {
   "live.lost":
     "Die Verbindung zum Server ist unterbrochen. Was du geschrieben hast, bleibt; diese Seite holt von selbst auf.",
 
+  "consent.title": "Darf diese Seite weitergeben, wie sie benutzt wird?",
+  "consent.words":
+    "Wenn ein Bild fertig ist: sein Modell, wie lang der Prompt ist, was es gekostet hat. Wenn die Seite einen Fehler hat: den Fehler. Nie, was du schreibst, nie deine Bilder.",
+  "consent.yes": "Ja, weitergeben",
+  "consent.no": "Nein",
+
   "create.title": "Erzeugen",
   "create.prompt": "Prompt",
   "create.prompt.placeholder": "Etwa: ein roter Kreis auf blauem Grund",
   "create.prompt.hint": "Was soll das Bild zeigen? {min} bis {max} Zeichen.",
   "create.prompt.short": "Sag etwas mehr: {n, plural, one {noch # Zeichen} other {noch # Zeichen}}.",
   "create.prompt.long": "{n, plural, one {# Zeichen} other {# Zeichen}} zu lang.",
+  "create.recall": "Einstellungen eines Bildes",
+  "create.recall.done": "Einstellungen aus dem Bild übernommen",
+  "create.recall.none": "Diese Datei sagt nicht, wie sie entstand.",
   "create.negative": "Soll nicht vorkommen",
   "create.negative.placeholder": "unscharf, Text",
   "create.model": "Modell",
@@ -250,6 +259,15 @@ export const de: Catalogue = {
   "account.password.new": "Neues Passwort",
   "account.password.submit": "Passwort ändern",
   "account.password.done": "Passwort geändert; andere Browser sind abgemeldet",
+  "account.consent": "Weitergeben, wie das Studio benutzt wird",
+  "account.yours": "Was dir gehört",
+  "account.yours.words": "Nimm alles mit, oder beende es.",
+  "account.export": "Alles herunterladen",
+  "account.erase": "Konto löschen",
+  "account.erase.title": "Konto löschen?",
+  "account.erase.words":
+    "Du wirst sofort abgemeldet. Bilder, Prompts, Schlüssel und übrige Credits sind in wenigen Minuten weg, und niemand kann sie zurückholen.",
+  "account.erase.submit": "Ja, alles löschen",
   "account.sessions": "Wo du angemeldet bist",
   "account.sessions.words": "Melde ab, was du nicht kennst.",
   "account.sessions.browser": "Browser",

@@ -40,12 +40,21 @@ export const en = {
 
   "live.lost": "The connection to the server is lost. What you wrote is kept; this page catches up by itself.",
 
+  "consent.title": "May this page tell how it is used?",
+  "consent.words":
+    "When a picture is done: its model, how long the prompt is, how many credits it cost. When the page breaks: the error. Never what you write, never your pictures.",
+  "consent.yes": "Yes, tell",
+  "consent.no": "No",
+
   "create.title": "Create",
   "create.prompt": "Prompt",
   "create.prompt.placeholder": "Try: a red circle on a blue background",
   "create.prompt.hint": "What should the picture show? {min} to {max} characters.",
   "create.prompt.short": "Say a little more: {n, plural, one {# more character} other {# more characters}}.",
   "create.prompt.long": "Too long by {n, plural, one {# character} other {# characters}}.",
+  "create.recall": "Settings of a picture",
+  "create.recall.done": "Settings taken from the picture",
+  "create.recall.none": "This file says nothing of how it was made.",
   "create.negative": "Keep away from",
   "create.negative.placeholder": "blurry, text",
   "create.model": "Model",

@@ -6,6 +6,7 @@ import "@/lib/i18n/desk";
 import { type FormEvent, useState } from "react";
 
 import { SignedIn } from "@/components/features/signed-in";
+import { Leaving } from "@/components/features/account/leaving";
 import { Sessions } from "@/components/features/account/sessions";
 import { Button } from "@/components/ui/button";
 import { Card } from "@/components/ui/card";
@@ -16,6 +17,8 @@ import { Switch } from "@/components/ui/switch";
 import { say } from "@/components/ui/toast";
 import { useChangePassword } from "@/lib/api/account";
 import { LIMITS } from "@/lib/api/limits.gen";
+import { useStudioSettings } from "@/lib/api/session";
+import { randomId } from "@/lib/browser";
 import { LOCALE_NAMES, LOCALES, setLocale, useLocale, useT } from "@/lib/i18n";
 import { type Theme, useUi } from "@/stores/ui";
 
@@ -32,6 +35,7 @@ export function Account() {
             <Here />
             {me.user?.hasPassword && <Password />}
             <Sessions className="lg:col-span-2" />
+            <Leaving me={me} className="lg:col-span-2" />
           </div>
         </>
       )}
@@ -43,7 +47,8 @@ export function Account() {
 function Here() {
   const t = useT();
   const locale = useLocale();
-  const { theme, setTheme, shortcuts, setShortcuts } = useUi();
+  const { theme, setTheme, shortcuts, setShortcuts, consent, setConsent } = useUi();
+  const told = useStudioSettings().data;
   return (
     <Card title={t("account.here")} words={t("account.here.words")}>
       <div className="grid gap-4">
@@ -80,6 +85,19 @@ function Here() {
           </span>
           <Switch checked={shortcuts} onCheckedChange={setShortcuts} aria-label={t("account.shortcuts")} />
         </label>
+        {(told?.posthog || told?.sentryDsn) && (
+          <label className="flex items-center justify-between gap-4">
+            <span className="grid gap-0.5">
+              <span className="text-sm font-medium">{t("account.consent")}</span>
+              <span className="text-xs text-muted-foreground">{t("consent.words")}</span>
+            </span>
+            <Switch
+              checked={Boolean(consent)}
+              onCheckedChange={(on) => setConsent(on && randomId())}
+              aria-label={t("account.consent")}
+            />
+          </label>
+        )}
       </div>
     </Card>
   );

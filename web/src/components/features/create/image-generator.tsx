@@ -11,6 +11,7 @@ import { PriceLine } from "@/components/features/create/price-line";
 import { PromptField } from "@/components/features/create/prompt-field";
 import { Refused } from "@/components/features/create/refused";
 import { promptMisfit } from "@/components/features/create/prompt";
+import { Recall } from "@/components/features/create/recall";
 import { ShapePicker } from "@/components/features/create/shape-picker";
 import { Button } from "@/components/ui/button";
 import { Link } from "@/components/ui/link";
@@ -71,6 +72,7 @@ export function ImageGenerator({ me }: { me: Me | null | undefined }) {
         register={form.register("prompt")}
         onChange={(prompt) => change({ prompt })}
       />
+      <Recall />
       <ModelPicker
         models={models.data}
         loading={models.isPending && Boolean(me)}
@@ -90,7 +92,7 @@ export function ImageGenerator({ me }: { me: Me | null | undefined }) {
         />
       </div>
       <Advanced card={card} draft={draft} onChange={change} />
-      <div className="sticky bottom-16 z-10 -mx-1 grid gap-2.5 rounded-lg border bg-card p-3 shadow-raised md:bottom-2">
+      <div className="sticky bottom-16 [@media(max-height:32rem)]:static z-10 -mx-1 grid gap-2.5 rounded-lg border bg-card p-3 shadow-raised md:bottom-2">
         <Refused
           failure={make.error}
           quote={quote.data}

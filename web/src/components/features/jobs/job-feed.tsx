@@ -8,6 +8,7 @@ import { Button } from "@/components/ui/button";
 import { Empty, Notice, Skeleton } from "@/components/ui/states";
 import { useJobs } from "@/lib/api/queries";
 import { type Key, useT } from "@/lib/i18n";
+import { useFlag } from "@/lib/telemetry/flags";
 import { useDraft } from "@/stores/draft";
 
 const EXAMPLES: readonly Key[] = ["create.empty.one", "create.empty.two", "create.empty.three"];
@@ -58,12 +59,13 @@ export function JobFeed({ signedIn, asking }: { signedIn: boolean; asking: boole
 function First() {
   const t = useT();
   const change = useDraft((store) => store.change);
+  const examples = useFlag("create-no-examples") ? [] : EXAMPLES;
   return (
     <Empty
       className="min-h-[60vh] content-center"
       icon={<ImagePlus aria-hidden />}
       title={t("create.empty.title")}
-      actions={EXAMPLES.map((key) => (
+      actions={examples.map((key) => (
         <Button
           key={key}
           look="outline"

@@ -1,0 +1,175 @@
+// How fast the studio is: Lighthouse's scores of every screen on a phone, a gallery of 100,000 pictures, and how soon pages
+// are true again after the server's death. Fails only where something does not work; whether a goal is met is in its line.
+import { execFile } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { promisify } from "node:util";
+
+import type { Browser, Page } from "playwright-core";
+import { afterAll, beforeAll, expect, test } from "vitest";
+
+import { launch, visitor, type Visitor } from "../e2e/support/browser";
+import { makePicture, signUp } from "../e2e/support/people";
+import { seedPictures } from "../e2e/support/seed";
+import { Stack } from "../e2e/support/stack";
+import { median, print } from "./figure";
+
+const RUNS = 3;
+const MANY = 100_000;
+const SCREENS = ["/", "/gallery/", "/collections/", "/credits/", "/developers/", "/account/", "/status/", "/login/"];
+const CHROMIUM = process.env.TINTYPE_CHROMIUM ?? "/usr/bin/chromium";
+const lighthouse = join(dirname(createRequire(import.meta.url).resolve("lighthouse/package.json")), "cli/index.js");
+
+let browser: Browser;
+let stack: Stack;
+let somebody: Visitor;
+beforeAll(async () => {
+  browser = await launch();
+  stack = await Stack.start();
+  somebody = await visitor(browser, { url: stack.url, outages: true });
+});
+afterAll(async () => {
+  await browser.close();
+  await stack.stop();
+});
+
+interface Report {
+  categories: Record<string, { score: number | null }>;
+  audits: Record<string, { score: number | null; title: string; numericValue?: number }>;
+}
+
+/** Lighthouse's report of a page as it is to somebody signed in, on a phone. */
+async function report(path: string, cookie: string): Promise<Report> {
+  const folder = mkdtempSync(join(tmpdir(), "tt-lh-"));
+  const file = join(folder, "report.json");
+  try {
+    await promisify(execFile)(
+      process.execPath,
+      [
+        lighthouse,
+        `${stack.url}${path}`,
+        "--quiet",
+        "--output=json",
+        `--output-path=${file}`,
+        "--only-categories=performance,accessibility,best-practices",
+        `--extra-headers=${JSON.stringify({ Cookie: cookie })}`,
+        "--chrome-flags=--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking",
+      ],
+      { env: { ...process.env, CHROME_PATH: CHROMIUM }, timeout: 180_000 },
+    );
+    return JSON.parse(readFileSync(file, "utf8")) as Report;
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+const scoreOf = (found: Report, category: string) => 100 * (found.categories[category]?.score ?? 0);
+
+test("Lighthouse", async () => {
+  await signUp(somebody);
+  await makePicture(somebody, "a red circle on a blue background", 4);
+  const cookie = (await somebody.context.cookies()).map(({ name, value }) => `${name}=${value}`).join("; ");
+  for (const path of SCREENS) {
+    const reports: Report[] = [];
+    for (let n = 0; n < RUNS; n++) reports.push(await report(path, cookie));
+    const name = path === "/" ? "create" : path.replaceAll("/", "");
+    for (const [category, goal] of [
+      ["performance", 95],
+      ["accessibility", 100],
+      ["best-practices", 100],
+    ] as const) {
+      const value = median(reports.map((one) => scoreOf(one, category)));
+      const met = print({ name: `web.lighthouse.${name}.${category}`, value, unit: "points", goal, better: "more" });
+      if (!met && category !== "performance") {
+        const wrong = Object.values(reports[0]?.audits ?? {}).filter(({ score }) => score !== null && score < 1);
+        process.stderr.write(`${path}: ${wrong.map(({ title }) => title).join("; ")}\n`);
+      }
+    }
+  }
+});
+
+/** Milliseconds until the first screen of the gallery is pictures. */
+const opening = async (page: Page): Promise<number> => {
+  await page.goto("/gallery/");
+  return page.evaluate(
+    () =>
+      new Promise<number>((done) => {
+        const look = () => {
+          const seen = [...document.querySelectorAll<HTMLElement>("[data-index]")].filter(
+            (tile) => tile.getBoundingClientRect().top < window.innerHeight,
+          );
+          const drawn = seen.length > 0 && seen.every((tile) => tile.querySelector("img")?.complete);
+          if (drawn) done(performance.now());
+          else requestAnimationFrame(look);
+        };
+        look();
+      }),
+  );
+};
+
+test("a gallery of 100,000 pictures", async () => {
+  const owner = await visitor(browser, { url: stack.url });
+  const { page } = owner;
+  const email = await signUp(owner);
+  await makePicture(owner, "a red circle on a blue background", 1);
+  await seedPictures(stack, email, MANY);
+  const times: number[] = [];
+  for (let n = 0; n < RUNS; n++) times.push(await opening(page));
+  print({ name: "web.gallery.100k.open", value: median(times), unit: "ms", goal: 1_000, better: "less" });
+  await page.getByText("100,001 pictures", { exact: true }).first().waitFor();
+
+  const search = async (words: string, found: string) => {
+    const started = performance.now();
+    const answer = await page.request.get(`/api/v1/images/days?q=${encodeURIComponent(words)}`);
+    const { data } = (await answer.json()) as { data: { images: number }[] };
+    expect(String(data.reduce((sum, { images }) => sum + images, 0))).toBe(found);
+    return performance.now() - started;
+  };
+  const searches: number[] = [];
+  for (let n = 0; n < RUNS; n++) searches.push(await search(`2025 number 29${n}`, "100"));
+  print({ name: "web.gallery.100k.search", value: median(searches), unit: "ms", goal: 150, better: "less" });
+
+  // Frames while it is scrolled by the wheel's steps, and what the page holds then.
+  const fps = await page.evaluate(
+    () =>
+      new Promise<number>((done) => {
+        const started = performance.now();
+        let frames = 0;
+        const step = () => {
+          frames++;
+          window.scrollBy(0, 60);
+          if (frames < 240) requestAnimationFrame(step);
+          else done((1000 * frames) / (performance.now() - started));
+        };
+        requestAnimationFrame(step);
+      }),
+  );
+  print({ name: "web.gallery.100k.scroll", value: fps, unit: "frames/s", goal: 55, better: "more" });
+  const heap = await page.evaluate(
+    () => (performance as unknown as { memory: { usedJSHeapSize: number } }).memory.usedJSHeapSize / 1e6,
+  );
+  print({ name: "web.gallery.100k.heap", value: heap, unit: "MB", goal: 250, better: "less" });
+  await owner.context.close();
+});
+
+test("pages are true again after the server's death", async () => {
+  const { page } = somebody;
+  await page.goto("/");
+  await page.locator("[data-stand=complete]").first().waitFor();
+  await stack.kill();
+  await page.getByText("The connection to the server is lost").waitFor();
+  const again = Stack.start({ folder: stack.folder, listen: stack.address });
+  // From the first answer on.
+  const back = (async () => {
+    for (;;) {
+      const answer = await fetch(`${stack.url}/healthz`).catch(() => null);
+      if (answer?.ok) return performance.now();
+    }
+  })();
+  const since = await back;
+  await page.getByText("The connection to the server is lost").waitFor({ state: "detached" });
+  print({ name: "web.true-again", value: performance.now() - since, unit: "ms", goal: 2_000, better: "less" });
+  stack = await again;
+});
