@@ -27,8 +27,11 @@ const PREVIEW_PERIOD: Duration = Duration::from_millis(500);
 const LEASE_MIN: Duration = Duration::from_millis(300);
 /// The end of an attempt is said for as many leases as a new leader may grant: the old one's rest and one whole.
 const FINISH_LEASES: u32 = 2;
-/// A pipeline that failed may have met a fault of the GPU that the driver is about to report.
-const FAULT_NEWS: Duration = Duration::from_millis(1500);
+/// A pipeline that failed may have met a fault of the GPU that the driver is about to report. The reading under way may have
+/// begun before it did; the next one has not.
+const FAULT_READINGS: u32 = 2;
+/// How long these are waited for: a driver may hang as well.
+const FAULT_NEWS_MAX: Duration = Duration::from_secs(15);
 /// How long a faulty GPU may take to end its step. It may hang for ever, and the job must not hang with it.
 const FAULTY_STEP_MAX: Duration = Duration::from_secs(30);
 

@@ -10,7 +10,7 @@ use tintype_types::worker::{Assignment, CheckpointLeft};
 use tintype_types::{FailureReason, GenerationRequest, Output};
 
 use super::end::{Failure, Worked};
-use super::{Control, FAULT_NEWS};
+use super::{Control, FAULT_NEWS_MAX, FAULT_READINGS};
 use crate::engine::{End, Join, News, Picture, Saved, Seat};
 use crate::output::{PictureFile, PublishError};
 use crate::pipeline::{Order, PipelineError, seed_of};
@@ -158,10 +158,17 @@ impl Worker {
     /// knows what to say of the attempt.
     async fn news_of_trouble(&self) -> Option<Toll> {
         let mut health = self.health.clone();
-        let trouble = health.wait_for(|health| health.trouble.is_some());
-        // Comes, does not come, or cannot come because there is nobody to tell.
-        let news = tokio::time::timeout(FAULT_NEWS, trouble).await.ok()?.ok()?;
-        news.trouble.as_ref().map(Trouble::toll)
+        let news = async {
+            for _ in 0..FAULT_READINGS {
+                if health.borrow_and_update().trouble.is_some() {
+                    break;
+                }
+                // Comes, or cannot come because there is nobody to tell.
+                health.changed().await.ok()?;
+            }
+            health.borrow().trouble.as_ref().map(Trouble::toll)
+        };
+        tokio::time::timeout(FAULT_NEWS_MAX, news).await.ok()?
     }
 
     async fn store(&self, assignment: &Assignment, picture: Picture) -> Result<Output, Failure> {

@@ -28,7 +28,7 @@ pub trait GpuProbe: Send + Sync {
     /// Each GPU as it is now. Quick: no driver is waited for.
     fn read(&self) -> Vec<Gpu>;
 
-    /// How they fare, now and at each change. Hardware that cannot tell is well for good: the sender is gone.
+    /// How they fare, now and after each reading, changed or not. Hardware that cannot tell is well for good: the sender is gone.
     fn health(&self) -> watch::Receiver<Health> {
         watch::channel(Health::default()).1
     }

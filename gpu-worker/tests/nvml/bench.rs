@@ -8,7 +8,7 @@ use tintype_types::worker::Gpu;
 use tintype_worker::probe::{GpuProbe, Health, Neighbours, NvmlProbe};
 
 /// What is waited for comes before this or the test fails.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 
 /// The folder of one library and its file.
 pub(crate) struct Bench {
@@ -47,7 +47,16 @@ impl Bench {
         self.change(|machine| machine.gpus[gpu].xids.get_or_insert_default().push(xid));
     }
 
-    /// The same from a test that must not block.
+    /// Raises one from elsewhere, whenever that is.
+    pub(crate) fn raise_later(&self, gpu: usize, xid: u64) -> impl FnMut() + Send + 'static {
+        let (mut machine, file) = (self.machine.clone(), self.file());
+        move || {
+            machine.gpus[gpu].xids.get_or_insert_default().push(xid);
+            machine.write(&file).unwrap();
+        }
+    }
+
+    /// A probe, from a test that must not block.
     pub(crate) async fn start_probe(&self) -> NvmlProbe {
         let library = self.library.clone();
         let starting = move || NvmlProbe::start(Some(&library), Neighbours::Trouble);
@@ -78,13 +87,13 @@ pub(crate) fn gpu(uuid: &str, gib: u64) -> FakeGpu {
     }
 }
 
-/// Waits for a reading, and says how long that took.
-pub(crate) fn seen(probe: &NvmlProbe, what: &str, wanted: impl Fn(&[Gpu], &Health) -> bool) -> Duration {
+/// Waits for a reading.
+pub(crate) fn seen(probe: &NvmlProbe, what: &str, wanted: impl Fn(&[Gpu], &Health) -> bool) {
     let since = Instant::now();
     loop {
         let (gpus, health) = (probe.read(), probe.health().borrow().clone());
         if wanted(&gpus, &health) {
-            return since.elapsed();
+            return;
         }
         assert!(since.elapsed() < PATIENCE, "{what} was not seen: {gpus:?} {health:?}");
         std::thread::yield_now();

@@ -1,15 +1,16 @@
 //! What a fault does to the work: the attempt ends, nothing is claimed, and who asks is told why.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tintype_fake_nvml::{Machine, MigDevice, Process};
 use tintype_types::FailureReason;
 use tintype_types::worker::Outcome;
+use tintype_worker::pipeline::Pipeline;
 use tintype_worker::probe::GpuProbe as _;
 
 use crate::bench::{Bench, PATIENCE};
 use crate::contract::{Contract, Running, assignment, free_address, shapes_models};
-use crate::stepper::{Stepper, Steps};
+use crate::stepper::{GreyLane, Stepper, Steps, Then, Watched};
 
 struct Scene {
     bench: Bench,
@@ -22,8 +23,12 @@ impl Scene {
     async fn start() -> Self {
         let (bench, contract) = (Bench::new(), Contract::start().await);
         let (stepper, steps) = Stepper::new();
+        Self::with(bench, contract, steps, stepper).await
+    }
+
+    async fn with(bench: Bench, contract: Contract, steps: Steps, pipeline: impl Pipeline) -> Self {
         let probe = bench.start_probe().await;
-        let worker = Running::with_probe(&contract, stepper, Box::new(probe), Some(free_address().await));
+        let worker = Running::with_probe(&contract, pipeline, Box::new(probe), Some(free_address().await));
         worker.listening().await;
         Self { bench, contract, worker, steps }
     }
@@ -51,6 +56,14 @@ impl Scene {
 
     async fn unready(&self, why: &str) {
         self.page("/readyz", |status, text| status == 503 && text.contains(why)).await;
+    }
+
+    /// That no more claims than these came and no more steps were taken, as long as this is said of the GPU. Both are
+    /// looked at first: the trouble may be over at any time.
+    async fn at_rest(&self, why: &str, (claims, steps): (usize, u32)) {
+        let seen = (self.contract.claims(), self.steps.taken());
+        self.unready(why).await;
+        assert_eq!(seen, (claims, steps), "{why}: a faulty GPU asked for work or went on");
     }
 
     async fn ready(&self) {
@@ -87,18 +100,15 @@ async fn fault(kind: Option<&str>, why: &str, fate: Fate, (fall_ill, heal): (Cha
     assert_eq!((reason(&finish.outcome), expected.counts()), ((expected, true), fate == Fate::Failed), "{why}");
     assert_eq!(scene.steps.taken(), 3, "{why}: a step was taken after the fault");
     assert_eq!(scene.contract.puts(), usize::from(fate == Fate::GivenBack), "{why}: checkpoints");
-    scene.unready(why).await;
+    scene.at_rest(why, (1, 3)).await;
+    // Work that waits goes to it only once it is well.
+    scene.steps.allow(20);
+    scene.contract.give(assignment("job-2", 1));
+    scene.at_rest(why, (1, 3)).await;
     if let Some(kind) = kind {
         let counted = format!("tintype_worker_gpu_faults_total{{kind=\"{kind}\"}} 1");
         scene.page("/metrics", |_, text| text.contains(&counted)).await;
     }
-    let kind = why;
-    assert_eq!(scene.contract.claims(), 1, "{kind}: a faulty GPU asked for work");
-    // Work that waits goes to it only once it is well.
-    scene.steps.allow(20);
-    scene.contract.give(assignment("job-2", 1));
-    scene.unready(why).await;
-    assert_eq!((scene.contract.claims(), scene.steps.taken()), (1, 3), "{kind}");
     scene.bench.change(heal);
     assert!(matches!(scene.contract.finished("job-2").await.outcome, Outcome::Done { .. }));
     scene.ready().await;
@@ -162,8 +172,7 @@ async fn a_claim_held_open_is_let_go() {
     let mut scene = Scene::start().await;
     scene.contract.claimed(1).await;
     scene.bench.raise(0, 79);
-    scene.unready("XID 79").await;
-    assert_eq!(scene.contract.claims(), 1);
+    scene.at_rest("XID 79", (1, 0)).await;
     // The first is never answered: a second one means that it was let go, and that the rest is over.
     scene.contract.claimed(2).await;
     scene.page("/readyz", |_, text| !text.contains("XID")).await;
@@ -187,8 +196,7 @@ async fn a_hot_gpu_gives_its_job_back_and_takes_no_other_until_it_has_cooled() {
         machine.gpus[1].xids = Some(vec![31]);
     });
     scene.page("/metrics", |_, text| text.contains("gpu_faults_total{kind=\"xid\"} 1")).await;
-    scene.unready("limit is 90").await;
-    assert_eq!((scene.contract.claims(), scene.steps.taken()), (1, 3));
+    scene.at_rest("limit is 90", (1, 3)).await;
     scene.bench.change(|machine| machine.gpus[0].temperature = Some(70));
     assert!(matches!(scene.contract.finished("job-2").await.outcome, Outcome::Done { .. }));
     let (_, text) = scene.worker.get("/metrics").await;
@@ -200,14 +208,16 @@ async fn a_hot_gpu_gives_its_job_back_and_takes_no_other_until_it_has_cooled() {
 
 #[tokio::test]
 async fn a_pipeline_that_breaks_on_a_faulty_gpu_is_the_gpus_fault() {
-    let mut scene = Scene::start().await;
-    let mut job = assignment("job-1", 1);
-    job.request.prompt = crate::stepper::PANIC.to_owned();
-    scene.contract.claimed(1).await;
-    // The error comes to light after the pipeline broke, as a driver's does.
-    scene.contract.give(job);
-    scene.page("/metrics", |_, text| text.contains("tintype_worker_busy 1")).await;
-    scene.bench.raise(0, 31);
+    let (bench, contract) = (Bench::new(), Contract::start().await);
+    let (stepper, steps) = Stepper::new();
+    // The driver tells of it when the pipeline has broken, or is about to.
+    let mut raise = bench.raise_later(0, 31);
+    let breaking = Watched::new(stepper, move |lanes: &mut [&mut GreyLane]| -> Then {
+        raise();
+        unreachable!("the test wants this panic in a step of {} lanes", lanes.len())
+    });
+    let scene = Scene::with(bench, contract, steps, breaking).await;
+    scene.contract.give(assignment("job-1", 1));
     let finish = scene.contract.finished("job-1").await;
     assert_eq!(reason(&finish.outcome), (FailureReason::GpuFault, true));
     scene.worker.drain().await;
@@ -228,7 +238,7 @@ async fn the_program_reports_the_gpus_of_the_library_it_is_given() {
     assert_eq!(first.gpus, bench.reading());
     let id = child.id().unwrap().to_string();
     assert!(std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
-    let ended = tokio::time::timeout(Duration::from_secs(20), child.wait()).await.unwrap().unwrap();
+    let ended = tokio::time::timeout(PATIENCE, child.wait()).await.unwrap().unwrap();
     assert_eq!(ended.code(), Some(0));
 }
 

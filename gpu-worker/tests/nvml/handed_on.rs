@@ -2,28 +2,26 @@
 //! comes, and what it is, follows from a seed.
 
 use std::thread::yield_now;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tintype_fake_nvml::{Machine, MigDevice, Process};
-use tintype_types::worker::ResidentModel;
 use tintype_types::worker::{Assignment, CheckpointPlan, Outcome};
 use tintype_types::{FailureReason, Sampler};
-use tintype_worker::output::RgbImage;
-use tintype_worker::pipeline::{CandlePipeline, Lane as _, Order, Pipeline, PipelineError, ResidentLimits};
+use tintype_worker::engine::Lane;
+use tintype_worker::pipeline::{Lane as _, Pipeline};
 use tintype_worker::probe::{GpuProbe as _, Health};
 use tokio::sync::watch;
 
-use crate::bench::Bench;
-use crate::contract::{Contract, Running, assignment, shapes_models};
+use crate::bench::{Bench, PATIENCE};
+use crate::contract::{Contract, Running, assignment, shapes};
+use crate::stepper::{Then, Watched};
 
 /// Runs, each with a seed of its own.
 const RUNS: u64 = 8;
 /// Steps of the picture.
 const STEPS: u32 = 60;
-/// How long the fault may take to be noticed.
-const PATIENCE: Duration = Duration::from_mins(1);
 
 type Change = fn(&mut Machine);
 
@@ -76,10 +74,8 @@ async fn whatever_befalls_the_gpu_the_picture_is_the_same() {
 /// Runs the job on a GPU that something befalls once a step is done; the steps that were kept of it.
 async fn given_back(contract: &Contract, job: &Assignment, (at, why, befall): (u32, &str, Change)) -> Option<u64> {
     let mut bench = Bench::new();
-    let pipeline = CandlePipeline::new(vec![shapes_models()], ResidentLimits { count: 1, bytes: 0 }).unwrap();
     let probe = bench.start_probe().await;
-    let health = probe.health();
-    let worker = Running::with_probe(contract, Halting { pipeline, at, health }, Box::new(probe), None);
+    let worker = Running::with_probe(contract, halting(at, probe.health()), Box::new(probe), None);
     contract.forget_renewals();
     contract.give(job.clone());
     contract.renewed(|renew| renew.step >= at).await;
@@ -96,45 +92,17 @@ async fn given_back(contract: &Contract, job: &Assignment, (at, why, befall): (u
 }
 
 /// Draws, and takes no step after `at` before trouble was noticed: the picture cannot be over first.
-struct Halting {
-    pipeline: CandlePipeline,
-    at: u32,
-    health: watch::Receiver<Health>,
-}
-
-impl Pipeline for Halting {
-    type Lane = <CandlePipeline as Pipeline>::Lane;
-
-    fn load(&mut self, model: &str) -> Result<(), PipelineError> {
-        self.pipeline.load(model)
-    }
-
-    fn begin(&mut self, order: &Order, index: u32) -> Result<Self::Lane, PipelineError> {
-        self.pipeline.begin(order, index)
-    }
-
-    fn step(&mut self, lanes: &mut [&mut Self::Lane]) -> Result<(), PipelineError> {
-        if lanes.iter().any(|lane| lane.progress().0 >= self.at) {
+fn halting(at: u32, health: watch::Receiver<Health>) -> impl Pipeline {
+    Watched::new(shapes(), move |lanes: &mut [&mut Lane]| {
+        if lanes.iter().any(|lane| lane.progress().0 >= at) {
             let end = Instant::now() + PATIENCE;
-            while self.health.borrow().trouble.is_none() {
+            while health.borrow().trouble.is_none() {
                 assert!(Instant::now() < end, "nothing was noticed");
                 yield_now();
             }
         }
-        self.pipeline.step(lanes)
-    }
-
-    fn finish(&mut self, lane: &Self::Lane) -> Result<RgbImage, PipelineError> {
-        self.pipeline.finish(lane)
-    }
-
-    fn resident(&self) -> Vec<ResidentModel> {
-        self.pipeline.resident()
-    }
-
-    fn loadable(&mut self) -> Vec<String> {
-        self.pipeline.loadable()
-    }
+        Then::Step
+    })
 }
 
 fn picture(outcome: &Outcome) -> String {

@@ -9,4 +9,5 @@ mod faults;
 mod handed_on;
 mod readings;
 #[path = "../protocol/stepper.rs"]
+#[expect(dead_code, reason = "the protocol's own tests use the rest")]
 mod stepper;

@@ -1,7 +1,7 @@
 //! A dispatcher and a store in one small server, and a worker that runs against it.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -18,7 +18,7 @@ use sha2::{Digest as _, Sha256};
 use tintype_types::worker::{Assignment, CheckpointPlan, Claim, ClaimAnswer, Finish, Renew, RenewAnswer, UploadTarget};
 use tintype_types::{Attempt, ErrorCode, GenerationRequest, JobId, ModelDefaults, Sampler, Timestamp};
 use tintype_worker::Args;
-use tintype_worker::pipeline::Pipeline;
+use tintype_worker::pipeline::{CandlePipeline, Pipeline, ResidentLimits};
 use tintype_worker::probe::{CpuProbe, GpuProbe};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 /// The secret the worker starts with.
 pub(crate) const TOKEN: &str = "a-secret-shared-by-both";
 /// What is waited for comes before this or the test fails.
-const PATIENCE: Duration = Duration::from_secs(40);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 /// A lease short enough that a test sees many renewals.
 const LEASE_MS: u64 = 600;
 
@@ -356,6 +356,11 @@ pub(crate) fn shapes_models() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../models")
 }
 
+/// The pipeline over it.
+pub(crate) fn shapes() -> CandlePipeline {
+    CandlePipeline::new(vec![shapes_models()], ResidentLimits { count: 1, bytes: 0 }).unwrap()
+}
+
 pub(crate) fn copy_dir(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
@@ -369,9 +374,14 @@ pub(crate) fn copy_dir(from: &Path, to: &Path) {
     }
 }
 
-/// A port that was free a moment ago: the worker prints its own, but to a log this test does not read.
+/// An address nobody else takes: the worker prints its own, but to a log this test does not read. A port that was free a
+/// moment ago may be another test's by now, so the host is one of this process and call alone.
 pub(crate) async fn free_address() -> SocketAddr {
-    tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+    static CALLS: AtomicU32 = AtomicU32::new(0);
+    let [_, a, b, c] = (std::process::id() * 64 + CALLS.fetch_add(1, Ordering::Relaxed) % 64).to_be_bytes();
+    // 127.0.x.y is where everybody else is.
+    let host = Ipv4Addr::new(127, a | 128, b, c);
+    tokio::net::TcpListener::bind((host, 0)).await.unwrap().local_addr().unwrap()
 }
 
 /// A worker under test.

@@ -9,13 +9,12 @@ mod sources;
 mod stepper;
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
-use tintype_types::worker::{Outcome, RenewAnswer};
+use tintype_types::worker::{Assignment, Outcome, RenewAnswer};
 use tintype_types::{Attempt, FailureReason, ImageFormat};
 use tintype_worker::testing::shapes::{Expected, check, decode_png};
 
-use crate::contract::{Contract, Running, TOKEN, assignment, shapes_models};
+use crate::contract::{Contract, PATIENCE, Running, TOKEN, assignment, shapes_models};
 use crate::stepper::Stepper;
 
 #[tokio::test]
@@ -206,7 +205,8 @@ async fn a_url_the_store_refuses_fails_the_attempt_and_not_the_job() {
 async fn the_end_is_said_until_it_is_heard() {
     let contract = Contract::start().await;
     contract.shared.finish_failures.store(2, Ordering::SeqCst);
-    contract.give(assignment("job-1", 1));
+    // It is said again for two leases, which must not be over first.
+    contract.give(Assignment { lease_ms: PATIENCE.as_millis() as u64, ..assignment("job-1", 1) });
     let (stepper, steps) = Stepper::new();
     let worker = Running::with(&contract, stepper);
     steps.allow(20);
@@ -341,7 +341,7 @@ async fn a_dispatcher_that_is_away_is_waited_for() {
     let (stepper, steps) = Stepper::new();
     let worker = Running::with(&contract, stepper);
     steps.allow(20);
-    let finish = tokio::time::timeout(Duration::from_secs(20), contract.finished("job-1")).await.unwrap();
+    let finish = contract.finished("job-1").await;
     assert!(matches!(finish.outcome, Outcome::Done { .. }));
     worker.drain().await;
 }
@@ -356,7 +356,7 @@ async fn the_program_ends_well_on_sigterm_and_says_what_it_lacks() {
     contract.claimed(2).await;
     let id = child.id().unwrap().to_string();
     assert!(std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
-    let ended = tokio::time::timeout(Duration::from_secs(20), child.wait()).await.unwrap().unwrap();
+    let ended = tokio::time::timeout(PATIENCE, child.wait()).await.unwrap().unwrap();
     assert_eq!(ended.code(), Some(0));
     let (mut program, _folder) = contract.program(&shapes_models());
     let refused = program.arg("--dispatch-url=nowhere").output().await.unwrap();

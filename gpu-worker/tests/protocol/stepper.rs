@@ -13,7 +13,7 @@ use tintype_worker::pipeline::{Lane, Order, Pipeline, PipelineError};
 /// A prompt that makes it panic.
 pub(crate) const PANIC: &str = "break";
 /// A test that forgets to let steps through fails after this.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_mins(2);
 /// How often a waiting step asks whether to go on.
 const ASK_PERIOD: Duration = Duration::from_millis(2);
 
@@ -33,6 +33,82 @@ impl Steps {
     /// Steps taken so far, over all jobs.
     pub(crate) fn taken(&self) -> u32 {
         self.taken.load(Ordering::SeqCst)
+    }
+
+    /// Whether one more is let through, which then counts as taken.
+    fn let_through(&self) -> bool {
+        let less = |taken| (taken < self.allowed.load(Ordering::SeqCst)).then_some(taken + 1);
+        self.taken.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_ok()
+    }
+
+    /// Holds another pipeline by its steps: a call of several pictures counts as one.
+    pub(crate) fn gate<P: Pipeline>(&self, pipeline: P) -> impl Pipeline + use<P> {
+        let (steps, mut since) = (self.clone(), Instant::now());
+        Watched::new(pipeline, move |_: &mut [&mut P::Lane]| {
+            if steps.let_through() {
+                since = Instant::now();
+                return Then::Step;
+            }
+            assert!(since.elapsed() < PATIENCE, "no step was let through");
+            std::thread::sleep(ASK_PERIOD);
+            Then::ComeAgain
+        })
+    }
+}
+
+/// What becomes of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Then {
+    /// It is taken.
+    Step,
+    /// It is not, and the engine comes again; what it has been told meanwhile it heeds first.
+    ComeAgain,
+}
+
+/// A pipeline, and what is to happen before each of its steps.
+pub(crate) struct Watched<P, F> {
+    pipeline: P,
+    before: F,
+}
+
+impl<P: Pipeline, F: FnMut(&mut [&mut P::Lane]) -> Then + Send + 'static> Watched<P, F> {
+    pub(crate) fn new(pipeline: P, before: F) -> Self {
+        Self { pipeline, before }
+    }
+}
+
+impl<P: Pipeline, F: FnMut(&mut [&mut P::Lane]) -> Then + Send + 'static> Pipeline for Watched<P, F> {
+    type Lane = P::Lane;
+
+    fn load(&mut self, model: &str) -> Result<(), PipelineError> {
+        self.pipeline.load(model)
+    }
+
+    fn begin(&mut self, order: &Order, index: u32) -> Result<Self::Lane, PipelineError> {
+        self.pipeline.begin(order, index)
+    }
+
+    fn step(&mut self, lanes: &mut [&mut Self::Lane]) -> Result<(), PipelineError> {
+        match (self.before)(lanes) {
+            Then::Step => self.pipeline.step(lanes),
+            Then::ComeAgain => Ok(()),
+        }
+    }
+
+    fn finish(&mut self, lane: &Self::Lane) -> Result<RgbImage, PipelineError> {
+        self.pipeline.finish(lane)
+    }
+
+    fn preview(&mut self, lane: &Self::Lane) -> Result<Option<RgbImage>, PipelineError> {
+        self.pipeline.preview(lane)
+    }
+
+    fn resident(&self) -> Vec<ResidentModel> {
+        self.pipeline.resident()
+    }
+
+    fn loadable(&mut self) -> Vec<String> {
+        self.pipeline.loadable()
     }
 }
 
@@ -101,8 +177,7 @@ impl Pipeline for Stepper {
     fn step(&mut self, lanes: &mut [&mut GreyLane]) -> Result<(), PipelineError> {
         let mut moved = false;
         for lane in lanes {
-            if self.0.taken() < self.0.allowed.load(Ordering::SeqCst) {
-                self.0.taken.fetch_add(1, Ordering::SeqCst);
+            if self.0.let_through() {
                 lane.done += 1;
                 lane.since = Instant::now();
                 moved = true;

@@ -156,12 +156,7 @@ impl Thread {
 
     fn publish(&self) {
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = self.inventory.gpus();
-        let health = self.inventory.health();
-        self.health.send_if_modified(|told| {
-            let changed = *told != health;
-            *told = health;
-            changed
-        });
+        self.health.send_replace(self.inventory.health());
     }
 }
 
