@@ -77,7 +77,7 @@ fuzz: ## Look for bytes that break a promise; FUZZ_SECONDS a target
 	@scripts/fuzz.sh
 
 .PHONY: cuda-check
-cuda-check: ## Compile the CUDA flavour of the worker; needs no GPU, fetches a compiler
+cuda-check: ## Compile the CUDA flavour of the worker with cuDNN, and its kernels; needs no GPU, fetches a compiler
 	@scripts/cuda-check.sh
 
 .PHONY: bench

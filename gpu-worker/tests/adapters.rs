@@ -3,11 +3,15 @@
 
 mod common;
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 use common::{Case, close, fixtures};
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
+use serde_json::json;
 use tintype_worker::models::adapters::{Adapter, RowAdapters};
 use tintype_worker::models::clip::{ClipConfig, ClipTextModel};
 use tintype_worker::models::controlnet::{ControlNet, ControlNetConfig, Followed};
@@ -146,6 +150,13 @@ fn controlnets_of_another_model_are_told_apart() {
     let said = conv.fits(Small::sdxl().unet.config()).unwrap_err();
     assert!(said.contains("prompts of 6 channels"), "{said}");
     assert!(sdxl.fits(Small::sd15().unet.config()).is_err());
+    // Prompts of the same width are not enough.
+    let [mut told, mut narrow] = [conv.encoder.clone(), conv.encoder.clone()];
+    (told.added, narrow.in_channels) = (sdxl.encoder.added, narrow.in_channels - 1);
+    for (unet, said) in [(told, "Stable Diffusion XL"), (narrow, "other blocks")] {
+        let why = conv.fits(&unet).unwrap_err();
+        assert!(why.contains(said), "{why}");
+    }
     let refused = |change: &str| {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config.json");
@@ -193,6 +204,39 @@ fn a_lora_for_another_model_is_refused_with_the_tensor_named() {
         assert_eq!(error.file, path);
         assert!(error.what.contains(said), "{tensors:?}: {error}");
     }
+}
+
+#[test]
+fn a_trainers_settings_scale_each_layer_as_peft_does() {
+    let model = Small::sd15();
+    let stem = "mid_block.attentions.0.transformer_blocks.0.attn1";
+    let scales = |settings: serde_json::Value| {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lora.safetensors");
+        // Two layers of rank 4.
+        let zeros = [0; 4 * 16 * 4];
+        let halves = [("lora_A", vec![4, 16]), ("lora_B", vec![16, 4])];
+        let view = |shape: &[usize]| TensorView::new(Dtype::F32, shape.to_vec(), &zeros).unwrap();
+        let tensors = ["to_q", "to_k"].into_iter().flat_map(|layer| {
+            halves.iter().map(move |(half, shape)| (format!("unet.{stem}.{layer}.{half}.weight"), view(shape)))
+        });
+        let metadata = HashMap::from([("lora_adapter_metadata".to_owned(), settings.to_string())]);
+        std::fs::write(&path, safetensors::serialize(tensors, Some(metadata)).unwrap()).unwrap();
+        let lora = model.try_lora(&path)?;
+        let deltas = lora.part(Part::UNet).unwrap();
+        Ok::<_, UnreadableFile>(["to_q", "to_k"].map(|layer| deltas[&*format!("{stem}.{layer}")].scale))
+    };
+    for (settings, expected) in [
+        (json!({}), [1.0, 1.0]),
+        (json!({ "unet.lora_alpha": 8 }), [2.0, 2.0]),
+        (json!({ "text_encoder.lora_alpha": 8 }), [1.0, 1.0]),
+        (json!({ "unet.lora_alpha": 8, "unet.alpha_pattern": { "attn1.to_k": 2, "o_q": 1 } }), [2.0, 0.5]),
+        (json!({ "unet.lora_alpha": 8, "unet.use_rslora": true }), [4.0, 4.0]),
+    ] {
+        assert_eq!(scales(settings.clone()).unwrap(), expected, "{settings}");
+    }
+    let refused = scales(json!({ "unet.use_dora": true })).unwrap_err();
+    assert!(refused.what.contains("DoRA"), "{refused}");
 }
 
 /// A small model: the networks of the fixtures, and the inputs of its UNet's.
@@ -291,6 +335,6 @@ fn write(path: &Path, tensors: impl Iterator<Item = (String, Vec<usize>)>) {
     let tensors: Vec<(String, Tensor)> = tensors
         .map(|(name, shape)| (name, Tensor::zeros(shape, candle_core::DType::F32, &Device::Cpu).unwrap()))
         .collect();
-    let map: std::collections::HashMap<String, Tensor> = tensors.into_iter().collect();
+    let map: HashMap<String, Tensor> = tensors.into_iter().collect();
     candle_core::safetensors::save(&map, path).unwrap();
 }

@@ -16,7 +16,8 @@ use crate::output::RgbImage;
 
 /// Most bytes a decoder may take beside the pixels: colour profiles, tables, rows in flight.
 const EXTRA_BYTES_MAX: usize = 64 << 20;
-/// Most scans of a progressive JPEG; cameras write about ten.
+/// Most scans of a progressive JPEG; cameras write about ten. So many over as many pixels as may be, in a file of any length,
+/// take a third of a second of one core when they are decoded by optimised code.
 const SCANS_MAX: usize = 64;
 
 /// Reads a file. `input` is what the picture is called in an error.
