@@ -47,11 +47,11 @@ impl Bench {
         self.change(|machine| machine.gpus[gpu].xids.get_or_insert_default().push(xid));
     }
 
-    /// Raises one from elsewhere, whenever that is.
-    pub(crate) fn raise_later(&self, gpu: usize, xid: u64) -> impl FnMut() + Send + 'static {
+    /// Changes it from elsewhere, whenever that is.
+    pub(crate) fn change_later(&self, change: fn(&mut Machine)) -> impl FnMut() + Send + 'static {
         let (mut machine, file) = (self.machine.clone(), self.file());
         move || {
-            machine.gpus[gpu].xids.get_or_insert_default().push(xid);
+            change(&mut machine);
             machine.write(&file).unwrap();
         }
     }

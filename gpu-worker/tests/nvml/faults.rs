@@ -176,6 +176,9 @@ async fn a_claim_held_open_is_let_go() {
     // The first is never answered: a second one means that it was let go, and that the rest is over.
     scene.contract.claimed(2).await;
     scene.page("/readyz", |_, text| !text.contains("XID")).await;
+    let (_, text) = scene.worker.get("/metrics").await;
+    let none = "calls_total{call=\"claim\",outcome=\"unreachable\"} 0";
+    assert!(text.contains(none), "it was not let go, but ran out of time: {text}");
     scene.worker.drain().await;
 }
 
@@ -208,19 +211,25 @@ async fn a_hot_gpu_gives_its_job_back_and_takes_no_other_until_it_has_cooled() {
 
 #[tokio::test]
 async fn a_pipeline_that_breaks_on_a_faulty_gpu_is_the_gpus_fault() {
-    let (bench, contract) = (Bench::new(), Contract::start().await);
-    let (stepper, steps) = Stepper::new();
-    // The driver tells of it when the pipeline has broken, or is about to.
-    let mut raise = bench.raise_later(0, 31);
-    let breaking = Watched::new(stepper, move |lanes: &mut [&mut GreyLane]| -> Then {
-        raise();
-        unreachable!("the test wants this panic in a step of {} lanes", lanes.len())
-    });
-    let scene = Scene::with(bench, contract, steps, breaking).await;
-    scene.contract.give(assignment("job-1", 1));
-    let finish = scene.contract.finished("job-1").await;
-    assert_eq!(reason(&finish.outcome), (FailureReason::GpuFault, true));
-    scene.worker.drain().await;
+    // The driver tells of an error at once, and of memory errors when it is read next: a good while after the pipeline broke.
+    let faults: [(Change, FailureReason); 2] = [
+        (|machine| machine.gpus[0].xids = Some(vec![31]), FailureReason::GpuFault),
+        (|machine| machine.gpus[0].ecc_uncorrected = Some(1), FailureReason::WorkerDrained),
+    ];
+    for (fall_ill, expected) in faults {
+        let (bench, contract) = (Bench::new(), Contract::start().await);
+        let (stepper, steps) = Stepper::new();
+        let mut change = bench.change_later(fall_ill);
+        let breaking = Watched::new(stepper, move |lanes: &mut [&mut GreyLane]| -> Then {
+            change();
+            unreachable!("the test wants this panic in a step of {} lanes", lanes.len())
+        });
+        let scene = Scene::with(bench, contract, steps, breaking).await;
+        scene.contract.give(assignment("job-1", 1));
+        let finish = scene.contract.finished("job-1").await;
+        assert_eq!(reason(&finish.outcome), (expected, true));
+        scene.worker.drain().await;
+    }
 }
 
 #[tokio::test]
