@@ -75,6 +75,9 @@ say stripe-mock "$(basename "$(dirname "$mock")")"
 s3=$(tests/s3/server.sh 2> >(sed 's/^/setup: /' >&2) | tail -n 1)
 say s3s-fs "$(basename "$(dirname "$(dirname "$s3")")")"
 
+valkey=$(tests/valkey/server.sh 2> >(sed 's/^/setup: /' >&2) | tail -n 1)
+say valkey "$(basename "$(dirname "$valkey")")"
+
 # Counterparts and clients that are Node packages, in a folder named after the list of them.
 list=tests/clients/package.json
 key=$(sha256sum "$list" | cut -c1-16)

@@ -9,6 +9,7 @@ use rand::rngs::StdRng;
 use tintype_api::database;
 use tintype_api::keyring::{self, Holder, Keyring};
 use tintype_api::keys::ApiKey;
+use tintype_api::services::shared::Shared;
 use uuid::Uuid;
 
 /// Keys in memory while one is checked.
@@ -60,7 +61,7 @@ async fn revocation_millis() -> Vec<f64> {
     let pool = database::connect(&url).await.unwrap();
     database::migrate(&pool).await.unwrap();
     let ring = Keyring::default();
-    let listening = tokio::spawn(keyring::listen(pool.clone(), ring.clone()));
+    let listening = tokio::spawn(keyring::listen(pool.clone(), ring.clone(), Shared::default()));
     let account = Uuid::now_v7();
     sqlx::query("insert into account (id, kind, name, created_ms) values ($1, 'user', 'bench', 0)")
         .bind(account)

@@ -158,20 +158,9 @@ async fn serve(folder: &Path, database_url: &str, stop: &CancellationToken) -> S
         "defaults": { "width": 64, "height": 64, "steps": 20, "guidanceScale": 3.0, "sampler": "dpmpp-2m-karras" }
     });
     std::fs::write(model.join("tintype.json"), card.to_string()).unwrap();
-    let port_file = folder.join("port");
-    let mut args = Args::local(LocalArgs {
-        decision_log: None,
-        listen: "127.0.0.1:0".parse().unwrap(),
-        port_file: port_file.clone(),
-        database_url: database_url.to_owned(),
-        store_dir: folder.join("images"),
-        store_secret_file: folder.join("store-secret"),
-        worker_token_file: folder.join("worker-token"),
-        admin_token_file: folder.join("admin-token"),
-        models_dirs: vec![folder.join("models")],
-        lease: Duration::from_secs(30),
-    })
-    .unwrap();
+    let local = LocalArgs::under(folder, database_url);
+    let port_file = local.port_file.clone();
+    let mut args = Args::local(local).unwrap();
     args.requests_per_minute = 60_000_000;
     args.open_jobs_max = 10_000_000;
     tokio::spawn(tintype_api::run(args, stop.clone()));

@@ -1,7 +1,7 @@
 //! The command line: flags and the environment variables behind them.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args as Flags, Parser, Subcommand, ValueEnum};
@@ -11,6 +11,7 @@ use crate::identity::args::IdentityArgs;
 use crate::mail::args::MailArgs;
 use crate::payments::PaymentsArgs;
 use crate::rate::Rate;
+use crate::services::ServicesArgs;
 use crate::storage::StorageArgs;
 
 /// Requests an account may make a minute unless the flag says otherwise: one that polls ten jobs ten times a second.
@@ -38,6 +39,8 @@ pub struct Cli {
     #[command(flatten)]
     payments: PaymentsArgs,
     #[command(flatten)]
+    services: ServicesArgs,
+    #[command(flatten)]
     storage: StorageArgs,
     #[command(flatten)]
     studio: StudioArgs,
@@ -46,8 +49,8 @@ pub struct Cli {
 impl Cli {
     /// A chore, or how to run; neither when nothing was said.
     pub fn parts(self) -> (Option<Chore>, Option<Args>) {
-        let Self { chore, run, identity, mail, payments, storage, studio } = self;
-        (chore, run.map(|args| Args { identity, mail, payments, storage, studio, ..args }))
+        let Self { chore, run, identity, mail, payments, services, storage, studio } = self;
+        (chore, run.map(|args| Args { identity, mail, payments, services, storage, studio, ..args }))
     }
 }
 
@@ -153,6 +156,9 @@ pub struct Args {
     /// How money comes in.
     #[arg(skip)]
     pub payments: PaymentsArgs,
+    /// What others run for us.
+    #[arg(skip)]
+    pub services: ServicesArgs,
     /// A bucket, a CDN.
     #[arg(skip)]
     pub storage: StorageArgs,
@@ -196,19 +202,40 @@ struct Surroundings {
     #[command(flatten)]
     payments: PaymentsArgs,
     #[command(flatten)]
+    services: ServicesArgs,
+    #[command(flatten)]
     studio: StudioArgs,
     /// See [`Args::webhook_private_targets`].
     #[arg(long, env = "TINTYPE_WEBHOOK_PRIVATE_TARGETS")]
     webhook_private_targets: bool,
 }
 
+impl LocalArgs {
+    /// Everything in one folder, by the names `tintype up` has for it, and any free port.
+    pub fn under(folder: &Path, database_url: &str) -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            port_file: folder.join("port"),
+            database_url: database_url.to_owned(),
+            store_dir: folder.join("images"),
+            store_secret_file: folder.join("store-secret"),
+            worker_token_file: folder.join("worker-token"),
+            admin_token_file: folder.join("admin-token"),
+            models_dirs: vec![folder.join("models")],
+            lease: Duration::from_secs(30),
+            decision_log: None,
+        }
+    }
+}
+
 impl Args {
-    /// Everything on one machine. How people sign in, mail, payments and where webhooks may go are read from the environment.
+    /// Everything on one machine. How people sign in, mail, payments, services and where webhooks may go are read from
+    /// the environment.
     ///
     /// # Errors
     /// What the environment says of these is wrong.
     pub fn local(local: LocalArgs) -> Result<Self, clap::Error> {
-        let Surroundings { identity, mail, payments, studio, webhook_private_targets } =
+        let Surroundings { identity, mail, payments, services, studio, webhook_private_targets } =
             Surroundings::try_parse_from(["tintype"])?;
         Ok(Self {
             listen: local.listen,
@@ -237,6 +264,7 @@ impl Args {
             identity,
             mail,
             payments,
+            services,
             storage: StorageArgs::from_environment(),
             studio,
         })

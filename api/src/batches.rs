@@ -52,6 +52,7 @@ pub(crate) async fn place(app: &App, order: &BatchOrder) -> Result<(Uuid, bool),
     let jobs = draft(app, order)?;
     let price = jobs.iter().map(|job| job.price).sum();
     let new = Batch { id: Uuid::now_v7(), account: order.account, price, created_ms: to_ms(clock::now()) };
+    app.shared.changes(&[order.account]).await;
     match sql::create_all(&app.pool, &new, &jobs).await? {
         Outcome::Made => {
             app.bells.submit.notify_one();

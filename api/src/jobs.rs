@@ -130,6 +130,7 @@ pub(crate) async fn place_as(app: &App, order: &Order, seed: u64, id: Uuid) -> R
     let job = Generation::new(&new);
     // Pictures are locked with their job, which is rare enough to go alone.
     let outcome = if job.request.input_keys().next().is_some() {
+        app.shared.changes(&[*account]).await;
         sql::create_with_inputs(&app.pool, &new).await?
     } else {
         app.lane.make(new).await?

@@ -17,9 +17,12 @@ use uuid::Uuid;
 
 use crate::keys::ApiKey;
 use crate::scope::Scopes;
+use crate::services::shared::Shared;
 
 /// Where the trigger on `api_key` tells of changes.
 const CHANNEL: &str = "tintype_keys";
+/// Where the triggers on sessions and their persons tell of changes.
+const SESSIONS: &str = "tintype_sessions";
 /// What a beat says. No key has an id of this length.
 const BEAT: &str = "beat";
 /// How often a beat is sent.
@@ -161,17 +164,18 @@ impl Keyring {
         std::mem::take(&mut *self.inner.used.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn is_trusted(&self) -> bool {
+    /// Whether news come.
+    pub fn is_trusted(&self) -> bool {
         let heard = self.inner.heard_ms.load(Ordering::SeqCst);
         heard > 0 && self.inner.start.elapsed() < Duration::from_millis(heard) + TRUST
     }
 }
 
-/// Listens for news as long as the program runs.
-pub async fn listen(pool: PgPool, keyring: Keyring) {
+/// Listens for news as long as the program runs: of keys, and of persons whose sessions may be kept in `shared`.
+pub async fn listen(pool: PgPool, keyring: Keyring, shared: Shared) {
     let mut failing = false;
     loop {
-        let ended = follow(&pool, &keyring, &mut failing).await;
+        let ended = follow(&pool, &keyring, &shared, &mut failing).await;
         keyring.distrust();
         // Once when it begins: the next tries would say the same twice a second.
         if let (Err(error), false) = (ended, std::mem::replace(&mut failing, true)) {
@@ -181,9 +185,9 @@ pub async fn listen(pool: PgPool, keyring: Keyring) {
     }
 }
 
-async fn follow(pool: &PgPool, keyring: &Keyring, failing: &mut bool) -> sqlx::Result<()> {
+async fn follow(pool: &PgPool, keyring: &Keyring, shared: &Shared, failing: &mut bool) -> sqlx::Result<()> {
     let mut listener = PgListener::connect_with(pool).await?;
-    listener.listen(CHANNEL).await?;
+    listener.listen_all([CHANNEL, SESSIONS]).await?;
     // Its own connection: beats must not wait behind requests for one of the pool's.
     let mut sender = pool.connect_options().as_ref().clone().application_name("tintype-api-beat").connect().await?;
     let beats = async {
@@ -195,7 +199,10 @@ async fn follow(pool: &PgPool, keyring: &Keyring, failing: &mut bool) -> sqlx::R
     let news = async {
         // None: the connection was lost, and with it whatever was told since.
         while let Some(news) = listener.try_recv().await? {
-            if news.payload() == BEAT {
+            if news.channel() == SESSIONS {
+                let person: Option<Uuid> = news.payload().parse().ok();
+                shared.changes(person.as_slice()).await;
+            } else if news.payload() == BEAT {
                 *failing = false;
                 keyring.beat();
             } else {

@@ -16,47 +16,66 @@ const MINUTE_MICROS: u64 = 60_000_000;
 
 /// How much is allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Rate {
+pub struct Rate {
     /// Requests a minute, on and on.
-    pub(crate) per_minute: u32,
+    pub per_minute: u32,
     /// Requests at once after a silence.
-    pub(crate) burst: u32,
+    pub burst: u32,
 }
 
 /// Where a caller stands after a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Standing {
+pub struct Standing {
     /// Requests there may be at once.
-    pub(crate) limit: u32,
+    pub limit: u32,
     /// Requests left right now.
-    pub(crate) remaining: u32,
+    pub remaining: u32,
     /// Seconds until all of them are there again.
-    pub(crate) reset_seconds: u64,
+    pub reset_seconds: u64,
     /// The request is one too many: seconds until the next may come.
-    pub(crate) retry_seconds: Option<u64>,
+    pub retry_seconds: Option<u64>,
+}
+
+/// What becomes of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It may be made.
+    Passed,
+    /// It is one too many.
+    Refused,
 }
 
 impl Rate {
-    fn interval(self) -> u64 {
+    /// Microseconds that pay for one request.
+    pub fn interval(self) -> u64 {
         MINUTE_MICROS / u64::from(self.per_minute.max(1))
     }
 
-    /// A request at `now`, after requests that are paid off at `paid_off`: the new `paid_off`, and how it stands.
-    fn take(self, paid_off: u64, now: u64) -> (u64, Standing) {
-        let (interval, limit) = (self.interval(), self.burst.max(1));
-        let full = interval.saturating_mul(u64::from(limit));
-        let (before, after) = (paid_off.max(now), paid_off.max(now).saturating_add(interval));
+    /// Most microseconds that may be owed.
+    pub fn full(self) -> u64 {
+        self.interval().saturating_mul(u64::from(self.burst.max(1)))
+    }
+
+    /// How somebody stands who owes so many microseconds.
+    pub fn standing(self, owed: u64, verdict: Verdict) -> Standing {
+        let (interval, full, limit) = (self.interval(), self.full(), self.burst.max(1));
         let seconds = |micros: u64| micros.div_ceil(1_000_000);
-        let standing = |owed: u64, retry_seconds| Standing {
-            limit,
-            remaining: u32::try_from(full.saturating_sub(owed) / interval.max(1)).unwrap_or(limit),
-            reset_seconds: seconds(owed),
-            retry_seconds,
+        let retry_seconds = match verdict {
+            Verdict::Passed => None,
+            Verdict::Refused => Some(seconds((owed + interval).saturating_sub(full))),
         };
-        if after - now > full {
-            return (paid_off, standing(before - now, Some(seconds(after - now - full))));
+        let remaining = u32::try_from(full.saturating_sub(owed) / interval.max(1)).unwrap_or(limit);
+        Standing { limit, remaining, reset_seconds: seconds(owed), retry_seconds }
+    }
+
+    /// A request at `now`, after requests that are paid off at `paid_off`: the new `paid_off`, and how it stands.
+    pub fn take(self, paid_off: u64, now: u64) -> (u64, Standing) {
+        let before = paid_off.max(now);
+        let after = before.saturating_add(self.interval());
+        if after - now > self.full() {
+            return (paid_off, self.standing(before - now, Verdict::Refused));
         }
-        (after, standing(after - now, None))
+        (after, self.standing(after - now, Verdict::Passed))
     }
 }
 

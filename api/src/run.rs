@@ -43,6 +43,7 @@ use crate::privacy::export::EXPORTS_MAX;
 use crate::rate::Limiter;
 use crate::reconcile::{self, Bells, World};
 use crate::records::key;
+use crate::services::shared::Shared;
 use crate::state::{App, Inner};
 use crate::storage::{self, public_url};
 use crate::tenancy;
@@ -84,6 +85,7 @@ async fn run_until(args: Args, stop: &CancellationToken) -> anyhow::Result<()> {
     let back_to = public_url(&args, address).trim_end_matches('/').to_owned();
     let payments = Payments::open(&args.payments, back_to, &metrics)?;
     let (board, bells) = (Board::default(), Bells::default());
+    let shared = Shared::open(args.services.redis_url.as_deref(), &registry)?;
     let parts = Parts { pool: pool.clone(), store, board: board.clone(), bells: bells.clone(), registry };
     let (cluster, lock) = start_cluster(&args, parts, stop).await?;
     let world = World {
@@ -94,12 +96,14 @@ async fn run_until(args: Args, stop: &CancellationToken) -> anyhow::Result<()> {
         bells,
         metrics,
         keyring: Keyring::default(),
+        shared,
         mail: mailer.is_some(),
         payments,
         price_book,
     };
     let mut reconcilers = reconcile::start(&world, stop);
-    tokio::spawn(stop.clone().run_until_cancelled_owned(keyring::listen(pool.clone(), world.keyring.clone())));
+    let listening = keyring::listen(pool.clone(), world.keyring.clone(), world.shared.clone());
+    tokio::spawn(stop.clone().run_until_cancelled_owned(listening));
     let mut lanes = start_lanes(&args, &world, mailer, address, stop)?;
     let app = open_app(&args, &world, requests.clone(), address, stop)?;
     serve_metrics(args.metrics_listen, &world, stop).await?;
@@ -147,9 +151,11 @@ fn open_app(
             wait_max: Duration::from_secs(args.wait_seconds),
             aliases: args.model_aliases.clone(),
             open_jobs_max: args.open_jobs_max,
-            lane: Lane::start(&world.pool, &world.metrics, stop),
+            lane: Lane::start(&world.pool, &world.metrics, &world.shared, stop),
             keyring: world.keyring.clone(),
             limiter: Limiter::new(args.rate()),
+            rate: args.rate(),
+            shared: world.shared.clone(),
             identity: Identity::new(&args.identity, args.public_url.clone(), public_url.clone(), world.mail)?,
             exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
             uploads: Semaphore::new(UPLOADS_MAX),

@@ -24,8 +24,9 @@ use crate::metrics::Metrics;
 use crate::payments::Payments;
 use crate::payments::plans::PriceBook;
 use crate::price::Tariff;
-use crate::rate::Limiter;
+use crate::rate::{Limiter, Rate};
 use crate::reconcile::Bells;
+use crate::services::shared::Shared;
 use crate::webhooks::target::Reach;
 
 /// The application. Cloning is cheap.
@@ -59,6 +60,10 @@ pub(crate) struct Inner {
     pub(crate) keyring: Keyring,
     /// How fast accounts may ask.
     pub(crate) limiter: Limiter,
+    /// The same, for what replicas share.
+    pub(crate) rate: Rate,
+    /// What replicas share.
+    pub(crate) shared: Shared,
     /// How people sign in.
     pub(crate) identity: Identity,
     /// Room for archives of everything that is somebody's.

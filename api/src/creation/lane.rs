@@ -1,16 +1,19 @@
 //! The lane of new jobs: whatever is waiting when a connection is free is made in one transaction. No timer: alone, an
 //! order waits for nobody; under load, batches grow by themselves.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use sqlx::PgPool;
 use tintype_types::ErrorCode;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::{NewJob, Outcome, sql};
 use crate::error::ApiError;
 use crate::metrics::Metrics;
+use crate::services::shared::Shared;
 
 /// Orders that may wait; beyond it callers are told to come back.
 const QUEUE_MAX: usize = 1_024;
@@ -32,11 +35,11 @@ pub(crate) struct Lane {
 
 impl Lane {
     /// Starts it; it ends with `stop`.
-    pub(crate) fn start(pool: &PgPool, metrics: &Metrics, stop: &CancellationToken) -> Self {
+    pub(crate) fn start(pool: &PgPool, metrics: &Metrics, shared: &Shared, stop: &CancellationToken) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE_MAX);
         let waiting = Arc::new(Mutex::new(waiting));
         for _ in 0..BATCHERS {
-            let work = work(pool.clone(), metrics.clone(), Arc::clone(&waiting));
+            let work = work(pool.clone(), metrics.clone(), shared.clone(), Arc::clone(&waiting));
             tokio::spawn(stop.clone().run_until_cancelled_owned(work));
         }
         Self { queue }
@@ -57,13 +60,15 @@ impl Lane {
     }
 }
 
-async fn work(pool: PgPool, metrics: Metrics, waiting: Arc<Mutex<mpsc::Receiver<Ask>>>) {
+async fn work(pool: PgPool, metrics: Metrics, shared: Shared, waiting: Arc<Mutex<mpsc::Receiver<Ask>>>) {
     loop {
         let mut batch = Vec::with_capacity(BATCH_MAX);
         if waiting.lock().await.recv_many(&mut batch, BATCH_MAX).await == 0 {
             return;
         }
         metrics.creation_batch.observe(batch.len() as f64);
+        let accounts: BTreeSet<Uuid> = batch.iter().map(|ask| ask.order.account).collect();
+        shared.changes(&Vec::from_iter(accounts)).await;
         carry_out(&pool, batch).await;
     }
 }

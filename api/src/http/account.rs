@@ -14,16 +14,30 @@ use crate::error::ApiError;
 use crate::ledger::{Account as Book, sql as ledger};
 use crate::records::person::Person;
 use crate::records::{account, person};
+use crate::services::shared::Kind;
 use crate::state::App;
 
 /// Who the caller is and what is left.
 pub(crate) async fn me(State(app): State<App>, caller: Caller) -> Result<Json<Me>, ApiError> {
+    let credits = credits(&app, caller.account).await?;
     let mut conn = app.pool.acquire().await?;
     let person = match caller.person() {
         Some(signed_in) => Some(person::find(&mut *conn, signed_in.person).await?),
         None => None,
     };
-    Ok(Json(view(&mut conn, caller.account, person).await?))
+    let account = account_view(&mut conn, caller.account).await?;
+    Ok(Json(Me { account, credits, user: person.map(UserView::from) }))
+}
+
+/// What an account has: as of some seconds ago, if replicas share it and nothing has changed since.
+pub(super) async fn credits(app: &App, account: Uuid) -> Result<Credits, ApiError> {
+    let id = account.to_string();
+    if let Some(kept) = app.shared.find(Kind::Balance, &id).await {
+        return Ok(kept);
+    }
+    let credits = Credits::from(&ledger::balance(&mut *app.pool.acquire().await?, account).await?);
+    app.shared.keep(Kind::Balance, &id, account, &credits).await;
+    Ok(credits)
 }
 
 /// What a person may choose.
@@ -50,10 +64,14 @@ pub(crate) async fn choose(
 
 /// An account, and the person who acts for it, on the wire.
 pub(super) async fn view(conn: &mut PgConnection, id: Uuid, person: Option<Person>) -> Result<Me, ApiError> {
-    let account = account::find(conn, id).await?;
     let book = ledger::balance(conn, id).await?;
-    let account = AccountView { id: account.id.to_string(), kind: account.kind, name: account.name };
+    let account = account_view(conn, id).await?;
     Ok(Me { account, credits: Credits::from(&book), user: person.map(UserView::from) })
+}
+
+async fn account_view(conn: &mut PgConnection, id: Uuid) -> Result<AccountView, ApiError> {
+    let account = account::find(conn, id).await?;
+    Ok(AccountView { id: account.id.to_string(), kind: account.kind, name: account.name })
 }
 
 impl From<&Book> for Credits {

@@ -23,8 +23,10 @@ use crate::keyring::Holder;
 use crate::keys::ApiKey;
 use crate::rate::Standing;
 use crate::records::audit::Actor;
-use crate::records::{key, session};
+use crate::records::key;
+use crate::records::session::{self, Live};
 use crate::scope::{self, Scope};
+use crate::services::shared::Kind;
 use crate::state::App;
 use crate::tenancy;
 
@@ -137,7 +139,11 @@ pub(crate) async fn admit(State((app, scope)): State<(App, Scope)>, mut request:
         Ok(caller) => caller,
         Err(refused) => return refused.into_response(),
     };
-    let standing = app.limiter.take(caller.account, clock::now());
+    let now = clock::now();
+    let standing = match app.shared.take(app.rate, caller.account, now).await {
+        Some(standing) => standing,
+        None => app.limiter.take(caller.account, now),
+    };
     let mut response = if let Err(refused) = caller.check_scope(scope) {
         refused.into_response()
     } else if let Some(seconds) = standing.retry_seconds {
@@ -187,9 +193,8 @@ pub(super) async fn browser(app: &App, method: &Method, headers: &HeaderMap) -> 
 }
 
 async fn by_session(app: &App, sent: &str) -> Result<Caller, ApiError> {
-    let now = clock::now();
     let live = match Token::parse(sent) {
-        Some(token) => session::authenticate(&app.pool, &token.sha256(), now).await?,
+        Some(token) => live(app, &token.sha256()).await?,
         None => None,
     };
     let live = live.ok_or_else(|| {
@@ -199,6 +204,21 @@ async fn by_session(app: &App, sent: &str) -> Result<Caller, ApiError> {
     let role = live.role();
     let signed_in = SignedIn { person: live.person, session: Some(live.id), since: clock::from_ms(live.created_ms) };
     Ok(Caller { account: live.account, way: Way::Session(signed_in, role) })
+}
+
+/// The session of a token, as of some seconds ago if replicas share it and news of its person come.
+async fn live(app: &App, token_sha256: &[u8; 32]) -> sqlx::Result<Option<Live>> {
+    let id = hex::encode(token_sha256);
+    if app.keyring.is_trusted()
+        && let Some(kept) = app.shared.find(Kind::Session, &id).await
+    {
+        return Ok(Some(kept));
+    }
+    let live = session::authenticate(&app.pool, token_sha256, clock::now()).await?;
+    if let Some(live) = &live {
+        app.shared.keep(Kind::Session, &id, live.person, live).await;
+    }
+    Ok(live)
 }
 
 async fn by_clerk(app: &App, clerk: &Clerk, sent: &str) -> Result<Caller, ApiError> {

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use tintype_types::{GenerationRequest, JobEvent};
 use uuid::Uuid;
 
+use super::account;
 use super::auth::Caller;
 use super::body::{self, Json};
 use super::events::{event_id, follow};
@@ -23,7 +24,6 @@ use crate::batches::{self, BatchOrder};
 use crate::clock;
 use crate::error::ApiError;
 use crate::jobs;
-use crate::ledger::sql as ledger;
 use crate::records::batch::{self, Batch};
 use crate::records::generation::{self, Generation};
 use crate::state::App;
@@ -90,7 +90,7 @@ pub(crate) async fn quote(
 ) -> Result<axum::Json<BatchQuote>, ApiError> {
     let job_price_millis = batches::quote(&app, &read_jobs(body)?)?;
     let price_millis = job_price_millis.iter().sum();
-    let available_millis = ledger::balance(&mut *app.pool.acquire().await?, caller.account).await?.available;
+    let available_millis = account::credits(&app, caller.account).await?.available_millis;
     let affordable = available_millis >= price_millis;
     Ok(axum::Json(BatchQuote { price_millis, job_price_millis, available_millis, affordable }))
 }

@@ -205,6 +205,7 @@ pub(crate) async fn grant(
     let expires = expires_in_days.map(|days| stamp.at.plus(Duration::from_hours(24 * u64::from(days))));
     let reference = format!("admin:{account}:{reference}");
     let lot = NewLot { source: source.into(), reference, amount: amount_millis, expires };
+    app.shared.changes(&[account]).await;
     let mut tx = app.pool.begin().await?;
     let granted = ledger::grant(&mut tx, account, &lot, stamp).await.map_err(|error| {
         if let LedgerSqlError::Refused(refused) = error {

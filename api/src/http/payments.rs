@@ -307,6 +307,7 @@ pub(crate) async fn redeem(
     let days = |days: i32| now.plus(Duration::from_hours(24 * u64::from(days.unsigned_abs())));
     let reference = format!("promo:{}:{}", found.id, caller.account);
     let lot = Grant { source: Source::Promo, reference, amount: found.credits, expires: found.lot_days.map(days) };
+    app.shared.changes(&[caller.account]).await;
     ledger::grant(&mut tx, caller.account, &lot, Stamp { txn: Uuid::now_v7(), at: now }).await?;
     tx.commit().await?;
     wallet::of(&app, caller.account).await.map(Json)

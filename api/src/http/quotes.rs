@@ -7,11 +7,10 @@ use serde::Serialize;
 use tintype_types::GenerationRequest;
 
 use super::auth::Caller;
-use super::body;
+use super::{account, body};
 use crate::clock;
 use crate::error::ApiError;
 use crate::jobs;
-use crate::ledger::sql as ledger;
 use crate::outlook::{Seen, Spread};
 use crate::price;
 use crate::state::App;
@@ -77,7 +76,7 @@ pub(crate) async fn create(
     let request: GenerationRequest = body::parse(body)?;
     let resolved = jobs::judge(&app, &request, 0)?;
     let price_millis = price::quote(&resolved, &app.tariff);
-    let available_millis = ledger::balance(&mut *app.pool.acquire().await?, caller.account).await?.available;
+    let available_millis = account::credits(&app, caller.account).await?.available_millis;
     let seen = Seen::read(&app.pool).await?;
     let (width, height) = resolved.final_size();
     Ok(Json(Quote {

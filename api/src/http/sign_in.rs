@@ -30,6 +30,7 @@ use crate::mail::Letter;
 use crate::records::audit::{self, Actor, Deed};
 use crate::records::person::{self, NewPerson, Person};
 use crate::records::session::{self, NewSession};
+use crate::services::shared::Kind;
 use crate::state::App;
 
 /// How long after signing in a person without a password may choose one.
@@ -191,7 +192,7 @@ async fn try_sign_in(
     };
     app.identity.throttle.forgive(&email);
     let mut tx = app.pool.begin().await?;
-    end_sent(&mut tx, headers).await?;
+    end_sent(app, &mut tx, headers).await?;
     let begun = begin(&mut tx, app, peer, person, at).await?;
     tx.commit().await?;
     Ok(begun.into_response_with(StatusCode::OK))
@@ -200,7 +201,7 @@ async fn try_sign_in(
 /// Signs this browser out; doing it twice is fine.
 pub(crate) async fn sign_out(State(app): State<App>, headers: HeaderMap) -> Result<Response, ApiError> {
     origin::check_stranger(&headers, app.identity.public_url.as_deref())?;
-    end_sent(&mut *app.pool.acquire().await?, &headers).await?;
+    end_sent(&app, &mut *app.pool.acquire().await?, &headers).await?;
     let clear = cookie::clear(Secure::from(&app.identity));
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, clear)]).into_response())
 }
@@ -310,11 +311,10 @@ pub(super) async fn note(
 }
 
 /// Ends the session whose cookie was sent: a browser has one at a time.
-async fn end_sent(conn: &mut PgConnection, headers: &HeaderMap) -> sqlx::Result<()> {
-    match cookie::sent(headers).and_then(Token::parse) {
-        Some(token) => session::end_by_token(conn, &token.sha256()).await,
-        None => Ok(()),
-    }
+async fn end_sent(app: &App, conn: &mut PgConnection, headers: &HeaderMap) -> sqlx::Result<()> {
+    let Some(token) = cookie::sent(headers).and_then(Token::parse) else { return Ok(()) };
+    app.shared.ends(Kind::Session, &hex::encode(token.sha256())).await;
+    session::end_by_token(conn, &token.sha256()).await
 }
 
 pub(super) fn read_email(text: &str) -> Result<Email, ApiError> {

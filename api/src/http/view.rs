@@ -1,7 +1,7 @@
 //! How our things look on the wire.
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tintype_types::{FailureReason, JobState, ResolvedRequest};
 
 use crate::records::generation::Generation;
@@ -167,7 +167,7 @@ pub(crate) struct AccountView {
 
 /// Credits in thousandths.
 #[expect(clippy::struct_field_names, reason = "on the wire each number says its unit")]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Credits {
     /// Can be spent.

@@ -14,6 +14,7 @@ use crate::ledger::post::Stamp;
 use crate::ledger::sql::{self as ledger, LedgerSqlError, Stopped};
 use crate::metrics::Metrics;
 use crate::records::{payment, top_up};
+use crate::services::shared::Shared;
 
 /// Tries of an event that cannot be applied; then somebody must look.
 const TRIES_MAX: i32 = 10;
@@ -32,11 +33,16 @@ enum NotApplied {
 }
 
 /// Applies what waits; answers how many were looked at and how many failed.
-pub(crate) async fn pass(pool: &PgPool, metrics: &Metrics, limit: i64) -> sqlx::Result<(usize, usize)> {
+pub(crate) async fn pass(
+    pool: &PgPool,
+    shared: &Shared,
+    metrics: &Metrics,
+    limit: i64,
+) -> sqlx::Result<(usize, usize)> {
     let waiting = payment::waiting(pool, clock::now(), limit).await?;
     let mut failed = 0;
     for id in &waiting {
-        match one(pool, id).await {
+        match one(pool, shared, id).await {
             Ok(Some(outcome)) => metrics.stripe.events.with_label_values(&[outcome]).inc(),
             // Another replica was at it.
             Ok(None) => {}
@@ -60,18 +66,23 @@ pub(crate) async fn pass(pool: &PgPool, metrics: &Metrics, limit: i64) -> sqlx::
     Ok((waiting.len(), failed))
 }
 
-async fn one(pool: &PgPool, id: &str) -> Result<Option<&'static str>, (i32, NotApplied)> {
+async fn one(pool: &PgPool, shared: &Shared, id: &str) -> Result<Option<&'static str>, (i32, NotApplied)> {
     let early = |error: sqlx::Error| (0, error.into());
     let mut tx = pool.begin().await.map_err(early)?;
     let Some((event, attempts)) = payment::lock_event(&mut tx, id).await.map_err(early)? else { return Ok(None) };
     let late = |error: NotApplied| (attempts, error);
-    let outcome = apply(&mut tx, &event, clock::now()).await.map_err(late)?;
+    let outcome = apply(&mut tx, shared, &event, clock::now()).await.map_err(late)?;
     payment::mark_event(&mut tx, id, outcome).await.map_err(|error| late(error.into()))?;
     tx.commit().await.map_err(|error| late(error.into()))?;
     Ok(Some(outcome))
 }
 
-async fn apply(conn: &mut PgConnection, event: &Value, now: Timestamp) -> Result<&'static str, NotApplied> {
+async fn apply(
+    conn: &mut PgConnection,
+    shared: &Shared,
+    event: &Value,
+    now: Timestamp,
+) -> Result<&'static str, NotApplied> {
     let facts = facts::read(event)?;
     if facts.is_empty() {
         return Ok("ignored");
@@ -88,7 +99,7 @@ async fn apply(conn: &mut PgConnection, event: &Value, now: Timestamp) -> Result
             | Fact::MonthPaid(_)
             | Fact::Linked { .. }
             | Fact::Refunded { .. }
-            | Fact::Disputed { .. } => take_in(conn, fact, now).await?,
+            | Fact::Disputed { .. } => take_in(conn, shared, fact, now).await?,
         }
     }
     Ok("applied")
@@ -108,12 +119,14 @@ fn names(fact: &Fact) -> (Vec<Uuid>, Vec<String>, Vec<String>) {
     }
 }
 
-async fn take_in(conn: &mut PgConnection, fact: &Fact, now: Timestamp) -> Result<(), NotApplied> {
+async fn take_in(conn: &mut PgConnection, shared: &Shared, fact: &Fact, now: Timestamp) -> Result<(), NotApplied> {
     let (ids, intents, invoices) = names(fact);
     let mut state = payment::load(conn, &ids, &intents, &invoices).await?;
     state.merge(fact);
     payment::store(conn, &state, now).await?;
     let concerned: Vec<Uuid> = state.payments.keys().copied().collect();
+    let accounts: Vec<Uuid> = state.payments.values().map(|payment| payment.account).collect();
+    shared.changes(&accounts).await;
     for id in concerned {
         settle(conn, &mut state, id, now).await?;
     }

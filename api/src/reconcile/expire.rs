@@ -54,6 +54,7 @@ async fn free_holds(world: &World) -> anyhow::Result<()> {
     let now = clock::now();
     let stray: Vec<(Uuid, Uuid)> = sqlx::query_as(SQL).bind(to_ms(now)).bind(BATCH).fetch_all(&world.pool).await?;
     for (hold, account) in stray {
+        world.shared.changes(&[account]).await;
         let mut tx = world.pool.begin().await?;
         let stamp = Stamp { txn: Uuid::now_v7(), at: now };
         if ledger::end(&mut tx, account, hold, End::Expire, stamp).await?.is_none() {
@@ -69,6 +70,7 @@ async fn free_holds(world: &World) -> anyhow::Result<()> {
 async fn lapse_lots(world: &World) -> anyhow::Result<()> {
     let now = clock::now();
     for (account, lot) in ledger::lapsing(&world.pool, now, BATCH).await? {
+        world.shared.changes(&[account]).await;
         let mut tx = world.pool.begin().await?;
         if ledger::lapse(&mut tx, account, lot, Stamp { txn: Uuid::now_v7(), at: now }).await? {
             tx.commit().await?;

@@ -25,6 +25,7 @@ use crate::lanes::Bell;
 use crate::metrics::Metrics;
 use crate::payments::Payments;
 use crate::payments::plans::PriceBook;
+use crate::services::shared::Shared;
 
 /// How often each looks without being rung.
 const PERIOD: Duration = Duration::from_secs(2);
@@ -63,6 +64,7 @@ pub(crate) struct World {
     pub(crate) bells: Bells,
     pub(crate) metrics: Metrics,
     pub(crate) keyring: Keyring,
+    pub(crate) shared: Shared,
     pub(crate) lane_bell: Bell,
     /// Whether this server sends mail.
     pub(crate) mail: bool,

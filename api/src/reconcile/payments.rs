@@ -7,9 +7,9 @@ use crate::payments::{inbox, outgoing, reconcile};
 /// One look at the database. Without payments there is nothing to look at.
 pub(super) async fn pass(world: &World) -> anyhow::Result<Pass> {
     let Some(payments) = &world.payments else { return Ok(Pass::Done) };
-    let (looked_at, failed) = inbox::pass(&world.pool, &world.metrics, BATCH).await?;
+    let (looked_at, failed) = inbox::pass(&world.pool, &world.shared, &world.metrics, BATCH).await?;
     outgoing::refunds(&world.pool, payments, BATCH).await?;
     outgoing::top_ups(&world.pool, payments, &world.price_book, BATCH).await?;
-    reconcile::daily(&world.pool, payments, &world.metrics).await?;
+    reconcile::daily(&world.pool, payments, &world.shared, &world.metrics).await?;
     Ok(pass_of(looked_at, failed))
 }

@@ -58,6 +58,7 @@ async fn settle(world: &World, id: Uuid) -> anyhow::Result<()> {
         }
     };
     let stamp = Stamp { txn: Uuid::now_v7(), at: now };
+    world.shared.changes(&[job.account]).await;
     let before = ledger::end(&mut tx, job.account, id, how, stamp).await.context("ending the hold")?;
     if before.is_none() && kept < job.price {
         key::give_back(&mut tx, id, job.price - kept).await?;

@@ -1,5 +1,6 @@
 //! Sessions of browsers, by the hash of their token.
 
+use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, PgPool};
 use tintype_types::Timestamp;
 use uuid::Uuid;
@@ -23,7 +24,7 @@ pub(crate) struct NewSession<'a> {
 }
 
 /// Who a token belongs to.
-#[derive(Clone, Debug, sqlx::FromRow)]
+#[derive(Clone, Debug, sqlx::FromRow, Serialize, Deserialize)]
 pub(crate) struct Live {
     /// The session.
     pub(crate) id: Uuid,

@@ -38,6 +38,13 @@ pub(crate) fn node(script: &str) -> Command {
     command
 }
 
+/// A program that a script of tests/ keeps in the cache, under its version.
+pub(crate) fn tool(kind: &str, program: &str) -> PathBuf {
+    let versions = std::fs::read_dir(cache().join(kind)).into_iter().flatten().flatten();
+    let found = versions.map(|version| version.path().join(program)).filter(|path| path.exists()).max();
+    found.unwrap_or_else(|| panic!("{program} is not there: run scripts/setup.sh"))
+}
+
 fn cache() -> PathBuf {
     let named = std::env::var_os("TINTYPE_CACHE").map(PathBuf::from);
     named.unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/tintype"))

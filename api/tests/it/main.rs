@@ -33,6 +33,7 @@ mod replicate;
 mod rig;
 mod schema;
 mod service;
+mod shared;
 mod sign_in;
 mod stripe;
 mod stripe_orders;

@@ -7,7 +7,7 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use tintype_api::{Args, ClusterKind, IdentityArgs, LocalArgs, MailArgs};
+use tintype_api::{Args, ClusterKind, IdentityArgs, LocalArgs, MailArgs, ServicesArgs};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -45,6 +45,8 @@ pub(crate) struct Options {
     pub(crate) identity: IdentityArgs,
     /// How mail is sent.
     pub(crate) mail: MailArgs,
+    /// What others run for it.
+    pub(crate) services: ServicesArgs,
     /// Where Stripe is; without it nothing is sold.
     pub(crate) stripe: Option<String>,
     /// Jobs run in this cluster instead of here.
@@ -69,6 +71,7 @@ impl Default for Options {
             metrics_listen: None,
             identity: IdentityArgs { sign_ins_per_minute: 1_000, ..IdentityArgs::default() },
             mail: MailArgs::default(),
+            services: ServicesArgs::default(),
             stripe: None,
             cluster: None,
         }
@@ -186,27 +189,17 @@ async fn launch(
     database_url: &str,
     options: &Options,
 ) -> (String, CancellationToken, JoinHandle<anyhow::Result<()>>) {
-    let port_file = folder.join("port");
+    let local = LocalArgs { lease: options.lease, ..LocalArgs::under(folder, database_url) };
+    let port_file = local.port_file.clone();
     let _ = std::fs::remove_file(&port_file);
-    let mut args = Args::local(LocalArgs {
-        decision_log: None,
-        listen: "127.0.0.1:0".parse().unwrap(),
-        port_file: port_file.clone(),
-        database_url: database_url.to_owned(),
-        store_dir: folder.join("images"),
-        store_secret_file: folder.join("store-secret"),
-        worker_token_file: folder.join("worker-token"),
-        admin_token_file: folder.join("admin-token"),
-        models_dirs: vec![folder.join("models")],
-        lease: options.lease,
-    })
-    .unwrap();
+    let mut args = Args::local(local).unwrap();
     args.wait_seconds = options.wait_seconds;
     args.requests_per_minute = options.requests_per_minute;
     args.metrics_listen = options.metrics_listen;
     args.webhook_private_targets = options.webhook_private_targets;
     args.identity = options.identity.clone();
     args.mail = options.mail.clone();
+    args.services = options.services.clone();
     args.model_aliases = vec![("gpt-image-1".to_owned(), "tintype/shapes".to_owned())];
     if let Some(stripe) = &options.stripe {
         args.payments.stripe_url.clone_from(stripe);
@@ -281,6 +274,11 @@ pub(crate) struct User {
 }
 
 impl User {
+    /// Whoever has this key.
+    pub(crate) fn new(url: &str, key: &str) -> Self {
+        Self { rig: url.to_owned(), key: key.to_owned(), account: Uuid::nil() }
+    }
+
     pub(crate) fn with_key(&self, key: &str) -> Self {
         Self { key: key.to_owned(), ..self.clone() }
     }
