@@ -12,6 +12,7 @@ use crate::mail::args::MailArgs;
 use crate::payments::PaymentsArgs;
 use crate::rate::Rate;
 use crate::services::ServicesArgs;
+use crate::services::sentry::Reports;
 use crate::storage::StorageArgs;
 
 /// Requests an account may make a minute unless the flag says otherwise: one that polls ten jobs ten times a second.
@@ -47,6 +48,11 @@ pub struct Cli {
 }
 
 impl Cli {
+    /// The settings of services.
+    pub fn services(&self) -> &ServicesArgs {
+        &self.services
+    }
+
     /// A chore, or how to run; neither when nothing was said.
     pub fn parts(self) -> (Option<Chore>, Option<Args>) {
         let Self { chore, run, identity, mail, payments, services, storage, studio } = self;
@@ -159,6 +165,9 @@ pub struct Args {
     /// What others run for us.
     #[arg(skip)]
     pub services: ServicesArgs,
+    /// Errors that are to be told to Sentry.
+    #[arg(skip)]
+    pub reports: Option<Reports>,
     /// A bucket, a CDN.
     #[arg(skip)]
     pub storage: StorageArgs,
@@ -265,6 +274,7 @@ impl Args {
             mail,
             payments,
             services,
+            reports: None,
             storage: StorageArgs::from_environment(),
             studio,
         })

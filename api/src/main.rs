@@ -5,10 +5,13 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
-use tintype_api::{Chore, Cli, database, run};
+use tintype_api::services::sentry::{Reports, Sentry};
+use tintype_api::{Args, Chore, Cli, database, run};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
 /// What is logged unless `TINTYPE_LOG` or `RUST_LOG` says otherwise. The client library prints whole objects, prompts and all, when it
 /// warns of one it cannot read.
@@ -16,8 +19,8 @@ const LOG_DEFAULT: &str = "info,kube_client=error,kube_runtime=error";
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    log_to_stderr();
-    match start(cli) {
+    let started = open_log(&cli).and_then(|reports| start(cli, reports));
+    match started {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(error = format!("{error:#}"), "the API ends");
@@ -26,7 +29,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn start(cli: Cli) -> anyhow::Result<()> {
+fn start(cli: Cli, reports: Option<Reports>) -> anyhow::Result<()> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the async runtime")?;
     runtime.block_on(async {
@@ -35,7 +38,7 @@ fn start(cli: Cli) -> anyhow::Result<()> {
                 let pool = database::connect(&database_url).await?;
                 database::migrate(&pool).await
             }
-            (None, Some(args)) => run(args, stop_signal()?).await,
+            (None, Some(args)) => run(Args { reports, ..args }, stop_signal()?).await,
             (None, None) => anyhow::bail!("no flags were given; see --help"),
         }
     })
@@ -56,9 +59,20 @@ fn stop_signal() -> anyhow::Result<CancellationToken> {
     Ok(shutdown)
 }
 
-fn log_to_stderr() {
+/// Logs to stderr; what is logged as an error waits to be told to Sentry too, if that is set.
+fn open_log(cli: &Cli) -> anyhow::Result<Option<Reports>> {
     let filter = EnvFilter::try_from_env("TINTYPE_LOG").or_else(|_| EnvFilter::try_from_default_env());
     let filter = filter.unwrap_or_else(|_| EnvFilter::new(LOG_DEFAULT));
-    let logger = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if std::io::stderr().is_terminal() { logger.init() } else { logger.json().init() }
+    let services = cli.services();
+    let sentry = services.sentry_dsn.as_deref().map(|dsn| Sentry::open(dsn, &services.sentry_environment));
+    let (sentry, fault) = match sentry.transpose() {
+        Ok(sentry) => (sentry, None),
+        // Said by the log, which has to be open for that.
+        Err(fault) => (None, Some(fault)),
+    };
+    let (layer, reports) = sentry.map(Sentry::parts).unzip();
+    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let log = if std::io::stderr().is_terminal() { log.boxed() } else { log.json().boxed() };
+    tracing_subscriber::registry().with(filter).with(log).with(layer).init();
+    fault.map_or(Ok(reports), Err)
 }

@@ -24,6 +24,7 @@ use crate::cluster::kubernetes::{Kubernetes, KubernetesConfig};
 use crate::cluster::local::{Local, LocalConfig};
 use crate::creation::lane::Lane;
 use crate::database;
+use crate::http::prompts::PER_MINUTE;
 use crate::http::studio::Pages;
 use crate::http::studio_settings::StudioSettings;
 use crate::http::{self, admin::AdminToken, status::Cached};
@@ -40,9 +41,11 @@ use crate::payments::plans::PriceBook;
 use crate::price::Tariff;
 use crate::privacy::erase::Erasing;
 use crate::privacy::export::EXPORTS_MAX;
-use crate::rate::Limiter;
+use crate::rate::{Limiter, Rate};
 use crate::reconcile::{self, Bells, World};
 use crate::records::key;
+use crate::services::Services;
+use crate::services::metrics::ServiceMetrics;
 use crate::services::shared::Shared;
 use crate::state::{App, Inner};
 use crate::storage::{self, public_url};
@@ -85,6 +88,7 @@ async fn run_until(args: Args, stop: &CancellationToken) -> anyhow::Result<()> {
     let back_to = public_url(&args, address).trim_end_matches('/').to_owned();
     let payments = Payments::open(&args.payments, back_to, &metrics)?;
     let (board, bells) = (Board::default(), Bells::default());
+    let services = open_services(&args, &registry, stop)?;
     let shared = Shared::open(args.services.redis_url.as_deref(), &registry)?;
     let parts = Parts { pool: pool.clone(), store, board: board.clone(), bells: bells.clone(), registry };
     let (cluster, lock) = start_cluster(&args, parts, stop).await?;
@@ -97,6 +101,7 @@ async fn run_until(args: Args, stop: &CancellationToken) -> anyhow::Result<()> {
         metrics,
         keyring: Keyring::default(),
         shared,
+        services,
         mail: mailer.is_some(),
         payments,
         price_book,
@@ -125,6 +130,21 @@ async fn run_until(args: Args, stop: &CancellationToken) -> anyhow::Result<()> {
     requests.close().await;
     pool.close().await;
     outcome
+}
+
+/// Services that are named; errors are told of from now on.
+fn open_services(args: &Args, registry: &Registry, stop: &CancellationToken) -> anyhow::Result<Services> {
+    let metrics = ServiceMetrics::new(registry).context("cannot register the services' metrics")?;
+    let services = Services::open(&args.services, &metrics)?;
+    if let Some(reports) = args.reports.clone() {
+        let telling = stop.clone().run_until_cancelled_owned(reports.tell(metrics));
+        tokio::spawn(async move {
+            if let Some(Err(error)) = telling.await {
+                tracing::warn!(error = format!("{error:#}"), "errors cannot be told to Sentry");
+            }
+        });
+    }
+    Ok(services)
 }
 
 /// What requests are answered with.
@@ -156,6 +176,8 @@ fn open_app(
             limiter: Limiter::new(args.rate()),
             rate: args.rate(),
             shared: world.shared.clone(),
+            services: world.services.clone(),
+            enhancing: Limiter::new(Rate { per_minute: PER_MINUTE, burst: PER_MINUTE }),
             identity: Identity::new(&args.identity, args.public_url.clone(), public_url.clone(), world.mail)?,
             exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
             uploads: Semaphore::new(UPLOADS_MAX),
@@ -184,13 +206,18 @@ fn start_lanes(
     let mail = mailer.map(|sender| Arc::new(MailLane { pool, sender, site, signup }) as Arc<dyn BackgroundLane>);
     let sweep = Sweep { pool: world.pool.clone() };
     let (cluster, bells) = (Arc::clone(&world.cluster), world.bells.clone());
-    let erasing = Erasing { pool: world.pool.clone(), cluster, bells };
+    let erasing = Erasing { pool: world.pool.clone(), cluster, bells, payments: world.payments.clone() };
     let others: [Arc<dyn BackgroundLane>; 3] = [Arc::new(webhooks), Arc::new(sweep), Arc::new(erasing)];
+    let posthog = world.services.posthog.clone().map(|posthog| Arc::new(posthog) as Arc<dyn BackgroundLane>);
+    let lanes: Vec<_> = mail.into_iter().chain(posthog).chain(others).collect();
+    let heartbeats = world.services.heartbeats.clone();
+    heartbeats.check(&reconcile::names().chain(lanes.iter().map(|lane| lane.name())).collect::<Vec<_>>())?;
     let config = LanesConfig {
         pool: world.pool.clone(),
         bell: world.lane_bell.clone(),
         metrics: LaneMetrics::new(&world.metrics.registry).context("cannot register the lanes' metrics")?,
-        lanes: mail.into_iter().chain(others).collect(),
+        alive: Arc::new(move |lane| heartbeats.beat(lane)),
+        lanes,
     };
     Ok(lanes::start(config, stop))
 }

@@ -72,7 +72,7 @@ const PERSONAL: [&str; 5] = ["/api/v1/me", "/api/v1/sessions", "/api/v1/auth", "
 /// Routes below this one move money.
 const BILLING: &str = "/api/v1/wallet";
 /// Routes below these make pictures, or arrange those that are made.
-const GENERATE: [&str; 11] = [
+const GENERATE: [&str; 12] = [
     "/v1/images/",
     "/openai/v1/images/",
     "/replicate/v1/predictions",
@@ -82,6 +82,7 @@ const GENERATE: [&str; 11] = [
     "/api/v1/jobs",
     "/api/v1/batches",
     "/api/v1/quotes",
+    "/api/v1/prompts",
     "/api/v1/assets",
     "/api/v1/images",
 ];

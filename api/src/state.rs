@@ -26,6 +26,7 @@ use crate::payments::plans::PriceBook;
 use crate::price::Tariff;
 use crate::rate::{Limiter, Rate};
 use crate::reconcile::Bells;
+use crate::services::Services;
 use crate::services::shared::Shared;
 use crate::webhooks::target::Reach;
 
@@ -64,6 +65,10 @@ pub(crate) struct Inner {
     pub(crate) rate: Rate,
     /// What replicas share.
     pub(crate) shared: Shared,
+    /// What others run for us.
+    pub(crate) services: Services,
+    /// How fast accounts may have prompts written out.
+    pub(crate) enhancing: Limiter,
     /// How people sign in.
     pub(crate) identity: Identity,
     /// Room for archives of everything that is somebody's.

@@ -40,6 +40,7 @@ mod peer;
 mod picture;
 mod privacy;
 pub(crate) mod problem;
+pub(crate) mod prompts;
 mod quotes;
 pub(crate) mod replicate;
 mod routes;

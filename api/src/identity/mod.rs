@@ -14,7 +14,7 @@ pub(crate) mod svix;
 pub(crate) mod throttle;
 pub(crate) mod token;
 
-mod fetch;
+pub(crate) mod fetch;
 mod jwks;
 pub(crate) mod jwt;
 

@@ -18,7 +18,7 @@ use futures::future::BoxFuture;
 pub use bell::Bell;
 pub use errand::{Errand, NewErrand};
 pub use metrics::LaneMetrics;
-pub use run::{LanesConfig, start};
+pub use run::{Alive, LanesConfig, start};
 
 /// One kind of errand.
 pub trait Lane: Send + Sync + 'static {

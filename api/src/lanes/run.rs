@@ -29,6 +29,9 @@ const JITTER: f64 = 0.2;
 /// The key of the errand of a lane that goes by the clock.
 const CLOCK_KEY: &str = "clock";
 
+/// Hears the name of a lane whenever it has looked for errands.
+pub type Alive = Arc<dyn Fn(&'static str) + Send + Sync>;
+
 /// What lanes run on.
 pub struct LanesConfig {
     /// The database.
@@ -37,17 +40,20 @@ pub struct LanesConfig {
     pub bell: Bell,
     /// What is counted.
     pub metrics: LaneMetrics,
+    /// Told of every look that a lane could take.
+    pub alive: Alive,
     /// The lanes.
     pub lanes: Vec<Arc<dyn Lane>>,
 }
 
 /// Starts every lane. When `stop` is cancelled they claim nothing more and end what they have, within a few seconds.
 pub fn start(config: LanesConfig, stop: &CancellationToken) -> JoinSet<()> {
-    let LanesConfig { pool, bell, metrics, lanes } = config;
+    let LanesConfig { pool, bell, metrics, alive, lanes } = config;
     let mut tasks = JoinSet::new();
     let names: Vec<_> = lanes.iter().map(|lane| lane.name()).collect();
     for lane in lanes {
-        let runner = Arc::new(Runner { pool: pool.clone(), metrics: metrics.clone(), rules: lane.rules(), lane });
+        let (pool, metrics, alive) = (pool.clone(), metrics.clone(), Arc::clone(&alive));
+        let runner = Arc::new(Runner { pool, metrics, alive, rules: lane.rules(), lane });
         tasks.spawn(runner.run(bell.listen(), stop.clone()));
     }
     tasks.spawn(stop.clone().run_until_cancelled_owned(bell.relay(pool.clone())).map(drop));
@@ -68,6 +74,7 @@ async fn count(pool: PgPool, metrics: LaneMetrics, lanes: Vec<&'static str>) {
 struct Runner {
     pool: PgPool,
     metrics: LaneMetrics,
+    alive: Alive,
     rules: Rules,
     lane: Arc<dyn Lane>,
 }
@@ -80,6 +87,7 @@ impl Runner {
             let wait = match self.look(&mut under_way).await {
                 Ok(wait) => {
                     failing = false;
+                    (self.alive)(self.lane.name());
                     wait
                 }
                 Err(error) => {

@@ -62,6 +62,11 @@ pub(crate) struct ChargeSeen {
 }
 
 #[derive(miniserde::Deserialize)]
+struct Deleted {
+    deleted: bool,
+}
+
+#[derive(miniserde::Deserialize)]
 struct List<T> {
     data: Vec<T>,
     has_more: bool,
@@ -88,6 +93,18 @@ impl Stripe {
     pub(crate) async fn create_customer(&self, account: Uuid) -> Result<Made, StripeFault> {
         let body = json!({ "metadata": { ACCOUNT: account.to_string() } });
         self.post("create a customer", "/customers", &body, &format!("customer:{account}")).await
+    }
+
+    /// Forgets somebody who paid: what of them Stripe must keep, it keeps without a name. One that is gone is as good.
+    pub(crate) async fn delete_customer(&self, customer: &str) -> Result<(), StripeFault> {
+        let path = format!("/customers/{customer}");
+        let build = || RequestBuilder::new(StripeMethod::Delete, &path);
+        match self.call::<Deleted>("delete a customer", &RequestStrategy::Once, build).await {
+            Ok(Deleted { deleted: true }) => Ok(()),
+            Ok(Deleted { deleted: false }) => Err(StripeFault::Unknown { operation: "delete a customer" }),
+            Err(StripeFault::Refused { code, .. }) if code == "resource_missing" => Ok(()),
+            Err(fault) => Err(fault),
+        }
     }
 
     /// A page on which a pack is paid for.

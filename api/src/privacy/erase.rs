@@ -15,9 +15,10 @@ use super::tables::{Erase, SUBJECT, TABLES};
 use crate::clock::{self, to_ms};
 use crate::cluster::Cluster;
 use crate::lanes::{Again, Errand, Failed, Lane, NewErrand, Rules, errand};
+use crate::payments::Payments;
 use crate::reconcile::Bells;
 use crate::records::person::Person;
-use crate::records::{account, key};
+use crate::records::{account, key, payment};
 
 /// The lane's name.
 const LANE: &str = "erasure";
@@ -36,6 +37,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 const LEASE: Duration = Duration::from_mins(10);
 /// Jobs blotted out in one transaction.
 const BATCH: i64 = 100;
+/// What goes at another time than the rest: the person at once, what names Stripe's customer when Stripe has forgotten them.
+const LATER: [&str; 2] = ["person", "billing"];
 /// What an erased account, and what was named in it, is called.
 const NAME: &str = "erased";
 
@@ -98,6 +101,7 @@ pub(crate) struct Erasing {
     pub(crate) pool: PgPool,
     pub(crate) cluster: Arc<dyn Cluster>,
     pub(crate) bells: Bells,
+    pub(crate) payments: Option<Payments>,
 }
 
 impl Lane for Erasing {
@@ -124,7 +128,8 @@ impl Erasing {
         while self.blot_jobs(account).await? > 0 {}
         self.delete_uploads(account).await?;
         self.blot_rows(account).await?;
-        self.delete_rows(account).await
+        self.delete_rows(account).await?;
+        self.forget_customer(account).await
     }
 
     /// Jobs that run are cancelled, and waited for: their credits are settled like any other's.
@@ -200,8 +205,19 @@ impl Erasing {
         Ok(())
     }
 
+    /// Stripe forgets them, then so do we: last, so that a Stripe that is away keeps nothing else from being erased.
+    async fn forget_customer(&self, account: Uuid) -> Result<(), Failed> {
+        let Some((customer, _)) = payment::customer(&self.pool, account).await? else { return Ok(()) };
+        let Some(payments) = &self.payments else {
+            return Err(Failed::later("Stripe knows them, and this server has no key to have it forget them"));
+        };
+        payments.stripe.delete_customer(&customer).await.map_err(|fault| Failed::later(fault.to_string()))?;
+        sqlx::query("delete from billing where account = $1").bind(account).execute(&self.pool).await?;
+        Ok(())
+    }
+
     async fn delete_rows(&self, account: Uuid) -> Result<(), Failed> {
-        for table in TABLES.iter().filter(|table| table.erase == Erase::Delete && table.name != "person") {
+        for table in TABLES.iter().filter(|table| table.erase == Erase::Delete && !LATER.contains(&table.name)) {
             // Names and conditions are constants of ours.
             let sql = format!("delete from {} t using {SUBJECT} where {}", table.name, table.owned);
             sqlx::query(AssertSqlSafe(sql)).bind(account).bind(None::<Uuid>).execute(&self.pool).await?;

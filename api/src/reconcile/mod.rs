@@ -25,6 +25,7 @@ use crate::lanes::Bell;
 use crate::metrics::Metrics;
 use crate::payments::Payments;
 use crate::payments::plans::PriceBook;
+use crate::services::Services;
 use crate::services::shared::Shared;
 
 /// How often each looks without being rung.
@@ -65,6 +66,7 @@ pub(crate) struct World {
     pub(crate) metrics: Metrics,
     pub(crate) keyring: Keyring,
     pub(crate) shared: Shared,
+    pub(crate) services: Services,
     pub(crate) lane_bell: Bell,
     /// Whether this server sends mail.
     pub(crate) mail: bool,
@@ -91,6 +93,11 @@ enum Reconciler {
     Assets,
     Images,
     Payments,
+}
+
+/// What they are called, in metrics and in the settings of heartbeats.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    Reconciler::ALL.into_iter().map(Reconciler::name)
 }
 
 /// Starts all of them; they end with `stop`.
@@ -149,6 +156,7 @@ async fn run(reconciler: Reconciler, world: World) {
             Ok(Ok(pass)) => {
                 failing = false;
                 world.metrics.passes.with_label_values(&[reconciler.name(), "ok"]).inc();
+                world.services.heartbeats.beat(reconciler.name());
                 pass
             }
             Ok(Err(error)) => {

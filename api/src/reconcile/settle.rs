@@ -14,6 +14,7 @@ use crate::mail::{self, Letter};
 use crate::price;
 use crate::records::generation::{self, Generation, Mark};
 use crate::records::{key, notice};
+use crate::services::posthog::{self, Generated};
 
 /// One look at the database.
 pub(super) async fn pass(world: &World) -> anyhow::Result<Pass> {
@@ -65,6 +66,9 @@ async fn settle(world: &World, id: Uuid) -> anyhow::Result<()> {
     }
     generation::mark(&mut tx, id, Mark::Settled, now).await?;
     let letter = tell_owner(world, &mut tx, &job).await?;
+    if world.services.posthog.is_some() && job.state == JobState::Complete {
+        posthog::send(&mut tx, &generated(&job, kept), now).await?;
+    }
     tx.commit().await?;
     world.board.wake(job.account);
     if letter {
@@ -80,6 +84,17 @@ async fn settle(world: &World, id: Uuid) -> anyhow::Result<()> {
         world.metrics.job_seconds.with_label_values(&[outcome]).observe(seconds);
     }
     Ok(())
+}
+
+/// What is told of a job that is complete.
+fn generated(job: &Generation, spent_millis: i64) -> Generated {
+    Generated {
+        account: job.account,
+        model: job.request.model.clone(),
+        prompt_length: job.request.prompt.chars().count(),
+        spent_millis,
+        at_ms: job.finished.unwrap_or(job.created).0,
+    }
 }
 
 /// "Your images are ready!", for who wants to hear it; whether a letter waits now.

@@ -10,6 +10,7 @@ use tintype_api::privacy::tables::{Export, NOBODYS, TABLES};
 use uuid::Uuid;
 
 use crate::browser::{Browser, PASSWORD};
+use crate::payments::Shop;
 use crate::rig::{Rig, until};
 use crate::worker::{client, picture, sha256_hex};
 
@@ -214,4 +215,50 @@ async fn who_alone_owns_an_organisation_finds_it_an_owner_first() {
     let id: Uuid = org["id"].as_str().unwrap().parse().unwrap();
     sqlx::query(owner).bind(id).execute(&rig.pool).await.unwrap();
     assert_eq!(ada.send(Method::DELETE, "/api/v1/me", Some(erasure)).await.status, StatusCode::ACCEPTED);
+}
+
+/// Stripe is away at first: everything else is erased all the same, and Stripe is asked again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stripe_forgets_who_is_erased_as_soon_as_it_can_be_told() {
+    let shop = Shop::open().await;
+    let rig = &shop.rig;
+    let mut ada = Browser::signed_up(rig, "ada@example.org").await;
+    let account: Uuid = ada.get("/api/v1/me").await.body["account"]["id"].as_str().unwrap().parse().unwrap();
+    let begun = ada.post("/api/v1/wallet/checkout", json!({ "pack": "credits-100" })).await;
+    assert!(begun.status.is_success(), "{}", begun.body);
+    let customer: String = sqlx::query_scalar("select customer from billing where account = $1")
+        .bind(account)
+        .fetch_one(&rig.pool)
+        .await
+        .unwrap();
+    let path = format!("/v1/customers/{customer}");
+    let known =
+        async || client().get(format!("{}{path}", shop.stripe)).bearer_auth("sk_test_x").send().await.unwrap().status();
+    assert_eq!(known().await, StatusCode::OK);
+    shop.twin("faults", json!({ "path": path, "when": "before", "times": 3 })).await;
+    let erasure = json!({ "account": account, "currentPassword": PASSWORD });
+    assert_eq!(ada.send(Method::DELETE, "/api/v1/me", Some(erasure)).await.status, StatusCode::ACCEPTED);
+    until("Stripe could not be told", || async {
+        let sql = "select error from errand where lane = 'erasure' and error like 'stripe did not answer%'";
+        sqlx::query_scalar::<_, String>(sql).fetch_optional(&rig.pool).await.unwrap()
+    })
+    .await;
+    assert_eq!(known().await, StatusCode::OK);
+    let left = async |sql| count(&rig.pool, sql, account).await;
+    assert_eq!(
+        left("select count(*) from api_key where account = $1 and name <> 'erased'").await,
+        0,
+        "the rest is done"
+    );
+    assert_eq!(left("select count(*) from billing where account = $1").await, 1, "by which Stripe is told");
+    until("Stripe is told", || async {
+        // The pause before the next try is not waited for.
+        sqlx::query("update errand set due_ms = 0 where lane = 'erasure' and claimed_ms is null")
+            .execute(&rig.pool)
+            .await
+            .unwrap();
+        (left("select count(*) from billing where account = $1").await == 0).then_some(())
+    })
+    .await;
+    assert_eq!(known().await, StatusCode::NOT_FOUND);
 }

@@ -5,7 +5,7 @@ use axum::body::Bytes;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use serde_json::{Value, json};
 
 use crate::objects::{self, Asked, Sold};
@@ -46,6 +46,7 @@ pub(crate) fn routes() -> Router<Twin> {
         };
         router = router.route(path, get(find));
     }
+    router = router.route("/v1/customers/{id}", delete(forget));
     for (path, kind) in [
         ("/v1/events", "event"),
         ("/v1/charges", "charge"),
@@ -90,6 +91,23 @@ fn list(world: &World, path: &str, kind: &'static str, query: Option<&str>) -> V
     let more = rows.len() > limit;
     rows.truncate(limit);
     objects::list(path, &rows, more)
+}
+
+/// Forgets a customer: from then on there is nobody of this id.
+async fn forget(State(twin): State<Twin>, uri: Uri, headers: HeaderMap, Path(id): Path<String>) -> Response {
+    if let Some(answer) = refused(&headers) {
+        return respond(answer);
+    }
+    let mut world = twin.world();
+    if let Some(fault) = world.faults.iter_mut().find(|fault| fault.times > 0 && uri.path().starts_with(&fault.path)) {
+        fault.times -= 1;
+        return respond((500, objects::error("api_error", "", "the test wants it so")));
+    }
+    world.note("DELETE", uri.path(), "");
+    if !world.remove("customer", &id) {
+        return respond(missing());
+    }
+    respond((200, json!({ "id": id, "object": "customer", "deleted": true })))
 }
 
 /// Everything that makes something goes through here.

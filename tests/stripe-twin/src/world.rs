@@ -99,6 +99,11 @@ impl World {
         }
     }
 
+    /// Forgets an object; false when there is none.
+    pub(crate) fn remove(&mut self, kind: &'static str, id: &str) -> bool {
+        self.objects.get_mut(kind).is_some_and(|kept| kept.remove(id).is_some())
+    }
+
     /// Notes what is asked, as long as there is room.
     pub(crate) fn note(&mut self, method: &'static str, path: &str, text: &str) {
         if self.asked.len() < OBJECTS_MAX {

@@ -4,7 +4,7 @@ use axum::routing::{delete, get, post};
 use tintype_types::GenerationRequest;
 
 use super::{Access, Answer, Route, of};
-use crate::http::{cluster, lanes, quotes, status, usage};
+use crate::http::{cluster, lanes, prompts, quotes, status, usage};
 
 pub(super) fn table() -> Vec<Route> {
     vec![
@@ -15,6 +15,19 @@ pub(super) fn table() -> Vec<Route> {
             of::<GenerationRequest>,
         )
         .gives(200, Answer::Json(of::<quotes::Quote>)),
+        Route::post(
+            "/api/v1/prompts/enhance",
+            post(prompts::enhance),
+            "Has a prompt written out by a language model",
+            of::<prompts::Draft>,
+        )
+        .gives(200, Answer::Json(of::<prompts::Enhanced>)),
+        Route::get(
+            "/api/v1/flags",
+            get(prompts::flags),
+            "Says which features your account has",
+            Answer::Json(of::<prompts::FlagList>),
+        ),
         Route {
             query: &[("from", "integer"), ("to", "integer")],
             ..Route::get(
