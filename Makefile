@@ -88,7 +88,7 @@ bench-keys: ## What checking an API key costs, and how soon a revoked one is dea
 	cargo bench -p tintype-api --bench keys
 
 .PHONY: bench-money
-bench-money: ## What taking an order costs, over HTTP and with its hold, beside pgbench's TPC-B in the same run
+bench-money: bench-keys ## What a known key costs, then what an order costs over HTTP with its hold, beside pgbench's TPC-B in the same run
 	cargo bench -q -p tintype-api --bench money
 
 .PHONY: bench-web

@@ -121,11 +121,11 @@ impl Replica {
     }
 
     /// How often Redis did not answer.
-    async fn unanswered(&self) -> f64 {
+    async fn unanswered(&self) -> u64 {
         let text = client().get(format!("{}/metrics", self.url)).send().await.unwrap().text().await.unwrap();
         let lines =
             text.lines().filter(|line| line.starts_with("tintype_api_shared_calls_total{") && !line.contains("\"ok\""));
-        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
     }
 
     /// Somebody the other knows as well, by the same key.
