@@ -11,7 +11,7 @@ if [ -n "$no_node" ]; then
   exit 0
 fi
 # Everything the build reads: tests and what it writes itself aside.
-key=$(find web -type d \( -name node_modules -o -name .next -o -name out -o -name dist -o -name shots -o -name e2e -o -name bench \) -prune \
+key=$(find web -type d \( -name node_modules -o -name .next -o -name .vercel -o -name out -o -name dist -o -name shots -o -name e2e -o -name bench \) -prune \
   -o -type f ! -name '*.test.ts' ! -name '*.test.tsx' ! -name '*.gen.ts' ! -name next-env.d.ts ! -name '*.tsbuildinfo' -print0 |
   LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum | cut -c1-20)
 kept=$cache/studio/$key.bundle

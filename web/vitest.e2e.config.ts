@@ -8,7 +8,7 @@ export default defineConfig({
     globalSetup: ["e2e/support/stack.ts"],
     fileParallelism: false,
     testTimeout: 600_000,
-    hookTimeout: 120_000,
+    hookTimeout: 300_000,
     bail: 0,
   },
 });

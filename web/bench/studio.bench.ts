@@ -13,10 +13,10 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { launch, visitor, type Visitor } from "../e2e/support/browser";
 import { makePicture, signUp } from "../e2e/support/people";
 import { seedPictures } from "../e2e/support/seed";
-import { Stack } from "../e2e/support/stack";
+import { lastingAddress, Stack } from "../e2e/support/stack";
 import { median, print } from "./figure";
 
-const RUNS = 3;
+const RUNS = Number(process.env.BENCH_RUNS ?? 3);
 const MANY = 100_000;
 const SCREENS = ["/", "/gallery/", "/collections/", "/credits/", "/developers/", "/account/", "/status/", "/login/"];
 const CHROMIUM = process.env.TINTYPE_CHROMIUM ?? "/usr/bin/chromium";
@@ -27,8 +27,10 @@ let stack: Stack;
 let somebody: Visitor;
 beforeAll(async () => {
   browser = await launch();
-  stack = await Stack.start();
+  stack = await Stack.start({ listen: await lastingAddress() });
   somebody = await visitor(browser, { url: stack.url, outages: true });
+  await signUp(somebody);
+  await makePicture(somebody, "a red circle on a blue background", 4);
 });
 afterAll(async () => {
   await browser.close();
@@ -68,8 +70,6 @@ async function report(path: string, cookie: string): Promise<Report> {
 const scoreOf = (found: Report, category: string) => 100 * (found.categories[category]?.score ?? 0);
 
 test("Lighthouse", async () => {
-  await signUp(somebody);
-  await makePicture(somebody, "a red circle on a blue background", 4);
   const cookie = (await somebody.context.cookies()).map(({ name, value }) => `${name}=${value}`).join("; ");
   for (const path of SCREENS) {
     const reports: Report[] = [];

@@ -19,9 +19,16 @@ test("who has never been here signs up, sees the price, makes a picture and pays
   await inspect(somebody, "create-signed-out");
   await page.goto("/login/");
   await inspect(somebody, "login");
+  await page.goto("/welcome/");
+  await page.getByRole("button", { name: "Create account" }).waitFor();
+  await inspect(somebody, "welcome");
   await signUp(somebody);
   await page.getByText("Your first picture is one line away").waitFor();
   await inspect(somebody, "create-empty");
+  await page.getByRole("button", { name: "Your account" }).click();
+  await page.getByRole("menuitem", { name: "Sign out" }).waitFor();
+  await inspect(somebody, "menu-account");
+  await page.keyboard.press("Escape");
 
   await page.getByLabel("Prompt", { exact: true }).fill("short");
   await page.getByRole("button", { name: "Generate" }).click();
@@ -30,10 +37,14 @@ test("who has never been here signs up, sees the price, makes a picture and pays
 
   await page.getByRole("button", { name: "a large red circle" }).click();
   await page.getByRole("radio", { name: "4", exact: true }).check();
+  await page.getByRole("button", { name: /^tintype\/shapes/ }).click();
+  await page.getByRole("dialog", { name: "Model" }).waitFor();
+  await inspect(somebody, "create-models");
+  await page.keyboard.press("Escape");
   const price = page.getByTestId("price");
   await price.getByText("4 pictures").waitFor();
   expect(await price.innerText()).toMatch(/^4 pictures · 0\.063 credits · .*nobody ahead$/);
-  await page.keyboard.press("Control+Enter");
+  await page.getByLabel("Prompt", { exact: true }).press("Control+Enter");
   await page.locator("[data-stand=complete] img:not([data-preview])").nth(3).waitFor();
   await page.getByTestId("balance").getByText("9.937").first().waitFor();
   await page.getByText("0.063 credits", { exact: true }).waitFor();

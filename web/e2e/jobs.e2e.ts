@@ -1,12 +1,13 @@
 // Flows 2, 3 and 5: many jobs, two browsers, a server that dies and a worker that does. Each breaks its own stack.
 import { readdirSync, readFileSync } from "node:fs";
+import { setImmediate } from "node:timers/promises";
 
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
 import { inspect, launch, PATIENCE_MS, visitor } from "./support/browser";
 import { PASSWORD, signIn, signUp } from "./support/people";
-import { Stack } from "./support/stack";
+import { lastingAddress, Stack } from "./support/stack";
 
 /** Longest eight long jobs may take, one after another, on a machine that others use too. */
 const ALL_DONE_MS = 240_000;
@@ -27,6 +28,23 @@ async function start(page: Page, count: number): Promise<void> {
     await page.getByRole("button", { name: "Generate" }).click();
     await page.locator("[data-job]", { hasText: `number ${n}` }).waitFor();
   }
+}
+
+/** The worker of this stack: its one child that says so. */
+function workerOf(stack: Stack): number {
+  const found = readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number)
+    .find((pid) => {
+      try {
+        const parent = /\) \S (\d+)/.exec(readFileSync(`/proc/${pid}/stat`, "utf8"))?.[1];
+        return Number(parent) === stack.pid && readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0")[1] === "worker";
+      } catch {
+        return false;
+      }
+    });
+  if (!found) throw new Error("the stack has no worker");
+  return found;
 }
 
 interface Seen {
@@ -75,24 +93,66 @@ const untilTrue = (page: Page): Promise<void> =>
     )
     .toMatchObject({ same: true });
 
+/** Longest after the server's return until every page is true again. */
+const TRUE_AGAIN_MS = 2_000;
+/** How often it is measured at most: once is enough, but other programs may have the machine just then. */
+const MEASURED = 5;
+
+/** The moment a server that is starting answers again. */
+async function answers(url: string, starting: Promise<unknown>): Promise<number> {
+  let started = false;
+  void starting.finally(() => (started = true)).catch(() => undefined);
+  while (!started) {
+    const answer = await fetch(`${url}/healthz`).catch(() => null);
+    if (answer?.ok) break;
+    await setImmediate();
+  }
+  return performance.now();
+}
+
+interface Killed {
+  again: Stack;
+  took: number;
+}
+
+/** Kills a server, starts it again on the same data, and says how long pages then took to say what it says. */
+async function killed(stack: Stack, pages: readonly Page[], meanwhile?: () => Promise<void>): Promise<Killed> {
+  await stack.kill();
+  for (const page of pages) await page.getByText("The connection to the server is lost").waitFor();
+  await meanwhile?.();
+  const starting = Stack.start({ folder: stack.folder, listen: stack.address });
+  const since = await answers(stack.url, starting);
+  await Promise.all(pages.map(untilTrue));
+  const took = performance.now() - since;
+  for (const page of pages) await page.getByText("The connection to the server is lost").waitFor({ state: "detached" });
+  return { again: await starting, took };
+}
+
 test("jobs outlive a reload, a second browser and the server's death, and every page tells the truth again", async () => {
-  const first = await Stack.start();
+  const first = await Stack.start({ listen: await lastingAddress() });
   const one = await visitor(browser, { url: first.url, outages: true });
   const two = await visitor(browser, { url: first.url, outages: true });
   const email = await signUp(one);
   await start(one.page, 8);
+  // In the middle of the first job: it stays there, however long browsers take from here on. The worker dies with the server.
+  await one.page.locator("[data-stand=running]").waitFor();
+  process.kill(workerOf(first), "SIGSTOP");
+  await inspect(one, "create-running");
   await one.page.reload();
   await signIn(two, email, PASSWORD);
   await two.page.locator("[data-job]").nth(7).waitFor();
   expect((await stands(two.page)).map(({ id }) => id)).toEqual((await stands(one.page)).map(({ id }) => id));
 
   await one.page.getByLabel("Prompt", { exact: true }).fill("what is written when the server dies");
-  await first.kill();
-  await one.page.getByText("The connection to the server is lost").waitFor();
-  await inspect(one, "create-offline");
-  const second = await Stack.start({ folder: first.folder, listen: first.address });
-  await Promise.all([untilTrue(one.page), untilTrue(two.page)]);
-  await one.page.getByText("The connection to the server is lost").waitFor({ state: "detached" });
+  let { again, took } = await killed(first, [one.page, two.page], () => inspect(one, "create-offline"));
+  const times = [took];
+  while (Math.min(...times) > TRUE_AGAIN_MS && times.length < MEASURED) {
+    ({ again, took } = await killed(again, [one.page, two.page]));
+    times.push(took);
+  }
+  expect(Math.min(...times), `true again after ${times.map(Math.round).join(", ")} ms`).toBeLessThanOrEqual(
+    TRUE_AGAIN_MS,
+  );
   expect(await one.page.getByLabel("Prompt", { exact: true }).inputValue()).toBe(
     "what is written when the server dies",
   );
@@ -101,7 +161,7 @@ test("jobs outlive a reload, a second browser and the server's death, and every 
     await page.locator("[data-stand=complete]").nth(7).waitFor({ timeout: ALL_DONE_MS });
   await one.context.close();
   await two.context.close();
-  await second.stop();
+  await again.stop();
 });
 
 test("one of eight is cancelled while it waits; the others keep their order and nothing is charged for it", async () => {
@@ -109,11 +169,17 @@ test("one of eight is cancelled while it waits; the others keep their order and 
   const somebody = await visitor(browser, { url: stack.url });
   const { page } = somebody;
   await signUp(somebody);
+  // Nothing runs until one of them is cancelled: it waits for sure.
+  const worker = workerOf(stack);
+  process.kill(worker, "SIGSTOP");
   await start(page, 8);
   const before = (await stands(page)).map(({ id }) => id);
   const third = page.locator("[data-job]", { hasText: "number 3" });
+  expect(await third.getAttribute("data-stand")).toBe("queued");
   await third.getByRole("button", { name: "Cancel" }).click();
   await third.getByText("Cancelled. Not charged.").waitFor();
+  await inspect(somebody, "create-cancelled");
+  process.kill(worker, "SIGCONT");
   await page.locator("[data-stand=complete]").nth(6).waitFor({ timeout: ALL_DONE_MS });
   expect((await stands(page)).map(({ id }) => id)).toEqual(before);
   const prices: number[] = await page.evaluate(async () => {
@@ -128,23 +194,6 @@ test("one of eight is cancelled while it waits; the others keep their order and 
   await somebody.context.close();
   await stack.stop();
 });
-
-/** The worker of this stack: its one child that says so. */
-function workerOf(stack: Stack): number {
-  const found = readdirSync("/proc")
-    .filter((name) => /^\d+$/.test(name))
-    .map(Number)
-    .find((pid) => {
-      try {
-        const parent = /\) \S (\d+)/.exec(readFileSync(`/proc/${pid}/stat`, "utf8"))?.[1];
-        return Number(parent) === stack.pid && readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0")[1] === "worker";
-      } catch {
-        return false;
-      }
-    });
-  if (!found) throw new Error("the stack has no worker");
-  return found;
-}
 
 test("a worker dies in the middle; another takes over, with each picture once and one charge", async () => {
   const stack = await Stack.start();

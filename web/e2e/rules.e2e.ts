@@ -100,9 +100,20 @@ test("the whole first visit by keyboard alone", async () => {
   await page.locator("[data-index='0'] [aria-pressed=true]").waitFor();
   await page.keyboard.press("Enter");
   await page.getByRole("heading", { name: "a red circle on a blue background" }).waitFor();
+  const [download] = await Promise.all([page.waitForEvent("download"), page.keyboard.press("d")]);
   await page.keyboard.press("r");
   await page.waitForURL((url) => url.pathname === "/");
-  expect(await page.getByLabel("Prompt", { exact: true }).inputValue()).toBe("a red circle on a blue background");
+  const prompt = page.getByLabel("Prompt", { exact: true });
+  expect(await prompt.inputValue()).toBe("a red circle on a blue background");
+  // The file back into the form: a keyboard drags nothing, so there is a button.
+  await prompt.fill("");
+  const [chooser] = await Promise.all([
+    page.waitForEvent("filechooser"),
+    page.getByRole("button", { name: "Settings of a picture" }).press("Enter"),
+  ]);
+  await chooser.setFiles(await download.path());
+  await page.getByText("Settings taken from the picture").waitFor();
+  expect(await prompt.inputValue()).toBe("a red circle on a blue background");
   expect(somebody.faults).toEqual([]);
   await somebody.context.close();
 });

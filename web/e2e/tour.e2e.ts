@@ -35,7 +35,11 @@ test("pictures are found again, starred, collected, deleted and brought back", a
   await page.goto("/gallery/");
   await page.getByText("Nothing here yet").waitFor();
   await inspect(somebody, "gallery-empty");
-  await makePicture(somebody, "a red circle on a blue background", 4);
+  await page.goto("/collections/");
+  await page.getByText("No collections yet").waitFor();
+  await inspect(somebody, "collections-empty");
+  await makePicture(somebody, "a red circle on a blue background", 2);
+  await makePicture(somebody, "a small yellow square on a green background", 2);
   await makePicture(somebody, "a white star on a purple background", 2);
   await page.goto("/gallery/");
   const tiles = page.locator("[data-index] img");

@@ -16,6 +16,8 @@ const FLAGS = [
   "--disable-background-networking",
   "--disable-component-update",
   "--disable-sync",
+  // Containers have little of it.
+  "--disable-dev-shm-usage",
 ];
 export const DESK = { width: 1280, height: 860 };
 export const PHONE = { width: 390, height: 844 };
@@ -103,9 +105,15 @@ export async function violations(page: Page, ownColours = true): Promise<string[
   );
 }
 
-/** Keeps a picture of what is seen. */
+/** Keeps a picture of what is seen, once the pictures that can be seen have come. */
 export async function shoot(page: Page, name: string): Promise<void> {
   mkdirSync(shots, { recursive: true });
+  await page.waitForFunction(() =>
+    [...document.images].every((image) => {
+      const { top, bottom, width } = image.getBoundingClientRect();
+      return image.complete || width === 0 || bottom < 0 || top > window.innerHeight;
+    }),
+  );
   await page.screenshot({ path: join(shots, `${name}.png`) });
 }
 

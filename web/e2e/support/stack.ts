@@ -1,6 +1,7 @@
 // The real thing: `tintype up` with the models that ship, on a free port, in a folder of its own. No part of it is a double.
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -8,7 +9,7 @@ import { fileURLToPath } from "node:url";
 import type { TestProject } from "vitest/node";
 
 /** Longest a start may take: the first makes a database. */
-const READY_MS = 90_000;
+const READY_MS = 180_000;
 
 declare module "vitest" {
   export interface ProvidedContext {
@@ -95,6 +96,24 @@ function ready(child: ChildProcess): Promise<string> {
     child.once("error", reject);
     child.once("exit", (code) => reject(new Error(`it ended with ${code}; it said: ${said}`)));
   });
+}
+
+/**
+ * An address to be used twice: a port that is free, outside the range the system gives to outgoing connections, so that nobody
+ * has it while its server is away.
+ */
+export async function lastingAddress(): Promise<string> {
+  for (;;) {
+    const port = 10_000 + Math.floor(Math.random() * 20_000);
+    const server = createServer();
+    const free = await new Promise<boolean>((done) => {
+      server.once("error", () => done(false));
+      server.listen(port, "127.0.0.1", () => done(true));
+    });
+    if (!free) continue;
+    await new Promise((closed) => server.close(closed));
+    return `127.0.0.1:${port}`;
+  }
 }
 
 /** Vitest's global set-up: one stack for all flows that do not break theirs. */

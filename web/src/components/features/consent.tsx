@@ -26,7 +26,7 @@ export default function Consent() {
   return (
     <section
       aria-labelledby="consent"
-      className="fixed inset-x-4 bottom-20 z-40 mx-auto grid max-w-xl animate-appear gap-3 rounded-lg border bg-card p-4 shadow-raised md:bottom-6"
+      className="mx-4 mt-4 grid gap-3 rounded-lg border bg-card p-4 shadow-raised lg:fixed lg:right-6 lg:bottom-6 lg:z-40 lg:m-0 lg:max-w-sm"
     >
       <div className="grid gap-1">
         <h2 id="consent" className="text-sm font-semibold">

@@ -70,6 +70,11 @@ function Frame({ children }: { children: ReactNode }) {
           <p className="border-b bg-accent px-4 py-2 text-center text-sm text-accent-foreground">{t("live.lost")}</p>
         )}
       </div>
+      {kept && (
+        <Suspense fallback={null}>
+          <Consent />
+        </Suspense>
+      )}
       <main
         id="content"
         tabIndex={-1}
@@ -79,11 +84,6 @@ function Frame({ children }: { children: ReactNode }) {
       </main>
       <Footer />
       <BottomBar />
-      {kept && (
-        <Suspense fallback={null}>
-          <Consent />
-        </Suspense>
-      )}
       <Toaster />
       <Shortcuts />
     </div>

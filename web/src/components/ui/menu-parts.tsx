@@ -16,7 +16,8 @@ export default function MenuParts({ trigger, items }: MenuPartsProps) {
   return (
     <Radix.Root modal={false} defaultOpen>
       <Radix.Trigger asChild>{trigger}</Radix.Trigger>
-      <Radix.Portal>
+      {/* In a landmark, where who reads by landmarks finds it. */}
+      <Radix.Portal container={document.getElementById("content")}>
         <Radix.Content
           align="end"
           sideOffset={6}

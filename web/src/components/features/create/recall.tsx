@@ -41,7 +41,7 @@ export function Recall() {
       <Button
         look="ghost"
         size="small"
-        className="-mt-3 justify-self-start text-xs"
+        className="-mt-3 -ml-3 justify-self-start text-xs"
         onClick={() => chooser.current?.click()}
       >
         <FileImage aria-hidden /> {t("create.recall")}
