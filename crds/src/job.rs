@@ -134,6 +134,9 @@ pub struct GenerationJobStatus {
     /// Not to be tried again before this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Time>,
+    /// What was promised of its deadline, when it was given out. Binds every later leader.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promise: Option<JobPromise>,
     /// How far the attempt has come. Written every few seconds at most; a short job never has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
@@ -171,6 +174,7 @@ impl Default for GenerationJobStatus {
             leader_epoch: None,
             assignment: None,
             not_before: None,
+            promise: None,
             progress: None,
             outputs: Vec::new(),
             gpu_milliseconds: None,
@@ -215,6 +219,16 @@ pub struct JobAssignment {
     /// When it was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub assigned_at: Option<Time>,
+}
+
+/// A deadline that was promised.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct JobPromise {
+    /// When the job should end, as it was when it was promised.
+    pub ends: Time,
+    /// By when it will: its deadline.
+    pub by: Time,
 }
 
 /// How far an attempt has come.

@@ -18,7 +18,8 @@ mod worker;
 pub use conditions::{Cyclic, JobConditions, conditions_of, queue_condition};
 pub use definitions::{definitions, definitions_json};
 pub use job::{
-    DEFAULT_QUEUE, Failure, GenerationJob, GenerationJobSpec, GenerationJobStatus, JobAssignment, Progress, WhenLate,
+    DEFAULT_QUEUE, Failure, GenerationJob, GenerationJobSpec, GenerationJobStatus, JobAssignment, JobPromise, Progress,
+    WhenLate,
 };
 pub use model::{DiffusionModel, DiffusionModelSpec, ModelHints};
 pub use pool::{GpuPool, GpuPoolSpec, GpuPoolStatus};

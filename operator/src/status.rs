@@ -4,7 +4,7 @@
 //! word. It must not know a client.
 
 use tintype_crds::{
-    Failure, GenerationJob, GenerationJobStatus, JobAssignment, JobConditions, Progress, conditions_of,
+    Failure, GenerationJob, GenerationJobStatus, JobAssignment, JobConditions, JobPromise, Progress, conditions_of,
 };
 use tintype_scheduler::Decision;
 use tintype_types::{Attempt, FailureReason, JobId, JobState, Output, PoolName, Timestamp, WorkerId};
@@ -46,8 +46,8 @@ pub fn next_status(job: &GenerationJob, decision: Decision, epoch: u64, now: Tim
         return Err("a newer leader has written this job".to_owned());
     }
     match decision {
-        Decision::Assign { attempt, worker, pool, job: _, boot_id: _, lease_end: _, evict: _ } => {
-            turn.assign(attempt, worker, pool)
+        Decision::Assign { attempt, worker, pool, promised, job: _, boot_id: _, lease_end: _, evict: _ } => {
+            turn.assign(attempt, worker, pool, promised)
         }
         Decision::Progress { attempt, step, steps, job: _ } => turn.progress(attempt, Progress { step, steps }),
         Decision::Requeue { attempt, not_before, reason, message, failed_attempts, job: _ } => {
@@ -75,7 +75,13 @@ struct Turn<'a> {
 }
 
 impl Turn<'_> {
-    fn assign(self, attempt: Attempt, worker: WorkerId, pool: PoolName) -> Result<Next, String> {
+    fn assign(
+        self,
+        attempt: Attempt,
+        worker: WorkerId,
+        pool: PoolName,
+        promised: Option<Timestamp>,
+    ) -> Result<Next, String> {
         let holder = self.now.assignment.as_ref().map(|assignment| &assignment.worker);
         if self.is_out() && self.now.attempt == attempt && holder == Some(&worker) {
             return Ok(Next::Shown);
@@ -93,12 +99,15 @@ impl Turn<'_> {
             leader_epoch: self.epoch,
             assigned_at: Some(to_time(self.at)),
         };
+        let by = self.job.spec.deadline.clone();
+        let promise = promised.zip(by).map(|(ends, by)| JobPromise { ends: to_time(ends), by });
         let started_at = self.now.started_at.clone().or_else(|| Some(to_time(self.at)));
         let status = GenerationJobStatus {
             state: JobState::Assigned,
             attempt,
             assignment: Some(assignment),
             not_before: None,
+            promise,
             progress: None,
             failure: None,
             started_at,

@@ -23,7 +23,16 @@ fn assign(attempt: u32, worker: &str) -> Decision {
         pool: "p".into(),
         lease_end: NOW,
         evict: Vec::new(),
+        promised: None,
     }
+}
+
+fn promised(attempt: u32, ends: u64) -> Decision {
+    let Decision::Assign { job, worker, boot_id, pool, lease_end, evict, .. } = assign(attempt, "w") else {
+        unreachable!("it is an assignment")
+    };
+    let (attempt, promised) = (Attempt(attempt), Some(Timestamp(ends)));
+    Decision::Assign { job, attempt, worker, boot_id, pool, lease_end, evict, promised }
 }
 
 fn complete(attempt: u32, worker: &str) -> Decision {
@@ -82,6 +91,22 @@ fn the_way_of_a_job_that_works() {
     assert!(status.started_at.is_some() && status.finished_at.is_some());
     assert_eq!(status.assignment.unwrap().worker, "w".into());
     assert!(status.conditions.iter().any(|c| c.type_ == "Complete" && c.status == "True"));
+}
+
+#[test]
+fn a_promise_is_written_with_the_assignment_and_stays_while_it_binds() {
+    let mut job = waiting();
+    job.spec.deadline = Some(to_time(Timestamp(NOW.0 + 60_000)));
+    let mut write = |decision| {
+        let Next::Write(status) = next_status(&job, decision, 3, NOW).unwrap() else { panic!("it is shown already") };
+        job.status = Some(*status.clone());
+        status.promise
+    };
+    let promise = JobPromise { ends: to_time(Timestamp(NOW.0 + 9_000)), by: to_time(Timestamp(NOW.0 + 60_000)) };
+    assert_eq!(write(promised(1, NOW.0 + 9_000)), Some(promise.clone()));
+    assert_eq!(write(progress(1, 5)), Some(promise.clone()));
+    assert_eq!(write(requeue(1, 1)), Some(promise));
+    assert_eq!(write(assign(2, "w")), None, "broken by then");
 }
 
 #[test]

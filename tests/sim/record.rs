@@ -105,7 +105,9 @@ impl Record {
         let mut end = None;
         seen.attempt = attempt;
         match decision {
-            Decision::Assign { worker, .. } => seen.place = Place::Assigned(worker.clone()),
+            Decision::Assign { worker, promised, .. } => {
+                (seen.place, seen.promised) = (Place::Assigned(worker.clone()), *promised);
+            }
             Decision::Requeue { not_before, failed_attempts, .. } => {
                 seen.place = Place::Queued;
                 seen.not_before = Some(*not_before);

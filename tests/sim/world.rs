@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use tintype_scheduler::{JobSeen, ModelSeen, Place, PoolSeen, QueueSeen, Quota, Scheduler, Shape, WorldSeen};
+use tintype_scheduler::{JobSeen, ModelSeen, Place, PoolSeen, QueueSeen, Quota, Scheduler, WorldSeen};
 use tintype_types::worker::Outcome;
-use tintype_types::{Attempt, JobId, Timestamp};
+use tintype_types::{JobId, Timestamp};
 
 use crate::audit::Audit;
 use crate::knobs::{Bug, Knobs};
@@ -257,23 +257,18 @@ impl World {
 
     fn submit(&mut self, job: u64) {
         let ghost = self.rng.percent(3);
+        let (queue, priority) =
+            (*self.rng.pick(&["a", "b", "c", "undeclared"]), if self.rng.percent(20) { 5 } else { 0 });
+        let model = if ghost { "ghost" } else { *self.rng.pick(&MODELS) };
         let seen = JobSeen {
-            id: job_id(job),
-            queue: (*self.rng.pick(&["a", "b", "c", "undeclared"])).into(),
-            priority: if self.rng.percent(20) { 5 } else { 0 },
-            model: if ghost { "ghost" } else { *self.rng.pick(&MODELS) }.to_owned(),
+            priority,
             pool: self.rng.percent(30).then(|| "small".into()),
             work_steps: self.rng.range(1, 50) as u32,
             submitted: Timestamp(self.now),
-            place: Place::Queued,
-            shape: Shape::default(),
             // From the number, not from chance, so that old seeds stay the worlds they were.
             deadline: job.is_multiple_of(3).then_some(Timestamp(self.now + 20_000 * (job % 5))),
             refuse_late: job.is_multiple_of(6),
-            attempt: Attempt(0),
-            failed_attempts: 0,
-            not_before: None,
-            cancelled: false,
+            ..JobSeen::new(job_id(job), queue, model)
         };
         self.record.put(self.now, seen);
     }

@@ -288,6 +288,7 @@ fn job_seen(job: &Generation) -> JobSeen {
         failed_attempts: job.failed_attempts,
         not_before: job.not_before,
         cancelled: job.cancelled.is_some(),
+        promised: None,
     }
 }
 

@@ -58,7 +58,7 @@ fn log(decision: &Decision, result: &Result<Written, WriteError>) {
 }
 
 fn assigned(actor: &mut Actor, decision: Decision, request: ResolvedRequest) {
-    let Decision::Assign { job, attempt, worker, boot_id, pool: _, lease_end, evict: _ } = decision else {
+    let Decision::Assign { job, attempt, worker, boot_id, pool: _, lease_end, evict: _, promised: _ } = decision else {
         tracing::error!(decision = decision.name(), "the record answered a decision as if it were an assignment");
         return recorded(actor, decision);
     };

@@ -44,7 +44,8 @@ impl Core {
     /// Forgets ended jobs beyond the limit and, once each `worker_memory`, workers not heard of for that long.
     pub(crate) fn forget(&mut self, before: Timestamp) {
         let (now, memory) = (self.state.now, self.config.worker_memory);
-        let turn = |at: Timestamp| u128::from(at.0) / memory.as_millis().max(1);
+        let memory_ms = u64::try_from(memory.as_millis()).unwrap_or(u64::MAX).max(1);
+        let turn = |at: Timestamp| at.0 / memory_ms;
         if turn(before) != turn(now) {
             let Self { state, index, .. } = self;
             state.workers.retain(|name, worker| {
@@ -209,10 +210,11 @@ impl Core {
             none => *none = promise.map(Box::new),
         }
         job.run = Some(Box::new(run));
+        let promised = job.promise.as_ref().map(|promise| promise.ends);
         self.assume(tag, attempt, Change::Assigned);
         let text = |name| self.state.names.text(name);
         let evict = evict.into_iter().map(|model| text(model).to_owned()).collect();
         let (worker, pool) = (text(worker).into(), text(pool).into());
-        Some(Decision::Assign { job: id, attempt, worker, boot_id, pool, lease_end, evict })
+        Some(Decision::Assign { job: id, attempt, worker, boot_id, pool, lease_end, evict, promised })
     }
 }

@@ -22,6 +22,9 @@ pub enum Decision {
         lease_end: Timestamp,
         /// Models to give up if the job's own has to be loaded. Empty: the worker chooses, if it must.
         evict: Vec<String>,
+        /// When it should end, if its deadline was promised: written, so that the promise binds who decides next.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        promised: Option<Timestamp>,
     },
     /// Write that the attempt is under way. Throttled: a short job never sees it.
     Progress {

@@ -226,6 +226,15 @@ impl<W> Run<W> {
     }
 }
 
+impl Promise {
+    /// The promise the record speaks of: one of an earlier scheduler, that gave the job out. It binds like our own.
+    pub(crate) fn found(seen: &Record, run_ms: u32) -> Option<Self> {
+        let (ends, deadline) = (seen.promised?, seen.deadline.filter(|_| seen.place != Spot::Ended)?);
+        let start_by = Timestamp(deadline.0.saturating_sub(u64::from(run_ms)));
+        Some(Self { ends, worker: None, start_by, charge: 0 })
+    }
+}
+
 impl<W> Promise<W> {
     /// The same with its worker named otherwise.
     pub(crate) fn of<V>(self, worker: impl FnOnce(W) -> V) -> Promise<V> {

@@ -40,8 +40,9 @@ pub(crate) enum Stage {
     Late,
 }
 
-/// A job's place in line.
+/// A job's place in line. Packed as [`Tag`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(C, packed(4))]
 pub(crate) struct Turn {
     /// Priority and stage in one number, the better the smaller: lines are compared by it very often.
     band: u64,
@@ -74,6 +75,8 @@ struct Line {
     turns: BTreeSet<(Name, Turn)>,
     /// Each queue's first job, of queues whose quota lets one more run.
     order: BTreeSet<(Turn, Name)>,
+    /// The first of the order: asked for far more often than it changes.
+    head: Option<(Turn, Name)>,
 }
 
 impl Class {
@@ -121,8 +124,9 @@ impl Turn {
         self.band % STAGES == Stage::Overdue as u64
     }
 
-    /// Before any other, for ranges.
+    /// Before and after any other, for ranges.
     const FIRST: Self = Self { band: 0, key: Timestamp(0), job: Tag::FIRST };
+    const LAST: Self = Self { band: u64::MAX, key: Timestamp(u64::MAX), job: Tag::LAST };
 }
 
 /// By when a job should be done; one that names no deadline has one in proportion to its length.
@@ -133,8 +137,8 @@ pub(crate) fn deadline(seen: &Record, run_ms: u32, config: &Config) -> Timestamp
 
 impl Line {
     fn first(&self, queue: Name) -> Option<Turn> {
-        let (at, turn) = self.turns.range((queue, Turn::FIRST)..).next()?;
-        (*at == queue).then_some(*turn)
+        // With an end of its own the search goes down one way; without, it would go to the last of all as well.
+        self.turns.range((queue, Turn::FIRST)..=(queue, Turn::LAST)).next().map(|(_, turn)| *turn)
     }
 }
 
@@ -145,7 +149,11 @@ impl Lines {
         line.turns.insert((queue, turn));
         let first = line.first(queue) == Some(turn);
         let jobs = count_up(self.of_queue.entry(queue).or_default(), class);
-        let second = if jobs > 1 { line.turns.range((queue, turn)..).nth(1).map(|(_, second)| *second) } else { None };
+        let second = if jobs > 1 {
+            line.turns.range((queue, turn)..=(queue, Turn::LAST)).nth(1).map(|(_, second)| *second)
+        } else {
+            None
+        };
         if gate == Gate::Open && first {
             self.put(class, queue, second, Some(turn));
         }
@@ -200,6 +208,11 @@ impl Lines {
         lines.flat_map(|(_, line)| &line.turns).map(|(_, turn)| turn.job)
     }
 
+    /// The first of [`Lines::order`].
+    pub(crate) fn head(&self, class: Class) -> Option<(Turn, Name)> {
+        self.classes.get(&class)?.head
+    }
+
     /// The first job of each queue in a class, best first, with its queue.
     pub(crate) fn order(&self, class: Class) -> impl Iterator<Item = (Turn, Name)> {
         self.classes.get(&class).into_iter().flat_map(|line| &line.order).copied()
@@ -241,14 +254,15 @@ impl Lines {
     /// Replaces a queue's first job in a class, and the head of that class where that changes it.
     fn put(&mut self, class: Class, queue: Name, old: Option<Turn>, new: Option<Turn>) {
         let Some(line) = self.classes.get_mut(&class) else { return };
-        let old_head = line.order.first().map(|(turn, _)| *turn);
+        let old_head = line.head.map(|(turn, _)| turn);
         if let Some(old) = old {
             line.order.remove(&(old, queue));
         }
         if let Some(new) = new {
             line.order.insert((new, queue));
         }
-        let head = line.order.first().map(|(turn, _)| *turn);
+        line.head = line.order.first().copied();
+        let head = line.head.map(|(turn, _)| turn);
         if old_head != head {
             if let Some(old) = old_head {
                 self.heads.remove(&old);

@@ -2,20 +2,25 @@
 //! of the name of a queue. What a number is depends on what was seen before, so nothing is ever decided by it: orders
 //! that can be seen go by [`rank`] or by the text.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
-use std::sync::Arc;
 
 /// Names kept beyond those in use before the unused ones are dropped.
 const SPARE_MAX: usize = 4_096;
+
+/// Least room in the table of texts, and how many places there are for one text. It is found by probing, so it stays half empty.
+const PLACES_MIN: usize = 64;
+const PLACES_A_TEXT: usize = 2;
 
 /// A name of a queue, model, pool, worker or kind of GPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Name(NonZeroU32);
 
 /// Something with an order that does not depend on what was seen before it: by [`rank`], and for the astronomically
-/// rare two of one rank by when they were met.
+/// rare two of one rank by when they were met. Packed, as there are millions of them in the indexes and what those cost is
+/// memory that is far away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(C, packed(4))]
 pub(crate) struct Tag {
     pub(crate) rank: u64,
     pub(crate) no: u32,
@@ -24,32 +29,80 @@ pub(crate) struct Tag {
 /// All names in use, and some that are not any more.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Names {
-    numbers: BTreeMap<Arc<str>, Name>,
-    texts: Vec<Option<Arc<str>>>,
+    /// Where each text's name is: its digest says where to begin to look, a number of 0 where to stop. As many as a power of
+    /// two. Asked for one text at a time, so what order they are in cannot be seen.
+    places: Vec<Place>,
+    len: usize,
+    texts: Vec<Option<Box<str>>>,
     free: Vec<u32>,
     used_last: usize,
+}
+
+/// A place in the table of texts: a name's number, and of its text's digest enough to tell it from nearly all others.
+#[derive(Clone, Copy, Debug, Default)]
+struct Place {
+    digest: u32,
+    no: u32,
 }
 
 impl Names {
     /// The name with this text.
     pub(crate) fn name(&mut self, text: &str) -> Name {
-        if let Some(name) = self.numbers.get(text) {
-            return *name;
+        if let Some(name) = self.find(text) {
+            return name;
         }
-        let text: Arc<str> = text.into();
         let no = self.free.pop().unwrap_or_else(|| {
             self.texts.push(None);
             self.texts.len() as u32
         });
         let name = Name(NonZeroU32::new(no).unwrap_or(NonZeroU32::MAX));
-        self.texts[no as usize - 1] = Some(text.clone());
-        self.numbers.insert(text, name);
+        self.texts[no as usize - 1] = Some(text.into());
+        self.len += 1;
+        if self.len * PLACES_A_TEXT > self.places.len() {
+            self.build();
+        } else {
+            self.put(text_digest(text), no);
+        }
         name
     }
 
     /// The name with this text, if there is one.
     pub(crate) fn find(&self, text: &str) -> Option<Name> {
-        self.numbers.get(text).copied()
+        let digest = text_digest(text);
+        let mut place = self.first_place(digest)?;
+        loop {
+            let Place { digest: other, no } = self.places[place];
+            let number = NonZeroU32::new(no)?;
+            if other == digest as u32 && self.text(Name(number)) == text {
+                return Some(Name(number));
+            }
+            place = (place + 1) & (self.places.len() - 1);
+        }
+    }
+
+    /// Where to begin to look; nothing while there is no table. The digest's upper half, as places hold the lower one.
+    fn first_place(&self, digest: u64) -> Option<usize> {
+        (!self.places.is_empty()).then(|| (digest >> 32) as usize & (self.places.len() - 1))
+    }
+
+    /// Fills the first place that is free. There is one: no more than half of them are taken.
+    fn put(&mut self, digest: u64, no: u32) {
+        let Some(mut place) = self.first_place(digest) else { return };
+        while self.places[place].no != 0 {
+            place = (place + 1) & (self.places.len() - 1);
+        }
+        self.places[place] = Place { digest: digest as u32, no };
+    }
+
+    /// Builds the table anew, with room for as many names again.
+    fn build(&mut self) {
+        let room = (self.len * PLACES_A_TEXT * 2).next_power_of_two().max(PLACES_MIN);
+        self.places = vec![Place::default(); room];
+        for place in 0..self.texts.len() {
+            if let Some(digest) = self.texts[place].as_deref().map(text_digest) {
+                self.put(digest, place as u32 + 1);
+            }
+        }
     }
 
     /// The text of a name.
@@ -64,19 +117,20 @@ impl Names {
 
     /// Whether it is time to drop unused ones.
     pub(crate) fn crowded(&self) -> bool {
-        self.numbers.len() > 2 * self.used_last + SPARE_MAX
+        self.len > 2 * self.used_last + SPARE_MAX
     }
 
     /// Drops all but these.
     pub(crate) fn keep(&mut self, used: &BTreeSet<Name>) {
-        self.numbers.retain(|_, name| used.contains(name));
         for (place, text) in self.texts.iter_mut().enumerate() {
             let no = place as u32 + 1;
             if text.is_some() && !NonZeroU32::new(no).is_some_and(|no| used.contains(&Name(no))) {
                 *text = None;
                 self.free.push(no);
+                self.len -= 1;
             }
         }
+        self.build();
         self.used_last = used.len();
     }
 }
@@ -108,6 +162,14 @@ pub(crate) fn rank(text: &str) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
+/// A rank spread out over all 64 bits (the end of MurmurHash3): a short text's own is in the upper ones alone.
+fn text_digest(text: &str) -> u64 {
+    let mut digest = rank(text);
+    digest = (digest ^ (digest >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    digest = (digest ^ (digest >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    digest ^ (digest >> 33)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,6 +183,21 @@ mod tests {
         assert_eq!((names.find("a"), names.text(b)), (None, "b"));
         assert_eq!(names.name("c"), a, "the free number");
         assert_eq!((names.text(a), names.tag(a).name()), ("c", a));
+    }
+
+    #[test]
+    fn many_names_are_found_by_their_texts_before_and_after_others_went() {
+        let mut names = Names::default();
+        let text = |number: usize| format!("team-{number}/queue");
+        let all: Vec<Name> = (0..10_000).map(|number| names.name(&text(number))).collect();
+        assert!(all.iter().enumerate().all(|(number, name)| names.find(&text(number)) == Some(*name)));
+        assert!(names.crowded());
+        names.keep(&all.iter().copied().step_by(3).collect());
+        for (number, name) in all.iter().enumerate() {
+            let kept = (number % 3 == 0).then_some(*name);
+            assert_eq!(names.find(&text(number)), kept, "{number}");
+        }
+        assert!(!names.crowded() && names.find("team-1").is_none());
     }
 
     #[test]

@@ -96,6 +96,34 @@ pub struct JobSeen {
     pub not_before: Option<Timestamp>,
     /// The owner wants it gone.
     pub cancelled: bool,
+    /// When it was to end, as an earlier scheduler promised; none if nothing was. Taken over with what is seen of the job
+    /// first: later the promise is in memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promised: Option<Timestamp>,
+}
+
+impl JobSeen {
+    /// A job that was made at the beginning of time, waits for its first attempt and wants nothing special.
+    pub fn new(id: impl Into<JobId>, queue: impl Into<QueueKey>, model: impl Into<String>) -> Self {
+        Self {
+            id: id.into(),
+            queue: queue.into(),
+            priority: 0,
+            model: model.into(),
+            pool: None,
+            work_steps: 20,
+            submitted: Timestamp(0),
+            place: Place::Queued,
+            shape: Shape::default(),
+            deadline: None,
+            refuse_late: false,
+            attempt: Attempt(0),
+            failed_attempts: 0,
+            not_before: None,
+            cancelled: false,
+            promised: None,
+        }
+    }
 }
 
 /// What the time of a run depends on beside its model and steps. Jobs of one shape take alike.

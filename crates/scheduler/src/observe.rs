@@ -5,7 +5,7 @@ use tintype_types::{Attempt, BootId, FailureReason, JobId, Timestamp, WorkerId};
 
 use crate::decision::Decision;
 use crate::demand::Demand;
-use crate::job::{Assumed, Change, Job, Stand};
+use crate::job::{Assumed, Change, Job, Promise, Stand};
 use crate::jobs::Id;
 use crate::names::{Name, Tag};
 use crate::observation::{
@@ -79,7 +79,8 @@ impl Core {
             if seen.place == Place::Queued {
                 demand.add(record.model, run_ms, *now, &self.config);
             }
-            let tag = jobs.insert(Job { run_ms, ..Job::new(Id::of(&seen.id), record, *now, &self.config) });
+            let promise = Promise::found(&record, run_ms).filter(|_| self.config.deadlines).map(Box::new);
+            let tag = jobs.insert(Job { run_ms, promise, ..Job::new(Id::of(&seen.id), record, *now, &self.config) });
             self.fresh = Some(tag);
             tag
         } else {
@@ -227,9 +228,10 @@ impl Core {
         run.tellings += 1;
         run.lease_end = lease_end;
         let (id, attempt) = (job.id.job_id(), run.attempt);
+        let promised = job.promise.as_ref().map(|promise| promise.ends);
         self.refile(tag);
         let worker = self.state.names.text(worker).into();
-        Some(Decision::Assign { job: id, attempt, worker, boot_id, pool, lease_end, evict: Vec::new() })
+        Some(Decision::Assign { job: id, attempt, worker, boot_id, pool, lease_end, evict: Vec::new(), promised })
     }
 
     /// Unparks a worker's claim, if it is of that start of it.

@@ -113,7 +113,11 @@ impl Core {
     /// The first job of a class whose queue is within reach.
     pub(crate) fn head_within(&self, class: Class, reach: u64) -> Option<Turn> {
         let within = |queue: Name| self.state.queues.get(&queue).is_none_or(|queue| queue.served <= reach);
-        let mut order = self.index.lines.order(class).take(AHEAD_LOOK_MAX);
+        let (head, queue) = self.index.lines.head(class)?;
+        if within(queue) {
+            return Some(head);
+        }
+        let mut order = self.index.lines.order(class).take(AHEAD_LOOK_MAX).skip(1);
         order.find(|(_, queue)| within(*queue)).map(|(turn, _)| turn)
     }
 
@@ -360,6 +364,10 @@ impl Core {
     /// Sets what a worker holds.
     pub(crate) fn set_holds(&mut self, name: Name, mut holds: Vec<Name>) {
         let Some(worker) = self.state.workers.get_mut(&name) else { return };
+        if worker.holds == holds {
+            let tag = worker.tag;
+            return self.recheck_promise(tag);
+        }
         let mut seen = BTreeSet::new();
         holds.retain(|model| seen.insert(*model));
         let (tag, pool) = (worker.tag, worker.claim.pool);

@@ -22,6 +22,7 @@ pub(crate) struct Record {
     pub(crate) failed_attempts: u32,
     pub(crate) not_before: Option<Timestamp>,
     pub(crate) cancelled: bool,
+    pub(crate) promised: Option<Timestamp>,
 }
 
 /// A [`Place`] with names for texts.
@@ -54,6 +55,7 @@ impl Record {
             failed_attempts: seen.failed_attempts,
             not_before: seen.not_before,
             cancelled: seen.cancelled,
+            promised: seen.promised,
         }
     }
 
@@ -79,6 +81,7 @@ impl Record {
             failed_attempts: self.failed_attempts,
             not_before: self.not_before,
             cancelled: self.cancelled,
+            promised: self.promised,
         }
     }
 

@@ -1,7 +1,7 @@
 //! What an explanation says would start a job does start it, and what an estimate says comes about where nothing else does.
 
 use tintype_scheduler::{
-    ClaimSeen, Config, Decision, JobSeen, ModelSeen, Observation, Place, QueueSeen, Remedy, Scheduler, Shape, Verdict,
+    ClaimSeen, Config, Decision, JobSeen, ModelSeen, Observation, Place, QueueSeen, Remedy, Scheduler, Verdict,
 };
 use tintype_types::worker::Outcome;
 use tintype_types::{Attempt, JobId, Timestamp};
@@ -211,21 +211,5 @@ fn claim(worker: &str, pool: &str, models: &[&str]) -> Observation {
 }
 
 fn job(id: &str, queue: &str) -> JobSeen {
-    JobSeen {
-        id: id.into(),
-        queue: queue.into(),
-        priority: 0,
-        model: "shapes".to_owned(),
-        pool: None,
-        work_steps: 20,
-        submitted: Timestamp(500),
-        place: Place::Queued,
-        shape: Shape::default(),
-        deadline: None,
-        refuse_late: false,
-        attempt: Attempt(0),
-        failed_attempts: 0,
-        not_before: None,
-        cancelled: false,
-    }
+    JobSeen { submitted: Timestamp(500), ..JobSeen::new(id, queue, "shapes") }
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use tintype_scheduler::{
-    ClaimSeen, Config, Decision, FinishedSeen, JobSeen, ModelSeen, Observation, Place, QueueSeen, Scheduler, Shape,
+    ClaimSeen, Config, Decision, FinishedSeen, JobSeen, ModelSeen, Observation, Place, QueueSeen, Scheduler,
 };
 use tintype_types::worker::Outcome;
-use tintype_types::{Attempt, JobId, Timestamp, WorkerId};
+use tintype_types::{JobId, Timestamp, WorkerId};
 
 const CASES: u32 = 1_000;
 const STEP_MS: u64 = 100;
@@ -128,21 +128,10 @@ fn play(world: &World) -> Play {
         at += after;
         play.until(at);
         let seen = JobSeen {
-            id: format!("j{number:03}").into(),
-            queue: format!("q{queue}").into(),
-            priority: 0,
-            model: format!("m{model}"),
-            pool: None,
             work_steps: *work_steps,
             submitted: Timestamp(at),
-            place: Place::Queued,
-            shape: Shape::default(),
             deadline: work_steps.is_multiple_of(2).then_some(Timestamp(at + 60_000)),
-            refuse_late: false,
-            attempt: Attempt(0),
-            failed_attempts: 0,
-            not_before: None,
-            cancelled: false,
+            ..JobSeen::new(format!("j{number:03}"), format!("q{queue}"), format!("m{model}"))
         };
         play.jobs.insert(seen.id.clone(), seen.clone());
         play.tell(Observation::Job(Box::new(seen)));

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use tintype_scheduler::{
-    Change, ClaimSeen, Config, Decision, FinishedSeen, JobSeen, ModelSeen, Observation, Place, QueueSeen, Scheduler,
-    Shape,
+    Change, ClaimSeen, Config, Decision, FinishedSeen, JobSeen, ModelSeen, Observation, Place, QueueSeen, Quota,
+    Scheduler, Shape, WorldSeen,
 };
 use tintype_types::worker::Outcome;
 use tintype_types::{Attempt, FailureReason, JobId, Timestamp};
@@ -41,23 +41,8 @@ impl Play {
     }
 
     fn job(&self, id: &str) -> JobSeen {
-        JobSeen {
-            id: id.into(),
-            queue: "free".into(),
-            priority: 0,
-            model: "shapes".to_owned(),
-            pool: None,
-            work_steps: 20,
-            submitted: self.now,
-            place: Place::Queued,
-            shape: Shape { pixels: 1 << 18, images: 1, adapters: 0 },
-            deadline: None,
-            refuse_late: false,
-            attempt: Attempt(0),
-            failed_attempts: 0,
-            not_before: None,
-            cancelled: false,
-        }
+        let shape = Shape { pixels: 1 << 18, images: 1, adapters: 0 };
+        JobSeen { submitted: self.now, shape, ..JobSeen::new(id, "free", "shapes") }
     }
 
     /// A job that should be done in so many seconds.
@@ -70,8 +55,9 @@ impl Play {
         for decision in &decided {
             let Some(row) = self.jobs.iter_mut().find(|row| row.id == *decision.subject().0) else { continue };
             match decision {
-                Decision::Assign { attempt, worker, .. } => {
+                Decision::Assign { attempt, worker, promised, .. } => {
                     (row.place, row.attempt) = (Place::Assigned(worker.clone()), *attempt);
+                    row.promised = *promised;
                 }
                 Decision::Complete { .. } | Decision::Fail { .. } => row.place = Place::Ended,
                 Decision::Progress { .. }
@@ -92,6 +78,10 @@ impl Play {
     }
 
     fn claim(&mut self, worker: &str, models: &[&str]) -> Vec<Decision> {
+        self.claim_with_room(worker, models, 1)
+    }
+
+    fn claim_with_room(&mut self, worker: &str, models: &[&str], free_slots: u32) -> Vec<Decision> {
         self.step(Observation::Claim(ClaimSeen {
             worker: worker.into(),
             boot_id: "1".into(),
@@ -99,7 +89,7 @@ impl Play {
             gpus: Vec::new(),
             resident_models: models.iter().map(|model| (*model).to_owned()).collect(),
             loadable_models: Vec::new(),
-            free_slots: 1,
+            free_slots,
         }))
     }
 
@@ -146,6 +136,53 @@ fn a_job_that_starts_at_once_is_promised_its_deadline_where_that_is_sure() {
     let unknown = Shape { pixels: 1 << 20, images: 1, adapters: 0 };
     play.tell(JobSeen { shape: unknown, ..play.due("b", 60) });
     assert_eq!(play.promised("b"), None);
+    let told = play.scheduler.overview();
+    assert_eq!((told.promises_kept, told.promises_broken), (1, 0));
+}
+
+/// Another scheduler goes on from the record and from what was learned; nobody has told it of workers.
+fn next_leader(play: &mut Play, queues: Vec<QueueSeen>) {
+    let learned = play.scheduler.learned(1_000);
+    let models = ["shapes", "photos"].map(|name| ModelSeen { name: name.to_owned(), vram_bytes: 0 }).to_vec();
+    play.scheduler = Scheduler::new(Config::default());
+    play.step(Observation::Learned(Box::new(learned)));
+    let jobs = play.jobs.clone();
+    play.step(Observation::Reset(Box::new(WorldSeen { jobs, queues, models, ..WorldSeen::default() })));
+}
+
+#[test]
+fn what_was_promised_binds_the_next_leader() {
+    let part = |name: &str, running_max, borrow| QueueSeen {
+        key: name.into(),
+        weight: 1,
+        running_max: Some(running_max),
+        parent: (name != "company").then(|| "company".into()),
+        quota: Quota { borrow, ..Quota::default() },
+    };
+    let queues = vec![part("company", 2, None), part("borrows", 1, Some(1)), part("lent", 1, None)];
+    let mut play = Play::new();
+    for queue in queues.clone() {
+        play.step(Observation::Queue(queue));
+    }
+    let of = |seen: JobSeen, queue: &str, priority| JobSeen { queue: queue.into(), priority, ..seen };
+    play.claim("w0", &["shapes"]);
+    play.tell(of(play.due("promised", 40), "borrows", -10));
+    play.claim("w1", &["shapes"]);
+    play.tell(of(play.job("other"), "borrows", 0));
+    let told = play.scheduler.promise(&"promised".into());
+    assert!(told.is_some() && play.jobs.iter().any(|job| job.promised == told.map(|told| told.ends)));
+
+    next_leader(&mut play, queues);
+    assert_eq!(play.scheduler.promise(&"promised".into()), told);
+    assert_eq!(play.scheduler.promise(&"other".into()), None);
+    for worker in ["w0", "w1"] {
+        play.claim_with_room(worker, &["shapes"], 0);
+    }
+    let decided = play.tell(of(play.job("owed"), "lent", 0));
+    let [Decision::Preempt { job, .. }] = decided.as_slice() else { panic!("{decided:?}") };
+    assert_eq!(job.as_str(), "other", "of lower priority is only what was promised");
+    play.now = play.now.plus(Duration::from_millis(RUN_MS));
+    play.finish("promised", "w0");
     let told = play.scheduler.overview();
     assert_eq!((told.promises_kept, told.promises_broken), (1, 0));
 }

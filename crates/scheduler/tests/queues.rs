@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use tintype_scheduler::{
     ClaimSeen, Config, Decision, FinishedSeen, Held, JobSeen, ModelSeen, Observation, Place, QueueSeen, Quota,
-    Scheduler, Shape, Verdict,
+    Scheduler, Verdict,
 };
 use tintype_types::worker::{CheckpointLeft, Outcome};
-use tintype_types::{Attempt, JobId, Timestamp, WorkerId};
+use tintype_types::{JobId, Timestamp, WorkerId};
 
 const RUN_MS: u64 = 8_000;
 
@@ -63,23 +63,8 @@ impl Play {
     fn jobs(&mut self, queue: &str, count: u32) {
         for _ in 0..count {
             self.made += 1;
-            let seen = JobSeen {
-                id: format!("{queue}-{:03}", self.made).as_str().into(),
-                queue: queue.into(),
-                priority: 0,
-                model: "m".to_owned(),
-                pool: None,
-                work_steps: 20,
-                submitted: self.now,
-                place: Place::Queued,
-                shape: Shape::default(),
-                deadline: None,
-                refuse_late: false,
-                attempt: Attempt(0),
-                failed_attempts: 0,
-                not_before: None,
-                cancelled: false,
-            };
+            let id = format!("{queue}-{:03}", self.made);
+            let seen = JobSeen { submitted: self.now, ..JobSeen::new(id, queue, "m") };
             self.jobs.insert(seen.id.clone(), seen.clone());
             self.step(Observation::Job(Box::new(seen)));
         }

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use tintype_scheduler::{
-    ClaimSeen, Config, Decision, JobSeen, ModelSeen, Observation, Place, PoolSeen, QueueSeen, Quota, Scheduler, Shape,
+    ClaimSeen, Config, Decision, JobSeen, ModelSeen, Observation, Place, PoolSeen, QueueSeen, Quota, Scheduler,
     WorldSeen,
 };
 use tintype_types::{Attempt, Timestamp};
@@ -154,21 +154,18 @@ fn job() -> impl Strategy<Value = JobSeen> {
                 _ => (Place::Ended, attempt),
             };
             JobSeen {
-                id: "".into(),
-                queue: format!("q{queue}").into(),
                 priority,
-                model: model.to_owned(),
                 pool: pooled.then(|| "small".into()),
                 work_steps,
                 submitted: Timestamp(submitted),
                 place,
-                shape: Shape::default(),
                 deadline: (priority == 1).then_some(Timestamp(submitted * 40)),
                 refuse_late: priority == 1 && work_steps % 2 == 0,
                 attempt: Attempt(attempt),
                 failed_attempts: failed.min(attempt),
                 not_before: not_before.map(Timestamp),
                 cancelled,
+                ..JobSeen::new("", format!("q{queue}"), model)
             }
         },
     )

@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use tintype_scheduler::{
-    ClaimSeen, Config, JobSeen, ModelSeen, Observation, Place, PoolPlan, PoolSeen, Scheduler, Shape,
-};
-use tintype_types::{Attempt, Timestamp};
+use tintype_scheduler::{ClaimSeen, Config, JobSeen, ModelSeen, Observation, PoolPlan, PoolSeen, Scheduler};
+use tintype_types::Timestamp;
 
 fn config() -> Config {
     Config { scale_horizon: Duration::from_secs(40), start_time: Duration::from_mins(1), ..Config::default() }
@@ -21,23 +19,8 @@ fn scheduler() -> Scheduler {
 }
 
 fn job(number: u32, pool: Option<&str>) -> Observation {
-    Observation::Job(Box::new(JobSeen {
-        id: format!("j{number}").as_str().into(),
-        queue: "q".into(),
-        priority: 0,
-        model: "m".to_owned(),
-        pool: pool.map(Into::into),
-        work_steps: 25,
-        submitted: Timestamp(0),
-        place: Place::Queued,
-        shape: Shape::default(),
-        deadline: None,
-        refuse_late: false,
-        attempt: Attempt(0),
-        failed_attempts: 0,
-        not_before: None,
-        cancelled: false,
-    }))
+    let seen = JobSeen::new(format!("j{number}"), "q", "m");
+    Observation::Job(Box::new(JobSeen { pool: pool.map(Into::into), work_steps: 25, ..seen }))
 }
 
 fn claim(worker: &str, pool: &str) -> Observation {

@@ -27,6 +27,10 @@ use world::World;
 const SEEDS: u64 = 2_000;
 /// Within how many seeds a planted bug must be found.
 const SEEDS_PER_BUG: u64 = 1_000;
+/// Seeds whose decisions are written down, by how many at a time, and the digest they begin with.
+const GOLDEN_SEEDS: u64 = 200;
+const GOLDEN_GROUP: usize = 20;
+const DIGEST_OF_NOTHING: u64 = 0xcbf2_9ce4_8422_2325;
 /// Rare things a run of [`SEEDS`] must have reached, or the simulation has gone tame.
 const REACHED: [&str; 10] = [
     "attempt told again",
@@ -86,6 +90,38 @@ fn the_same_seed_is_the_same_world_byte_for_byte() {
         assert!(first.len() > 100, "seed {seed} has hardly a trace");
         assert_eq!(first, second, "seed {seed} gave two different worlds");
     }
+}
+
+/// What is done for speed alone changes no decision: those of many worlds are written down by their digest. `UPDATE=1` writes
+/// them anew, which is right only where a change of decisions is meant.
+#[test]
+fn decisions_are_those_written_down() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/sim/decisions.txt");
+    let mut told = String::new();
+    for first in (1..=GOLDEN_SEEDS).step_by(GOLDEN_GROUP) {
+        let (mut count, mut digest) = (0_u64, DIGEST_OF_NOTHING);
+        for seed in first..first + GOLDEN_GROUP as u64 {
+            let mut world = World::new(seed, None, true);
+            world.run().unwrap_or_else(|violation| panic!("seed {seed}: {violation}"));
+            // A decision stands three blanks behind its moment, what was observed stands one behind.
+            let trace = world.trace.take().unwrap_or_default();
+            for line in trace.lines().filter(|line| line.contains("   ")) {
+                (count, digest) = (count + 1, fnv(digest, line.as_bytes()));
+            }
+        }
+        let line = format!("seeds from {first}: {count} decisions {digest:016x}");
+        told = told + &line + "\n";
+    }
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(path, &told).expect("the file beside the seeds is ours");
+    }
+    let known = std::fs::read_to_string(path).expect("the file is in the repository");
+    assert_eq!(told, known, "decisions differ; if that is meant, run again with UPDATE=1");
+}
+
+/// FNV-1a.
+fn fnv(digest: u64, bytes: &[u8]) -> u64 {
+    bytes.iter().fold(digest, |digest, byte| (digest ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[test]

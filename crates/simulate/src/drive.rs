@@ -8,7 +8,7 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::time::Duration;
 
 use tintype_scheduler::{Config, Decision, JobSeen, ModelSeen, Observation, Place, Scheduler, Shape, WarmUp};
-use tintype_types::{Attempt, JobId, QueueKey, Timestamp, WorkerId};
+use tintype_types::{Attempt, JobId, Timestamp, WorkerId};
 
 use crate::{Fleet, Schedule, Work};
 use fleet::{Event, Workers};
@@ -196,22 +196,15 @@ impl Drive<'_> {
     /// The job as the record has it.
     fn seen(&self, number: usize, place: Place) -> JobSeen {
         let request = &self.work.requests[number];
+        let (queue, model) = (&self.work.queues[request.queue], &self.work.models[request.model].name);
         JobSeen {
-            id: job_id(number),
-            queue: QueueKey(self.work.queues[request.queue].clone()),
-            priority: 0,
-            model: self.work.models[request.model].name.clone(),
-            pool: None,
             work_steps: request.steps * request.images,
             submitted: Timestamp(request.arrival_ms),
             shape: Shape { pixels: 1 << 18, images: request.images as u16, adapters: request.loras as u16 },
             deadline: Some(Timestamp(request.deadline_ms)),
-            refuse_late: false,
             place,
             attempt: self.jobs[number].0,
-            failed_attempts: 0,
-            not_before: None,
-            cancelled: false,
+            ..JobSeen::new(job_id(number), queue.as_str(), model.as_str())
         }
     }
 }

@@ -105,6 +105,34 @@ fn the_same_trace_is_the_same_report_byte_for_byte() {
     assert!(first.2.contains("<svg") && first.0.lines().count() > work.requests.len());
 }
 
+/// What is done for speed alone changes no decision: schedules are written down by their digest. `UPDATE=1` writes them anew,
+/// which is right only where a change of decisions is meant.
+#[test]
+fn schedules_are_those_written_down() {
+    let work = work();
+    let mut told = String::new();
+    for (gpus, warm_ahead, deadlines) in
+        [(1, false, true), (2, true, true), (4, false, true), (4, true, false), (9, true, true)]
+    {
+        let config = Config { warm_ahead, deadlines, ..Config::default() };
+        let schedule = drive(&work, Fleet { gpus }, config).expect("a fleet without faults").schedule;
+        let csv = schedule.csv(&work);
+        // FNV-1a.
+        let digest = csv
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |digest, byte| (digest ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+        let rows = csv.lines().count();
+        let line = format!("{gpus} GPUs, warm ahead {warm_ahead}, deadlines {deadlines}: {rows} rows {digest:016x}");
+        told = told + &line + "\n";
+    }
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tiny-schedules.txt");
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(path, &told).expect("the file beside this test is ours");
+    }
+    let known = std::fs::read_to_string(path).expect("the file is in the repository");
+    assert_eq!(told, known, "schedules differ; if that is meant, run again with UPDATE=1");
+}
+
 #[test]
 fn what_is_promised_is_kept_and_ends_when_told() {
     let work = work();

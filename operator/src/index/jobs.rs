@@ -178,12 +178,13 @@ fn seen(job: &GenerationJob, models: &Models) -> JobSeen {
         failed_attempts: status.failed_attempts,
         not_before: status.not_before.as_ref().map(from_time),
         cancelled: job.metadata.deletion_timestamp.is_some(),
+        promised: status.promise.as_ref().map(|promise| from_time(&promise.ends)),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use tintype_crds::{GenerationJobSpec, JobAssignment};
+    use tintype_crds::{GenerationJobSpec, JobAssignment, JobPromise};
     use tintype_types::{Attempt, GenerationRequest};
 
     use super::*;
@@ -270,6 +271,10 @@ mod tests {
         late.spec.deadline = Some(to_time(Timestamp(90_000)));
         late.spec.when_late = WhenLate::Refuse;
         assert_eq!(told(&late), (Some(Timestamp(90_000)), true));
+        assert_eq!(seen(&late, &Models::default()).promised, None);
+        let promise = JobPromise { ends: to_time(Timestamp(80_000)), by: to_time(Timestamp(90_000)) };
+        late.status = Some(tintype_crds::GenerationJobStatus { promise: Some(promise), ..late.status_or_new() });
+        assert_eq!(seen(&late, &Models::default()).promised, Some(Timestamp(80_000)));
     }
 
     #[test]

@@ -1,11 +1,15 @@
 //! Leaders come and go: what is under way goes on, and who has been replaced changes nothing.
 
+use std::time::Duration;
+
 use kube::api::{Api, ListParams, Patch, PatchParams};
 use reqwest::StatusCode;
 use serde_json::json;
+use tintype_operator::convert::{now, to_time};
+use tintype_types::worker::Assignment;
 use tintype_types::{Attempt, JobState};
 
-use crate::support::{Bench, Worker};
+use crate::support::{Bench, Worker, until};
 
 #[tokio::test]
 async fn an_attempt_goes_on_when_the_leader_is_killed_and_another_takes_over() {
@@ -31,6 +35,54 @@ async fn an_attempt_goes_on_when_the_leader_is_killed_and_another_takes_over() {
     assert_eq!((status.state, status.attempt, status.failed_attempts), (JobState::Complete, Attempt(1), 0));
     assert_eq!(status.leader_epoch, Some(2), "the second leader's term is in what it wrote");
     assert_eq!(status.assignment.unwrap().leader_epoch, 1, "the first leader gave it out");
+}
+
+/// Makes jobs with a deadline for a worker that waits, until one is promised it: that takes some runs to learn from, and a
+/// worker whose claim did not end just before.
+async fn promised(bench: &Bench, worker: &Worker) -> (String, Assignment) {
+    let mut number = 0;
+    let found = until(async || {
+        number += 1;
+        let name = format!("due-{number}");
+        let make = async {
+            let waits = async || (worker.read("/dispatch/v1/top").await["workers"][0]["idle"] == true).then_some(());
+            until(waits).await.expect("the worker waits within a minute");
+            let deadline = to_time(now().plus(Duration::from_mins(30)));
+            bench.make(&name, |job| job.spec.deadline = Some(deadline)).await;
+        };
+        let (assignment, ()) = tokio::join!(worker.claim(), make);
+        let job = bench.jobs.get(&name).await.expect("the job is there");
+        let status = job.status.expect("it was given out");
+        if status.promise.is_none() {
+            worker.finish(&assignment).await.expect("it is at work on it");
+        }
+        status.promise.map(|_| (name, assignment))
+    });
+    found.await.expect("a deadline is promised within a minute")
+}
+
+#[tokio::test]
+async fn what_a_killed_leader_promised_binds_the_next() {
+    let bench = Bench::new().await;
+    let mut first = bench.operator("first", &["--attempt-lease", "60s"]);
+    first.until_ready("leading").await;
+    let second = bench.operator("second", &["--attempt-lease", "60s"]);
+    second.until_ready("standby").await;
+    let mut worker = Worker::new(&first.url().await, "w-1");
+    let (name, assignment) = promised(&bench, &worker).await;
+
+    first.signal("-KILL");
+    assert_eq!(first.ended().await, None);
+    second.until_ready("leading").await;
+    worker.url = second.url().await;
+    worker.renew(&assignment, 5).await.unwrap();
+    let told = worker.read(&format!("/dispatch/v1/explain?job={}", assignment.job)).await;
+    assert_eq!(told["promised"], true, "{told}");
+    worker.finish(&assignment).await.unwrap();
+    let told = worker.read("/dispatch/v1/top").await;
+    assert_eq!((&told["promisesKept"], &told["promisesBroken"]), (&json!(1), &json!(0)), "{told}");
+    let writes = bench.writes(&name).await;
+    assert_eq!(writes.len(), 3, "made, given out with the promise, complete: {writes:#?}");
 }
 
 #[tokio::test]

@@ -274,6 +274,12 @@ impl Worker {
         Err((status, body))
     }
 
+    /// What a read route says; null where it says nothing.
+    pub(crate) async fn read(&self, path: &str) -> serde_json::Value {
+        let Ok(answer) = self.http.get(format!("{}{path}", self.url)).send().await else { return json!(null) };
+        answer.json().await.unwrap_or_default()
+    }
+
     /// One claim.
     pub(crate) async fn ask(&self, wait_ms: u64) -> Result<ClaimAnswer, (StatusCode, ErrorBody)> {
         let claim = Claim {

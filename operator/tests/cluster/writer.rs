@@ -55,6 +55,7 @@ impl Rig {
             pool: "p".into(),
             lease_end: Timestamp(0),
             evict: Vec::new(),
+            promised: None,
         }
     }
 

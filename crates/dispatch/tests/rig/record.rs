@@ -88,23 +88,8 @@ impl MemoryRecord {
         let images = request.images.unwrap_or(1);
         let sampler = Sampler::Ddim;
         let defaults = ModelDefaults { width: 64, height: 64, steps: 20, guidance_scale: 3.0, sampler };
-        let seen = JobSeen {
-            id: id.into(),
-            queue: "default".into(),
-            priority: 0,
-            model: request.model.clone(),
-            pool: None,
-            work_steps: 20 * images,
-            submitted: Timestamp(1),
-            place: Place::Queued,
-            shape: Shape::default(),
-            deadline: None,
-            refuse_late: false,
-            attempt: Attempt(0),
-            failed_attempts: 0,
-            not_before: None,
-            cancelled: false,
-        };
+        let (work_steps, submitted) = (20 * images, Timestamp(1));
+        let seen = JobSeen { work_steps, submitted, ..JobSeen::new(id, "default", request.model.as_str()) };
         let row = Row { seen: seen.clone(), request: request.resolve(&defaults, 7), ended: None };
         self.lock().rows.insert(seen.id.clone(), row);
         self.tell(&seen);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tintype_scheduler::{
     ClaimSeen, Config, Decision, FinishedSeen, JobSeen, ModelSeen, Observation, Place, PoolSeen, QueueSeen,
-    RenewedSeen, Scheduler, Shape,
+    RenewedSeen, Scheduler,
 };
 use tintype_types::worker::{CheckpointLeft, Outcome};
 use tintype_types::{Attempt, BootId, FailureReason, JobId, Output, Timestamp, WorkerId};
@@ -200,23 +200,7 @@ impl Play {
     }
 
     fn job(&mut self, words: &mut Words<'_>) -> Result<(), String> {
-        let mut job = JobSeen {
-            id: words.next().into(),
-            queue: "main".into(),
-            priority: 0,
-            model: "shapes".to_owned(),
-            pool: None,
-            work_steps: 20,
-            submitted: self.now,
-            place: Place::Queued,
-            shape: Shape::default(),
-            deadline: None,
-            refuse_late: false,
-            attempt: Attempt(0),
-            failed_attempts: 0,
-            not_before: None,
-            cancelled: false,
-        };
+        let mut job = JobSeen { submitted: self.now, ..JobSeen::new(words.next(), "main", "shapes") };
         while let Some(word) = words.more() {
             match word {
                 "queue" => job.queue = words.next().into(),

@@ -6,10 +6,13 @@ use tintype_types::Timestamp;
 /// A decision as a line of a transcript.
 pub(crate) fn decision(decision: &Decision) -> String {
     match decision {
-        Decision::Assign { job, attempt, worker, boot_id, pool, lease_end, evict } => {
+        Decision::Assign { job, attempt, worker, boot_id, pool, lease_end, evict, promised } => {
             let evict = if evict.is_empty() { String::new() } else { format!(", evict {}", evict.join(",")) };
             let lease_end = time(*lease_end);
-            format!("assign {job}/{attempt} to {worker} ({boot_id}, pool {pool}), lease until {lease_end}{evict}")
+            let promised = promised.map_or_else(String::new, |ends| format!(", promised for {}", time(ends)));
+            format!(
+                "assign {job}/{attempt} to {worker} ({boot_id}, pool {pool}), lease until {lease_end}{evict}{promised}"
+            )
         }
         Decision::Progress { job, attempt, step, steps } => format!("progress {job}/{attempt} {step} of {steps}"),
         Decision::Requeue { job, attempt, not_before, reason, message, failed_attempts } => format!(

@@ -165,22 +165,13 @@ fn claim(turn: usize, resident: &[usize]) -> ClaimSeen {
 }
 
 fn job(number: usize) -> JobSeen {
+    let id = format!("00000000-0000-7000-8000-{:012}", number % 1_000_000_000_000);
+    let queue = format!("namespace/queue-{}", mix(number) % QUEUES);
     JobSeen {
-        id: format!("00000000-0000-7000-8000-{:012}", number % 1_000_000_000_000).into(),
-        queue: format!("namespace/queue-{}", mix(number) % QUEUES).into(),
-        priority: 0,
-        model: format!("m{}", mix(number) / QUEUES % MODELS),
-        pool: None,
         work_steps: 20 + (mix(number) >> 40) as u32 % 20,
         submitted: Timestamp(number as u64 / 100),
-        place: Place::Queued,
         shape: Shape { pixels: 1 << 20, images: 1, adapters: 0 },
-        deadline: None,
-        refuse_late: false,
-        attempt: Attempt(0),
-        failed_attempts: 0,
-        not_before: None,
-        cancelled: false,
+        ..JobSeen::new(id, queue, format!("m{}", mix(number) / QUEUES % MODELS))
     }
 }
 
