@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tintype_dispatch::{Record, WriteError, WriteFuture, Written};
-use tintype_scheduler::{Decision, JobSeen, Place, Shape};
+use tintype_scheduler::{Decision, JobSeen, Place};
 use tintype_types::{
     Attempt, FailureReason, GenerationRequest, JobId, ModelDefaults, Output, ResolvedRequest, Sampler, Timestamp,
 };
