@@ -111,7 +111,14 @@ impl Worker {
                 biased;
                 // First, so that pictures of a GPU that computes wrongly do not count, even if they are ready.
                 trouble = self.trouble(), if !unfit => Stop::of(&trouble),
-                worked = &mut work => return ended(worked, gives_back),
+                worked = &mut work => {
+                    // A fault that ends the work may be told here before whoever waits for it is woken.
+                    let fault = if unfit { None } else { self.health.borrow().trouble.as_ref().map(Stop::of) };
+                    if let Some(stop) = fault.filter(|stop| matches!(stop, Stop::GpuFault | Stop::Distrusted(_))) {
+                        return stopped(stop, None);
+                    }
+                    return ended(worked, gives_back);
+                }
                 () = until_instant(patience) => break Stop::Stuck,
                 // Goes on while the job is given back: the step under way may be longer than the lease.
                 stop = self.keep_lease(assignment, control) => stop,
