@@ -36,6 +36,11 @@ pub(crate) enum Command {
     Top(AskArgs),
     /// Run decision logs through this version's scheduler and say whether it decides the same, byte for byte.
     Replay(ReplayArgs),
+    /// Print what makes a shell complete this program's words.
+    Completion {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
     /// Run one worker (what `up` starts as a child process).
     Worker(Box<tintype_worker::Args>),
 }
@@ -81,17 +86,34 @@ pub(crate) struct ConnectArgs {
 /// Flags of `tintype generate`.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct GenerateArgs {
+    /// What to make.
+    #[command(flatten)]
+    pub(crate) request: RequestArgs,
+    /// How many pictures.
+    #[arg(long, short = 'n')]
+    pub(crate) images: Option<u32>,
+    /// Pictures and LoRAs the request names.
+    #[command(flatten)]
+    pub(crate) inputs: InputArgs,
+    /// File or folder to write to [default: a name made from the prompt, here].
+    #[arg(long, short)]
+    pub(crate) output: Option<PathBuf>,
+    /// How to reach the server.
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+}
+
+/// What to make, in what can be said without a file.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct RequestArgs {
     /// What the picture shows.
     pub(crate) prompt: String,
-    /// Model to use [default: the first the server lists].
+    /// Model to use [default: the first there is].
     #[arg(long, short)]
     pub(crate) model: Option<String>,
     /// What the picture should keep away from.
     #[arg(long)]
     pub(crate) negative_prompt: Option<String>,
-    /// How many pictures.
-    #[arg(long, short = 'n')]
-    pub(crate) images: Option<u32>,
     /// Size as WIDTHxHEIGHT in pixels, multiples of 64.
     #[arg(long, value_parser = parse_size)]
     pub(crate) size: Option<(u32, u32)>,
@@ -110,15 +132,6 @@ pub(crate) struct GenerateArgs {
     /// Seed; the same seed makes the same picture.
     #[arg(long)]
     pub(crate) seed: Option<u64>,
-    /// Pictures and LoRAs the request names.
-    #[command(flatten)]
-    pub(crate) inputs: InputArgs,
-    /// File or folder to write to [default: a name made from the prompt, here].
-    #[arg(long, short)]
-    pub(crate) output: Option<PathBuf>,
-    /// How to reach the server.
-    #[command(flatten)]
-    pub(crate) connect: ConnectArgs,
 }
 
 /// What `generate` reads beside its prompt.
@@ -237,6 +250,14 @@ pub(crate) struct AskArgs {
     /// Ask again every two seconds, until Ctrl-C.
     #[arg(long, short)]
     pub(crate) watch: bool,
+    /// Whom to ask.
+    #[command(flatten)]
+    pub(crate) reach: ReachArgs,
+}
+
+/// Where the scheduler is.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ReachArgs {
     /// Address of the operator or of `tintype up` [default: http://127.0.0.1:8080; as a plugin of kubectl, the cluster's
     /// operator through a forwarded port].
     #[arg(long, env = "TINTYPE_DISPATCH_URL")]
@@ -339,7 +360,7 @@ fn weighted(text: &str) -> (&str, f64) {
     with_weight.unwrap_or((text, 1.0))
 }
 
-fn parse_lora(text: &str) -> Result<LoraUse, String> {
+pub(crate) fn parse_lora(text: &str) -> Result<LoraUse, String> {
     let (name, weight) = weighted(text);
     if name.is_empty() {
         return Err(format!("`{text}` names no LoRA; write NAME or NAME:WEIGHT, such as tintype/night:0.5"));
@@ -357,7 +378,7 @@ fn parse_control(text: &str) -> Result<ControlFile, String> {
     }
 }
 
-fn parse_format(text: &str) -> Result<ImageFormat, String> {
+pub(crate) fn parse_format(text: &str) -> Result<ImageFormat, String> {
     match text {
         "png" => Ok(ImageFormat::Png),
         "webp" => Ok(ImageFormat::Webp),

@@ -33,11 +33,13 @@ pub(crate) enum Finding {
 }
 
 impl Finding {
-    fn warn(what: impl Into<String>, fix: impl Into<String>) -> Self {
+    /// Something that could be better.
+    pub(crate) fn warn(what: impl Into<String>, fix: impl Into<String>) -> Self {
         Self::Warn { what: what.into(), fix: fix.into() }
     }
 
-    fn fail(what: impl Into<String>, fix: impl Into<String>) -> Self {
+    /// Something that has to be mended.
+    pub(crate) fn fail(what: impl Into<String>, fix: impl Into<String>) -> Self {
         Self::Fail { what: what.into(), fix: fix.into() }
     }
 }
@@ -57,11 +59,16 @@ pub(crate) async fn run(args: DoctorArgs) -> Result<ExitCode> {
         findings.push(("port", port(&args)));
     }
     findings.push(("server", running));
+    Ok(report(&findings))
+}
+
+/// Prints what was found, a check a line. The exit code is 1 if one of them failed.
+pub(crate) fn report(findings: &[(&str, Finding)]) -> ExitCode {
     let failed = findings.iter().any(|(_, finding)| matches!(finding, Finding::Fail { .. }));
-    for (name, finding) in &findings {
+    for (name, finding) in findings {
         terminal::result(line(name, finding));
     }
-    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 fn line(name: &str, finding: &Finding) -> String {

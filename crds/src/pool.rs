@@ -53,6 +53,11 @@ pub struct GpuPoolSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub template: Option<String>,
+    /// What an hour of one of its GPUs costs, in whatever money the team counts in, such as "0.79". `kubectl tintype cost`
+    /// reckons with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 16), regex(pattern = r"^[0-9]{1,8}(\.[0-9]{1,6})?$"))]
+    pub price_per_gpu_hour: Option<String>,
     /// How many workers there are to be. `kubectl scale gpupool` changes it; fewer takes the idle ones first, and one that
     /// is at work hands its job on.
     #[serde(default, skip_serializing_if = "Option::is_none")]

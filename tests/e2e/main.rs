@@ -16,5 +16,6 @@ mod faults;
 mod front;
 mod local;
 mod monitoring;
+mod plugin;
 mod redrawn;
 mod support;

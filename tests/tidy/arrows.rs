@@ -39,6 +39,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "tintype-types",
             "tintype-api",
+            "tintype-crds",
             "tintype-operator",
             "tintype-worker",
             "tintype-pg",

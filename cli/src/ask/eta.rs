@@ -3,7 +3,7 @@
 use tintype_scheduler::Estimate;
 use tintype_types::Timestamp;
 
-use super::show::{moment, ms};
+use crate::show::{moment, ms};
 
 /// When it starts and ends, and what that is made of.
 pub(super) fn text(name: &str, told: &Estimate, now: Timestamp) -> String {

@@ -2,7 +2,7 @@
 
 use tintype_scheduler::{Change, Explanation, Held, Remedy, Verdict};
 
-use super::show::moment;
+use crate::show::moment;
 
 /// What is so, what would start it, when it should start.
 pub(super) fn text(name: &str, told: &Explanation) -> String {
@@ -97,8 +97,8 @@ mod tests {
     use tintype_scheduler::Estimate;
     use tintype_types::Timestamp;
 
-    use super::super::show::WIDTH;
     use super::*;
+    use crate::show::WIDTH;
 
     #[test]
     fn an_explanation_says_what_is_so_and_what_to_do() {

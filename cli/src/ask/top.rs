@@ -3,8 +3,8 @@
 use tintype_scheduler::{Overview, QueueLoad, WorkerLoad};
 use tintype_types::Timestamp;
 
-use super::show::{Cells, ms, span, table};
 use crate::args::OutputFormat;
+use crate::show::{Cells, ms, span, table};
 
 /// Queues with most jobs first, then workers by name.
 pub(super) fn text(told: &Overview, form: OutputFormat) -> String {
@@ -17,7 +17,7 @@ pub(super) fn text(told: &Overview, form: OutputFormat) -> String {
         told.workers.len(),
         ms(told.fairness_gap_ms)
     );
-    let cells = if form == OutputFormat::Wide { Cells::Whole } else { Cells::Cut };
+    let cells = Cells::from(form);
     let least = told.queues.iter().filter(|queue| queue.waiting > 0).map(|queue| queue.served_ms).min();
     let queues: Vec<_> = told.queues.iter().map(|it| queue(it, least, told.now)).collect();
     let workers: Vec<_> = told.workers.iter().map(|it| worker(it, told.now)).collect();
@@ -71,8 +71,8 @@ fn short(id: &str) -> &str {
 mod tests {
     use tintype_scheduler::PoolPlan;
 
-    use super::super::show::WIDTH;
     use super::*;
+    use crate::show::WIDTH;
 
     #[test]
     fn the_overview_fits_the_screen_and_says_who_runs_what() {

@@ -117,5 +117,5 @@ fn krew_is_told_of_an_archive_that_holds_the_plugin() {
     }
     let plugin = folder.path().join(platform["bin"].as_str().unwrap());
     let help = said(&Command::new(plugin).arg("--help").output().unwrap());
-    assert!(help.contains("kubectl-tintype") && help.contains("explain"), "{help}");
+    assert!(help.contains("kubectl tintype") && help.contains("explain"), "{help}");
 }

@@ -1,16 +1,54 @@
-//! Times and tables as people read them, within 100 columns.
+//! Answers as people and scripts read them: times and tables within 100 columns, JSON, YAML, once or again and again.
 
 use std::time::Duration;
 
+use anyhow::Result;
+use serde::Serialize;
 use tintype_types::Timestamp;
 
+use crate::args::OutputFormat;
+use crate::terminal;
+
 /// Columns of a terminal that everybody has.
-pub(super) const WIDTH: usize = 100;
+pub(crate) const WIDTH: usize = 100;
 /// Longest cell of a table that is not wide.
 const CELL_MAX: usize = 36;
 
+/// Time between two looks of `--watch`.
+const WATCH_EVERY: Duration = Duration::from_secs(2);
+/// Clears a terminal and goes to its first line.
+const CLEAR: &str = "\x1b[2J\x1b[H";
+
+/// Prints what is answered, once or, watching, until Ctrl-C.
+pub(crate) async fn again(
+    form: OutputFormat,
+    watch: bool,
+    mut answer: impl AsyncFnMut() -> Result<String>,
+) -> Result<()> {
+    loop {
+        let said = answer().await?;
+        if !watch {
+            terminal::result(said.trim_end());
+            return Ok(());
+        }
+        // For a script each answer stands below the one before; for people it takes its place.
+        let clear = if matches!(form, OutputFormat::Table | OutputFormat::Wide) { CLEAR } else { "" };
+        terminal::result(format_args!("{clear}{}", said.trim_end()));
+        tokio::time::sleep(WATCH_EVERY).await;
+    }
+}
+
+/// An answer in the form that is wanted.
+pub(crate) fn written(told: &impl Serialize, form: OutputFormat, text: impl FnOnce() -> String) -> Result<String> {
+    Ok(match form {
+        OutputFormat::Table | OutputFormat::Wide => text(),
+        OutputFormat::Json => serde_json::to_string_pretty(told)?,
+        OutputFormat::Yaml => serde_yaml_ng::to_string(told)?,
+    })
+}
+
 /// A duration in its two largest units.
-pub(super) fn span(time: Duration) -> String {
+pub(crate) fn span(time: Duration) -> String {
     let seconds = time.as_secs();
     match seconds {
         0 => format!("{} ms", time.as_millis()),
@@ -22,18 +60,24 @@ pub(super) fn span(time: Duration) -> String {
 }
 
 /// A moment as seen from another.
-pub(super) fn moment(at: Timestamp, now: Timestamp) -> String {
+pub(crate) fn moment(at: Timestamp, now: Timestamp) -> String {
     if at > now { format!("in {}", span(at.since(now))) } else { format!("{} ago", span(now.since(at))) }
 }
 
 /// Milliseconds.
-pub(super) fn ms(ms: u64) -> String {
+pub(crate) fn ms(ms: u64) -> String {
     span(Duration::from_millis(ms))
+}
+
+impl From<OutputFormat> for Cells {
+    fn from(form: OutputFormat) -> Self {
+        if form == OutputFormat::Wide { Self::Whole } else { Self::Cut }
+    }
 }
 
 /// Whether long cells are kept whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cells {
+pub(crate) enum Cells {
     /// However long.
     Whole,
     /// Cut so that a row fits the screen.
@@ -41,7 +85,7 @@ pub(super) enum Cells {
 }
 
 /// A table with its heads in capitals, columns two spaces apart.
-pub(super) fn table(heads: &[&str], rows: &[Vec<String>], cells: Cells) -> String {
+pub(crate) fn table(heads: &[&str], rows: &[Vec<String>], cells: Cells) -> String {
     let cut = |text: &String| match cells {
         Cells::Whole => text.clone(),
         Cells::Cut => shortened(text, CELL_MAX),

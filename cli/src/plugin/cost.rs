@@ -1,0 +1,179 @@
+//! `kubectl tintype cost`: what the pictures of finished jobs cost, from the time their GPUs were held and what an hour of a
+//! pool's GPU costs. It counts jobs that are still there; those whose time ran out are gone, and so is what they cost.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use serde::Serialize;
+use tintype_crds::{GenerationJob, GpuPool};
+use tintype_types::JobState;
+
+use super::args::CostArgs;
+use super::jobs::{self, List};
+use crate::args::OutputFormat;
+use crate::kubectl::{JOBS, Kubectl};
+use crate::show::{self, Cells, ms, table};
+
+/// Milliseconds of an hour.
+const HOUR_MS: f64 = 3_600_000.0;
+
+/// What pictures of one kind cost.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Line {
+    model: String,
+    pool: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queue: Option<String>,
+    jobs: u64,
+    images: u64,
+    gpu_milliseconds: u64,
+    /// In the money the prices are in; absent where nobody said what the pool costs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cost: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cost_per_image: Option<f64>,
+}
+
+/// Runs the command.
+pub(super) async fn run(args: &CostArgs) -> Result<ExitCode> {
+    let kubectl = Kubectl::new(&args.kubectl);
+    let words = ["get", JOBS, "--field-selector=status.state=Complete", "-o", "json"];
+    let jobs: List<GenerationJob> = if args.all_namespaces {
+        kubectl.read(&[&words[..], &["--all-namespaces"]].concat()).await?
+    } else {
+        kubectl.read(&kubectl.in_namespace(&words)).await?
+    };
+    let pools: List<GpuPool> = kubectl.read(&["get", "gpupools.tintype.dev", "-o", "json"]).await?;
+    let lines = lines(&jobs.items, &prices(&pools.items, &args.price), args.by_queue);
+    let said = show::written(&lines, args.output, || text(&lines, args.output))?;
+    crate::terminal::result(said.trim_end());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What an hour of a GPU costs in each pool: as the pool says, unless a flag says otherwise.
+fn prices(pools: &[GpuPool], flags: &[(String, f64)]) -> BTreeMap<String, f64> {
+    let said = pools.iter().filter_map(|pool| {
+        let price = pool.spec.price_per_gpu_hour.as_ref()?.parse().ok()?;
+        Some((pool.metadata.name.clone()?, price))
+    });
+    said.chain(flags.iter().cloned()).collect()
+}
+
+/// What pictures are told apart by.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Kind {
+    model: String,
+    pool: String,
+    queue: Option<String>,
+}
+
+/// What there is of one kind.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sum {
+    jobs: u64,
+    images: u64,
+    held_ms: u64,
+}
+
+/// One line for each model and pool, and queue if wanted; what cost most is first.
+#[expect(clippy::cast_precision_loss, reason = "money for people: 2^53 milliseconds are 285,000 years")]
+fn lines(all: &[GenerationJob], prices: &BTreeMap<String, f64>, by_queue: bool) -> Vec<Line> {
+    let mut found: BTreeMap<Kind, Sum> = BTreeMap::new();
+    for job in all {
+        let status = jobs::status(job);
+        let Some(held) = status.gpu_milliseconds.filter(|_| status.state == JobState::Complete) else { continue };
+        let pool = status.assignment.and_then(|it| it.pool).map_or_else(|| "-".to_owned(), |pool| pool.to_string());
+        let namespace = job.metadata.namespace.as_deref().unwrap_or_default();
+        let queue = by_queue.then(|| format!("{namespace}/{}", job.spec.queue));
+        let sum = found.entry(Kind { model: job.spec.request.model.clone(), pool, queue }).or_default();
+        sum.jobs += 1;
+        sum.images += status.outputs.len() as u64;
+        sum.held_ms = sum.held_ms.saturating_add(held);
+    }
+    let line = |(Kind { model, pool, queue }, Sum { jobs, images, held_ms })| {
+        let cost = prices.get(&pool).map(|price| price * held_ms as f64 / HOUR_MS);
+        let cost_per_image = cost.filter(|_| images > 0).map(|cost| cost / images as f64);
+        Line { model, pool, queue, jobs, images, gpu_milliseconds: held_ms, cost, cost_per_image }
+    };
+    let mut lines: Vec<Line> = found.into_iter().map(line).collect();
+    lines.sort_by(|a, b| b.cost.unwrap_or(0.0).total_cmp(&a.cost.unwrap_or(0.0)));
+    lines
+}
+
+fn text(lines: &[Line], form: OutputFormat) -> String {
+    if lines.is_empty() {
+        return "no job here has made a picture".to_owned();
+    }
+    let by_queue = lines.iter().any(|line| line.queue.is_some());
+    let mut heads = vec!["MODEL", "POOL", "JOBS", "IMAGES", "GPU TIME", "COST", "PER IMAGE"];
+    if by_queue {
+        heads.insert(0, "QUEUE");
+    }
+    let money = |sum: Option<f64>, digits: usize| sum.map_or_else(|| "?".to_owned(), |sum| format!("{sum:.digits$}"));
+    let row = |line: &Line| {
+        let mut cells = vec![
+            line.model.clone(),
+            line.pool.clone(),
+            line.jobs.to_string(),
+            line.images.to_string(),
+            ms(line.gpu_milliseconds),
+            money(line.cost, 4),
+            money(line.cost_per_image, 6),
+        ];
+        if by_queue {
+            cells.insert(0, line.queue.clone().unwrap_or_default());
+        }
+        cells
+    };
+    let mut text = table(&heads, &lines.iter().map(row).collect::<Vec<_>>(), Cells::from(form));
+    if lines.iter().any(|line| line.cost.is_none()) {
+        text.push_str("\n\n? say what a GPU costs: spec.pricePerGpuHour of the GpuPool, or --price POOL=PRICE");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use tintype_crds::GpuPoolSpec;
+
+    use super::*;
+
+    fn job(model: &str, pool: &str, held: u64, images: usize, state: &str) -> GenerationJob {
+        let output = json!({ "key": "k", "sha256": "0", "bytes": 1, "width": 64, "height": 64, "seed": 1 });
+        serde_json::from_value(json!({
+            "apiVersion": "tintype.dev/v1alpha1", "kind": "GenerationJob", "metadata": { "name": "j", "namespace": "team" },
+            "spec": { "request": { "model": model, "prompt": "p" }, "queue": "free" },
+            "status": {
+                "state": state, "attempt": 1, "gpuMilliseconds": held, "outputs": vec![output; images],
+                "assignment": { "worker": "w", "pool": pool, "attempt": 1, "leaderEpoch": 1 },
+            },
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn cost_is_the_time_a_gpu_was_held_at_its_price() {
+        let spec = GpuPoolSpec { price_per_gpu_hour: Some("3.60".to_owned()), ..GpuPoolSpec::default() };
+        let prices = prices(&[GpuPool::new("l40s", spec)], &[("t4".to_owned(), 0.36)]);
+        let all = [
+            job("a", "l40s", 10_000, 1, "Complete"),
+            job("a", "l40s", 20_000, 2, "Complete"),
+            job("a", "t4", 10_000, 1, "Complete"),
+            job("b", "spare", 5_000, 1, "Complete"),
+            job("b", "l40s", 99_000, 0, "Failed"),
+        ];
+        let lines = lines(&all, &prices, false);
+        let first = &lines[0];
+        assert_eq!((first.pool.as_str(), first.jobs, first.images, first.gpu_milliseconds), ("l40s", 2, 3, 30_000));
+        assert!((first.cost.unwrap() - 0.03).abs() < 1e-12 && (first.cost_per_image.unwrap() - 0.01).abs() < 1e-12);
+        assert_eq!(lines.len(), 3, "{lines:?}");
+        assert_eq!(lines.iter().find(|line| line.pool == "spare").unwrap().cost, None);
+        let said = text(&lines, OutputFormat::Table);
+        assert!(said.contains("0.0300") && said.contains("0.010000") && said.contains("pricePerGpuHour"), "{said}");
+        let by_queue = super::lines(&all, &prices, true);
+        assert!(by_queue.iter().all(|line| line.queue.as_deref() == Some("team/free")));
+    }
+}
