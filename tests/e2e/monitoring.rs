@@ -37,6 +37,7 @@ async fn every_panel_shows_something_and_no_alert_reads_what_is_not_there() {
     let targets = [("api", api.as_str()), ("operator", &cluster.address), ("worker", &worker_address)];
     let server = start_prometheus(&targets, &folder);
     let prometheus = Prometheus(listening(&server, "Listening on").await, reqwest::Client::new());
+    until("Prometheus to be ready", LIMIT, || async { prometheus.is_ready().await.then_some(()) }).await;
 
     // What happens before the first scrape has no rate: the first load of a model must come after it.
     until("every program to be scraped", LIMIT, || async {
@@ -147,6 +148,12 @@ async fn listening(program: &Running, words: &str) -> String {
 struct Prometheus(String, reqwest::Client);
 
 impl Prometheus {
+    /// It listens before it has read its storage, and answers no question until then.
+    async fn is_ready(&self) -> bool {
+        let answer = self.1.get(format!("http://{}/-/ready", self.0)).send().await;
+        answer.is_ok_and(|answer| answer.status().is_success())
+    }
+
     async fn get(&self, path: &str, query: &[(&str, &str)]) -> Value {
         let url = reqwest::Url::parse_with_params(&format!("http://{}{path}", self.0), query).unwrap();
         let answer: Value = self.1.get(url).send().await.unwrap().json().await.unwrap();

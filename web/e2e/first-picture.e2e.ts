@@ -41,10 +41,15 @@ test("who has never been here signs up, sees the price, makes a picture and pays
   await page.getByRole("dialog", { name: "Model" }).waitFor();
   await inspect(somebody, "create-models");
   await page.keyboard.press("Escape");
+  // Whoever works by keyboard is where they were.
+  await page
+    .getByRole("button", { name: /^tintype\/shapes/ })
+    .and(page.locator(":focus"))
+    .waitFor();
   const price = page.getByTestId("price");
   await price.getByText("4 pictures").waitFor();
   expect(await price.innerText()).toMatch(/^4 pictures · 0\.063 credits · .*nobody ahead$/);
-  await page.getByLabel("Prompt", { exact: true }).press("Control+Enter");
+  await page.keyboard.press("Control+Enter");
   await page.locator("[data-stand=complete] img:not([data-preview])").nth(3).waitFor();
   await page.getByTestId("balance").getByText("9.937").first().waitFor();
   await page.getByText("0.063 credits", { exact: true }).waitFor();

@@ -3,7 +3,7 @@
 
 import * as Radix from "@radix-ui/react-dialog";
 import { X } from "lucide-react";
-import type { ReactNode } from "react";
+import { type ReactNode, useState } from "react";
 
 import { Button } from "@/components/ui/button";
 import { cn } from "@/lib/cn";
@@ -20,11 +20,18 @@ export interface DialogProps {
 
 export default function DialogParts({ open, onOpenChange, title, description, className, children }: DialogProps) {
   const t = useT();
+  // Radix gives the focus back to a trigger inside its root, and these dialogs are opened by whatever is pressed.
+  const [opener] = useState(() => (document.activeElement instanceof HTMLElement ? document.activeElement : null));
+  const giveBack = (event: Event) => {
+    event.preventDefault();
+    if (opener?.isConnected) opener.focus();
+  };
   return (
     <Radix.Root open={open} onOpenChange={onOpenChange}>
       <Radix.Portal>
         <Radix.Overlay className="fixed inset-0 z-50 animate-appear bg-black/60" />
         <Radix.Content
+          onCloseAutoFocus={giveBack}
           {...(!description && { "aria-describedby": undefined })}
           className={cn(
             "fixed z-50 flex max-h-[88dvh] animate-appear flex-col gap-4 overflow-y-auto border bg-card p-5 shadow-raised focus:outline-none",
