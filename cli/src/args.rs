@@ -8,7 +8,7 @@ use tintype_types::{ImageFormat, Levels, LoraUse, Sampler};
 
 /// Image generation for anyone who owns GPUs.
 #[derive(Debug, Parser)]
-#[command(name = "tintype", version)]
+#[command(name = "tintype", version, after_help = "What is done in a cluster is `kubectl tintype --help`.")]
 pub(crate) struct Args {
     /// What to do.
     #[command(subcommand)]

@@ -135,9 +135,22 @@ impl Kubectl {
 
 fn said(output: std::process::Output) -> Result<String> {
     if !output.status.success() {
-        bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
+        bail!("{}", reason(&String::from_utf8_lossy(&output.stderr)));
     }
     String::from_utf8(output.stdout).context("kubectl did not answer in text")
+}
+
+/// Why kubectl gave up, without what its libraries log on the way: a letter, month and day before anything else.
+fn reason(stderr: &str) -> String {
+    let logged = |line: &&str| {
+        let mut letters = line.chars();
+        letters.next().is_some_and(|letter| "IWEF".contains(letter))
+            && letters.by_ref().take(4).filter(char::is_ascii_digit).count() == 4
+            && letters.next() == Some(' ')
+    };
+    let said: Vec<&str> = stderr.lines().filter(|line| !logged(line)).collect();
+    let said = said.join("\n");
+    if said.trim().is_empty() { stderr.trim().to_owned() } else { said.trim().to_owned() }
 }
 
 /// A port forwarded to the operator.
@@ -197,6 +210,17 @@ fn forwarded(line: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn why_kubectl_gave_up_is_said_without_its_log() {
+        let log = "E1126 15:35:31.928588   25766 memcache.go:265] \"Unhandled Error\"";
+        assert_eq!(
+            reason(&format!("{log}\n{log}\nError from server (NotFound): no such job\n")),
+            "Error from server (NotFound): no such job"
+        );
+        assert_eq!(reason(log), log, "better than nothing");
+        assert_eq!(reason("Error: 4 of them\n"), "Error: 4 of them");
+    }
 
     #[test]
     fn the_forwarded_address_is_read() {

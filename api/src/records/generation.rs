@@ -188,21 +188,9 @@ fn many(rows: Vec<Row>) -> Vec<Generation> {
     rows.into_iter().map(Row::into_generation).collect()
 }
 
-/// The state's name in the database and on the wire.
-pub(crate) fn state_name(state: JobState) -> &'static str {
-    match state {
-        JobState::Queued => "Queued",
-        JobState::Assigned => "Assigned",
-        JobState::Running => "Running",
-        JobState::Preempted => "Preempted",
-        JobState::Complete => "Complete",
-        JobState::Failed => "Failed",
-    }
-}
-
 fn parse_state(name: &str) -> Option<JobState> {
     use JobState::{Assigned, Complete, Failed, Preempted, Queued, Running};
-    [Queued, Assigned, Running, Preempted, Complete, Failed].into_iter().find(|state| state_name(*state) == name)
+    [Queued, Assigned, Running, Preempted, Complete, Failed].into_iter().find(|state| state.as_str() == name)
 }
 
 /// A reason a newer version wrote reads as the vaguest one here; the message beside it says more.

@@ -6,7 +6,6 @@ use sqlx::types::Json;
 use tintype_types::{Attempt, FailureReason, JobState, Output, ResolvedRequest, Timestamp, WorkerId};
 use uuid::Uuid;
 
-use super::generation::state_name;
 use crate::clock::to_ms;
 
 /// Longest message kept with a failure, in characters.
@@ -101,7 +100,7 @@ pub async fn requeue(pool: &PgPool, fence: Fence, how: &Requeue<'_>) -> sqlx::Re
         .bind(to_ms(how.not_before))
         .bind(shortened(how.message))
         .bind(clamp(how.failed_attempts))
-        .bind(state_name(how.reason.state_after()))
+        .bind(how.reason.state_after().as_str())
         .execute(pool)
         .await?;
     Ok(done.rows_affected() == 1)
@@ -216,7 +215,7 @@ pub async fn take_over(pool: &PgPool, seen: &Seen, at: Timestamp) -> sqlx::Resul
     let done = sqlx::query(SQL)
         .bind(seen.id)
         .bind(&seen.cluster_uid)
-        .bind(state_name(seen.state))
+        .bind(seen.state.as_str())
         .bind(clamp(seen.attempt.0))
         .bind(clamp(seen.failed_attempts))
         .bind(seen.worker.as_ref().map(WorkerId::as_str))

@@ -13,7 +13,12 @@ use crate::args::{
 
 /// Jobs, workers and models of Tintype in a cluster.
 #[derive(Debug, Parser)]
-#[command(name = "kubectl-tintype", bin_name = "kubectl tintype", version)]
+#[command(
+    name = "kubectl-tintype",
+    bin_name = "kubectl tintype",
+    version,
+    after_help = "What is done on one machine is `tintype --help`."
+)]
 pub(crate) struct PluginArgs {
     /// What to do.
     #[command(subcommand)]

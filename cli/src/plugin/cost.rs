@@ -10,7 +10,7 @@ use tintype_crds::{GenerationJob, GpuPool};
 use tintype_types::JobState;
 
 use super::args::CostArgs;
-use super::jobs::{self, List};
+use super::jobs::List;
 use crate::args::OutputFormat;
 use crate::kubectl::{JOBS, Kubectl};
 use crate::show::{self, Cells, ms, table};
@@ -82,7 +82,7 @@ struct Sum {
 fn lines(all: &[GenerationJob], prices: &BTreeMap<String, f64>, by_queue: bool) -> Vec<Line> {
     let mut found: BTreeMap<Kind, Sum> = BTreeMap::new();
     for job in all {
-        let status = jobs::status(job);
+        let status = job.status_or_new();
         let Some(held) = status.gpu_milliseconds.filter(|_| status.state == JobState::Complete) else { continue };
         let pool = status.assignment.and_then(|it| it.pool).map_or_else(|| "-".to_owned(), |pool| pool.to_string());
         let namespace = job.metadata.namespace.as_deref().unwrap_or_default();

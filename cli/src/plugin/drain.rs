@@ -9,7 +9,7 @@ use tintype_crds::GenerationJob;
 use tokio::time::Instant;
 
 use super::args::DrainArgs;
-use super::jobs::{self, List};
+use super::jobs::List;
 use crate::kubectl::{JOBS, Kubectl};
 use crate::terminal;
 
@@ -44,7 +44,7 @@ pub(super) async fn run(args: &DrainArgs) -> Result<ExitCode> {
 
 /// Where a job stands now.
 fn line(job: &GenerationJob) -> String {
-    let status = jobs::status(job);
+    let status = job.status_or_new();
     let (namespace, name) = (&job.metadata.namespace, &job.metadata.name);
     let worker =
         status.assignment.map_or_else(String::new, |it| format!(" on {}, attempt {}", it.worker, it.attempt.0));
@@ -52,7 +52,7 @@ fn line(job: &GenerationJob) -> String {
         "job {}/{} is {}{worker}",
         namespace.as_deref().unwrap_or_default(),
         name.as_deref().unwrap_or_default(),
-        jobs::state(status.state)
+        status.state.as_str()
     )
 }
 

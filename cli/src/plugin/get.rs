@@ -76,12 +76,12 @@ fn text(jobs: &[GenerationJob], namespaces: bool, form: OutputFormat, now: Times
 }
 
 fn row(job: &GenerationJob, now: Timestamp) -> Vec<String> {
-    let status = jobs::status(job);
+    let status = job.status_or_new();
     let step = status.progress.map_or_else(String::new, |progress| format!("{}/{}", progress.step, progress.steps));
     let worker = status.assignment.map_or_else(String::new, |assignment| assignment.worker.to_string());
     vec![
         job.metadata.name.clone().unwrap_or_default(),
-        jobs::state(status.state).to_owned(),
+        status.state.as_str().to_owned(),
         status.failure.map_or_else(String::new, |failure| failure.reason.as_str().to_owned()),
         step,
         jobs::made(job).map_or_else(String::new, |made| span(now.since(made))),
@@ -92,7 +92,7 @@ fn row(job: &GenerationJob, now: Timestamp) -> Vec<String> {
 }
 
 fn more(job: &GenerationJob) -> [String; 4] {
-    let status = jobs::status(job);
+    let status = job.status_or_new();
     [
         status.attempt.0.to_string(),
         job.spec.priority.to_string(),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
-use tintype_crds::{GenerationJob, GenerationJobStatus};
+use tintype_crds::GenerationJob;
 use tintype_types::{JobState, Timestamp};
 
 use crate::ask::Source;
@@ -25,23 +25,6 @@ pub(super) async fn one(kubectl: &Kubectl, name: &str) -> Result<GenerationJob> 
     kubectl.read(&words).await.with_context(|| format!("cannot find the job {name}"))
 }
 
-/// A job's status; a job nobody has touched waits.
-pub(super) fn status(job: &GenerationJob) -> GenerationJobStatus {
-    job.status_or_new()
-}
-
-/// What a state is called.
-pub(super) fn state(state: JobState) -> &'static str {
-    match state {
-        JobState::Queued => "Queued",
-        JobState::Assigned => "Assigned",
-        JobState::Running => "Running",
-        JobState::Preempted => "Preempted",
-        JobState::Complete => "Complete",
-        JobState::Failed => "Failed",
-    }
-}
-
 /// When the job was made.
 pub(super) fn made(job: &GenerationJob) -> Option<Timestamp> {
     let time = job.metadata.creation_timestamp.as_ref()?;
@@ -50,12 +33,12 @@ pub(super) fn made(job: &GenerationJob) -> Option<Timestamp> {
 
 /// Writes the pictures of a complete job: into this file or folder, or where they are called after their prompt.
 pub(super) async fn fetch(source: &Source, job: &GenerationJob, output: Option<&Path>) -> Result<()> {
-    let status = status(job);
+    let status = job.status_or_new();
     let name = job.metadata.name.as_deref().unwrap_or_default();
     match (&status.failure, status.state) {
         (_, JobState::Complete) => {}
         (Some(failure), JobState::Failed) => bail!("{name} failed: {}", failure.message),
-        (_, other) => bail!("{name} has no pictures yet: it is {}", state(other)),
+        (_, other) => bail!("{name} has no pictures yet: it is {}", other.as_str()),
     }
     let id = job.metadata.uid.as_deref().context("the job has no id")?;
     for (index, output_of) in status.outputs.iter().enumerate() {

@@ -16,13 +16,9 @@ const CONTAINER: &str = "worker";
 /// Runs the command.
 pub(super) async fn run(args: &LogsArgs) -> Result<ExitCode> {
     let kubectl = Kubectl::new(&args.kubectl);
-    let status = jobs::status(&jobs::one(&kubectl, &args.job).await?);
+    let status = jobs::one(&kubectl, &args.job).await?.status_or_new();
     let Some(assignment) = status.assignment else {
-        bail!(
-            "{} is {}: no worker has it; `kubectl tintype explain {0}` says why",
-            args.job,
-            jobs::state(status.state)
-        );
+        bail!("{} is {}: no worker has it; `kubectl tintype explain {0}` says why", args.job, status.state.as_str());
     };
     let place = kubectl.operator().await?;
     let worker = assignment.worker.to_string();

@@ -95,7 +95,7 @@ async fn follow(kubectl: &Kubectl, name: &str, bar: &ProgressBar) -> Result<Gene
         match jobs::one(kubectl, name).await {
             Ok(job) => {
                 failed = 0;
-                let progress = jobs::status(&job).progress.map_or((0, 0), |it| (it.step, it.steps));
+                let progress = job.status_or_new().progress.map_or((0, 0), |it| (it.step, it.steps));
                 step(job.state(), progress, bar);
                 if job.state().is_terminal() {
                     return Ok(job);

@@ -28,6 +28,18 @@ impl JobState {
             Self::Queued | Self::Assigned | Self::Running | Self::Preempted => false,
         }
     }
+
+    /// The PascalCase word it is on the wire, in the database and for people.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "Queued",
+            Self::Assigned => "Assigned",
+            Self::Running => "Running",
+            Self::Preempted => "Preempted",
+            Self::Complete => "Complete",
+            Self::Failed => "Failed",
+        }
+    }
 }
 
 /// Why a job, or one attempt of it, failed. The PascalCase name is the condition's reason: stable, documented.
