@@ -22,7 +22,7 @@ pub use job::{
     WhenLate,
 };
 pub use model::{DiffusionModel, DiffusionModelSpec, ModelHints};
-pub use pool::{GpuPool, GpuPoolSpec, GpuPoolStatus};
+pub use pool::{GpuPool, GpuPoolSpec, GpuPoolStatus, PoolScaling};
 pub use queue::{GenerationQueue, GenerationQueueSpec, GenerationQueueStatus, QueueQuota};
 pub use tintype_types::ModelKind;
 pub use worker::{GpuWorker, GpuWorkerSpec, GpuWorkerStatus};

@@ -59,10 +59,34 @@ pub struct GpuPoolSpec {
     #[schemars(length(min = 1, max = 16), regex(pattern = r"^[0-9]{1,8}(\.[0-9]{1,6})?$"))]
     pub price_per_gpu_hour: Option<String>,
     /// How many workers there are to be. `kubectl scale gpupool` changes it; fewer takes the idle ones first, and one that
-    /// is at work hands its job on.
+    /// is at work hands its job on. With `scaling` it is how many the pool begins with, and the operator changes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1_000))]
     pub replicas: Option<u32>,
+    /// Given it, the operator changes `replicas` to what there is work for. Left out, people and other autoscalers do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scaling: Option<PoolScaling>,
+}
+
+/// Between which bounds a pool has as many workers as there is work for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PoolScaling {
+    /// Fewest workers; with 0 they all go when there is nothing to do, and the first job brings one back.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 1_000))]
+    pub min: u32,
+    /// Most workers.
+    #[schemars(range(min = 1, max = 1_000))]
+    pub max: u32,
+    /// Workers are taken away only after so many seconds in which fewer would always have done. More come at once.
+    #[serde(default = "down_after_seconds")]
+    #[schemars(range(min = 0, max = 86_400))]
+    pub down_after_seconds: u32,
+}
+
+fn down_after_seconds() -> u32 {
+    60
 }
 
 /// What is seen of a pool.
@@ -78,7 +102,7 @@ pub struct GpuPoolStatus {
     /// GPUs they have.
     #[serde(default)]
     pub gpus: u32,
-    /// Workers it should have. Nothing acts on it by itself.
+    /// Workers it should have. With `spec.scaling` the operator acts on it.
     #[serde(default)]
     pub desired_workers: u32,
     /// Jobs that wait for it.

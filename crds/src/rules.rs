@@ -130,4 +130,18 @@ pub(crate) const RULES: &[Rule] = &[
         cel: "!has(self.template) || has(self.replicas)",
         message: "say how many workers the pool is to have: spec.replicas, 0 for none yet",
     },
+    Rule {
+        plural: "gpupools",
+        at: SPEC,
+        field: ".scaling",
+        cel: "!has(self.scaling) || has(self.template)",
+        message: "spec.scaling is for workers the operator keeps: name what they are made from in spec.template",
+    },
+    Rule {
+        plural: "gpupools",
+        at: "/properties/spec/properties/scaling",
+        field: ".min",
+        cel: "self.min <= self.max",
+        message: "spec.scaling.min is more than spec.scaling.max",
+    },
 ];

@@ -87,6 +87,13 @@ pub struct Args {
     /// How often what was learned of the cost of work is kept in a ConfigMap, if there is news.
     #[arg(long, env = "TINTYPE_LEARNED_EVERY", default_value = "1m", value_parser = duration)]
     pub learned_every: Duration,
+    /// Pools should have enough workers for what waits to begin within this.
+    #[arg(long, env = "TINTYPE_SCALE_HORIZON", default_value = "1m", value_parser = duration)]
+    pub scale_horizon: Duration,
+    /// How long a worker takes from being wanted until it claims, a new node for it included. Idle workers are worth
+    /// keeping for so long, and for what loading their models takes.
+    #[arg(long, env = "TINTYPE_WORKER_START_TIME", default_value = "1m", value_parser = duration)]
+    pub worker_start_time: Duration,
     /// Take down everything the scheduler is told and decides in this file, for `tintype replay`. It is bounded: older
     /// parts are kept beside it, and the oldest go.
     #[arg(long, env = "TINTYPE_DECISION_LOG")]

@@ -50,6 +50,8 @@ pub struct Inner {
     pub memory: IntCounterVec,
     /// Rounds over the pools whose workers are kept here: outcome.
     pub pools: IntCounterVec,
+    /// Pools given another number of workers by the scheduler's plan: direction.
+    pub scalings: IntCounterVec,
     /// Jobs in the cluster: state.
     pub jobs: IntGaugeVec,
     /// Workers of all pools: had, or wanted by the plan.
@@ -113,6 +115,11 @@ impl Metrics {
                 "Rounds over the pools whose workers are kept by the operator",
                 &["outcome"],
             )?,
+            scalings: counters(
+                "tintype_operator_pool_scalings_total",
+                "Pools that were given more or fewer workers, by the work there was for them",
+                &["direction"],
+            )?,
             deletions: counters(
                 "tintype_operator_ttl_deletions_total",
                 "Ended jobs deleted after their time, by outcome",
@@ -143,6 +150,9 @@ impl Metrics {
             self.invalid_objects.with_label_values(&[kind]);
         }
         self.show_workers(&[]);
+        for direction in ["up", "down"] {
+            self.scalings.with_label_values(&[direction]);
+        }
         for outcome in ["written", "failed"] {
             self.lease_writes.with_label_values(&[outcome]);
         }

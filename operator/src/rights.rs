@@ -55,6 +55,13 @@ pub const RIGHTS: &[Right] = &[
         why: "to count the workers of each pool and the jobs of each queue",
     },
     Right {
+        scope: Scope::Watched,
+        group: "tintype.dev",
+        resources: &["gpupools/scale"],
+        verbs: &["patch"],
+        why: "to give a pool that says so (spec.scaling) as many workers as there is work for",
+    },
+    Right {
         scope: Scope::Own,
         group: "tintype.dev",
         resources: &["gpuworkers"],

@@ -64,7 +64,7 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> 
     let reporter = Reporter::new(client.clone(), &namespace, dispatch.clone(), Arc::clone(&index), metrics.clone());
     tasks.spawn(reporter.run(leads.clone(), args.report_every));
 
-    let keeper = Keeper::new(client.clone(), &namespace, Arc::clone(&index), metrics.clone());
+    let keeper = Keeper::new(client.clone(), &namespace, dispatch.clone(), Arc::clone(&index), metrics.clone());
     tasks.spawn(keeper.run(leads.clone()));
 
     let memory = Memory::new(&client, &namespace, &args.lease_name, metrics.clone());
@@ -167,7 +167,12 @@ impl Parts {
         let reader_token =
             args.dispatch_token_file.as_ref().map(TokenSource::file).transpose().context("the readers' token")?;
         let config = DispatchConfig {
-            scheduler: tintype_scheduler::Config { lease: args.attempt_lease, ..tintype_scheduler::Config::default() },
+            scheduler: tintype_scheduler::Config {
+                lease: args.attempt_lease,
+                scale_horizon: args.scale_horizon,
+                start_time: args.worker_start_time,
+                ..tintype_scheduler::Config::default()
+            },
             worker_token,
             reader_token,
             output_ttl: args.output_ttl,

@@ -24,6 +24,12 @@
 {{- if and $v.worker.enabled (not $v.worker.models.bundledDir) (not $v.worker.models.existingClaim) }}
 {{- fail "worker.models.bundledDir and worker.models.existingClaim are both empty: a worker without models can make no picture. Name a folder in the image or a claim with models." }}
 {{- end }}
+{{- if and $v.worker.scaling.enabled (ne $v.worker.managedBy "pool") }}
+{{- fail "worker.scaling.enabled is true and worker.managedBy is release: only workers the operator keeps follow the work there is. Set worker.managedBy=pool." }}
+{{- end }}
+{{- if and $v.worker.scaling.enabled (gt (int $v.worker.scaling.min) (int $v.worker.scaling.max)) }}
+{{- fail "worker.scaling.min is more than worker.scaling.max." }}
+{{- end }}
 {{- if $v.serviceMonitor.enabled }}
 {{- if not (.Capabilities.APIVersions.Has "monitoring.coreos.com/v1") }}
 {{- fail "serviceMonitor.enabled is true and this cluster does not know monitoring.coreos.com/v1 ServiceMonitor. Install the Prometheus operator first, or leave it off. (`helm template` asks no cluster: pass --api-versions monitoring.coreos.com/v1.)" }}

@@ -1,12 +1,12 @@
 //! Jobs: object to observation, and the one rule that keeps a lagging watch from taking our own write back.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tintype_crds::{GenerationJob, WhenLate};
 use tintype_scheduler::{JobSeen, Observation, Place, Shape};
-use tintype_types::{JobId, JobState, QueueKey, Timestamp, WorkerId};
+use tintype_types::{JobId, JobState, PoolName, QueueKey, Timestamp, WorkerId};
 
 use super::Event;
 use super::models::Models;
@@ -78,10 +78,11 @@ impl Jobs {
     }
 
     /// Who has a job that is not over.
-    pub(super) fn workers(&self) -> BTreeSet<WorkerId> {
+    pub(super) fn workers(&self) -> BTreeMap<WorkerId, Option<PoolName>> {
         let running =
             self.by_id.values().filter_map(|job| job.status.as_ref()).filter(|status| !status.state.is_terminal());
-        running.filter_map(|status| status.assignment.as_ref().map(|assignment| assignment.worker.clone())).collect()
+        let had = running.filter_map(|status| status.assignment.as_ref());
+        had.map(|assignment| (assignment.worker.clone(), assignment.pool.clone())).collect()
     }
 
     pub(super) fn get(&self, id: &JobId) -> Option<Arc<GenerationJob>> {

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tintype_crds::{DiffusionModel, GenerationJob, GenerationQueue, GpuPool};
 use tintype_scheduler::{Observation, WorldSeen};
-use tintype_types::{JobId, JobState, ModelDefaults, Timestamp, WorkerId};
+use tintype_types::{JobId, JobState, ModelDefaults, PoolName, Timestamp, WorkerId};
 
 pub use jobs::{Expiring, job_id};
 pub use queues::QueueStatus;
@@ -160,8 +160,8 @@ impl Index {
         self.lock().pools.objects()
     }
 
-    /// Workers that have a job.
-    pub fn busy_workers(&self) -> std::collections::BTreeSet<WorkerId> {
+    /// Workers that have a job, with the pool it was given to them in.
+    pub fn busy_workers(&self) -> BTreeMap<WorkerId, Option<PoolName>> {
         self.lock().jobs.workers()
     }
 

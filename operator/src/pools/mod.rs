@@ -1,11 +1,13 @@
 //! Keeps the workers of pools that name a template: dereference, validate, build, apply, update status.
 //!
 //! A pool without a template is left alone. It decides nothing about jobs; how many workers a pool has is `spec.replicas`,
-//! which people and autoscalers change through the scale subresource. Before workers are taken away, each of the pool's
+//! which people and autoscalers change through the scale subresource, and this one for pools with `spec.scaling`: by the
+//! scheduler's plan, held steady by [`scaling`]. Before workers are taken away, each of the pool's
 //! pods is told how much its going would cost, so that the ReplicaSet takes the idle ones; one that has a job all the same
 //! is ended as in any drain: it writes a checkpoint and hands its job on.
 
 mod build;
+mod scaling;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,11 +23,14 @@ use serde_json::{Value, json};
 use tintype_crds::labels::{MANAGER_POOLS, POOL};
 use tintype_crds::reasons::{READY, WORKERS_CHANGING, WORKERS_READY};
 use tintype_crds::{GROUP, GpuPool, VERSION};
+use tintype_dispatch::Dispatch;
+use tintype_scheduler::PoolPlan;
 use tintype_types::WorkerId;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use self::build::{Refusal, Wanted, selector};
+use self::scaling::Steady;
 use crate::convert::{now, to_time};
 use crate::index::Index;
 use crate::lease::Leadership;
@@ -47,23 +52,28 @@ pub struct Keeper {
     deployments: Api<Deployment>,
     pods: Api<Pod>,
     namespace: String,
+    dispatch: Dispatch,
     index: Arc<Index>,
     metrics: Metrics,
+    /// What the plan has said lately of pools that are scaled here.
+    steady: BTreeMap<String, Steady>,
     /// What was applied last for each pool, and the generation that made.
     applied: BTreeMap<String, (Deployment, Option<i64>)>,
 }
 
 impl Keeper {
     /// A keeper whose workers run in this namespace.
-    pub fn new(client: Client, namespace: &str, index: Arc<Index>, metrics: Metrics) -> Self {
+    pub fn new(client: Client, namespace: &str, dispatch: Dispatch, index: Arc<Index>, metrics: Metrics) -> Self {
         Self {
             pools: Api::all(client.clone()),
             templates: Api::namespaced(client.clone(), namespace),
             deployments: Api::namespaced(client.clone(), namespace),
             pods: Api::namespaced(client, namespace),
             namespace: namespace.to_owned(),
+            dispatch,
             index,
             metrics,
+            steady: BTreeMap::new(),
             applied: BTreeMap::new(),
         }
     }
@@ -87,6 +97,7 @@ impl Keeper {
 
     async fn round(&mut self) -> anyhow::Result<()> {
         let pools = self.index.pool_objects();
+        self.scale(&pools).await.context("scaling a pool")?;
         let ours = ListParams::default().labels(POOL);
         let found = self.deployments.list(&ours).await.context("listing the Deployments of pools")?;
         let mut found: BTreeMap<_, _> =
@@ -103,6 +114,49 @@ impl Keeper {
             gone_is_fine(self.deployments.delete(&name, &DeleteParams::background()).await)
                 .context("deleting a Deployment")?;
         }
+        Ok(())
+    }
+
+    /// Writes how many workers each pool with `spec.scaling` is to have, where that has changed. The Deployment follows
+    /// once the watch has shown the pool with its new number.
+    async fn scale(&mut self, pools: &[GpuPool]) -> anyhow::Result<()> {
+        let scaled: Vec<_> =
+            pools.iter().filter_map(|pool| Some((pool, pool.name_any(), pool.spec.scaling?))).collect();
+        self.steady.retain(|name, _| scaled.iter().any(|(_, scaled, _)| scaled == name));
+        if scaled.is_empty() {
+            return Ok(());
+        }
+        let plans = self.dispatch.overview().await.pools;
+        let busy = self.index.busy_workers();
+        for (pool, name, scaling) in scaled {
+            // At the beginning of a term the scheduler may not know the pool yet.
+            let Some(plan) = plans.iter().find(|plan| plan.pool.as_str() == name) else { continue };
+            // A worker that was given its job by an earlier leader has perhaps not been heard of by this one.
+            let at_work = busy.values().flatten().filter(|given| given.as_str() == name).count();
+            let wanted = plan.wanted.max(u32::try_from(at_work).unwrap_or(u32::MAX));
+            let before = pool.spec.replicas.unwrap_or(0);
+            let steady = self.steady.entry(name.clone()).or_insert_with(|| Steady::begin(now(), before));
+            let target = steady.target(now(), scaling, wanted);
+            if target != before {
+                self.rescale(&name, before, target, plan).await.with_context(|| format!("pool {name}"))?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn rescale(&self, pool: &str, before: u32, target: u32, plan: &PoolPlan) -> Result<(), kube::Error> {
+        let patch = Patch::Merge(json!({ "spec": { "replicas": target } }));
+        gone_is_fine(self.pools.patch_scale(pool, &PatchParams::default(), &patch).await)?;
+        let (busy, waiting) = (plan.busy, plan.waiting);
+        tracing::info!(
+            pool,
+            before,
+            replicas = target,
+            busy,
+            waiting,
+            "a pool gets as many workers as it has work for"
+        );
+        self.metrics.scalings.with_label_values(&[if target > before { "up" } else { "down" }]).inc();
         Ok(())
     }
 
@@ -153,7 +207,7 @@ impl Keeper {
         let busy = self.index.busy_workers();
         for pod in self.pods.list(&ListParams::default().labels(&selector(pool))).await? {
             let name = pod.name_any();
-            let cost = if busy.contains(&WorkerId::from(name.as_str())) { BUSY } else { IDLE };
+            let cost = if busy.contains_key(&WorkerId::from(name.as_str())) { BUSY } else { IDLE };
             if pod.annotations().get(COST).is_some_and(|before| before == cost) {
                 continue;
             }

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{Pod, PodTemplate};
 use kube::ResourceExt;
 use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
-use tintype_crds::{GpuPool, GpuPoolSpec};
+use tintype_crds::{GpuPool, GpuPoolSpec, PoolScaling};
 use tintype_kubetest::ControlPlane;
 use tintype_types::JobState;
 
@@ -27,13 +27,14 @@ pub(crate) async fn make_template(bench: &Bench, name: &str) {
     templates.create(&PostParams::default(), &template.unwrap()).await.unwrap();
 }
 
-async fn make_pool(bench: &Bench, replicas: u32) -> (Api<GpuPool>, String) {
+async fn make_pool(bench: &Bench, replicas: u32, scaling: Option<PoolScaling>) -> (Api<GpuPool>, String) {
     let (pools, name) = (Api::all(bench.client.clone()), format!("of-{}", bench.namespace));
     let spec = GpuPoolSpec {
         // The operators of the other tests see it too.
         namespace: Some(bench.namespace.clone()),
         template: Some("worker".to_owned()),
         replicas: Some(replicas),
+        scaling,
         ..GpuPoolSpec::default()
     };
     pools.create(&PostParams::default(), &GpuPool::new(&name, spec)).await.unwrap();
@@ -71,7 +72,7 @@ async fn has_reason(pools: &Api<GpuPool>, pool: &str, reason: &str) -> bool {
 async fn a_pool_is_scaled_like_a_deployment_and_keeps_the_worker_that_has_a_job() {
     let bench = Bench::on(ControlPlane::shared_with_controllers().await.unwrap()).await;
     make_template(&bench, "worker").await;
-    let (pools, pool) = make_pool(&bench, WORKERS as u32).await;
+    let (pools, pool) = make_pool(&bench, WORKERS as u32, None).await;
     let operator = bench.operator("a", &[]);
     operator.until_ready("leading").await;
     let names = workers(&bench, &pool, WORKERS).await;
@@ -99,9 +100,61 @@ async fn a_pool_is_scaled_like_a_deployment_and_keeps_the_worker_that_has_a_job(
 }
 
 #[tokio::test]
+async fn a_pool_has_workers_while_there_is_work_and_none_when_there_is_not() {
+    let bench = Bench::on(ControlPlane::shared_with_controllers().await.unwrap()).await;
+    make_template(&bench, "worker").await;
+    let scaling = PoolScaling { min: 0, max: 2, down_after_seconds: 2 };
+    let (pools, pool) = make_pool(&bench, 0, Some(scaling)).await;
+    let operator = bench.operator("a", &["--scale-horizon", "1s", "--worker-start-time", "1s"]);
+    operator.until_ready("leading").await;
+    // More jobs than workers there may be, each in this pool alone.
+    for number in 0..4 {
+        bench.make(&format!("job-{number}"), |job| job.spec.pool = Some(pool.as_str().into())).await;
+    }
+    let names = workers(&bench, &pool, 2).await;
+    let url = operator.url().await;
+    let fresh = |name: &String| {
+        let mut worker = Worker::new(&url, name);
+        worker.pool.clone_from(&pool);
+        // What is in memory is worth keeping for as long as loading it takes; these have nothing.
+        worker.models.clear();
+        worker
+    };
+    let fresh: Vec<_> = names.iter().map(fresh).collect();
+    for worker in fresh.iter().chain(&fresh) {
+        let assignment = worker.claim().await;
+        assert_eq!(pools.get(&pool).await.unwrap().spec.replicas, Some(2), "there is work: {}", operator.log());
+        worker.finish(&assignment).await.unwrap();
+    }
+    // Workers go on asking until they are taken away, and there is nothing.
+    let asking = async {
+        loop {
+            for worker in &fresh {
+                assert!(worker.ask(100).await.unwrap().assignment.is_none());
+            }
+        }
+    };
+    tokio::select! {
+        _ = workers(&bench, &pool, 0) => {}
+        () = asking => {}
+    }
+    let after = pools.get(&pool).await.unwrap();
+    assert_eq!(after.spec.replicas, Some(0), "kubectl get shows how many there are to be");
+
+    bench.make("again", |job| job.spec.pool = Some(pool.as_str().into())).await;
+    workers(&bench, &pool, 1).await;
+    scale(&bench, &pool, 2);
+    let back = until(async || (pools.get(&pool).await.ok()?.spec.replicas == Some(1)).then_some(()));
+    assert!(back.await.is_some(), "a hand that scales such a pool is overruled: {}", operator.log());
+    let bounds = Patch::Merge(json!({ "spec": { "scaling": { "min": 3, "max": 2 } } }));
+    let refused = pools.patch(&pool, &PatchParams::default(), &bounds).await.unwrap_err().to_string();
+    assert!(refused.contains("spec.scaling.min is more than spec.scaling.max"), "{refused}");
+}
+
+#[tokio::test]
 async fn a_pool_says_why_it_cannot_be_kept_and_what_others_change_is_put_right() {
     let bench = Bench::on(ControlPlane::shared_with_controllers().await.unwrap()).await;
-    let (pools, pool) = make_pool(&bench, 2).await;
+    let (pools, pool) = make_pool(&bench, 2, None).await;
     let operator = bench.operator("a", &[]);
     operator.until_ready("leading").await;
     let status = until(async || pools.get(&pool).await.ok()?.status.filter(|status| !status.conditions.is_empty()));

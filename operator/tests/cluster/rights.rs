@@ -73,14 +73,16 @@ async fn every_right_is_used_and_none_is_missing() {
     compare(&bench);
 }
 
-/// The pool gets workers of its own, then fewer, then none.
+/// The pool gets workers of its own, as many as its bounds say, then fewer, then none.
 async fn keep_workers(bench: &Bench, pool: &str) {
     let pools: Api<GpuPool> = Api::all(bench.client.clone());
     let deployments: Api<Deployment> = Api::namespaced(bench.client.clone(), &bench.namespace);
     let object = format!("pool-{pool}");
     crate::pools::make_template(bench, "worker").await;
     for replicas in [2, 1] {
-        let spec = json!({ "spec": { "template": "worker", "replicas": replicas } });
+        // The first number is what the operator makes of it, the second what a hand says once nobody scales it any more.
+        let scaling = (replicas == 2).then(|| json!({ "min": 2, "max": 2 }));
+        let spec = json!({ "spec": { "template": "worker", "replicas": 1, "scaling": scaling } });
         pools.patch(pool, &PatchParams::default(), &Patch::Merge(spec)).await.expect("the pool is changed");
         let kept = until(async || {
             let spec = deployments.get_opt(&object).await.ok()??.spec?;
