@@ -1,7 +1,8 @@
 //! A whole cluster of one node, made from nothing: etcd, API server, controllers, kubelet, containerd, kube-proxy and a
 //! DNS, in namespaces of their own; Tintype installed in it with Helm from the images built here; pictures made by pods.
 //!
-//! It runs when `TINTYPE_CLUSTER` is `on` (`make test-cluster`), needs root, and says by name when it is skipped.
+//! It runs when `TINTYPE_CLUSTER` is `on` (`make test-cluster`, and near the end of `make test`), needs root, and says by
+//! name when it is skipped.
 
 #![expect(
     clippy::unwrap_used,

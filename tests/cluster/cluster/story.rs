@@ -1,5 +1,5 @@
-//! The life of a release on one cluster, in order: installed, used, upgraded, rolled back, its workers killed and given
-//! GPUs, uninstalled, installed again under another name.
+//! The life of a release on one cluster, in order: installed, used, upgraded, rolled back, its workers drained and given
+//! GPUs, uninstalled, installed again under another name, its workers scaled from none to two and back.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -9,10 +9,12 @@ use tintype_fake_nvml::{FakeGpu, Machine, place};
 
 use crate::apart::apart;
 use crate::node::{Cluster, NODE};
-use crate::release::{chart, fetch_and_build, images, pixels, print_figure};
+use crate::release::{NAMESPACE, chart, fetch_and_build, images, pixels, print_figure};
 
 /// From `helm install` into an empty cluster to the first finished job, images being present.
 const FIRST_JOB_GOAL: Duration = Duration::from_mins(1);
+/// From a pool without workers to the first finished job of it.
+const FROM_ZERO_GOAL: Duration = Duration::from_mins(1);
 /// A node of two cores has room for two workers then.
 const SMALL: &str = "worker.resources.requests.cpu=100m";
 const GPU_BYTES: u64 = 24 << 30;
@@ -27,15 +29,24 @@ fn a_release_from_nothing_to_gone() {
         print_figure("cluster-from-nothing", began.elapsed(), FIRST_JOB_GOAL);
         installed_in_one_command(&cluster);
         upgraded_and_rolled_back(&cluster);
-        a_worker_that_goes_hands_its_job_on(&cluster);
+        a_drained_worker_hands_its_job_on(&cluster);
         workers_on_gpus(&cluster);
         uninstalled(&cluster);
         installed_again_under_another_name(&cluster);
+        workers_come_and_go_with_the_work(&cluster);
     });
 }
 
 fn request(seed: u32) -> Value {
     json!({ "model": "tintype/shapes", "prompt": "a red circle on a blue background", "seed": seed })
+}
+
+/// One that takes some seconds.
+fn long_request(seed: u32) -> Value {
+    let mut long = request(seed);
+    long["steps"] = json!(150);
+    long["images"] = json!(4);
+    long
 }
 
 fn installed_in_one_command(cluster: &Cluster) {
@@ -71,12 +82,10 @@ fn upgraded_and_rolled_back(cluster: &Cluster) {
     cluster.rolled_out("statefulset/tintype-worker");
 }
 
-/// The pod of the worker that draws is deleted, as a drain of its node would: it writes a checkpoint and gives its job
-/// back, and whoever takes it draws the same picture.
-fn a_worker_that_goes_hands_its_job_on(cluster: &Cluster) {
-    let mut long = request(7);
-    long["steps"] = json!(150);
-    long["images"] = json!(4);
+/// The node is drained of the worker that draws: it writes a checkpoint and gives its job back, and the other one, which was
+/// there before, draws the same picture.
+fn a_drained_worker_hands_its_job_on(cluster: &Cluster) {
+    let long = long_request(7);
     cluster.ask("undisturbed", &long);
     let undisturbed = cluster.complete("undisturbed");
     cluster.ask("handed-on", &long);
@@ -86,8 +95,13 @@ fn a_worker_that_goes_hands_its_job_on(cluster: &Cluster) {
         job["status"]["assignment"]["worker"].as_str().unwrap_or_default().clone_into(&mut worker);
         job["status"]["progress"]["step"].as_u64().is_some_and(|step| step > 0) && !worker.is_empty()
     });
-    cluster.namespaced(&["delete", "pod", &worker, "--wait=false"]);
+    let this_one = format!("--pod-selector=statefulset.kubernetes.io/pod-name={worker}");
+    cluster.kubectl(&["drain", NODE, &this_one, "--delete-emptydir-data", "--timeout=120s"]);
     let job = cluster.complete("handed-on");
+    // No new pod can start on a node that is drained.
+    assert_ne!(job["status"]["assignment"]["worker"], worker.as_str(), "{job}");
+    cluster.kubectl(&["uncordon", NODE]);
+    cluster.rolled_out("statefulset/tintype-worker");
     assert!(job["status"]["attempt"].as_u64().unwrap() >= 2, "{job}");
     assert!(job["status"].get("failedAttempts").is_none(), "a drain is nobody's failure: {job}");
     assert!(
@@ -115,7 +129,7 @@ fn workers_on_gpus(cluster: &Cluster) {
     Machine { gpus, ..Machine::default() }.write(&folder.join("gpus.json")).unwrap();
     cluster.apply(&json!({
         "apiVersion": "v1", "kind": "PersistentVolumeClaim",
-        "metadata": { "name": "models", "namespace": crate::release::NAMESPACE },
+        "metadata": { "name": "models", "namespace": NAMESPACE },
         "spec": {
             "accessModes": ["ReadWriteOnce"], "storageClassName": "models", "resources": { "requests": { "storage": "1Gi" } },
         }
@@ -180,4 +194,41 @@ fn installed_again_under_another_name(cluster: &Cluster) {
     assert_eq!(job["status"]["assignment"]["worker"], "pictures-tintype-worker-0", "{job}");
     let jobs = cluster.namespaced(&["get", "generationjobs", "--output=name"]);
     assert_eq!(jobs.lines().count(), 7, "{jobs}");
+}
+
+/// The pool keeps the workers from now on, as many as there is work for: none, two, none.
+fn workers_come_and_go_with_the_work(cluster: &Cluster) {
+    // Times of a test: a node that is there already, and people who wait.
+    let settings =
+        "worker.managedBy=pool,operator.extraArgs={--report-every=1s,--scale-horizon=1s,--worker-start-time=1s}";
+    cluster.helm(&["upgrade", "pictures", &chart("tintype"), "--reuse-values", "--set", settings]);
+    cluster.rolled_out("deployment/pictures-tintype-operator");
+    let pool = json!({ "spec": {
+        "namespace": NAMESPACE, "template": "pictures-tintype-worker", "replicas": 0,
+        "scaling": { "min": 0, "max": 2, "downAfterSeconds": 2 },
+    }});
+    cluster.kubectl(&["patch", "gpupool", "default", "--type=merge", "--patch", &pool.to_string()]);
+    let workers = || {
+        let pods =
+            cluster.namespaced(&["get", "pods", "--output=name", "--selector=app.kubernetes.io/component=worker"]);
+        pods.lines().count()
+    };
+    cluster.until("the workers of the release to go", || workers() == 0);
+    let began = Instant::now();
+    let names = ["busy-1", "busy-2", "busy-3", "busy-4"];
+    for (seed, name) in (10..).zip(names) {
+        cluster.ask(name, &long_request(seed));
+    }
+    cluster.until("two workers to come", || workers() == 2);
+    cluster.until("one of the jobs to be complete", || {
+        names.iter().any(|name| cluster.job(name)["status"]["state"] == "Complete")
+    });
+    print_figure("scale-from-zero-to-first-job", began.elapsed(), FROM_ZERO_GOAL);
+    for name in names {
+        cluster.complete(name);
+    }
+    cluster.until("the workers to go with the work", || workers() == 0);
+    let pool = cluster.kubectl(&["get", "gpupool", "default", "--output=json"]);
+    let pool: Value = serde_json::from_str(&pool).unwrap();
+    assert_eq!((&pool["spec"]["replicas"], &pool["status"]["desiredWorkers"]), (&json!(0), &json!(0)), "{pool}");
 }
