@@ -14,5 +14,7 @@ pub const MANAGER_API: &str = "api";
 pub const MANAGER_REPORTER: &str = "reporter";
 /// Label of a worker pod, and of the Deployment that keeps it: the name of its pool.
 pub const POOL: &str = "tintype.dev/pool";
+/// Field manager of the cards of models, and of what is known of their sources.
+pub const MANAGER_MODELS: &str = "models";
 /// Field manager of the Deployments of pools, and of what their status says of them.
 pub const MANAGER_POOLS: &str = "pools";

@@ -21,7 +21,7 @@ pub use job::{
     DEFAULT_QUEUE, Failure, GenerationJob, GenerationJobSpec, GenerationJobStatus, JobAssignment, JobPromise, Progress,
     WhenLate,
 };
-pub use model::{DiffusionModel, DiffusionModelSpec, ModelHints};
+pub use model::{DiffusionModel, DiffusionModelSpec, DiffusionModelStatus, ModelFetch, ModelHints};
 pub use pool::{GpuPool, GpuPoolSpec, GpuPoolStatus, PoolScaling};
 pub use queue::{GenerationQueue, GenerationQueueSpec, GenerationQueueStatus, QueueQuota};
 pub use tintype_types::ModelKind;

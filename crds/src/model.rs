@@ -1,11 +1,12 @@
 //! `DiffusionModel`: a model requests may name, and what a request gets when it does not say.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tintype_types::{ModelDefaults, ModelFamily, ModelKind};
 
-/// A model. Workers find its files by the same name in their model folder.
+/// A model. Workers find its files by the same name in their model folder, or fetch them.
 #[expect(clippy::duplicated_attributes, reason = "each printer column names the same parts")]
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
@@ -13,6 +14,7 @@ use tintype_types::{ModelDefaults, ModelFamily, ModelKind};
     version = "v1alpha1",
     kind = "DiffusionModel",
     doc = "A model requests may name.",
+    status = "DiffusionModelStatus",
     derive = "PartialEq",
     shortname = "dm",
     category = "tintype",
@@ -20,6 +22,12 @@ use tintype_types::{ModelDefaults, ModelFamily, ModelKind};
     printcolumn(name = "Name-In-Requests", type_ = "string", json_path = ".spec.modelName"),
     printcolumn(name = "Kind", type_ = "string", json_path = ".spec.kind"),
     printcolumn(name = "Family", type_ = "string", json_path = ".spec.family"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].reason"#,
+        description = "What is known of the source, for models that are fetched"
+    ),
     printcolumn(name = "Licence", type_ = "string", json_path = ".spec.licence"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Source", type_ = "string", json_path = ".spec.source", priority = 1)
@@ -49,13 +57,47 @@ pub struct DiffusionModelSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub source: Option<String>,
-    /// Memory the loaded model takes, in bytes; 0 when nobody has measured it.
+    /// The one file of a checkpoint or LoRA, where workers do not have it: each fetches what it needs. Left out, it lies in
+    /// their models folders.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fetch: Option<ModelFetch>,
+    /// Memory the loaded model takes, in bytes; 0 when nobody has measured it: then what its file's tensors take counts.
     #[serde(default)]
     #[schemars(range(min = 0, max = 9_007_199_254_740_991_u64))]
     pub vram_bytes: u64,
     /// What its work costs, for estimates before any of it was seen.
     #[serde(default, skip_serializing_if = "ModelHints::is_empty")]
     pub hints: ModelHints,
+}
+
+/// Where a model's file can be had.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ModelFetch {
+    /// URL of a `.safetensors` file that operator and workers reach without a key: of a hub or its mirror
+    /// (`.../resolve/REVISION/FILE`), a bucket, any web server.
+    #[schemars(length(min = 1, max = 2048), regex(pattern = r"^https?://[^\s]+$"))]
+    pub url: String,
+    /// SHA-256 of the file. What comes and is something else is thrown away.
+    #[schemars(length(min = 64, max = 64), regex(pattern = r"^[0-9a-f]{64}$"))]
+    pub sha256: String,
+}
+
+/// What is known of a model's source. Not there for models that are not fetched.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DiffusionModelStatus {
+    /// The generation of the spec this speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// What the file's tensors take, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 9_007_199_254_740_991_u64))]
+    pub weight_bytes: Option<u64>,
+    /// Ready: the file is there and is what the model says it is. Its reasons are documented in REASONS.md.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
 }
 
 /// What a model's work costs, as far as somebody can tell beforehand. What is seen later counts for more.
@@ -80,6 +122,12 @@ impl ModelHints {
 }
 
 impl DiffusionModel {
+    /// Memory the loaded model takes, in bytes, as far as anybody knows: 0 is nobody.
+    pub fn vram_bytes(&self) -> u64 {
+        let file = self.status.as_ref().and_then(|status| status.weight_bytes);
+        if self.spec.vram_bytes == 0 { file.unwrap_or(0) } else { self.spec.vram_bytes }
+    }
+
     /// The name requests use.
     pub fn request_name(&self) -> &str {
         let own = self.metadata.name.as_deref().unwrap_or_default();

@@ -18,7 +18,8 @@ pub const ENDED: &str = "Ended";
 /// `Complete=True`: the pictures are stored.
 pub const PICTURES_STORED: &str = "PicturesStored";
 
-/// The condition of a queue, whether its place among other queues is understood; and of a GpuPool whose workers the operator keeps.
+/// The condition of a queue, whether its place among other queues is understood; of a GpuPool whose workers the operator keeps; and
+/// of a DiffusionModel that is fetched.
 pub const READY: &str = "Ready";
 /// `Ready=True`: it is.
 pub const IN_PLACE: &str = "InPlace";
@@ -32,6 +33,19 @@ pub const WORKERS_CHANGING: &str = "WorkersChanging";
 pub const TEMPLATE_NOT_FOUND: &str = "TemplateNotFound";
 /// `Ready=False`: the PodTemplate is no template of a worker, or the pool's name is too long for its pods.
 pub const POOL_INVALID: &str = "PoolInvalid";
+
+/// `Ready=True`: a model's file is there, and is what the model says it is.
+pub const SOURCE_READ: &str = "SourceRead";
+/// `Ready=False`: nobody has looked at it yet.
+pub const SOURCE_PENDING: &str = "SourcePending";
+/// `Ready=False`: it could not be read.
+pub const SOURCE_UNREACHABLE: &str = "SourceUnreachable";
+/// `Ready=False`: it is no file of a model, or a damaged one.
+pub const SOURCE_INVALID: &str = "SourceInvalid";
+/// `Ready=False`: it is another kind of model, or of another family.
+pub const SOURCE_MISMATCH: &str = "SourceMismatch";
+/// `Ready=False`: there is no room to tell workers of it.
+pub const TOO_MANY_MODELS: &str = "TooManyModels";
 
 /// One line of the table.
 #[derive(Clone, Copy, Debug)]
@@ -104,7 +118,49 @@ pub fn all() -> Vec<Reason> {
             next: "correct what the message names; the workers there are stay",
         },
     ];
-    ours.into_iter().chain(FailureReason::ALL.map(of_failure)).collect()
+    ours.into_iter().chain(of_models()).chain(FailureReason::ALL.map(of_failure)).collect()
+}
+
+fn of_models() -> [Reason; 6] {
+    let refused = "DiffusionModel: Ready=False";
+    [
+        Reason {
+            name: SOURCE_READ,
+            on: "DiffusionModel: Ready=True",
+            when: "the file's header was read and is what spec.kind and spec.family say; workers have been told of it",
+            next: "nothing; a worker fetches it when it first needs it, and refuses it if its SHA-256 is another",
+        },
+        Reason {
+            name: SOURCE_PENDING,
+            on: refused,
+            when: "the operator has not looked at the source yet",
+            next: "wait some seconds",
+        },
+        Reason {
+            name: SOURCE_UNREACHABLE,
+            on: refused,
+            when: "the URL did not answer, or not with a file",
+            next: "try it from a pod of the operator's namespace; it is looked at again every minute",
+        },
+        Reason {
+            name: SOURCE_INVALID,
+            on: refused,
+            when: "the file is no safetensors file of a Stable Diffusion checkpoint or LoRA, or is cut short",
+            next: "correct spec.fetch.url, or upload the file again; the message says what is wrong",
+        },
+        Reason {
+            name: SOURCE_MISMATCH,
+            on: refused,
+            when: "the file is of another kind or family than the model says",
+            next: "correct spec.kind and spec.family, or spec.fetch",
+        },
+        Reason {
+            name: TOO_MANY_MODELS,
+            on: refused,
+            when: "the ConfigMap by which workers are told has no room left (some thousand models)",
+            next: "delete models nobody asks for, or put their files into the workers' models folder",
+        },
+    ]
 }
 
 fn of_failure(reason: FailureReason) -> Reason {

@@ -124,6 +124,13 @@ pub(crate) const RULES: &[Rule] = &[
         message: "the default width and height must be multiples of 64",
     },
     Rule {
+        plural: "diffusionmodels",
+        at: SPEC,
+        field: ".fetch",
+        cel: "!has(self.fetch) || self.kind != 'controlnet'",
+        message: "a ControlNet is two files and cannot be fetched by spec.fetch: put its folder into the workers' models folder",
+    },
+    Rule {
         plural: "gpupools",
         at: SPEC,
         field: ".replicas",

@@ -50,6 +50,8 @@ pub struct Inner {
     pub memory: IntCounterVec,
     /// Rounds over the pools whose workers are kept here: outcome.
     pub pools: IntCounterVec,
+    /// Rounds over the models that are fetched: outcome.
+    pub models: IntCounterVec,
     /// Pools given another number of workers by the scheduler's plan: direction.
     pub scalings: IntCounterVec,
     /// Jobs in the cluster: state.
@@ -115,6 +117,7 @@ impl Metrics {
                 "Rounds over the pools whose workers are kept by the operator",
                 &["outcome"],
             )?,
+            models: counters("tintype_operator_model_rounds_total", "Rounds over models by URL", &["outcome"])?,
             scalings: counters(
                 "tintype_operator_pool_scalings_total",
                 "Pools that were given more or fewer workers, by the work there was for them",

@@ -50,9 +50,9 @@ pub const RIGHTS: &[Right] = &[
     Right {
         scope: Scope::Watched,
         group: "tintype.dev",
-        resources: &["gpupools/status", "generationqueues/status"],
+        resources: &["gpupools/status", "generationqueues/status", "diffusionmodels/status"],
         verbs: &["patch"],
-        why: "to count the workers of each pool and the jobs of each queue",
+        why: "to count the workers of each pool and the jobs of each queue, and to say what is known of a model's source",
     },
     Right {
         scope: Scope::Watched,
@@ -87,7 +87,7 @@ pub const RIGHTS: &[Right] = &[
         group: "",
         resources: &["configmaps"],
         verbs: &["create", "get", "patch"],
-        why: "to keep what was learned of the cost of work, in one of them",
+        why: "to keep what was learned of the cost of work in one, and to tell workers of models to fetch in another",
     },
     Right {
         scope: Scope::Own,

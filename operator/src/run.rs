@@ -23,6 +23,7 @@ use crate::index::Index;
 use crate::lease::{Campaign, Leadership};
 use crate::memory::Memory;
 use crate::metrics::Metrics;
+use crate::models::Librarian;
 use crate::pod::OwnPod;
 use crate::pools::Keeper;
 use crate::report::Reporter;
@@ -66,6 +67,8 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> 
 
     let keeper = Keeper::new(client.clone(), &namespace, dispatch.clone(), Arc::clone(&index), metrics.clone());
     tasks.spawn(keeper.run(leads.clone()));
+
+    tasks.spawn(Librarian::new(&client, &namespace, &args.lease_name, &index, &metrics)?.run(leads.clone()));
 
     let memory = Memory::new(&client, &namespace, &args.lease_name, metrics.clone());
     tasks.spawn(memory.clone().run(dispatch.clone(), leads.clone(), args.learned_every));

@@ -14,7 +14,17 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tintype-pg", &[]),
     ("tintype-catalogue", &["tintype-types"]),
     ("tintype-dispatch", &["tintype-types", "tintype-scheduler", "tintype-store"]),
-    ("tintype-operator", &["tintype-types", "tintype-scheduler", "tintype-store", "tintype-dispatch", "tintype-crds"]),
+    (
+        "tintype-operator",
+        &[
+            "tintype-types",
+            "tintype-scheduler",
+            "tintype-store",
+            "tintype-dispatch",
+            "tintype-crds",
+            "tintype-catalogue",
+        ],
+    ),
     (
         "tintype-api",
         &[

@@ -3,7 +3,7 @@
 {{- $v := .Values.worker }}
 {{- $of := dict "root" . "component" "worker" "of" $v }}
 {{- $c2pa := ternary $v.c2pa.existingSecret "" $v.c2pa.enabled }}
-{{- $models := compact (list $v.models.bundledDir (ternary "/models" "" (ne $v.models.existingClaim ""))) -}}
+{{- $models := compact (list $v.models.bundledDir (ternary "/models" "" (ne $v.models.existingClaim "")) "/etc/tintype/models") -}}
 metadata:
   {{- include "tintype.podMetadata" $of | nindent 2 }}
 spec:
@@ -40,6 +40,9 @@ spec:
           value: {{ $v.pool | quote }}
         - name: TINTYPE_MODELS_DIR
           value: {{ join ":" $models | quote }}
+        # Where models that are fetched are kept.
+        - name: TINTYPE_MODELS_CACHE
+          value: /var/cache/tintype
         - name: TINTYPE_WORKER_LISTEN
           value: 0.0.0.0:8080
         - name: TINTYPE_LOG
@@ -86,6 +89,8 @@ spec:
       volumeMounts:
         - { name: tmp, mountPath: /tmp }
         - { name: worker-token, mountPath: /etc/tintype/worker-token, readOnly: true }
+        - { name: cards, mountPath: /etc/tintype/models, readOnly: true }
+        - { name: cache, mountPath: /var/cache/tintype }
         {{- if $c2pa }}
         - { name: c2pa, mountPath: /etc/tintype/c2pa, readOnly: true }
         {{- end }}
@@ -100,6 +105,13 @@ spec:
   volumes:
     - name: tmp
       emptyDir: {}
+    # Which models there are to fetch, as the operator writes it; not there yet when the first worker starts.
+    - name: cards
+      configMap:
+        name: {{ default (printf "%s-models" (include "tintype.leaseName" .)) $v.models.cards }}
+        optional: true
+    - name: cache
+      emptyDir: { {{- with $v.models.cacheSize }} sizeLimit: {{ . }} {{ end -}} }
     {{- include "tintype.secretVolume" (dict "root" . "of" .Values.secrets.workerToken "suffix" "worker-token") | nindent 4 }}
     {{- if $c2pa }}
     - name: c2pa

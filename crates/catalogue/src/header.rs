@@ -1,4 +1,5 @@
-//! What a single `.safetensors` file holds, from the names and shapes in its header alone.
+//! What a single `.safetensors` file holds, from the names and shapes in its header alone. The header may come from a disk
+//! or, for the operator, over HTTP from where the file can be had.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -9,7 +10,7 @@ use serde::Deserialize;
 use tintype_types::{ModelFamily, ModelKind};
 
 /// Longest header read, as the worker's reader has it.
-const HEADER_BYTES_MAX: u64 = 16 << 20;
+pub const HEADER_BYTES_MAX: u64 = 16 << 20;
 /// How every tensor of a UNet begins in a single-file checkpoint.
 const UNET: &str = "model.diffusion_model.";
 /// Where the first text encoder is in checkpoints of each family.
@@ -26,9 +27,13 @@ const CONTEXTS: [(u64, ModelFamily); 3] =
 
 /// What a file holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Contents {
-    pub(crate) kind: ModelKind,
-    pub(crate) family: ModelFamily,
+pub struct Contents {
+    /// A checkpoint or a LoRA.
+    pub kind: ModelKind,
+    /// Architecture.
+    pub family: ModelFamily,
+    /// Bytes its tensors take, behind the header.
+    pub bytes: u64,
 }
 
 /// One line of the header: a tensor, or the notes, which have no shape.
@@ -36,6 +41,8 @@ pub(crate) struct Contents {
 struct Line {
     #[serde(default)]
     shape: Vec<u64>,
+    #[serde(default)]
+    data_offsets: Option<(u64, u64)>,
 }
 
 /// Looks into a file.
@@ -49,8 +56,16 @@ pub(crate) fn look(path: &Path) -> Result<Contents, String> {
     }
     let mut header = Vec::new();
     file.take(length).read_to_end(&mut header).map_err(|error| format!("cannot be read: {error}"))?;
+    contents_of(&header)
+}
+
+/// What a file with this header holds: the JSON text without the length before it.
+///
+/// # Errors
+/// What is wrong with it, to be put behind the file's name.
+pub fn contents_of(header: &[u8]) -> Result<Contents, String> {
     let lines: BTreeMap<String, Line> =
-        serde_json::from_slice(&header).map_err(|error| format!("is not a safetensors file: {error}"))?;
+        serde_json::from_slice(header).map_err(|error| format!("is not a safetensors file: {error}"))?;
     contents(&lines).ok_or_else(|| {
         "is neither a Stable Diffusion checkpoint nor a LoRA; say what it is in a tintype.json beside it".to_owned()
     })
@@ -58,12 +73,13 @@ pub(crate) fn look(path: &Path) -> Result<Contents, String> {
 
 fn contents(lines: &BTreeMap<String, Line>) -> Option<Contents> {
     let has = |start: &str| lines.range(start.to_owned()..).next().is_some_and(|(name, _)| name.starts_with(start));
+    let bytes = lines.values().filter_map(|line| line.data_offsets).map(|(_, end)| end).max().unwrap_or(0);
     if has(UNET) {
         let family = ENCODERS.iter().find(|(start, _)| has(start)).map(|(_, family)| *family)?;
-        return Some(Contents { kind: ModelKind::Checkpoint, family });
+        return Some(Contents { kind: ModelKind::Checkpoint, family, bytes });
     }
     if lines.keys().any(|name| LORA.iter().any(|mark| name.contains(mark))) {
-        return Some(Contents { kind: ModelKind::Lora, family: lora_family(lines) });
+        return Some(Contents { kind: ModelKind::Lora, family: lora_family(lines), bytes });
     }
     None
 }
@@ -115,7 +131,7 @@ mod tests {
             (&[("lora_te2_text_model_x.lora_down.weight", &[4, 320])], ModelKind::Lora, ModelFamily::Sdxl),
         ];
         for (tensors, kind, family) in cases {
-            assert_eq!(contents(&lines(tensors)), Some(Contents { kind, family }), "{tensors:?}");
+            assert_eq!(contents(&lines(tensors)), Some(Contents { kind, family, bytes: 0 }), "{tensors:?}");
         }
         for tensors in [&[("decoder.conv_in.weight", &[4_u64][..])][..], &[("model.diffusion_model.x", &[])], &[]] {
             assert_eq!(contents(&lines(tensors)), None);
@@ -123,7 +139,20 @@ mod tests {
     }
 
     fn lines(tensors: &[(&str, &[u64])]) -> BTreeMap<String, Line> {
-        tensors.iter().map(|(name, shape)| ((*name).to_owned(), Line { shape: shape.to_vec() })).collect()
+        tensors
+            .iter()
+            .map(|(name, shape)| ((*name).to_owned(), Line { shape: shape.to_vec(), data_offsets: None }))
+            .collect()
+    }
+
+    #[test]
+    fn the_last_tensors_end_is_the_size_of_all() {
+        let header = br#"{"__metadata__": {"format": "pt"},
+            "a.lora_down.weight": {"dtype": "F16", "shape": [4, 8], "data_offsets": [0, 64]},
+            "a.lora_up.weight": {"dtype": "F16", "shape": [8, 4], "data_offsets": [64, 128]}}"#;
+        let contents = contents_of(header).unwrap();
+        assert_eq!((contents.kind, contents.bytes), (ModelKind::Lora, 128));
+        assert!(contents_of(b"<html>").unwrap_err().contains("is not a safetensors file"));
     }
 
     proptest::proptest! {

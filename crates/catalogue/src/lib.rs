@@ -26,6 +26,7 @@ use std::time::SystemTime;
 
 use tintype_types::{ModelCard, ModelKind};
 
+pub use header::{Contents, HEADER_BYTES_MAX, contents_of};
 pub use source::{Source, SourceFile};
 
 /// Something under a models directory that cannot be used.
@@ -83,7 +84,7 @@ pub struct Catalogue {
 struct Seen {
     bytes: u64,
     modified: Option<SystemTime>,
-    said: Result<header::Contents, String>,
+    said: Result<Contents, String>,
 }
 
 impl Catalogue {

@@ -140,7 +140,7 @@ impl Walk<'_> {
                     let digests = card.digests(&card_file, folder, Some(file))?;
                     (card.card, digests)
                 }
-                (None, Ok(Contents { kind, family })) => {
+                (None, Ok(Contents { kind, family, bytes: _ })) => {
                     let named = only || stem == LORA_FILE;
                     let name = if named { place.name() } else { place.below(&stem).name() };
                     (card::plain(kind, family, name), BTreeMap::new())

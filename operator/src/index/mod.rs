@@ -160,6 +160,11 @@ impl Index {
         self.lock().pools.objects()
     }
 
+    /// Every model, as it was seen last.
+    pub fn model_objects(&self) -> Vec<DiffusionModel> {
+        self.lock().models.objects()
+    }
+
     /// Workers that have a job, with the pool it was given to them in.
     pub fn busy_workers(&self) -> BTreeMap<WorkerId, Option<PoolName>> {
         self.lock().jobs.workers()

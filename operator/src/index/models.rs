@@ -31,7 +31,7 @@ impl Models {
             // Two objects of one name: the first by object name counts, whichever came first.
             after
                 .entry(name.clone())
-                .or_insert_with(|| (ModelSeen { name, vram_bytes: model.spec.vram_bytes }, model.spec.defaults));
+                .or_insert_with(|| (ModelSeen { name, vram_bytes: model.vram_bytes() }, model.spec.defaults));
         }
         let adapters = self.objects.0.values().filter(|model| model.spec.kind != ModelKind::Checkpoint);
         self.adapters = adapters.map(|model| (model.spec.kind, model.request_name().to_owned())).collect();
@@ -45,6 +45,10 @@ impl Models {
             told.insert(0, Observation::Learned(Box::new(self.hints())));
         }
         told
+    }
+
+    pub(super) fn objects(&self) -> Vec<DiffusionModel> {
+        self.objects.0.values().cloned().collect()
     }
 
     /// What is said of the cost of models.
@@ -102,6 +106,7 @@ mod tests {
                 licence: String::new(),
                 description: String::new(),
                 source: None,
+                fetch: None,
                 vram_bytes: 0,
                 hints: ModelHints::default(),
             },

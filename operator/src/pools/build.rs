@@ -11,19 +11,14 @@ use tintype_crds::GpuPool;
 use tintype_crds::labels::POOL;
 use tintype_crds::reasons::{POOL_INVALID, TEMPLATE_NOT_FOUND};
 
+use crate::refusal::Refusal;
+
 /// The container of a template that is the worker.
 const CONTAINER: &str = "worker";
 /// By which a worker knows its pool.
 const POOL_VARIABLE: &str = "TINTYPE_POOL";
 /// A pod is named after its Deployment with two random parts, and its name is a label too: 63 characters.
 const NAME_CHARS_MAX: usize = 50;
-
-/// Why a pool's workers cannot be kept: a reason and a sentence for people.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Refusal {
-    pub(crate) reason: &'static str,
-    pub(crate) message: String,
-}
 
 /// What the pool names, once it is there and of use.
 #[derive(Debug)]

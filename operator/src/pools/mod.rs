@@ -29,12 +29,13 @@ use tintype_types::WorkerId;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use self::build::{Refusal, Wanted, selector};
+use self::build::{Wanted, selector};
 use self::scaling::Steady;
 use crate::convert::{now, to_time};
 use crate::index::Index;
 use crate::lease::Leadership;
 use crate::metrics::Metrics;
+use crate::refusal::Refusal;
 
 /// Between two rounds: two reads a round are little, and people who scale a pool are not kept waiting.
 const BETWEEN_ROUNDS: Duration = Duration::from_secs(1);

@@ -4,6 +4,7 @@ mod ends;
 mod happy;
 mod leader;
 mod memory;
+mod models;
 mod pools;
 mod preempt;
 mod queues;

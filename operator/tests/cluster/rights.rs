@@ -69,8 +69,17 @@ async fn every_right_is_used_and_none_is_missing() {
     let maps: Api<ConfigMap> = Api::namespaced(bench.client.clone(), namespace);
     let kept = until(async || maps.get_opt("tintype-operator-learned").await.ok().flatten());
     assert!(kept.await.is_some(), "{}", operator.log());
+    fetch_a_model(&bench).await;
     keep_workers(&bench, &pool).await;
     compare(&bench);
+}
+
+/// A model whose source is nowhere: port 9 of this machine is nobody's.
+async fn fetch_a_model(bench: &Bench) {
+    let name = format!("from-nowhere-{}", bench.namespace);
+    let models = crate::models::make(bench, &name, "checkpoint", "http://127.0.0.1:9/a.safetensors").await;
+    assert_eq!(crate::models::reason(&models, &name, |reason| reason != "SourcePending").await, "SourceUnreachable");
+    models.delete(&name, &kube::api::DeleteParams::default()).await.expect("the model is deleted");
 }
 
 /// The pool gets workers of its own, as many as its bounds say, then fewer, then none.
