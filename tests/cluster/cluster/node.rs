@@ -1,7 +1,8 @@
 //! The node: containerd, kubelet and kube-proxy of our own around a control plane, and what they are told.
 
 use std::fs::{self, File};
-use std::net::Ipv4Addr;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -284,6 +285,24 @@ pub(crate) fn script(path: &str) -> PathBuf {
     let output = Command::new(tintype_cluster::root().join(path)).stdin(Stdio::null()).output().unwrap();
     assert!(output.status.success(), "{path}: {}", String::from_utf8_lossy(&output.stderr));
     PathBuf::from(String::from_utf8_lossy(&output.stdout).lines().last().unwrap())
+}
+
+/// A web server on the node with one file, for as long as the process; gives its URL.
+pub(crate) fn serve(file: Vec<u8>) -> String {
+    let listener = TcpListener::bind((ADDRESS, 0)).unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", file.len());
+        for mut caller in listener.incoming().flatten() {
+            // Who asked may be gone before it has all; it asks again if it wants it.
+            let asked =
+                BufReader::new(&caller).lines().map_while(Result::ok).take_while(|line| !line.is_empty()).count();
+            if asked > 0 {
+                drop(caller.write_all(head.as_bytes()).and_then(|()| caller.write_all(&file)));
+            }
+        }
+    });
+    url
 }
 
 fn tail(text: &str) -> String {

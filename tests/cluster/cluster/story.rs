@@ -1,14 +1,16 @@
 //! The life of a release on one cluster, in order: installed, used, upgraded, rolled back, its workers drained and given
-//! GPUs, uninstalled, installed again under another name, its workers scaled from none to two and back.
+//! GPUs, uninstalled, installed again under another name, its workers scaled from none to two and back;
+//! a LoRA by URL; and from the kinds on, each as a release of its own.
 
 use std::fs;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use tintype_fake_nvml::{FakeGpu, Machine, place};
 
 use crate::apart::apart;
-use crate::node::{Cluster, NODE};
+use crate::node::{Cluster, NODE, serve};
 use crate::release::{NAMESPACE, chart, fetch_and_build, images, pixels, print_figure};
 
 /// From `helm install` into an empty cluster to the first finished job, images being present.
@@ -34,6 +36,8 @@ fn a_release_from_nothing_to_gone() {
         uninstalled(&cluster);
         installed_again_under_another_name(&cluster);
         workers_come_and_go_with_the_work(&cluster);
+        a_lora_is_fetched(&cluster);
+        kinds_as_a_release_of_their_own(&cluster);
     });
 }
 
@@ -231,4 +235,43 @@ fn workers_come_and_go_with_the_work(cluster: &Cluster) {
     let pool = cluster.kubectl(&["get", "gpupool", "default", "--output=json"]);
     let pool: Value = serde_json::from_str(&pool).unwrap();
     assert_eq!((&pool["spec"]["replicas"], &pool["status"]["desiredWorkers"]), (&json!(0), &json!(0)), "{pool}");
+}
+
+/// A LoRA that is on a web server alone: the operator looks into it, a new worker fetches it, and the picture is another.
+fn a_lora_is_fetched(cluster: &Cluster) {
+    let file = fs::read(tintype_cluster::root().join("models/shapes-night/pytorch_lora_weights.safetensors")).unwrap();
+    let sha256 = hex::encode(Sha256::digest(&file));
+    let url = format!("{}/night.safetensors", serve(file));
+    cluster.apply(&json!({
+        "apiVersion": "tintype.dev/v1alpha1", "kind": "DiffusionModel", "metadata": { "name": "night" },
+        "spec": {
+            "modelName": "team/night", "kind": "lora", "family": "sd15", "fetch": { "url": url, "sha256": sha256 },
+            "defaults": { "width": 64, "height": 64, "steps": 20, "guidanceScale": 3, "sampler": "euler" },
+        },
+    }));
+    cluster.kubectl(&["wait", "--for=condition=Ready", "diffusionmodel/night", "--timeout=60s"]);
+    let mut with = request(21);
+    with["loras"] = json!([{ "name": "team/night" }]);
+    cluster.ask("by-day", &request(21));
+    cluster.ask("by-night", &with);
+    let (day, night) = (cluster.complete("by-day"), cluster.complete("by-night"));
+    assert!(pixels(&cluster.picture(&day)) != pixels(&cluster.picture(&night)), "the LoRA changed nothing");
+}
+
+/// As teams do it whose kinds are others' to install: kinds first, then a release without them; they outlive both.
+fn kinds_as_a_release_of_their_own(cluster: &Cluster) {
+    cluster.helm(&["uninstall", "pictures", "--wait"]);
+    let kinds = ["generationjobs", "generationqueues", "gpupools", "gpuworkers", "diffusionmodels"];
+    let kinds = kinds.map(|kind| format!("{kind}.tintype.dev"));
+    let named = |verb| [&[verb, "customresourcedefinition"][..], &kinds.each_ref().map(String::as_str)].concat();
+    cluster.kubectl(&[named("delete"), vec!["--timeout=120s"]].concat());
+    cluster.helm(&["install", "kinds", &chart("tintype-crds")]);
+    let settings = format!("{SMALL},crds.install=false");
+    cluster.helm(&["install", "third", &chart("tintype"), "--set", &settings]);
+    cluster.ask("third", &request(1));
+    cluster.complete("third");
+    cluster.helm(&["uninstall", "third"]);
+    cluster.helm(&["uninstall", "kinds"]);
+    cluster.kubectl(&named("get"));
+    assert_eq!(cluster.job("third")["status"]["state"], "Complete");
 }
