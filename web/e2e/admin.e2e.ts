@@ -1,19 +1,16 @@
 // The administrator: the map of the GPUs with what runs and why the rest waits, people, credits given, what was done.
-import type { Browser } from "playwright-core";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
-import { inspect, launch, visitor } from "./support/browser";
+import { inspect, withBrowser } from "./support/browser";
 import { signUp } from "./support/people";
 import { Stack } from "./support/stack";
 
-let browser: Browser;
+const visit = withBrowser();
 let stack: Stack;
 beforeAll(async () => {
-  browser = await launch();
   stack = await Stack.start();
 });
 afterAll(async () => {
-  await browser.close();
   await stack.stop();
 });
 
@@ -32,13 +29,13 @@ const personOf = async (email: string) =>
   ((await asAdmin("GET", `/api/v1/admin/people?email=${encodeURIComponent(email)}`)).data as { id: string }[])[0]!.id;
 
 test("the administrator sees what runs and why the rest waits, gives credits, shuts people out, and all of it is in the log", async () => {
-  const guest = await visitor(browser, { url: stack.url });
+  const guest = await visit({ url: stack.url });
   const guestEmail = await signUp(guest);
   await guest.page.goto("/admin/");
   await guest.page.getByRole("heading", { name: "This is for administrators" }).waitFor();
   await inspect(guest, "admin-refused");
 
-  const boss = await visitor(browser, { url: stack.url });
+  const boss = await visit({ url: stack.url });
   const { page } = boss;
   const bossEmail = await signUp(boss);
   await asAdmin("PATCH", `/api/v1/admin/people/${await personOf(bossEmail)}`, { admin: true });

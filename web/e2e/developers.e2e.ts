@@ -3,10 +3,9 @@ import { createHmac } from "node:crypto";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 
-import type { Browser } from "playwright-core";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
-import { inspect, launch, PATIENCE_MS, visitor } from "./support/browser";
+import { inspect, PATIENCE_MS, withBrowser } from "./support/browser";
 import { makePicture, signUp } from "./support/people";
 import { Stack } from "./support/stack";
 
@@ -17,14 +16,13 @@ interface Heard {
   body: string;
 }
 
-let browser: Browser;
+const visit = withBrowser();
 let stack: Stack;
 let receiver: Server;
 let answers = 204;
 const heard: Heard[] = [];
 
 beforeAll(async () => {
-  browser = await launch();
   receiver = createServer((request, response) => {
     let body = "";
     request.on("data", (chunk) => (body += chunk));
@@ -43,7 +41,6 @@ beforeAll(async () => {
   stack = await Stack.start({ env: { TINTYPE_WEBHOOK_PRIVATE_TARGETS: "true" } });
 });
 afterAll(async () => {
-  await browser.close();
   await stack.stop();
   receiver.close();
 });
@@ -56,7 +53,7 @@ function isSigned({ id, at, signature, body }: Heard, secret: string): boolean {
 }
 
 test("a webhook hears of a job, signed; what was sent is in the log and can be sent again", async () => {
-  const somebody = await visitor(browser, { url: stack.url });
+  const somebody = await visit({ url: stack.url });
   const { page } = somebody;
   await signUp(somebody);
   await page.goto("/developers/");

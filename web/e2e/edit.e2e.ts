@@ -1,15 +1,11 @@
 // Flow 6: part of a picture is painted over with a finger on a phone, and only that part changes; then the same by keyboard.
-import type { Browser, Page } from "playwright-core";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import type { Page } from "playwright-core";
+import { expect, test } from "vitest";
 
-import { inspect, launch, visitor } from "./support/browser";
+import { inspect, withBrowser } from "./support/browser";
 import { makePicture, signUp } from "./support/people";
 
-let browser: Browser;
-beforeAll(async () => {
-  browser = await launch();
-});
-afterAll(() => browser.close());
+const visit = withBrowser();
 
 /** Draws a line on the canvas with one finger; shares of its box. */
 async function finger(page: Page, from: [number, number], to: [number, number]): Promise<void> {
@@ -34,7 +30,7 @@ const painted = (page: Page): Promise<number> =>
   });
 
 test("a finger paints and never moves the page; what is painted is redrawn and the rest stays", async () => {
-  const somebody = await visitor(browser, { phone: true });
+  const somebody = await visit({ phone: true });
   const { page } = somebody;
   await signUp(somebody);
   await makePicture(somebody, "a large red circle on a blue background", 1);
@@ -100,7 +96,7 @@ test("a finger paints and never moves the page; what is painted is redrawn and t
 });
 
 test("the keyboard paints too", async () => {
-  const somebody = await visitor(browser);
+  const somebody = await visit();
   const { page } = somebody;
   await signUp(somebody);
   await makePicture(somebody, "a large red circle on a blue background", 1);

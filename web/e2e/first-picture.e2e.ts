@@ -1,18 +1,13 @@
 // Flow 1: first visit, sign up, free credits, first picture.
-import type { Browser } from "playwright-core";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { expect, test } from "vitest";
 
-import { inspect, launch, visitor } from "./support/browser";
+import { inspect, withBrowser } from "./support/browser";
 import { signUp } from "./support/people";
 
-let browser: Browser;
-beforeAll(async () => {
-  browser = await launch();
-});
-afterAll(() => browser.close());
+const visit = withBrowser();
 
 test("who has never been here signs up, sees the price, makes a picture and pays what was shown", async () => {
-  const somebody = await visitor(browser);
+  const somebody = await visit();
   const { page } = somebody;
   await page.goto("/");
   await page.getByRole("link", { name: "Sign in to generate" }).waitFor();

@@ -1,22 +1,20 @@
 // Flow 8: a gallery of 100,000 pictures is scrolled without a gap that stays, searched, and is where one left it.
-import type { Browser, Page } from "playwright-core";
+import type { Page } from "playwright-core";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
-import { inspect, launch, visitor } from "./support/browser";
+import { inspect, withBrowser } from "./support/browser";
 import { makePicture, signUp } from "./support/people";
 import { seedPictures } from "./support/seed";
 import { Stack } from "./support/stack";
 
 const MANY = 100_000;
 
-let browser: Browser;
+const visit = withBrowser();
 let stack: Stack;
 beforeAll(async () => {
-  browser = await launch();
   stack = await Stack.start();
 });
 afterAll(async () => {
-  await browser.close();
   await stack.stop();
 });
 
@@ -51,7 +49,7 @@ const place = (page: Page): Promise<number> =>
   );
 
 test("100,000 pictures are scrolled through, searched, starred and come back to", async () => {
-  const somebody = await visitor(browser, { url: stack.url });
+  const somebody = await visit({ url: stack.url });
   const { page } = somebody;
   const email = await signUp(somebody);
   await makePicture(somebody, "a red circle on a blue background", 1);

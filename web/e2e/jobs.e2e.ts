@@ -2,21 +2,17 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { setImmediate } from "node:timers/promises";
 
-import type { Browser, Page } from "playwright-core";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import type { Page } from "playwright-core";
+import { expect, test } from "vitest";
 
-import { inspect, launch, PATIENCE_MS, visitor } from "./support/browser";
+import { inspect, PATIENCE_MS, withBrowser } from "./support/browser";
 import { PASSWORD, signIn, signUp } from "./support/people";
 import { lastingAddress, Stack } from "./support/stack";
 
 /** Longest eight long jobs may take, one after another, on a machine that others use too. */
 const ALL_DONE_MS = 240_000;
 
-let browser: Browser;
-beforeAll(async () => {
-  browser = await launch();
-});
-afterAll(() => browser.close());
+const visit = withBrowser();
 
 /** Presses Generate for jobs long enough to be looked at. */
 async function start(page: Page, count: number): Promise<void> {
@@ -130,8 +126,8 @@ async function killed(stack: Stack, pages: readonly Page[], meanwhile?: () => Pr
 
 test("jobs outlive a reload, a second browser and the server's death, and every page tells the truth again", async () => {
   const first = await Stack.start({ listen: await lastingAddress() });
-  const one = await visitor(browser, { url: first.url, outages: true });
-  const two = await visitor(browser, { url: first.url, outages: true });
+  const one = await visit({ url: first.url, outages: true });
+  const two = await visit({ url: first.url, outages: true });
   const email = await signUp(one);
   await start(one.page, 8);
   // In the middle of the first job: it stays there, however long browsers take from here on. The worker dies with the server.
@@ -166,7 +162,7 @@ test("jobs outlive a reload, a second browser and the server's death, and every 
 
 test("one of eight is cancelled while it waits; the others keep their order and nothing is charged for it", async () => {
   const stack = await Stack.start();
-  const somebody = await visitor(browser, { url: stack.url });
+  const somebody = await visit({ url: stack.url });
   const { page } = somebody;
   await signUp(somebody);
   // Nothing runs until one of them is cancelled: it waits for sure.
@@ -197,7 +193,7 @@ test("one of eight is cancelled while it waits; the others keep their order and 
 
 test("a worker dies in the middle; another takes over, with each picture once and one charge", async () => {
   const stack = await Stack.start();
-  const somebody = await visitor(browser, { url: stack.url });
+  const somebody = await visit({ url: stack.url });
   const { page } = somebody;
   await signUp(somebody);
   await start(page, 1);

@@ -1,17 +1,13 @@
 // What people need of their browser: nothing that moves, twice the size, few colours of their own, text from right to left.
-import type { Browser, Locator, Page } from "playwright-core";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import type { Locator, Page } from "playwright-core";
+import { expect, test } from "vitest";
 
-import { DESK, launch, shoot, violations, visitor } from "./support/browser";
+import { DESK, shoot, violations, withBrowser } from "./support/browser";
 import { makePicture, signUp } from "./support/people";
 
 const SCREENS = ["/", "/gallery/", "/collections/", "/credits/", "/developers/", "/account/", "/status/"];
 
-let browser: Browser;
-beforeAll(async () => {
-  browser = await launch();
-});
-afterAll(() => browser.close());
+const visit = withBrowser();
 
 /** Goes to a screen and waits until it has what it shows. */
 async function open(page: Page, path: string): Promise<void> {
@@ -38,7 +34,7 @@ const cut = (page: Page): Promise<string[]> =>
 const nameOf = (path: string) => (path === "/" ? "create" : path.replaceAll("/", ""));
 
 test("at twice the size everything is there, nothing is cut off, and a picture can be made", async () => {
-  const somebody = await visitor(browser, { zoom: 2 });
+  const somebody = await visit({ zoom: 2 });
   const { page } = somebody;
   await signUp(somebody);
   await makePicture(somebody, "a red circle on a blue background", 2);
@@ -54,7 +50,7 @@ test("at twice the size everything is there, nothing is cut off, and a picture c
 });
 
 test("from right to left nothing is cut off", async () => {
-  const somebody = await visitor(browser);
+  const somebody = await visit();
   const { context, page } = somebody;
   await signUp(somebody);
   await makePicture(somebody, "a red circle on a blue background", 2);
@@ -83,7 +79,7 @@ test("from right to left nothing is cut off", async () => {
 });
 
 test("with colours of one's own, what is chosen and what is not still look different", async () => {
-  const somebody = await visitor(browser);
+  const somebody = await visit();
   const { page } = somebody;
   await signUp(somebody);
   await makePicture(somebody, "a red circle on a blue background", 1);
@@ -124,7 +120,7 @@ test("with colours of one's own, what is chosen and what is not still look diffe
 
 test("nothing moves for who wants nothing to move", async () => {
   const moving = (page: Page) => page.evaluate(() => document.getAnimations().length);
-  const somebody = await visitor(browser);
+  const somebody = await visit();
   const { page } = somebody;
   await signUp(somebody);
   /** Where something would move: a picture on its way, a dialog that opens. */

@@ -5,23 +5,20 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
-import type { Browser } from "playwright-core";
 import { afterAll, beforeAll, expect, inject, test } from "vitest";
 
-import { launch, visitor } from "./support/browser";
+import { withBrowser } from "./support/browser";
 import { makePicture, signUp } from "./support/people";
 import { Vercel } from "./support/vercel";
 
 const script = fileURLToPath(new URL("../scripts/vercel.mjs", import.meta.url));
 
-let browser: Browser;
+const visit = withBrowser();
 let folder: string;
 beforeAll(async () => {
-  browser = await launch();
   folder = mkdtempSync(join(tmpdir(), "tt-vercel-"));
 });
 afterAll(async () => {
-  await browser.close();
   rmSync(folder, { recursive: true, force: true });
 });
 
@@ -32,7 +29,7 @@ test("built for Vercel, pages come from there and everything else from the API, 
   expect(() => build("nowhere"), "an address that is none").toThrow("set TINTYPE_URL");
   build(inject("url"));
   const vercel = await Vercel.start(folder);
-  const somebody = await visitor(browser, { url: vercel.url });
+  const somebody = await visit({ url: vercel.url });
   const { page } = somebody;
   const answer = await page.goto("/");
   expect(answer?.headers()["content-security-policy"]).toContain("script-src 'self' 'sha256-");

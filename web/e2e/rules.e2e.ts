@@ -1,20 +1,15 @@
 // What holds for every page: how much script the first one loads, words in every language, directions and sizes people need.
 import { gzipSync } from "node:zlib";
 
-import type { Browser } from "playwright-core";
-import { afterAll, beforeAll, expect, inject, test } from "vitest";
+import { expect, inject, test } from "vitest";
 
-import { inspect, launch, visitor } from "./support/browser";
+import { inspect, withBrowser } from "./support/browser";
 import { makePicture, signUp } from "./support/people";
 
 /** Most script Create may load before it can be used, gzipped, in bytes. */
 const FIRST_LOAD_MAX = 200_000;
 
-let browser: Browser;
-beforeAll(async () => {
-  browser = await launch();
-});
-afterAll(() => browser.close());
+const visit = withBrowser();
 
 test("the first load of Create has at most 200 kB of script", async () => {
   const url = inject("url");
@@ -28,7 +23,7 @@ test("the first load of Create has at most 200 kB of script", async () => {
 });
 
 test("no word goes past the catalogues", async () => {
-  const somebody = await visitor(browser);
+  const somebody = await visit();
   const { page } = somebody;
   await signUp(somebody);
   await makePicture(somebody, "a red circle on a blue background", 1);
@@ -58,7 +53,7 @@ test("no word goes past the catalogues", async () => {
 });
 
 test("German is there for who wants it, and stays", async () => {
-  const somebody = await visitor(browser, { locale: "de-DE" });
+  const somebody = await visit({ locale: "de-DE" });
   const { page } = somebody;
   await page.goto("/");
   await page.getByRole("link", { name: "Zum Erzeugen anmelden" }).waitFor();
@@ -72,7 +67,7 @@ test("German is there for who wants it, and stays", async () => {
 });
 
 test("the whole first visit by keyboard alone", async () => {
-  const somebody = await visitor(browser);
+  const somebody = await visit();
   const { page } = somebody;
   await page.goto("/welcome/");
   await page.keyboard.press("Tab");

@@ -1,29 +1,27 @@
 // Flow 4: credits run out, are bought on the payment provider's page, and the job that waited for them is made. Then a
 // subscription, and the provider's own page about it.
-import type { Browser } from "playwright-core";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
-import { inspect, launch, visitor } from "./support/browser";
+import { inspect, withBrowser } from "./support/browser";
 import { signUp } from "./support/people";
 import { Stack } from "./support/stack";
 import { Twin } from "./support/twin";
 
-let browser: Browser;
+const visit = withBrowser();
 let twin: Twin;
 let stack: Stack;
 beforeAll(async () => {
-  [browser, twin] = await Promise.all([launch(), Twin.start()]);
+  twin = await Twin.start();
   stack = await Stack.start({ env: twin.env });
   await twin.tell(stack.url);
 });
 afterAll(async () => {
-  await browser.close();
   await stack.stop();
   await twin.stop();
 });
 
 test("who runs out of credits buys some and goes on where they were", async () => {
-  const somebody = await visitor(browser, { url: stack.url, elsewhere: [twin.url] });
+  const somebody = await visit({ url: stack.url, elsewhere: [twin.url] });
   const { page } = somebody;
   await signUp(somebody);
   await page.getByLabel("Prompt", { exact: true }).fill("a red circle, larger than can be paid");
@@ -58,7 +56,7 @@ test("who runs out of credits buys some and goes on where they were", async () =
 });
 
 test("a subscription brings credits, shows that it runs, and ends on the provider's page", async () => {
-  const somebody = await visitor(browser, { url: stack.url, elsewhere: [twin.url] });
+  const somebody = await visit({ url: stack.url, elsewhere: [twin.url] });
   const { page } = somebody;
   await signUp(somebody);
   await page.goto("/credits/?cancelled");
@@ -84,7 +82,7 @@ test("a subscription brings credits, shows that it runs, and ends on the provide
 });
 
 test("a code brings credits once, and topping up wants a card that was kept", async () => {
-  const somebody = await visitor(browser, { url: stack.url, elsewhere: [twin.url] });
+  const somebody = await visit({ url: stack.url, elsewhere: [twin.url] });
   const { page } = somebody;
   await signUp(somebody);
   const made = await fetch(`${stack.url}/api/v1/promo-codes`, {

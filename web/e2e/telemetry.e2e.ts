@@ -3,10 +3,9 @@
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 
-import type { Browser } from "playwright-core";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
-import { inspect, launch, PATIENCE_MS, visitor } from "./support/browser";
+import { inspect, PATIENCE_MS, withBrowser } from "./support/browser";
 import { makePicture, signUp } from "./support/people";
 import { Stack } from "./support/stack";
 
@@ -17,7 +16,7 @@ interface Heard {
 
 const PROMPT = "a secret red circle on a blue background";
 
-let browser: Browser;
+const visit = withBrowser();
 let stack: Stack;
 let receiver: Server;
 let origin: string;
@@ -39,7 +38,6 @@ beforeAll(async () => {
   await new Promise<void>((listening) => receiver.listen(0, "127.0.0.1", listening));
   const { port } = receiver.address() as AddressInfo;
   origin = `http://127.0.0.1:${port}`;
-  browser = await launch();
   stack = await Stack.start({
     env: {
       TINTYPE_POSTHOG_KEY: "phc_flows",
@@ -49,7 +47,6 @@ beforeAll(async () => {
   });
 });
 afterAll(async () => {
-  await browser.close();
   await stack.stop();
   receiver.closeAllConnections();
   receiver.close();
@@ -59,7 +56,7 @@ const at = (path: string) => heard.filter((one) => one.path === path);
 const told = () => at("/i/v0/e/").map(({ body }) => JSON.parse(body) as Record<string, unknown>);
 
 test("nothing is told before somebody agrees or after they say no; then pictures and errors are, without what was written", async () => {
-  const somebody = await visitor(browser, { url: stack.url, elsewhere: [origin] });
+  const somebody = await visit({ url: stack.url, elsewhere: [origin] });
   const { page } = somebody;
   /** An error nobody caught, as a broken page has them. */
   const fall = (words: string) =>
@@ -123,7 +120,7 @@ test("nothing is told before somebody agrees or after they say no; then pictures
 });
 
 test("a feature flag changes what people who agreed see, and nobody else", async () => {
-  const somebody = await visitor(browser, { url: stack.url, elsewhere: [origin] });
+  const somebody = await visit({ url: stack.url, elsewhere: [origin] });
   const { page } = somebody;
   await signUp(somebody);
   const example = page.getByRole("button", { name: "a large red circle" });

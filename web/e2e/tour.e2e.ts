@@ -2,17 +2,13 @@
 // brought back; and every other screen is looked at.
 import { readFileSync } from "node:fs";
 
-import type { Browser, Page } from "playwright-core";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import type { Page } from "playwright-core";
+import { expect, test } from "vitest";
 
-import { inspect, launch, visitor } from "./support/browser";
+import { inspect, withBrowser } from "./support/browser";
 import { makePicture, PASSWORD, signUp } from "./support/people";
 
-let browser: Browser;
-beforeAll(async () => {
-  browser = await launch();
-});
-afterAll(() => browser.close());
+const visit = withBrowser();
 
 /** Drops a file on the page, as a hand would. */
 async function dropFile(page: Page, body: Buffer, name: string): Promise<void> {
@@ -29,7 +25,7 @@ async function dropFile(page: Page, body: Buffer, name: string): Promise<void> {
 }
 
 test("pictures are found again, starred, collected, deleted and brought back", async () => {
-  const somebody = await visitor(browser);
+  const somebody = await visit();
   const { page } = somebody;
   await signUp(somebody);
   await page.goto("/gallery/");
@@ -88,7 +84,7 @@ test("pictures are found again, starred, collected, deleted and brought back", a
 });
 
 test("a picture is opened, walked from, downloaded with its settings, and made again", async () => {
-  const somebody = await visitor(browser);
+  const somebody = await visit();
   const { page } = somebody;
   await signUp(somebody);
   await makePicture(somebody, "a red circle on a blue background", 2);
@@ -160,7 +156,7 @@ test("a picture is opened, walked from, downloaded with its settings, and made a
 });
 
 test("money and keys say what is", async () => {
-  const somebody = await visitor(browser);
+  const somebody = await visit();
   const { page } = somebody;
   await signUp(somebody);
   await makePicture(somebody, "a red circle on a blue background", 1);
@@ -180,6 +176,8 @@ test("money and keys say what is", async () => {
   await page.getByRole("dialog").getByRole("button", { name: "Close" }).last().click();
   await page.getByRole("button", { name: "Revoke a program" }).click();
   await page.getByText("No keys yet.").waitFor();
+  // The reference is read when somebody comes to it.
+  await page.evaluate(() => window.scrollTo(0, document.body.scrollHeight));
   await page.getByRole("button", { name: /^\/api\/v1\/jobs/ }).click();
   await page.getByText("/api/v1/jobs/{id}", { exact: true }).first().click();
   await inspect(somebody, "developers");
@@ -189,7 +187,7 @@ test("money and keys say what is", async () => {
 });
 
 test("account, status, shortcuts and what is not there", async () => {
-  const somebody = await visitor(browser);
+  const somebody = await visit();
   const { page } = somebody;
   await signUp(somebody);
   await page.goto("/account/");
@@ -209,7 +207,7 @@ test("account, status, shortcuts and what is not there", async () => {
 });
 
 test("people take all that is theirs with them, and end their account", async () => {
-  const somebody = await visitor(browser);
+  const somebody = await visit();
   const { page } = somebody;
   const email = await signUp(somebody);
   await makePicture(somebody, "a red circle on a blue background", 1);

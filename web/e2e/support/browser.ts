@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
-import { expect, inject } from "vitest";
+import { afterAll, beforeAll, expect, inject } from "vitest";
 
 const FLAGS = [
   "--no-sandbox",
@@ -83,6 +83,19 @@ export async function visitor(browser: Browser, options: VisitorOptions = {}): P
     if (protocol.startsWith("http") && !ours) faults.push(`request to ${request.url()}`);
   });
   return { context, page, faults };
+}
+
+/** A browser for the flows of a file; gives a new somebody in it at each call. */
+export function withBrowser(): (options?: VisitorOptions) => Promise<Visitor> {
+  let browser: Browser | undefined;
+  beforeAll(async () => {
+    browser = await launch();
+  });
+  afterAll(() => browser?.close());
+  return (options) => {
+    if (!browser) throw new Error("visitors come in a test, or in a beforeAll after this one");
+    return visitor(browser, options);
+  };
 }
 
 interface Violation {

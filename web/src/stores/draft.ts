@@ -4,6 +4,7 @@
 import { create } from "zustand";
 import { createJSONStorage, persist } from "zustand/middleware";
 
+import { styled } from "@/components/features/create/styles";
 import type { JobRequest, ResolvedRequest } from "@/lib/api/client";
 
 /** Prompts remembered for the arrow keys. */
@@ -28,6 +29,8 @@ export interface Draft {
   /** Null: another each time. */
   seed: number | null;
   embedParameters: boolean;
+  /** By name; absent in drafts that were kept before there were any. */
+  style?: string | null;
   /** What came with settings of a picture and has no field of its own here. */
   extra: Extra;
 }
@@ -44,6 +47,7 @@ export const FRESH: Draft = {
   images: 1,
   seed: null,
   embedParameters: true,
+  style: null,
   extra: {},
 };
 
@@ -74,12 +78,13 @@ export const useDraft = create<DraftStore>()(
 
 /** The request of a draft: what the model decides is left out. */
 export function requestOf(draft: Draft, model: string): JobRequest {
-  const { prompt, negativePrompt, width, height, steps, guidanceScale, sampler, images, seed, embedParameters } = draft;
+  const { width, height, steps, guidanceScale, sampler, images, seed, embedParameters } = draft;
+  const [prompt, negativePrompt] = styled(draft.style, draft.prompt.trim(), draft.negativePrompt.trim());
   return {
     ...draft.extra,
     model,
-    prompt: prompt.trim(),
-    ...(negativePrompt.trim() && { negativePrompt: negativePrompt.trim() }),
+    prompt,
+    ...(negativePrompt && { negativePrompt }),
     ...(width !== null && { width }),
     ...(height !== null && { height }),
     ...(steps !== null && { steps }),
@@ -106,6 +111,8 @@ export function draftOfSettings(settings: JobRequest, seed: number | null): Draf
     embedParameters: embedParameters ?? true,
     images: 1,
     seed,
+    // Its words are in the prompt.
+    style: null,
     extra: extraOf(settings),
   };
 }
@@ -125,6 +132,8 @@ export function draftOf(request: ResolvedRequest, seed: number | null): Draft {
     embedParameters,
     images: seed === null ? request.images : 1,
     seed,
+    // Its words are in the prompt.
+    style: null,
     extra: extraOf(request),
   };
 }

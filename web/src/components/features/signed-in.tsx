@@ -1,4 +1,5 @@
-// A screen for people who are signed in; others are shown the door to it.
+// A screen for people who are signed in; others are shown the door to it. Until it is known who is there, the screen is drawn
+// as it is for somebody, without what is theirs: that is what the exported page shows, so that nothing moves later.
 "use client";
 
 import { LockKeyhole } from "lucide-react";
@@ -6,18 +7,16 @@ import type { ReactNode } from "react";
 
 import { Button } from "@/components/ui/button";
 import { Link } from "@/components/ui/link";
-import { Empty, Notice, Skeleton } from "@/components/ui/states";
+import { Empty, Notice } from "@/components/ui/states";
 import type { Me } from "@/lib/api/client";
 import { useMe } from "@/lib/api/queries";
 import { useT } from "@/lib/i18n";
 import { usePathname } from "@/lib/navigation";
 
-export function SignedIn({ children }: { children: (me: Me) => ReactNode }) {
+export function SignedIn({ children }: { children: (me: Me | undefined) => ReactNode }) {
   const t = useT();
   const me = useMe();
-  const path = usePathname();
-  if (me.data) return children(me.data);
-  if (me.isPending) return <Skeleton className="h-64 rounded-lg" />;
+  if (me.data || me.isPending) return children(me.data ?? undefined);
   if (me.error) {
     return (
       <Notice
@@ -30,6 +29,13 @@ export function SignedIn({ children }: { children: (me: Me) => ReactNode }) {
       />
     );
   }
+  return <Door />;
+}
+
+/** To a screen that is somebody's. */
+function Door() {
+  const t = useT();
+  const path = usePathname();
   return (
     <Empty
       alone

@@ -42,8 +42,14 @@ export function Status() {
   const now = status.data;
   return (
     <div className="mx-auto max-w-3xl">
-      <PageHead title={t("nav.status")} words={now && !status.error ? t(`status.all.${now.status}`) : undefined} />
-      {status.isPending && <Skeleton className="h-56 rounded-lg" />}
+      <PageHead title={t("nav.status")} words={t("status.words")} />
+      {status.isPending && <Skeleton className="mb-6 h-16 rounded-lg" />}
+      {now && !status.error && <Verdict status={now.status} />}
+      {status.isPending && (
+        <Card title={t("status.parts")}>
+          <Skeleton className="h-29" />
+        </Card>
+      )}
       {status.error && <Notice title={t("status.lost")}>{t("status.lost.words")}</Notice>}
       {now && !status.error && (
         <div className="grid gap-6">
@@ -78,6 +84,18 @@ export function Status() {
         </div>
       )}
     </div>
+  );
+}
+
+/** All of it in one sentence. */
+function Verdict({ status }: { status: Condition }) {
+  const t = useT();
+  const { icon: Icon, tint } = LOOKS[status];
+  return (
+    <p className="mb-6 flex h-16 items-center gap-3 rounded-lg border bg-card px-5 font-semibold shadow-raised">
+      <Icon aria-hidden className={`size-6 ${tint}`} />
+      {t(`status.all.${status}`)}
+    </p>
   );
 }
 

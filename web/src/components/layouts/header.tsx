@@ -8,6 +8,7 @@ import { isAt, PLACES } from "@/components/layouts/places";
 import { Button } from "@/components/ui/button";
 import { Link } from "@/components/ui/link";
 import { Menu } from "@/components/ui/menu";
+import { Skeleton } from "@/components/ui/states";
 import { useMe } from "@/lib/api/queries";
 import { useSignOut } from "@/lib/api/session";
 import { cn } from "@/lib/cn";
@@ -52,6 +53,7 @@ export function Header() {
               <AccountMenu />
             </>
           )}
+          {me.isPending && <Unknown />}
           {me.data === null && (
             <>
               <Button asChild look="ghost">
@@ -65,6 +67,16 @@ export function Header() {
         </div>
       </div>
     </header>
+  );
+}
+
+/** The place of what is somebody's, until it is known who is there. */
+function Unknown() {
+  return (
+    <>
+      <Skeleton className="h-9 w-20 rounded-full" />
+      <span className="size-9" />
+    </>
   );
 }
 

@@ -78,7 +78,8 @@ function Frame({ children }: { children: ReactNode }) {
       <main
         id="content"
         tabIndex={-1}
-        className="mx-auto w-full max-w-[100rem] flex-1 px-4 py-6 focus:outline-none sm:px-6"
+        // The footer begins below what is seen first: it does not jump when a page gets its content.
+        className="mx-auto min-h-[calc(100dvh-3.5rem)] w-full max-w-[100rem] flex-1 px-4 py-6 focus:outline-none sm:px-6"
       >
         {children}
       </main>

@@ -20,6 +20,8 @@ const LIST: readonly [string, Key][] = [
   ["← →", "keys.walk"],
   ["s", "keys.star"],
   ["r", "keys.remix"],
+  ["u", "upscale.title"],
+  ["e", "edit.open"],
   ["d", "keys.download"],
   ["Del", "keys.delete"],
   ["?", "keys.help"],

@@ -50,3 +50,12 @@ export function Notice({ title, children, actions, className }: StateProps) {
     </div>
   );
 }
+
+/** A part of a screen has nothing yet. As high as the skeleton that stands in its place before, so that nothing moves. */
+export function NoneYet({ children }: { children: ReactNode }) {
+  return (
+    <p className="grid h-24 place-items-center rounded-md border border-dashed px-4 text-center text-sm text-muted-foreground">
+      {children}
+    </p>
+  );
+}

@@ -99,6 +99,7 @@ export const enDesk = {
   "status.operational": "Works",
   "status.degraded": "Slow or in part",
   "status.down": "Down",
+  "status.words": "How the service is now, looked at anew every five seconds. This page needs no account.",
   "status.parts": "Parts",
   "status.api": "API",
   "status.database": "Database",

@@ -12,7 +12,7 @@ import { Button } from "@/components/ui/button";
 import { Card } from "@/components/ui/card";
 import { Field, Input, Select } from "@/components/ui/field";
 import { PageHead } from "@/components/ui/page-head";
-import { Notice } from "@/components/ui/states";
+import { Notice, Skeleton } from "@/components/ui/states";
 import { Switch } from "@/components/ui/switch";
 import { say } from "@/components/ui/toast";
 import { useChangePassword } from "@/lib/api/account";
@@ -30,12 +30,17 @@ export function Account() {
     <SignedIn>
       {(me) => (
         <>
-          <PageHead title={t("nav.account")} words={<span translate="no">{me.user?.email ?? me.account.name}</span>} />
+          <PageHead
+            title={t("nav.account")}
+            words={
+              me ? <span translate="no">{me.user?.email ?? me.account.name}</span> : <Skeleton className="h-5 w-48" />
+            }
+          />
           <div className="grid grid-cols-1 items-start gap-6 lg:grid-cols-2">
             <Here />
-            {me.user?.hasPassword && <Password />}
+            {(!me || me.user?.hasPassword) && <Password />}
             <Sessions className="lg:col-span-2" />
-            <Leaving me={me} className="lg:col-span-2" />
+            {me && <Leaving me={me} className="lg:col-span-2" />}
           </div>
         </>
       )}

@@ -13,7 +13,7 @@ import { People } from "@/components/features/admin/people";
 import { SignedIn } from "@/components/features/signed-in";
 import { PageHead } from "@/components/ui/page-head";
 import { Segmented } from "@/components/ui/segmented";
-import { Empty } from "@/components/ui/states";
+import { Empty, Skeleton } from "@/components/ui/states";
 import { type Key, useT } from "@/lib/i18n";
 import { useQueryState } from "@/lib/use-query-state";
 
@@ -33,7 +33,9 @@ export function Admin() {
   return (
     <SignedIn>
       {(me) =>
-        me.user?.admin ? (
+        !me ? (
+          <Skeleton className="h-64 rounded-lg" />
+        ) : me.user?.admin ? (
           <Parts />
         ) : (
           <Empty

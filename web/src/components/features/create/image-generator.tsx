@@ -13,6 +13,7 @@ import { Refused } from "@/components/features/create/refused";
 import { promptMisfit } from "@/components/features/create/prompt";
 import { Recall } from "@/components/features/create/recall";
 import { ShapePicker } from "@/components/features/create/shape-picker";
+import { StylePicker } from "@/components/features/create/style-picker";
 import { Button } from "@/components/ui/button";
 import { Link } from "@/components/ui/link";
 import { Segmented } from "@/components/ui/segmented";
@@ -73,9 +74,10 @@ export function ImageGenerator({ me }: { me: Me | null | undefined }) {
         onChange={(prompt) => change({ prompt })}
       />
       <Recall />
+      <StylePicker style={draft.style ?? null} onChange={(style) => change({ style })} />
       <ModelPicker
         models={models.data}
-        loading={models.isPending && Boolean(me)}
+        loading={models.isPending && me !== null}
         card={card}
         onChoose={(model) =>
           change({ model, width: null, height: null, steps: null, guidanceScale: null, sampler: null })
@@ -99,7 +101,7 @@ export function ImageGenerator({ me }: { me: Me | null | undefined }) {
           images={draft.images}
           onFewer={(images) => change({ images })}
         />
-        <PriceLine quote={quote} signedIn={Boolean(me)} />
+        <PriceLine quote={quote} signedIn={me !== null} />
         {me === null ? (
           <Button asChild size="large">
             <Link href="/welcome/">{t("create.signIn")}</Link>

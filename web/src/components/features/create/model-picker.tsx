@@ -26,8 +26,20 @@ interface ModelPickerProps {
 export function ModelPicker({ models, loading, card, onChoose }: ModelPickerProps) {
   const t = useT();
   const [open, setOpen] = useState(false);
-  if (loading) return <Skeleton className="h-18" />;
-  if (!models) return null;
+  if (loading || !models) {
+    return (
+      <div className="grid gap-1.5">
+        <p className="text-sm font-medium">{t("create.model")}</p>
+        {loading ? (
+          <Skeleton className="h-16" />
+        ) : (
+          <p className="grid h-16 items-center rounded-md border border-dashed px-3 text-sm text-muted-foreground">
+            {t("create.model.door")}
+          </p>
+        )}
+      </div>
+    );
+  }
   if (!card) return <p className="text-sm text-muted-foreground">{t("create.model.none")}</p>;
   const warm = (name: string) => models.warm.includes(name);
   return (
@@ -36,7 +48,7 @@ export function ModelPicker({ models, loading, card, onChoose }: ModelPickerProp
       <button
         type="button"
         onClick={() => setOpen(true)}
-        className="flex items-center gap-3 rounded-md border border-input bg-card p-3 text-left transition-colors hover:bg-muted"
+        className="flex min-h-16 items-center gap-3 rounded-md border border-input bg-card p-3 text-left transition-colors hover:bg-muted"
       >
         <Name card={card} />
         <Warmth warm={warm(card.name)} />

@@ -20,7 +20,7 @@ export function PriceLine({ quote, signedIn }: PriceLineProps) {
   if (quote.error) return <p className="text-center text-xs text-destructive">{quote.error.message}</p>;
   if (!quote.data) {
     return (
-      <div className="grid place-items-center">
+      <div className="grid h-4 place-items-center">
         <span className="sr-only">{t("create.price.asking")}</span>
         <Skeleton className="h-4 w-48" />
       </div>

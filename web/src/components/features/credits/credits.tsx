@@ -25,7 +25,7 @@ export function Credits() {
         <>
           <PageHead title={t("nav.credits")} words={t("money.words")} />
           <Returned />
-          <Balance standing={me.credits} />
+          <Balance standing={me?.credits} />
           <div className="mt-6 grid grid-cols-1 items-start gap-6 xl:grid-cols-[minmax(0,1.5fr)_minmax(0,1fr)]">
             <div className="grid grid-cols-1 gap-6">
               <Entries />
@@ -45,16 +45,15 @@ export function Credits() {
 }
 
 /** The three figures of the account. They follow the stream, so that they are true while a job runs. */
-function Balance({ standing }: { standing: Standing }) {
+function Balance({ standing }: { standing: Standing | undefined }) {
   const t = useT();
   const locale = useLocale();
   const wallet = useWallet();
-  const figures: [Key, number][] = [
-    ["money.available", standing.availableMillis],
-    ["money.held", standing.heldMillis],
-    ["money.spent", standing.spentMillis],
+  const figures: [Key, number | undefined][] = [
+    ["money.available", standing?.availableMillis],
+    ["money.held", standing?.heldMillis],
+    ["money.spent", standing?.spentMillis],
   ];
-  if (wallet.isPending) return <Skeleton className="h-24 rounded-lg" />;
   return (
     <div className="grid gap-3">
       {wallet.data?.stopped && <Notice title={t("money.stopped.title")}>{t("money.stopped.words")}</Notice>}
@@ -67,7 +66,9 @@ function Balance({ standing }: { standing: Standing }) {
         {figures.map(([label, millis]) => (
           <div key={label} className="rounded-lg border bg-card p-4 shadow-raised">
             <dt className="text-sm text-muted-foreground">{t(label)}</dt>
-            <dd className="mt-1 text-2xl font-semibold tracking-tight tabular-nums">{credits(millis, locale)}</dd>
+            <dd className="mt-1 h-8 text-2xl font-semibold tracking-tight tabular-nums">
+              {millis === undefined ? <Skeleton className="h-7 w-24" /> : credits(millis, locale)}
+            </dd>
           </div>
         ))}
       </dl>

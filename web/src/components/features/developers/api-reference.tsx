@@ -2,7 +2,7 @@
 "use client";
 
 import { useQuery } from "@tanstack/react-query";
-import { useState } from "react";
+import { useRef, useState } from "react";
 
 import {
   groupOf,
@@ -16,14 +16,19 @@ import { Card } from "@/components/ui/card";
 import { Input } from "@/components/ui/field";
 import { Notice, Skeleton } from "@/components/ui/states";
 import { useT } from "@/lib/i18n";
+import { useSeen } from "@/lib/use-seen";
 
 export function ApiReference() {
   const t = useT();
   const [wanted, setWanted] = useState("");
+  const frame = useRef<HTMLDivElement>(null);
+  const seen = useSeen(frame);
   const document = useQuery({
     queryKey: ["openapi"],
     queryFn: async ({ signal }) => (await (await fetch("/openapi.json", { signal })).json()) as OpenApi,
     staleTime: Infinity,
+    // Long, and at the end of the screen: for who comes to it.
+    enabled: seen,
   });
   const operations = document.data ? operationsOf(document.data) : [];
   const words = wanted.toLowerCase();
@@ -31,7 +36,11 @@ export function ApiReference() {
   return (
     <Card title={t("dev.api")} words={t("dev.api.words")}>
       {document.error && <Notice title={document.error.message} />}
-      {document.isPending && <Skeleton className="h-64" />}
+      {document.isPending && (
+        <div ref={frame} className="h-64">
+          {seen && <Skeleton className="h-64" />}
+        </div>
+      )}
       {document.data && (
         <>
           <Input

@@ -9,7 +9,7 @@ import { Button } from "@/components/ui/button";
 import { Card } from "@/components/ui/card";
 import { Dialog } from "@/components/ui/dialog";
 import { Field, Input } from "@/components/ui/field";
-import { Notice, Skeleton } from "@/components/ui/states";
+import { NoneYet, Notice, Skeleton } from "@/components/ui/states";
 import { Table } from "@/components/ui/table";
 import { useKeys, useMakeKey, useRevokeKey } from "@/lib/api/account";
 import { ago } from "@/lib/format";
@@ -33,7 +33,7 @@ export function Keys() {
     >
       {keys.error && <Notice title={keys.error.message} />}
       {keys.isPending && <Skeleton className="h-24" />}
-      {keys.data && live.length === 0 && <p className="text-sm text-muted-foreground">{t("dev.keys.none")}</p>}
+      {keys.data && live.length === 0 && <NoneYet>{t("dev.keys.none")}</NoneYet>}
       {live.length > 0 && (
         <Table label={t("dev.keys")} heads={[t("dev.keys.name"), t("dev.keys.made"), t("dev.keys.used"), ""]}>
           {live.map((key) => (

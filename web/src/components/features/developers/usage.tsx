@@ -4,7 +4,7 @@
 import { useQuery } from "@tanstack/react-query";
 
 import { Card } from "@/components/ui/card";
-import { Notice, Skeleton } from "@/components/ui/states";
+import { NoneYet, Notice, Skeleton } from "@/components/ui/states";
 import { Table } from "@/components/ui/table";
 import { useKeys } from "@/lib/api/account";
 import { api, unwrap } from "@/lib/api/client";
@@ -26,7 +26,7 @@ export function Usage() {
     <Card title={t("dev.usage")} words={t("dev.usage.words")}>
       {usage.error && <Notice title={usage.error.message} />}
       {usage.isPending && <Skeleton className="h-24" />}
-      {usage.data?.data.length === 0 && <p className="text-sm text-muted-foreground">{t("dev.usage.none")}</p>}
+      {usage.data?.data.length === 0 && <NoneYet>{t("dev.usage.none")}</NoneYet>}
       {usage.data && usage.data.data.length > 0 && (
         <Table
           label={t("dev.usage")}

@@ -12,7 +12,7 @@ import { Card } from "@/components/ui/card";
 import { Dialog } from "@/components/ui/dialog";
 import { Field, Input } from "@/components/ui/field";
 import { Menu } from "@/components/ui/menu";
-import { Notice, Skeleton } from "@/components/ui/states";
+import { NoneYet, Notice, Skeleton } from "@/components/ui/states";
 import { say } from "@/components/ui/toast";
 import {
   useChangeWebhook,
@@ -49,7 +49,7 @@ export function Webhooks() {
     >
       {webhooks.error && <Notice title={webhooks.error.message} />}
       {webhooks.isPending && <Skeleton className="h-24" />}
-      {webhooks.data?.length === 0 && <p className="text-sm text-muted-foreground">{t("hooks.none")}</p>}
+      {webhooks.data?.length === 0 && <NoneYet>{t("hooks.none")}</NoneYet>}
       <ul className="grid grid-cols-1 gap-3">
         {webhooks.data?.map((webhook) => (
           <Endpoint key={webhook.id} webhook={webhook} />

@@ -43,7 +43,13 @@ function Pictures() {
   const narrowed = Object.keys(filter).length > 0;
   return (
     <>
-      <PageHead title={t("gallery.title")} words={strip ? t("gallery.count", { n: strip.length }) : undefined} />
+      <PageHead title={t("gallery.title")} words={t("gallery.words")}>
+        {strip ? (
+          <p className="text-sm text-muted-foreground tabular-nums">{t("gallery.count", { n: strip.length })}</p>
+        ) : (
+          <Skeleton className="h-5 w-24" />
+        )}
+      </PageHead>
       <Toolbar filter={filter} />
       {error && (
         <Notice
@@ -98,7 +104,7 @@ function useReopened(filter: Filter): void {
 function Loading() {
   const t = useT();
   return (
-    <div className="grid grid-cols-3 gap-2 sm:grid-cols-4 lg:grid-cols-6">
+    <div className="grid grid-cols-3 gap-2 pt-12 sm:grid-cols-4 lg:grid-cols-6">
       <p className="sr-only" role="status">
         {t("ui.loading")}
       </p>

@@ -5,10 +5,10 @@ import { useWindowVirtualizer } from "@tanstack/react-virtual";
 import { type KeyboardEvent, useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "react";
 
 import { landmarks, type Row, rowsOf } from "@/components/features/gallery/rows";
-import { keepScroll, need, useGallery } from "@/components/features/gallery/store";
+import { change, keepScroll, need, useGallery } from "@/components/features/gallery/store";
 import type { Strip } from "@/components/features/gallery/strip";
 import { Tile } from "@/components/features/gallery/tile";
-import type { Filter, Picture } from "@/lib/api/gallery";
+import { type Filter, type Picture, useBulk } from "@/lib/api/gallery";
 import { useLocale, useT } from "@/lib/i18n";
 
 const GAP = 8;
@@ -32,11 +32,14 @@ export function Grid({ strip, filter }: { strip: Strip<Picture>; filter: Filter 
     estimateSize: (index) => (rows[index]?.kind === "head" ? HEAD : tile + GAP),
     overscan: OVERSCAN,
     scrollMargin: top,
+    // What comes into sight is drawn beyond it already: a frame is not held up for it.
+    useFlushSync: false,
     getItemKey: (index) => keyOf(rows[index]),
   });
   useEffect(() => virtual.measure(), [virtual, tile, rows]);
   usePlaceKept(width > 0);
 
+  const star = useStar();
   const shown = virtual.getVirtualItems();
   const [from, to] = rangeOf(shown.map(({ index }) => rows[index]));
   useEffect(() => void need(filter, from, to), [filter, from, to, strip]);
@@ -79,7 +82,7 @@ export function Grid({ strip, filter }: { strip: Strip<Picture>; filter: Filter 
                       style={{ gridTemplateColumns: `repeat(${columns}, minmax(0, 1fr))`, gap: GAP, height: tile }}
                     >
                       {Array.from({ length: row.to - row.from }, (_, n) => (
-                        <Tile key={row.from + n} index={row.from + n} picture={strip.at(row.from + n)} />
+                        <Tile key={row.from + n} index={row.from + n} picture={strip.at(row.from + n)} onStar={star} />
                       ))}
                     </ul>
                   )}
@@ -107,6 +110,19 @@ export function Grid({ strip, filter }: { strip: Strip<Picture>; filter: Filter 
         </ul>
       </nav>
     </div>
+  );
+}
+
+/** Shown at once; taken back if the server says no. */
+function useStar(): (picture: Picture) => void {
+  const { mutate } = useBulk();
+  return useCallback(
+    ({ id, starred }) => {
+      const ids = new Set([id]);
+      change(ids, { starred: !starred });
+      mutate({ ids: [id], action: starred ? "unstar" : "star" }, { onError: () => change(ids, { starred }) });
+    },
+    [mutate],
   );
 }
 

@@ -30,13 +30,10 @@ export async function open(filter: Filter): Promise<void> {
   if (getState().key !== key) setState({ ...EMPTY, key });
   asked.clear();
   try {
-    const { data } = await askDays(filter);
+    // The head comes with it, before the old strip goes, so that nothing flickers.
+    const [{ data }, first] = await Promise.all([askDays(filter), askRun(filter, "newest")]);
     if (getState().key !== key) return;
-    const strip = Strip.of<Picture>(data);
-    // The head is fetched before the old strip goes, so that nothing flickers.
-    const first = data.length > 0 ? await askRun(filter, { to: (data[0]?.fromMs ?? 0) + 86_400_000 }) : null;
-    if (getState().key !== key) return;
-    setState({ strip: first ? strip.filled(0, first.data) : strip, error: null });
+    setState({ strip: Strip.of<Picture>(data).filled(0, first.data), error: null });
   } catch (error) {
     if (getState().key === key) setState({ error: error as Error });
   }

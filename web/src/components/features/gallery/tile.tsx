@@ -4,31 +4,28 @@
 import { Check, Star } from "lucide-react";
 import { memo } from "react";
 
-import { change, choose, useGallery } from "@/components/features/gallery/store";
+import { choose, useGallery } from "@/components/features/gallery/store";
 import { Link } from "@/components/ui/link";
-import { fileOf, type Picture, useBulk } from "@/lib/api/gallery";
+import { fileOf, type Picture } from "@/lib/api/gallery";
 import { cn } from "@/lib/cn";
 import { useT } from "@/lib/i18n";
 
 const corner =
   "absolute grid size-8 place-items-center rounded-md bg-black/65 text-white md:opacity-0 md:group-hover:opacity-100 md:group-focus-within:opacity-100 focus-visible:opacity-100";
 
-export const Tile = memo(function Tile({ index, picture }: { index: number; picture: Picture | undefined }) {
+interface TileProps {
+  index: number;
+  picture: Picture | undefined;
+  /** Puts a star on it or takes it off; the same function for all tiles, so that none is drawn anew for it. */
+  onStar: (picture: Picture) => void;
+}
+
+export const Tile = memo(function Tile({ index, picture, onStar }: TileProps) {
   const t = useT();
   const chosen = useGallery((gallery) => (picture ? gallery.chosen.has(picture.id) : false));
   const choosing = useGallery((gallery) => gallery.chosen.size > 0);
-  const bulk = useBulk();
   if (!picture) return <li data-index={index} data-pending className="animate-shimmer rounded-md bg-muted" />;
-  const ids = new Set([picture.id]);
-  const star = () => {
-    const starred = !picture.starred;
-    // Shown at once; taken back if the server says no.
-    change(ids, { starred });
-    bulk.mutate(
-      { ids: [picture.id], action: starred ? "star" : "unstar" },
-      { onError: () => change(ids, { starred: !starred }) },
-    );
-  };
+  const star = () => onStar(picture);
   const toggle = () => {
     const next = new Set(useGallery.getState().chosen);
     if (!next.delete(picture.id)) next.add(picture.id);

@@ -1,11 +1,12 @@
 // What can be done with it.
 "use client";
 
-import { Brush, Code, Copy, Download, FolderPlus, Shuffle, Star, Trash2 } from "lucide-react";
+import { Blend, Brush, Code, Copy, Download, FolderPlus, Maximize, Shuffle, Star, Trash2 } from "lucide-react";
 import { useEffect, useState } from "react";
 
 import { CollectDialog } from "@/components/features/gallery/collect-dialog";
 import { change, remove } from "@/components/features/gallery/store";
+import { DISTANCES, useAgain } from "@/components/features/picture/use-again";
 import { Button } from "@/components/ui/button";
 import { Link } from "@/components/ui/link";
 import { Menu } from "@/components/ui/menu";
@@ -24,7 +25,8 @@ const RECIPES: readonly Recipe[] = ["curl", "python", "kubectl"];
 
 export function PictureActions({ picture }: { picture: Picture }) {
   const t = useT();
-  const act = useActions(picture);
+  const again = useAgain(picture);
+  const act = useActions(picture, again.upscale);
   const [collecting, setCollecting] = useState(false);
   return (
     <div className="grid gap-2">
@@ -34,6 +36,22 @@ export function PictureActions({ picture }: { picture: Picture }) {
         </Button>
         <Button look="secondary" title={t("job.reuse.hint")} onClick={act.reuse}>
           <Copy aria-hidden /> {t("job.reuse")}
+        </Button>
+        <Menu
+          trigger={
+            <Button look="secondary" disabled={again.busy}>
+              <Blend aria-hidden /> {t("vary.title")}
+            </Button>
+          }
+          items={DISTANCES.map(({ label, strength }) => ({ label: t(label), run: () => again.vary(strength) }))}
+        />
+        <Button
+          look="secondary"
+          title={t(again.upscale ? "upscale.hint" : "upscale.most")}
+          disabled={again.busy || !again.upscale}
+          onClick={() => again.upscale?.()}
+        >
+          <Maximize aria-hidden /> {t("upscale.title")}
         </Button>
       </div>
       <div className="flex flex-wrap gap-2">
@@ -78,7 +96,7 @@ export function PictureActions({ picture }: { picture: Picture }) {
 
 const nameOf = ({ seed, format }: Picture) => `tintype-${seed}.${format === "jpeg" ? "jpg" : format}`;
 
-function useActions(picture: Picture) {
+function useActions(picture: Picture, upscale: (() => void) | null) {
   const t = useT();
   const router = useRouter();
   const bulk = useBulk();
@@ -122,7 +140,14 @@ function useActions(picture: Picture) {
     if (!shortcuts) return;
     const press = (event: KeyboardEvent) => {
       if (isTyping(event)) return;
-      const keys: Record<string, () => void> = { s: act.star, r: act.remix, d: act.download, Delete: act.drop };
+      const keys: Record<string, (() => void) | null> = {
+        s: act.star,
+        r: act.remix,
+        u: upscale,
+        e: () => router.push(`/edit/?id=${picture.id}`),
+        d: act.download,
+        Delete: act.drop,
+      };
       keys[event.key]?.();
     };
     window.addEventListener("keydown", press);

@@ -1,0 +1,64 @@
+// What is made of one picture: four near it, the same one larger; and a style for a new one.
+import { expect, test } from "vitest";
+
+import { inspect, withBrowser } from "./support/browser";
+import { makePicture, signUp } from "./support/people";
+
+const visit = withBrowser();
+const PROMPT = "a red circle on a blue background";
+
+test("four pictures near one are made of it, and the same one twice as large", async () => {
+  const somebody = await visit();
+  const { page } = somebody;
+  await signUp(somebody);
+  await makePicture(somebody, PROMPT, 1);
+  const open = async () => {
+    await page.goto("/gallery/");
+    await page.locator("[data-index] a").last().click();
+    await page.waitForURL(/\/g\//);
+    await page.getByRole("heading", { name: PROMPT }).waitFor();
+  };
+  await open();
+  await page.getByRole("button", { name: "Vary" }).click();
+  await page.getByRole("menuitem", { name: "Four that are close to it" }).waitFor();
+  await inspect(somebody, "picture-vary");
+  await page.getByRole("menuitem", { name: "Four that are close to it" }).click();
+  await page.waitForURL((url) => url.pathname === "/");
+  await page.locator("[data-stand=complete]").nth(1).waitFor();
+  expect(await page.locator("[data-job]").first().locator("img:not([data-preview])").count()).toBe(4);
+
+  await open();
+  await page.keyboard.press("u");
+  await page.waitForURL((url) => url.pathname === "/");
+  await page.locator("[data-stand=complete]").nth(2).waitFor();
+  const jobs = await page.evaluate(async () => {
+    type Made = { seed: number; width: number; height: number };
+    return (await (await fetch("/api/v1/jobs")).json()).data as { outputs: Made[] }[];
+  });
+  const [larger, near, first] = jobs.map(({ outputs }) => outputs);
+  expect(larger?.map(({ seed, width, height }) => ({ seed, width, height }))).toEqual([
+    { seed: first?.[0]?.seed, width: 128, height: 128 },
+  ]);
+  expect(near?.length).toBe(4);
+  expect(somebody.faults).toEqual([]);
+  await somebody.context.close();
+});
+
+test("a style adds its words to the prompt, and is taken off again", async () => {
+  const somebody = await visit();
+  const { page } = somebody;
+  await signUp(somebody);
+  const ink = page.getByRole("button", { name: "Ink" });
+  await ink.click();
+  await page.getByLabel("Prompt", { exact: true }).fill("a red circle on blue");
+  await inspect(somebody, "create-style");
+  await page.getByRole("button", { name: "Generate" }).click();
+  await page.locator("[data-job]", { hasText: "a red circle on blue, ink drawing" }).waitFor();
+  expect(await page.getByLabel("Prompt", { exact: true }).inputValue()).toBe("a red circle on blue");
+  await ink.click();
+  await page.getByRole("button", { name: "Generate" }).click();
+  await page.getByRole("article", { name: "a red circle on blue", exact: true }).waitFor();
+  await page.locator("[data-stand=complete]").nth(1).waitFor();
+  expect(somebody.faults).toEqual([]);
+  await somebody.context.close();
+});
