@@ -132,6 +132,11 @@ impl Jobs {
         self.by_rank.len()
     }
 
+    /// All of them, in no order that may be seen: as they lie, which a million are walked through much sooner.
+    pub(crate) fn each(&self) -> impl Iterator<Item = &Job> {
+        self.slots.iter().flatten()
+    }
+
     /// All of them, by rank.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Tag, &Job)> {
         self.by_rank.iter().filter_map(|tag| Some((*tag, self.get(*tag)?)))

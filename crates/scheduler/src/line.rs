@@ -64,9 +64,9 @@ pub(crate) struct Lines {
     classes: BTreeMap<Class, Line>,
     /// The first job of each class that may run.
     heads: BTreeMap<Turn, Class>,
-    /// Classes a queue has ready jobs in, in order, with how many. There are few beside the jobs, so a list is found
-    /// through faster than a tree.
-    of_queue: BTreeMap<Name, Vec<(Class, u32)>>,
+    /// Classes a queue has ready jobs in, in order. There are few beside the jobs, so a list is found through faster than
+    /// a tree; it is looked at only when a class's first job comes or its last one goes.
+    of_queue: BTreeMap<Name, Vec<Class>>,
 }
 
 /// The ready jobs of a class.
@@ -140,22 +140,32 @@ impl Line {
         // With an end of its own the search goes down one way; without, it would go to the last of all as well.
         self.turns.range((queue, Turn::FIRST)..=(queue, Turn::LAST)).next().map(|(_, turn)| *turn)
     }
+
+    /// The queues in it, with how many jobs each has: a run of equal queues at a time.
+    fn sizes(&self) -> impl Iterator<Item = (Name, u32)> {
+        let mut queues = self.turns.iter().map(|(queue, _)| *queue).peekable();
+        std::iter::from_fn(move || {
+            let queue = queues.next()?;
+            let mut jobs = 1;
+            while queues.next_if_eq(&queue).is_some() {
+                jobs += 1;
+            }
+            Some((queue, jobs))
+        })
+    }
 }
 
 impl Lines {
     /// Puts a ready job in line. `gate`: whether its queue's quota lets one more run.
     pub(crate) fn add(&mut self, class: Class, queue: Name, turn: Turn, gate: Gate) {
         let line = self.classes.entry(class).or_default();
+        let first = line.first(queue);
         line.turns.insert((queue, turn));
-        let first = line.first(queue) == Some(turn);
-        let jobs = count_up(self.of_queue.entry(queue).or_default(), class);
-        let second = if jobs > 1 {
-            line.turns.range((queue, turn)..=(queue, Turn::LAST)).nth(1).map(|(_, second)| *second)
-        } else {
-            None
-        };
-        if gate == Gate::Open && first {
-            self.put(class, queue, second, Some(turn));
+        if first.is_none() {
+            list(self.of_queue.entry(queue).or_default(), class);
+        }
+        if gate == Gate::Open && first.is_none_or(|first| turn < first) {
+            self.put(class, queue, first, Some(turn));
         }
     }
 
@@ -165,17 +175,19 @@ impl Lines {
         if !line.turns.remove(&(queue, turn)) {
             return;
         }
-        if let Entry::Occupied(mut classes) = self.of_queue.entry(queue) {
-            count_down(classes.get_mut(), class);
+        let (next, empty) = (line.first(queue), line.turns.is_empty());
+        if next.is_none()
+            && let Entry::Occupied(mut classes) = self.of_queue.entry(queue)
+        {
+            unlist(classes.get_mut(), class);
             if classes.get().is_empty() {
                 classes.remove();
             }
         }
-        let next = line.first(queue);
         if gate == Gate::Open && next.is_none_or(|next| turn < next) {
             self.put(class, queue, Some(turn), next);
         }
-        if self.classes.get(&class).is_some_and(|line| line.turns.is_empty()) {
+        if empty {
             self.classes.remove(&class);
         }
     }
@@ -220,13 +232,12 @@ impl Lines {
 
     /// Classes a queue has ready jobs in.
     pub(crate) fn classes_of(&self, queue: Name) -> impl Iterator<Item = Class> {
-        self.of_queue.get(&queue).into_iter().flatten().map(|(class, _)| *class)
+        self.of_queue.get(&queue).into_iter().flatten().copied()
     }
 
     /// Every line's class, with the queues in it and how many jobs each has ready.
     pub(crate) fn sizes(&self) -> impl Iterator<Item = (Class, Name, u32)> {
-        let all = self.of_queue.iter();
-        all.flat_map(|(queue, classes)| classes.iter().map(|(class, jobs)| (*class, *queue, *jobs)))
+        self.classes.iter().flat_map(|(class, line)| line.sizes().map(|(queue, jobs)| (*class, queue, jobs)))
     }
 
     /// Every ready job before a turn, whatever its queue, with its class; in no order.
@@ -255,8 +266,15 @@ impl Lines {
     fn put(&mut self, class: Class, queue: Name, old: Option<Turn>, new: Option<Turn>) {
         let Some(line) = self.classes.get_mut(&class) else { return };
         let old_head = line.head.map(|(turn, _)| turn);
-        if let Some(old) = old {
-            line.order.remove(&(old, queue));
+        // What is first is taken off the front: nothing has to be found for that.
+        match old {
+            Some(old) if line.head == Some((old, queue)) => {
+                line.order.pop_first();
+            }
+            Some(old) => {
+                line.order.remove(&(old, queue));
+            }
+            None => {}
         }
         if let Some(new) = new {
             line.order.insert((new, queue));
@@ -274,27 +292,17 @@ impl Lines {
     }
 }
 
-/// Counts one more of a class, and answers how many there are.
-fn count_up(classes: &mut Vec<(Class, u32)>, class: Class) -> u32 {
-    match classes.binary_search_by_key(&class, |(class, _)| *class) {
-        Ok(place) => {
-            classes[place].1 += 1;
-            classes[place].1
-        }
-        Err(place) => {
-            classes.insert(place, (class, 1));
-            1
-        }
+/// Puts a class into a list in its place.
+fn list(classes: &mut Vec<Class>, class: Class) {
+    if let Err(place) = classes.binary_search(&class) {
+        classes.insert(place, class);
     }
 }
 
-/// Counts one less, keeping no zero.
-fn count_down(classes: &mut Vec<(Class, u32)>, class: Class) {
-    if let Ok(place) = classes.binary_search_by_key(&class, |(class, _)| *class) {
-        classes[place].1 -= 1;
-        if classes[place].1 == 0 {
-            classes.remove(place);
-        }
+/// Takes it out.
+fn unlist(classes: &mut Vec<Class>, class: Class) {
+    if let Ok(place) = classes.binary_search(&class) {
+        classes.remove(place);
     }
 }
 

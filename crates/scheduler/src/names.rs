@@ -2,7 +2,6 @@
 //! of the name of a queue. What a number is depends on what was seen before, so nothing is ever decided by it: orders
 //! that can be seen go by [`rank`] or by the text.
 
-use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 
 /// Names kept beyond those in use before the unused ones are dropped.
@@ -121,17 +120,32 @@ impl Names {
     }
 
     /// Drops all but these.
-    pub(crate) fn keep(&mut self, used: &BTreeSet<Name>) {
+    pub(crate) fn keep(&mut self, used: &Used) {
         for (place, text) in self.texts.iter_mut().enumerate() {
-            let no = place as u32 + 1;
-            if text.is_some() && !NonZeroU32::new(no).is_some_and(|no| used.contains(&Name(no))) {
+            if text.is_some() && !used.0.get(place).is_some_and(|used| *used) {
                 *text = None;
-                self.free.push(no);
+                self.free.push(place as u32 + 1);
                 self.len -= 1;
             }
         }
         self.build();
-        self.used_last = used.len();
+        self.used_last = self.len;
+    }
+}
+
+/// Names in use: told in any order and more than once, as a million jobs name few.
+#[derive(Debug, Default)]
+pub(crate) struct Used(Vec<bool>);
+
+impl Extend<Name> for Used {
+    fn extend<I: IntoIterator<Item = Name>>(&mut self, names: I) {
+        for Name(no) in names {
+            let place = no.get() as usize - 1;
+            if place >= self.0.len() {
+                self.0.resize(place + 1, false);
+            }
+            self.0[place] = true;
+        }
     }
 }
 
@@ -174,12 +188,18 @@ fn text_digest(text: &str) -> u64 {
 mod tests {
     use super::*;
 
+    fn used(names: impl IntoIterator<Item = Name>) -> Used {
+        let mut used = Used::default();
+        used.extend(names);
+        used
+    }
+
     #[test]
     fn a_name_is_kept_while_it_is_used_and_its_number_used_again() {
         let mut names = Names::default();
         let (a, b) = (names.name("a"), names.name("b"));
         assert_eq!((names.name("a"), names.find("b"), names.find("c")), (a, Some(b), None));
-        names.keep(&BTreeSet::from([b]));
+        names.keep(&used([b, b]));
         assert_eq!((names.find("a"), names.text(b)), (None, "b"));
         assert_eq!(names.name("c"), a, "the free number");
         assert_eq!((names.text(a), names.tag(a).name()), ("c", a));
@@ -192,7 +212,7 @@ mod tests {
         let all: Vec<Name> = (0..10_000).map(|number| names.name(&text(number))).collect();
         assert!(all.iter().enumerate().all(|(number, name)| names.find(&text(number)) == Some(*name)));
         assert!(names.crowded());
-        names.keep(&all.iter().copied().step_by(3).collect());
+        names.keep(&used(all.iter().copied().step_by(3)));
         for (number, name) in all.iter().enumerate() {
             let kept = (number % 3 == 0).then_some(*name);
             assert_eq!(names.find(&text(number)), kept, "{number}");

@@ -1,6 +1,6 @@
 //! The whole state, and how jobs and queues get into the indexes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use crate::index::{Delay, Filed, Filing, Index};
 use crate::job::{Job, Stand, Stop};
 use crate::jobs::Jobs;
 use crate::line::{Class, Turn};
-use crate::names::{Name, Names, Tag};
+use crate::names::{Name, Names, Tag, Used};
 use crate::observation::{ModelSeen, PoolSeen, Quota};
 use crate::record::Record;
 use crate::worker::Worker;
@@ -310,10 +310,11 @@ impl Core {
             return;
         }
         let State { jobs, queues, models, workers, costs, demand, .. } = &self.state;
-        let mut used: BTreeSet<Name> = queues.keys().chain(models.keys()).copied().collect();
+        let mut used = Used::default();
+        used.extend(queues.keys().chain(models.keys()).copied());
         used.extend(queues.values().filter_map(|queue| queue.parent));
         used.extend(costs.names().chain(demand.models()));
-        for (_, job) in jobs.iter() {
+        for job in jobs.each() {
             used.extend(job.seen.names());
             used.extend(job.run.as_ref().map(|run| run.worker));
             used.extend(job.closed.as_ref().map(|closed| closed.worker));
@@ -322,7 +323,7 @@ impl Core {
         for (name, worker) in workers {
             let claim = &worker.claim;
             used.extend([*name, claim.pool].into_iter().chain(claim.kind));
-            used.extend(claim.resident.iter().chain(&claim.loadable).chain(&worker.holds));
+            used.extend(claim.resident.iter().chain(&claim.loadable).chain(&worker.holds).copied());
             used.extend(worker.warming.as_ref().map(|(model, _)| *model));
         }
         self.state.names.keep(&used);

@@ -134,47 +134,48 @@ impl Worker {
     }
 }
 
-/// Workers by model and pool.
+/// Workers by model and pool; none is kept empty.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct ByModel {
-    all: BTreeSet<(Name, Name, Tag)>,
-    counts: BTreeMap<(Name, Name), u32>,
-}
+pub(crate) struct ByModel(BTreeMap<(Name, Name), BTreeSet<Tag>>);
 
 impl ByModel {
     /// A worker of a pool has these models.
     pub(crate) fn add(&mut self, worker: Tag, pool: Name, models: &[Name]) {
         for model in models {
-            if self.all.insert((*model, pool, worker)) {
-                *self.counts.entry((*model, pool)).or_default() += 1;
-            }
+            self.0.entry((*model, pool)).or_default().insert(worker);
         }
     }
 
     /// A worker of a pool has these models no more.
     pub(crate) fn remove(&mut self, worker: Tag, pool: Name, models: &[Name]) {
         for model in models {
-            if self.all.remove(&(*model, pool, worker)) {
-                count_down(&mut self.counts, (*model, pool));
+            if let Entry::Occupied(mut workers) = self.0.entry((*model, pool)) {
+                workers.get_mut().remove(&worker);
+                if workers.get().is_empty() {
+                    workers.remove();
+                }
             }
         }
     }
 
     /// Who has the model, in a pool or in any.
     pub(crate) fn of(&self, model: Name, pool: Option<Name>) -> impl Iterator<Item = Tag> {
-        let (first, last) = (pool.unwrap_or(Name::FIRST), pool.unwrap_or(Name::LAST));
-        self.all.range((model, first, Tag::FIRST)..=(model, last, Tag::LAST)).map(|(_, _, worker)| *worker)
+        self.pools(model, pool).flatten().copied()
     }
 
     /// How many have the model, in a pool or in any.
     pub(crate) fn count(&self, model: Name, pool: Option<Name>) -> usize {
-        let (first, last) = (pool.unwrap_or(Name::FIRST), pool.unwrap_or(Name::LAST));
-        self.counts.range((model, first)..=(model, last)).map(|(_, count)| *count as usize).sum()
+        self.pools(model, pool).map(BTreeSet::len).sum()
     }
 
     /// Models somebody has, with the pools where.
     pub(crate) fn pairs(&self) -> impl ExactSizeIterator<Item = (Name, Name)> {
-        self.counts.keys().copied()
+        self.0.keys().copied()
+    }
+
+    fn pools(&self, model: Name, pool: Option<Name>) -> impl Iterator<Item = &BTreeSet<Tag>> {
+        let (first, last) = (pool.unwrap_or(Name::FIRST), pool.unwrap_or(Name::LAST));
+        self.0.range((model, first)..=(model, last)).map(|(_, workers)| workers)
     }
 }
 

@@ -15,6 +15,7 @@ mod plot;
 mod promises;
 mod report;
 mod schedule;
+pub mod standing;
 mod time;
 mod trace;
 mod work;

@@ -1,7 +1,8 @@
 //! `make bench-scheduler`: figures of the scheduler as lines of JSON, each with what it is held against. With a trace
 //! (`TINTYPE_TRACE`, and `TINTYPE_LATENCIES` beside it) the standard replay; always, placements at scale.
 //!
-//! `-- saturated idle negative replay` runs parts of it. Times are of the processor, so that whoever else uses the machine
+//! `-- saturated idle negative replay` runs parts of it; `-- foresight` what placements would bring that know what comes, which
+//! takes some minutes and is not run otherwise. Times are of the processor, so that whoever else uses the machine
 //! does not count.
 //!
 //! Nothing here fails for being slow: a line says `ok`, and whoever reads it decides.
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tintype_scheduler::Config;
+use tintype_simulate::standing::{self, Known};
 use tintype_simulate::{Figures, Fleet, Latencies, Peer, Promises, Work, bounds, drive, read_trace, run_peer};
 
 /// The standard replay's speed and fleet.
@@ -59,7 +61,8 @@ fn main() {
     let parts: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     let asked = |part: &str| parts.is_empty() || parts.iter().any(|asked| asked == part);
     scale::run(asked);
-    if !asked("replay") {
+    let foresees = parts.iter().any(|part| part == "foresight");
+    if !asked("replay") && !foresees {
         return;
     }
     let Some(trace) = std::env::var_os("TINTYPE_TRACE").map(PathBuf::from) else {
@@ -69,6 +72,7 @@ fn main() {
         return;
     };
     match read(&trace) {
+        Ok(work) if foresees => foresight(&work),
         Ok(work) => replay(&work),
         Err(why) => println!("{{\"name\":\"replay\",\"skipped\":{}}}", serde_json::json!(why)),
     }
@@ -89,6 +93,26 @@ fn print(name: &str, value: f64, unit: &str, anchor: f64, goal: &Goal) {
     };
     let line = Line { name, value, unit, anchor, ratio: value / anchor, goal, ok };
     println!("{}", serde_json::json!(line));
+}
+
+/// A day of the trace, in milliseconds of the replay.
+const DAY_MS: u64 = (86_400_000.0 / SPEED) as u64;
+/// Changes tried for each placement.
+const TRIES: u32 = 6_000;
+
+/// What models that stand still for a day bring, chosen for what is known of it.
+fn foresight(work: &Work) {
+    let free = bounds::free_loading(work, FLEET).1;
+    let known = [
+        ("the_day", Known::Itself),
+        ("the_day_before", Known::Before(1)),
+        ("three_days_before", Known::Before(3)),
+        ("the_trace", Known::Everything),
+    ];
+    for (name, known) in known {
+        let share = standing::on_time(work, FLEET, DAY_MS, known, TRIES);
+        print(&format!("on_time_knowing_{name}"), share, "share", free, &Goal::AtLeast(0.86));
+    }
 }
 
 /// The standard replay: ours beside the peers and the bounds.
