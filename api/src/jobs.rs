@@ -7,14 +7,16 @@ use std::time::Duration;
 
 use rand::RngExt;
 use sha2::{Digest, Sha256};
+use tintype_crds::WhenLate;
+use tintype_scheduler::{Estimate, Explanation, Verdict};
 use tintype_types::limits::SEED_MAX;
-use tintype_types::{ErrorCode, GenerationRequest, JobState, ResolvedRequest, Timestamp};
+use tintype_types::{ErrorCode, FailureReason, GenerationRequest, JobState, ResolvedRequest, Timestamp};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::adapters;
 use crate::clock;
-use crate::creation::{KeyUse, NewJob, Outcome, sql};
+use crate::creation::{Deadline, KeyUse, NewJob, Outcome, sql};
 use crate::error::ApiError;
 use crate::ledger::MILLI_PER_CREDIT;
 use crate::ledger::post::Stamp;
@@ -39,6 +41,8 @@ pub(crate) struct Order {
     pub(crate) api_key: Option<KeyUse>,
     /// What for.
     pub(crate) request: GenerationRequest,
+    /// By when.
+    pub(crate) deadline: Option<Deadline>,
     /// How it may be repeated.
     pub(crate) repeat: Repeat,
 }
@@ -124,20 +128,21 @@ pub(crate) async fn place(app: &App, order: &Order, seed: u64) -> Result<Placed,
 
 /// The same, under an id that was drawn before: a UUID version 7 of this moment.
 pub(crate) async fn place_as(app: &App, order: &Order, seed: u64, id: Uuid) -> Result<Placed, ApiError> {
-    let Order { account, api_key, request, repeat } = order;
+    let Order { account, api_key, request, deadline, repeat } = order;
     let resolved = judge(app, request, seed)?;
-    let new = NewJob { id, ..draft(app, (*account, api_key.clone()), resolved, repeat) };
+    let new = NewJob { id, deadline: *deadline, ..draft(app, (*account, api_key.clone()), resolved, repeat) };
     let job = Generation::new(&new);
     // Pictures are locked with their job, which is rare enough to go alone.
     let outcome = if job.request.input_keys().next().is_some() {
         app.shared.changes(&[*account]).await;
-        sql::create_with_inputs(&app.pool, &new).await?
+        let outcome = sql::create_with_inputs(&app.pool, &new).await?;
+        app.bells.submit.notify_one();
+        outcome
     } else {
         app.lane.make(new).await?
     };
     match outcome {
         Outcome::Made => {
-            app.bells.submit.notify_one();
             app.board.wake(job.account);
             Ok(Placed { job, replayed: false })
         }
@@ -169,7 +174,9 @@ pub(crate) fn draft(
         price: price::quote(&request, &app.tariff),
         request,
         stamp: Stamp { txn: Uuid::now_v7(), at: clock::now() },
+        deadline: None,
         open_max: app.open_jobs_max,
+        submitted: None,
     }
 }
 
@@ -250,6 +257,49 @@ pub(crate) async fn wait(app: &App, id: Uuid, limit: Duration) -> Result<Waited,
     };
     drop(waiting);
     Ok(waited)
+}
+
+/// How long a job with a deadline is held back until the scheduler has looked at it.
+const JUDGED_WITHIN: Duration = Duration::from_secs(2);
+/// How often it is asked meanwhile.
+const JUDGED_LOOK: Duration = Duration::from_millis(50);
+
+/// A job with a deadline as the scheduler has judged it, and when it should start and end, as far as that can be told by now.
+///
+/// # Errors
+/// It is refused: its deadline cannot be met, and what would meet it is said.
+pub(crate) async fn judged(app: &App, id: Uuid) -> Result<(Generation, Option<Estimate>), ApiError> {
+    let deadline = Instant::now() + JUDGED_WITHIN;
+    let mut changes = app.board.subscribe(id);
+    loop {
+        let job = generation::find(&app.pool, id).await?.ok_or_else(|| ApiError::not_found("job"))?;
+        if job.failure == Some(FailureReason::DeadlineExceeded) {
+            let why = job.message.unwrap_or_else(|| "the deadline cannot be met".to_owned());
+            let message = format!("{why}. Nothing was charged; the job is {id}");
+            return Err(ApiError::invalid("deadlineMs", message).final_answer());
+        }
+        if job.state.is_terminal() {
+            return Ok((job, None));
+        }
+        // Where the scheduler cannot be asked, the job runs all the same.
+        let Ok(seen) = app.cluster.explain(&job).await else { return Ok((job, None)) };
+        if let Some(seen) = seen.filter(|seen| !may_end_now(seen, &job) || Instant::now() >= deadline) {
+            return Ok((job, seen.estimate));
+        }
+        if Instant::now() >= deadline || app.stop.is_cancelled() {
+            return Ok((job, None));
+        }
+        tokio::select! {
+            () = changes.changed() => {}
+            () = tokio::time::sleep(JUDGED_LOOK) => {}
+        }
+    }
+}
+
+/// Whether its refusal may be on its way to the record.
+fn may_end_now(seen: &Explanation, job: &Generation) -> bool {
+    let refused_late = job.deadline.is_some_and(|due| due.when_late == WhenLate::Refuse);
+    (seen.late && refused_late) || matches!(seen.verdict, Verdict::Settling | Verdict::Ended)
 }
 
 /// The owner wants the job gone. Answers the job as it is now; how it ends is seen later.

@@ -171,7 +171,7 @@ fn open_app(
             wait_max: Duration::from_secs(args.wait_seconds),
             aliases: args.model_aliases.clone(),
             open_jobs_max: args.open_jobs_max,
-            lane: Lane::start(&world.pool, &world.metrics, &world.shared, stop),
+            lane: Lane::start(world, stop),
             keyring: world.keyring.clone(),
             limiter: Limiter::new(args.rate()),
             rate: args.rate(),

@@ -1,10 +1,11 @@
 //! `GenerationJob`: one request for pictures, one outcome.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::jiff;
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tintype_types::{Attempt, FailureReason, GenerationRequest, JobState, Output, PoolName, WorkerId};
+use tintype_types::{Attempt, FailureReason, GenerationRequest, JobState, Output, PoolName, Timestamp, WorkerId};
 
 /// The queue of a job that names none.
 pub const DEFAULT_QUEUE: &str = "default";
@@ -105,6 +106,14 @@ impl GenerationJobSpec {
             when_late: WhenLate::Run,
             ttl_seconds_after_finished: None,
         }
+    }
+
+    /// The same with a deadline, told in whole seconds: a part of one is left out, so that it comes no later.
+    #[must_use]
+    pub fn due(self, at: Timestamp, when_late: WhenLate) -> Self {
+        let second = i64::try_from(at.0 / 1_000).unwrap_or(i64::MAX);
+        let deadline = Time(jiff::Timestamp::from_second(second).unwrap_or(jiff::Timestamp::MAX));
+        Self { deadline: Some(deadline), when_late, ..self }
     }
 }
 

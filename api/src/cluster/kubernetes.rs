@@ -34,6 +34,7 @@ use super::relay::Relay;
 use super::{Cluster, ClusterError, Models, Reply, picture_key, signed_url, store_failed, stored};
 use crate::board::Board;
 use crate::clock;
+use crate::creation::Deadline;
 use crate::reconcile::Bells;
 use crate::records::generation::Generation;
 use crate::records::progress::{self, Fence, Seen};
@@ -126,6 +127,10 @@ impl Cluster for Kubernetes {
                 }
             }
         })
+    }
+
+    fn is_here(&self) -> bool {
+        false
     }
 
     fn cancel<'a>(&'a self, job: &'a Generation) -> Reply<'a, ()> {
@@ -310,6 +315,9 @@ fn object(job: &Generation, held: bool) -> GenerationJob {
     spec.queue = job.account.to_string();
     spec.priority = job.priority;
     spec.pool = job.pool.clone().map(PoolName);
+    if let Some(Deadline { at, when_late }) = job.deadline {
+        spec = spec.due(at, when_late);
+    }
     let mut object = GenerationJob::new(&job.id.to_string(), spec);
     object.metadata = ObjectMeta {
         labels: Some(BTreeMap::from([(GENERATION.to_owned(), job.id.to_string())])),

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use sqlx::PgPool;
+use tintype_crds::WhenLate;
 use tintype_dispatch::{Dispatch, DispatchConfig, Record, WorkerSeen, WriteError, WriteFuture, Written};
 use tintype_scheduler::{Decision, Explanation, JobSeen, ModelSeen, Observation, Overview, Place, Shape, WorldSeen};
 use tintype_store::Store;
@@ -105,6 +106,10 @@ impl Cluster for Local {
                 .map_err(|error| ClusterError::Unavailable(error.to_string()))?;
             Ok(None)
         })
+    }
+
+    fn is_here(&self) -> bool {
+        true
     }
 
     fn cancel<'a>(&'a self, job: &'a Generation) -> Reply<'a, ()> {
@@ -282,13 +287,13 @@ fn job_seen(job: &Generation) -> JobSeen {
             images: u16::try_from(job.request.images).unwrap_or(u16::MAX),
             adapters: u16::try_from(job.request.loras.len() + job.request.controls.len()).unwrap_or(u16::MAX),
         },
-        deadline: None,
-        refuse_late: false,
+        deadline: job.deadline.map(|due| due.at),
+        refuse_late: job.deadline.is_some_and(|due| due.when_late == WhenLate::Refuse),
         attempt: job.attempt,
         failed_attempts: job.failed_attempts,
         not_before: job.not_before,
         cancelled: job.cancelled.is_some(),
-        promised: None,
+        promised: job.promised,
     }
 }
 
@@ -321,8 +326,9 @@ impl LocalRecord {
     async fn carry_out(&self, fence: Fence, decision: Decision, now: Timestamp) -> Result<Written, WriteError> {
         let pool = &self.pool;
         let written = match decision {
-            Decision::Assign { worker, .. } => {
-                let request = progress::assign(pool, fence, &worker, now).await.map_err(unavailable)?;
+            Decision::Assign { worker, promised, .. } => {
+                let given = progress::Given { worker: &worker, promised };
+                let request = progress::assign(pool, fence, given, now).await.map_err(unavailable)?;
                 // Whoever wants to hear that a job has begun is told by an errand.
                 self.bells.lanes.ring();
                 return match request {

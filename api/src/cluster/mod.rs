@@ -46,6 +46,8 @@ pub(crate) type Reply<'a, T> = BoxFuture<'a, Result<T, ClusterError>>;
 pub(crate) trait Cluster: Send + Sync + 'static {
     /// Hands a job over. Answers its name there, if it has one of its own.
     fn submit<'a>(&'a self, job: &'a Generation) -> Reply<'a, Option<String>>;
+    /// Whether the scheduler is in this process: whoever makes a job tells it at once, and a start reads every open job.
+    fn is_here(&self) -> bool;
     /// Says that the owner wants the job gone. How it ends is seen by watching.
     fn cancel<'a>(&'a self, job: &'a Generation) -> Reply<'a, ()>;
     /// Where the job stands, then every change, as far as the cluster can tell; may end early.

@@ -1,10 +1,12 @@
 //! The lane of new jobs: whatever is waiting when a connection is free is made in one transaction. No timer: alone, an
 //! order waits for nobody; under load, batches grow by themselves.
+//!
+//! Where the scheduler is in this process, jobs count as handed over as they are written, and the lane tells it at once: writing
+//! that down afterwards cost as much as making them. Should the process end between the two, its next start reads them.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use sqlx::PgPool;
 use tintype_types::ErrorCode;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -12,8 +14,8 @@ use uuid::Uuid;
 
 use super::{NewJob, Outcome, sql};
 use crate::error::ApiError;
-use crate::metrics::Metrics;
-use crate::services::shared::Shared;
+use crate::reconcile::World;
+use crate::records::generation::Generation;
 
 /// Orders that may wait; beyond it callers are told to come back.
 const QUEUE_MAX: usize = 1_024;
@@ -35,11 +37,11 @@ pub(crate) struct Lane {
 
 impl Lane {
     /// Starts it; it ends with `stop`.
-    pub(crate) fn start(pool: &PgPool, metrics: &Metrics, shared: &Shared, stop: &CancellationToken) -> Self {
+    pub(crate) fn start(world: &World, stop: &CancellationToken) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE_MAX);
         let waiting = Arc::new(Mutex::new(waiting));
         for _ in 0..BATCHERS {
-            let work = work(pool.clone(), metrics.clone(), shared.clone(), Arc::clone(&waiting));
+            let work = work(world.clone(), Arc::clone(&waiting));
             tokio::spawn(stop.clone().run_until_cancelled_owned(work));
         }
         Self { queue }
@@ -60,27 +62,36 @@ impl Lane {
     }
 }
 
-async fn work(pool: PgPool, metrics: Metrics, shared: Shared, waiting: Arc<Mutex<mpsc::Receiver<Ask>>>) {
+async fn work(world: World, waiting: Arc<Mutex<mpsc::Receiver<Ask>>>) {
     loop {
         let mut batch = Vec::with_capacity(BATCH_MAX);
         if waiting.lock().await.recv_many(&mut batch, BATCH_MAX).await == 0 {
             return;
         }
-        metrics.creation_batch.observe(batch.len() as f64);
+        world.metrics.creation_batch.observe(batch.len() as f64);
         let accounts: BTreeSet<Uuid> = batch.iter().map(|ask| ask.order.account).collect();
-        shared.changes(&Vec::from_iter(accounts)).await;
-        carry_out(&pool, batch).await;
+        world.shared.changes(&Vec::from_iter(accounts)).await;
+        carry_out(&world, batch).await;
     }
 }
 
-async fn carry_out(pool: &PgPool, batch: Vec<Ask>) {
-    let (orders, replies): (Vec<NewJob>, Vec<_>) = batch.into_iter().map(|ask| (ask.order, ask.reply)).unzip();
-    match sql::create(pool, &orders).await {
-        // Who does not wait any more need not be told.
-        Ok(outcomes) => std::iter::zip(replies, outcomes).for_each(|(reply, made)| drop(reply.send(Ok(made)))),
+async fn carry_out(world: &World, batch: Vec<Ask>) {
+    let here = world.cluster.is_here();
+    let (orders, replies): (Vec<NewJob>, Vec<_>) = batch
+        .into_iter()
+        .map(|Ask { order, reply }| (NewJob { submitted: here.then_some(order.stamp.at), ..order }, reply))
+        .unzip();
+    match sql::create(&world.pool, &orders).await {
+        Ok(outcomes) => {
+            hand_over(world, &orders, &outcomes).await;
+            // Who does not wait any more need not be told.
+            std::iter::zip(replies, outcomes).for_each(|(reply, made)| drop(reply.send(Ok(made))));
+        }
         Err(error) if orders.len() > 1 && is_about_a_row(&error) => {
             for (order, reply) in std::iter::zip(&orders, replies) {
-                let made = sql::create(pool, std::slice::from_ref(order)).await;
+                let order = std::slice::from_ref(order);
+                let made = sql::create(&world.pool, order).await;
+                hand_over(world, order, made.as_deref().unwrap_or_default()).await;
                 let made = made.map(|outcomes| outcomes.into_iter().next().unwrap_or(Outcome::KeyTaken));
                 drop(reply.send(made.map_err(ApiError::from)));
             }
@@ -90,6 +101,19 @@ async fn carry_out(pool: &PgPool, batch: Vec<Ask>) {
             for reply in replies {
                 drop(reply.send(Err(told.again())));
             }
+        }
+    }
+}
+
+/// Tells the scheduler of jobs that were made, before their owners can ask anything about them: or has them told of.
+async fn hand_over(world: &World, orders: &[NewJob], outcomes: &[Outcome]) {
+    let made = std::iter::zip(orders, outcomes).filter(|(_, outcome)| **outcome == Outcome::Made);
+    for (order, _) in made {
+        if order.submitted.is_none() {
+            world.bells.submit.notify_one();
+        } else if let Err(error) = world.cluster.submit(&Generation::new(order)).await {
+            // The scheduler has ended, and this process with it: the next start reads the job.
+            tracing::warn!(job.id = %order.id, %error, "a job waits for the next start of this server");
         }
     }
 }

@@ -10,6 +10,7 @@ pub mod sql;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use tintype_crds::WhenLate;
 use tintype_types::{ResolvedRequest, Timestamp};
 use uuid::Uuid;
 
@@ -35,6 +36,15 @@ impl From<&str> for KeyUse {
     }
 }
 
+/// By when a job should be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadline {
+    /// The moment.
+    pub at: Timestamp,
+    /// What becomes of the job when that cannot be.
+    pub when_late: WhenLate,
+}
+
 /// A job to be made: judged and priced, with every id drawn.
 #[derive(Clone, Debug)]
 pub struct NewJob {
@@ -54,8 +64,12 @@ pub struct NewJob {
     pub price: i64,
     /// Id and time of the hold's transaction; the job is as old.
     pub stamp: Stamp,
+    /// By when it should be done, if it says.
+    pub deadline: Option<Deadline>,
     /// How many jobs of the account may be unfinished, this one among them.
     pub open_max: u64,
+    /// When it counts as handed to the scheduler; none: it is handed over later.
+    pub submitted: Option<Timestamp>,
 }
 
 impl NewJob {
@@ -104,8 +118,8 @@ pub enum Outcome {
 /// What the database says about the accounts of a batch, whose books are locked.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
-    /// Books, and how many jobs are unfinished.
-    pub(crate) accounts: BTreeMap<Uuid, (Book, u64)>,
+    /// Their books. A job is unfinished as long as its hold is open.
+    pub(crate) accounts: BTreeMap<Uuid, Book>,
     /// Idempotency keys that were used.
     pub(crate) taken: BTreeSet<Scope>,
     /// What is left of the budgets of keys that have one.
@@ -126,10 +140,10 @@ fn decide_one(order: &NewJob, known: &mut Known) -> Result<Decided, LedgerError>
         return Ok((Outcome::KeyTaken, None));
     }
     // An account without a book has nothing to spend.
-    let Some((book, open)) = known.accounts.get_mut(&order.account) else {
+    let Some(book) = known.accounts.get_mut(&order.account) else {
         return Ok((Outcome::Insufficient { available: 0, needed: order.price }, None));
     };
-    if *open >= order.open_max {
+    if book.open_holds >= order.open_max {
         return Ok((Outcome::TooManyOpen, None));
     }
     let budget = order.budgeted_key().and_then(|key| known.budgets.get_mut(key));
@@ -151,7 +165,6 @@ fn decide_one(order: &NewJob, known: &mut Known) -> Result<Decided, LedgerError>
         ) => return Err(error),
     };
     book.take(&posting);
-    *open += 1;
     if let Some(left) = budget {
         *left -= order.price;
     }
@@ -177,17 +190,19 @@ mod tests {
             repeat: key.map(|key| ("route", key.to_owned())),
             price,
             stamp: Stamp { txn: Uuid::from_u128(1_000 + n), at: Timestamp(5) },
+            deadline: None,
             open_max: 100,
+            submitted: None,
         }
     }
 
-    fn known(available: i64, open: u64) -> Known {
+    fn known(available: i64, open_holds: u64) -> Known {
         let stamp = Stamp { txn: Uuid::from_u128(9), at: Timestamp(1) };
         let mut book = Book::empty(Uuid::from_u128(1));
         let gift = Grant { source: Source::Promo, reference: "g".to_owned(), amount: available, expires: None };
         book.take(&post::grant(&book, &gift, stamp).unwrap());
         Known {
-            accounts: BTreeMap::from([(book.account.id, (book, open))]),
+            accounts: BTreeMap::from([(book.account.id, Book { open_holds, ..book })]),
             taken: BTreeSet::new(),
             budgets: BTreeMap::new(),
         }
@@ -226,7 +241,7 @@ mod tests {
         let nobody = Outcome::Insufficient { available: 0, needed: 1 };
         assert_eq!(outcomes(&orders, Known::default()), [nobody, nobody]);
         let mut stopped = known(10, 0);
-        stopped.accounts.values_mut().for_each(|(book, _)| book.stopped = true);
+        stopped.accounts.values_mut().for_each(|book| book.stopped = true);
         assert_eq!(outcomes(&orders, stopped), [Outcome::Stopped, Outcome::Stopped]);
     }
 

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use sqlx::types::Json;
 use sqlx::{PgConnection, PgPool};
+use tintype_crds::WhenLate;
 use uuid::Uuid;
 
-use super::{Decided, Known, NewJob, Outcome, decide};
+use super::{Deadline, Decided, Known, NewJob, Outcome, decide};
 use crate::assets;
 use crate::clock::to_ms;
 use crate::error::ApiError;
@@ -14,6 +15,7 @@ use crate::ledger::post::Posting;
 use crate::ledger::sql::{self as ledger, LedgerSqlError};
 use crate::ledger::{Account, Book, Lot};
 use crate::records::batch::{self, Batch};
+use crate::records::generation::REFUSE;
 use crate::records::idempotency::Scope;
 use crate::records::{asset, key};
 
@@ -78,9 +80,7 @@ async fn write_all(conn: &mut PgConnection, orders: &[NewJob]) -> sqlx::Result<V
 }
 
 /// Locks the books in the order of their accounts, so that two batches never wait for each other in a circle.
-async fn lock(conn: &mut PgConnection, orders: &[NewJob]) -> sqlx::Result<BTreeMap<Uuid, (Book, u64)>> {
-    const OPEN: &str = "select account, count(*) from generation where account = any($1) and finished_ms is null
-        group by account";
+async fn lock(conn: &mut PgConnection, orders: &[NewJob]) -> sqlx::Result<BTreeMap<Uuid, Book>> {
     let accounts: std::collections::BTreeSet<Uuid> = orders.iter().map(|order| order.account).collect();
     let accounts: Vec<Uuid> = accounts.into_iter().collect();
     let books = ledger::lock_many(conn, &accounts).await.map_err(|error| match error {
@@ -90,14 +90,7 @@ async fn lock(conn: &mut PgConnection, orders: &[NewJob]) -> sqlx::Result<BTreeM
         | LedgerSqlError::NoHold(_)
         | LedgerSqlError::Damaged(_)) => sqlx::Error::Protocol(damaged.to_string()),
     })?;
-    // Its own statement: it must see what was committed while the locks were waited for.
-    let open: Vec<(Uuid, i64)> = sqlx::query_as(OPEN).bind(&accounts).fetch_all(conn).await?;
-    let open: BTreeMap<Uuid, i64> = open.into_iter().collect();
-    let with_open = |book: Book| {
-        let count = open.get(&book.account.id).copied().unwrap_or(0).unsigned_abs();
-        (book.account.id, (book, count))
-    };
-    Ok(books.into_iter().map(with_open).collect())
+    Ok(books.into_iter().map(|book| (book.account.id, book)).collect())
 }
 
 /// Those of the orders' idempotency keys that were used.
@@ -136,10 +129,11 @@ async fn count_budgets(conn: &mut PgConnection, made: &[(&NewJob, &Posting)]) ->
 async fn write(conn: &mut PgConnection, made: &[(&NewJob, &Posting)]) -> sqlx::Result<()> {
     const SQL: &str = "
         with jobs as (
-            insert into generation (id, account, api_key, request, body_sha256, price, created_ms, answered_ms)
-            select id, account, api_key, request, body, price, at, case when key is not null then at end from
-            unnest($1::uuid[], $2::uuid[], $3::text[], $4::jsonb[], $5::bytea[], $6::bigint[], $7::bigint[], $9::text[])
-            as t (id, account, api_key, request, body, price, at, key)
+            insert into generation (id, account, api_key, request, body_sha256, price, created_ms, answered_ms, submitted_ms, deadline_ms, when_late)
+            select id, account, api_key, request, body, price, at, case when key is not null then at end, submitted, deadline, late from
+            unnest($1::uuid[], $2::uuid[], $3::text[], $4::jsonb[], $5::bytea[], $6::bigint[], $7::bigint[], $9::text[], $31::bigint[],
+                $32::bigint[], $33::text[])
+            as t (id, account, api_key, request, body, price, at, key, submitted, deadline, late)
         ), keys as (
             insert into idempotency (account, route, key, body_sha256, generation, created_ms)
             select account, route, key, body, id, at from
@@ -196,12 +190,23 @@ async fn write(conn: &mut PgConnection, made: &[(&NewJob, &Posting)]) -> sqlx::R
         .bind(column.lots.iter().map(|lot| lot.id).collect::<Vec<_>>())
         .bind(column.lots.iter().map(|lot| lot.remaining).collect::<Vec<_>>())
         .bind(column.lots.iter().map(|lot| lot.reserved).collect::<Vec<_>>())
+        .bind(made.iter().map(|(job, _)| job.submitted.map(to_ms)).collect::<Vec<_>>())
+        .bind(made.iter().map(|(job, _)| job.deadline.map(|due| to_ms(due.at))).collect::<Vec<_>>())
+        .bind(made.iter().map(|(job, _)| when_late(job.deadline)).collect::<Vec<_>>())
         .execute(conn)
         .await?;
     if written.rows_affected() as usize == column.books.len() {
         return Ok(());
     }
     Err(sqlx::Error::Protocol("a locked book was not there to be written".to_owned()))
+}
+
+/// As the rows have it.
+fn when_late(deadline: Option<Deadline>) -> &'static str {
+    match deadline.map(|due| due.when_late) {
+        None | Some(WhenLate::Run) => "Run",
+        Some(WhenLate::Refuse) => REFUSE,
+    }
 }
 
 /// What is not one value a job.

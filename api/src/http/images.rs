@@ -72,7 +72,7 @@ pub(super) async fn place(
 ) -> Result<Placed, ApiError> {
     let mut request = read.request.clone();
     fill_model(app, &mut request)?;
-    let order = Order { account: caller.account, api_key: caller.key_use(), request, repeat };
+    let order = Order { account: caller.account, api_key: caller.key_use(), request, deadline: None, repeat };
     jobs::place(app, &order, jobs::draw_seed()).await.map_err(|error| error.rename_param(openai::dialect_name))
 }
 

@@ -1,18 +1,25 @@
 //! Our own way of asking: make a job, look at it, list, cancel, fetch its pictures.
 
+use std::time::Duration;
+
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::Deserialize;
-use tintype_types::GenerationRequest;
+use serde_json::Value;
+use tintype_crds::WhenLate;
+use tintype_types::{GenerationRequest, Timestamp};
 use uuid::Uuid;
 
 use super::auth::Caller;
 use super::body::{self, Json};
 use super::images::{JOB, REPLAYED};
 use super::picture::{self, PictureQuery};
-use super::view::{JobPage, JobView};
+use super::view::{EstimateView, JobPage, JobView};
+use crate::clock;
+use crate::creation::Deadline;
 use crate::error::ApiError;
 use crate::gallery::image;
 use crate::jobs::{self, Order, Placed, Repeat};
@@ -26,6 +33,51 @@ const PAGE: i64 = 20;
 /// Things on a page at most.
 const PAGE_MAX: i64 = 100;
 
+/// How far ahead a deadline may be: nothing is planned for longer.
+const DEADLINE_MAX: Duration = Duration::from_hours(366 * 24);
+
+/// A request for a job: what to make, and by when.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("additionalProperties" = false))]
+#[expect(dead_code, reason = "it is read in two parts, and stands here for the OpenAPI document")]
+pub(crate) struct JobBody {
+    #[serde(flatten)]
+    request: GenerationRequest,
+    /// By when it should be done, in milliseconds since 1970: jobs are ordered by it, and it is promised where that is sure.
+    /// The answer then says when the job should start and end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 9_007_199_254_740_991_u64))]
+    deadline_ms: Option<u64>,
+    /// What becomes of it when that cannot be. Refused, it is so at once where that is sure, with the cheapest change that would
+    /// meet the deadline, and costs nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    when_late: Option<WhenLate>,
+}
+
+/// Takes out of a body what [`JobBody`] has beside the request.
+fn take_deadline(body: &mut Value) -> Result<Option<Deadline>, ApiError> {
+    let Some(fields) = body.as_object_mut() else { return Ok(None) };
+    let (at, late) = (fields.remove("deadlineMs"), fields.remove("whenLate"));
+    let late = serde_json::from_value::<Option<WhenLate>>(late.unwrap_or_default());
+    let late = late.map_err(|_| ApiError::invalid("whenLate", "it is `Run` or `Refuse`"))?;
+    match at {
+        None | Some(Value::Null) => match late {
+            Some(WhenLate::Refuse) => Err(ApiError::invalid("whenLate", "a job is late by a `deadlineMs`; name one")),
+            Some(WhenLate::Run) | None => Ok(None),
+        },
+        Some(at) => {
+            let now = clock::now();
+            let at = at.as_u64().map(Timestamp).filter(|at| *at > now && *at <= now.plus(DEADLINE_MAX));
+            let at = at.ok_or_else(|| {
+                let message = "a deadline is a moment to come, within a year, in milliseconds since 1970";
+                ApiError::invalid("deadlineMs", message)
+            })?;
+            Ok(Some(Deadline { at, when_late: late.unwrap_or_default() }))
+        }
+    }
+}
+
 /// Makes a job and answers at once.
 pub(crate) async fn create(
     State(app): State<App>,
@@ -36,14 +88,18 @@ pub(crate) async fn create(
     let repeat = body::repeat(&headers, ROUTE, &body)?;
     let keyed = repeat.key.is_some();
     let placed = place(&app, &caller, repeat, body).await?;
+    let mut view = JobView::from(&placed.job);
+    if placed.job.deadline.is_some() {
+        let (job, estimate) = jobs::judged(&app, placed.job.id).await?;
+        view = JobView { estimate: estimate.map(EstimateView::from), ..JobView::from(&job) };
+    }
     // Who has a key repeats with it: such a job is never taken for one whose answer was lost.
     if !placed.replayed && !keyed {
         jobs::answered(&app, placed.job.id).await?;
     }
     let id = placed.job.id.to_string();
     let location = format!("/api/v1/jobs/{id}");
-    let mut response =
-        (StatusCode::ACCEPTED, [(header::LOCATION, location)], axum::Json(JobView::from(&placed.job))).into_response();
+    let mut response = (StatusCode::ACCEPTED, [(header::LOCATION, location)], axum::Json(view)).into_response();
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(JOB, value);
     }
@@ -54,7 +110,7 @@ pub(crate) async fn create(
 }
 
 /// The job that was asked for, or the one an earlier request like this has made.
-async fn place(app: &App, caller: &Caller, repeat: Repeat, body: serde_json::Value) -> Result<Placed, ApiError> {
+async fn place(app: &App, caller: &Caller, repeat: Repeat, mut body: Value) -> Result<Placed, ApiError> {
     let (account, api_key) = (caller.account, caller.key());
     // Whether a key was used is found out when the job is made; a look before that would cost every job.
     if repeat.key.is_none()
@@ -62,16 +118,17 @@ async fn place(app: &App, caller: &Caller, repeat: Repeat, body: serde_json::Val
     {
         return Ok(placed);
     }
-    let (refused, repeat) = match body::parse::<GenerationRequest>(body) {
-        Ok(request) => {
-            let order = Order { account, api_key: caller.key_use(), request, repeat };
-            match jobs::place(app, &order, jobs::draw_seed()).await {
-                Ok(placed) => return Ok(placed),
-                Err(refused) => (refused, order.repeat),
+    let (refused, repeat) =
+        match take_deadline(&mut body).and_then(|due| Ok((due, body::parse::<GenerationRequest>(body)?))) {
+            Ok((deadline, request)) => {
+                let order = Order { account, api_key: caller.key_use(), request, deadline, repeat };
+                match jobs::place(app, &order, jobs::draw_seed()).await {
+                    Ok(placed) => return Ok(placed),
+                    Err(refused) => (refused, order.repeat),
+                }
             }
-        }
-        Err(refused) => (refused, repeat),
-    };
+            Err(refused) => (refused, repeat),
+        };
     // What is refused now may have been made then: the model was there, or the picture it starts from.
     let earlier = if repeat.key.is_some() { jobs::earlier(app, account, api_key, &repeat).await? } else { None };
     earlier.ok_or(refused)

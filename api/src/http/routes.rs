@@ -11,7 +11,7 @@ mod webhooks;
 
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{MethodRouter, delete, get, patch, post};
-use tintype_types::{GenerationRequest, JobEvent};
+use tintype_types::JobEvent;
 
 use super::openapi::{self, SchemaOf, of};
 use super::view::{JobPage, JobView, KeyList, Me, NewKey, NewUser};
@@ -162,13 +162,8 @@ fn jobs_and_models() -> Vec<Route> {
     vec![
         Route {
             headers: &["Idempotency-Key"],
-            ..Route::post(
-                "/api/v1/jobs",
-                post(jobs::create),
-                "Makes a job and answers at once",
-                of::<GenerationRequest>,
-            )
-            .gives(202, Answer::Json(of::<JobView>))
+            ..Route::post("/api/v1/jobs", post(jobs::create), "Makes a job and answers at once", of::<jobs::JobBody>)
+                .gives(202, Answer::Json(of::<JobView>))
         },
         Route {
             query: &[("limit", "integer"), ("before", "string")],

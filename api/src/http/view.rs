@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tintype_scheduler::Estimate;
 use tintype_types::{FailureReason, JobState, ResolvedRequest};
 
 use crate::records::generation::Generation;
@@ -39,6 +40,15 @@ pub(crate) struct JobView {
     pub(crate) message: Option<String>,
     /// Whether its owner has cancelled it.
     pub(crate) cancelled: bool,
+    /// By when it should be done, in milliseconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) deadline_ms: Option<u64>,
+    /// When it was to end as it was given to a worker, if its deadline was promised.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) promised_ms: Option<u64>,
+    /// When it should start and end: in the answer to who asks for it with a deadline, where that can be told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) estimate: Option<EstimateView>,
     /// When it was made, in milliseconds since 1970.
     pub(crate) created_ms: u64,
     /// When its first attempt began.
@@ -47,6 +57,26 @@ pub(crate) struct JobView {
     /// When it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) finished_ms: Option<u64>,
+}
+
+/// When a job should start and end, in milliseconds since 1970.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct EstimateView {
+    /// As likely before as after this it starts.
+    pub(crate) starts_ms: u64,
+    /// As likely before as after this it ends.
+    pub(crate) ends_ms: u64,
+    /// Nine times in ten it ends before this.
+    pub(crate) ends_p90_ms: u64,
+    /// Jobs that go before it, on workers it could use.
+    pub(crate) ahead: u32,
+}
+
+impl From<Estimate> for EstimateView {
+    fn from(Estimate { starts_p50, ends_p50, ends_p90, ahead, run_ms: _, load_ms: _ }: Estimate) -> Self {
+        Self { starts_ms: starts_p50.0, ends_ms: ends_p50.0, ends_p90_ms: ends_p90.0, ahead }
+    }
 }
 
 /// One picture.
@@ -90,6 +120,9 @@ impl From<&Generation> for JobView {
             failure: job.failure,
             message: job.message.clone(),
             cancelled: job.cancelled.is_some(),
+            deadline_ms: job.deadline.map(|due| due.at.0),
+            promised_ms: job.promised.map(|at| at.0),
+            estimate: None,
             created_ms: job.created.0,
             started_ms: job.started.map(|at| at.0),
             finished_ms: job.finished.map(|at| at.0),

@@ -2,6 +2,7 @@
 
 use uuid::Uuid;
 
+use super::hold::HoldState;
 use super::lot::Lot;
 
 /// A column of the book.
@@ -112,13 +113,15 @@ pub struct Book {
     pub lots: Vec<Lot>,
     /// A payment of its owner's is disputed: no holds.
     pub stopped: bool,
+    /// Holds of it that have not ended. The database counts them.
+    pub open_holds: u64,
 }
 
 impl Book {
     /// A book with lots in any order.
     pub fn new(account: Account, mut lots: Vec<Lot>, stopped: bool) -> Self {
         lots.sort_by_key(Lot::burn_key);
-        Self { account, lots, stopped }
+        Self { account, lots, stopped, open_holds: 0 }
     }
 
     /// An empty one.
@@ -129,6 +132,13 @@ impl Book {
     /// The book after a posting.
     pub fn take(&mut self, posting: &super::Posting) {
         self.account = posting.account.clone();
+        match posting.hold.as_ref().map(|hold| hold.state) {
+            Some(HoldState::Held) => self.open_holds += 1,
+            Some(HoldState::Captured | HoldState::Voided | HoldState::Expired) => {
+                self.open_holds = self.open_holds.saturating_sub(1);
+            }
+            None => {}
+        }
         for changed in &posting.lots {
             match self.lots.iter_mut().find(|lot| lot.id == changed.id) {
                 Some(lot) => *lot = *changed,

@@ -23,7 +23,7 @@ const VERIFY_PAGE: i64 = 1_000;
 /// The columns of [`AccountRow`].
 macro_rules! columns {
     () => {
-        "account, granted, available, held, spent, owed, lost, seq, head, stopped"
+        "account, granted, available, held, spent, owed, lost, seq, head, stopped, open_holds"
     };
 }
 
@@ -127,8 +127,8 @@ pub struct Granted {
 
 /// The lot that was granted for this.
 pub async fn lot_of(conn: &mut PgConnection, reference: &str) -> sqlx::Result<Option<Granted>> {
-    const SQL: &str = "select l.id, coalesce((select -sum(e.amount) from ledger_entry e join ledger_txn t on t.id = e.txn
-            where e.account = l.account and e.lot = l.id and e.bucket = 'available' and t.kind = 'lapse'), 0)::bigint as lapsed
+    const SQL: &str = "select l.id, coalesce((select -sum(e.amount) from ledger_txn t join ledger_entry e on e.txn = t.id
+            where t.account = l.account and t.kind = 'lapse' and e.lot = l.id and e.bucket = 'available'), 0)::bigint as lapsed
         from lot l where l.source_ref = $1";
     sqlx::query_as(SQL).bind(reference).fetch_optional(conn).await
 }
@@ -293,11 +293,13 @@ struct AccountRow {
     seq: i64,
     head: Vec<u8>,
     stopped: bool,
+    open_holds: i64,
 }
 
 impl AccountRow {
     fn into_account(self) -> Result<Account, LedgerSqlError> {
-        let Self { account: id, granted, available, held, spent, owed, lost, seq, head, stopped: _ } = self;
+        let Self { account: id, granted, available, held, spent, owed, lost, seq, head, stopped: _, open_holds: _ } =
+            self;
         let head: Hash = head.try_into().map_err(|_| LedgerSqlError::Damaged(id))?;
         Ok(Account { id, granted, available, held, spent, owed, lost, seq, head })
     }
@@ -315,8 +317,9 @@ pub async fn lock_many(conn: &mut PgConnection, accounts: &[Uuid]) -> Result<Vec
     // Its own statement: it must see what was committed while the locks were waited for.
     let mut lots = lots(conn, accounts).await?;
     let book = |row: AccountRow| {
-        let (id, stopped) = (row.account, row.stopped);
-        Ok(Book::new(row.into_account()?, lots.remove(&id).unwrap_or_default(), stopped))
+        let (id, stopped, open_holds) = (row.account, row.stopped, row.open_holds.unsigned_abs());
+        let book = Book::new(row.into_account()?, lots.remove(&id).unwrap_or_default(), stopped);
+        Ok(Book { open_holds, ..book })
     };
     rows.into_iter().map(book).collect()
 }

@@ -125,7 +125,10 @@ impl Lane for Erasing {
 impl Erasing {
     async fn erase(&self, account: Uuid) -> Result<(), Failed> {
         self.end_jobs(account).await?;
-        while self.blot_jobs(account).await? > 0 {}
+        let mut done = Some(Uuid::nil());
+        while let Some(last) = done {
+            done = self.blot_jobs(account, last).await?;
+        }
         self.delete_uploads(account).await?;
         self.blot_rows(account).await?;
         self.delete_rows(account).await?;
@@ -146,15 +149,15 @@ impl Erasing {
         Err(Failed { error: format!("{open} jobs have not ended"), again: Again::Postponed(LOOK_AGAIN) })
     }
 
-    /// Takes what some jobs left in the store, then what they asked for; how many.
-    async fn blot_jobs(&self, account: Uuid) -> Result<usize, Failed> {
+    /// Takes what the next jobs after one left in the store, then what they asked for; the last of them.
+    async fn blot_jobs(&self, account: Uuid, after: Uuid) -> Result<Option<Uuid>, Failed> {
         const NEXT: &str = "select id, array(select output->>'key' from jsonb_array_elements(outputs) output)
-            from generation where account = $1 and erased_ms is null order by id limit $2";
+            from generation where account = $1 and id > $3 and erased_ms is null order by id limit $2";
         const BLOT: &str = "update generation set erased_ms = $2, message = null, body_sha256 = sha256(gen_random_uuid()::text::bytea),
                 request = (request || '{\"prompt\": \"\", \"negativePrompt\": \"\"}') - 'init' - 'controls'
             where id = any($1) and erased_ms is null";
         let jobs: Vec<(Uuid, Vec<String>)> =
-            sqlx::query_as(NEXT).bind(account).bind(BATCH).fetch_all(&self.pool).await?;
+            sqlx::query_as(NEXT).bind(account).bind(BATCH).bind(after).fetch_all(&self.pool).await?;
         for (job, outputs) in &jobs {
             for key in outputs {
                 self.delete_object(key).await?;
@@ -167,7 +170,7 @@ impl Erasing {
         sqlx::query("delete from image where generation = any($1)").bind(&ids).execute(&mut *tx).await?;
         sqlx::query(BLOT).bind(&ids).bind(to_ms(clock::now())).execute(&mut *tx).await?;
         tx.commit().await?;
-        Ok(jobs.len())
+        Ok(ids.last().copied())
     }
 
     async fn delete_uploads(&self, account: Uuid) -> Result<(), Failed> {

@@ -4,11 +4,15 @@
 
 use sqlx::types::Json;
 use sqlx::{PgConnection, PgPool};
+use tintype_crds::WhenLate;
 use tintype_types::{Attempt, FailureReason, JobEvent, JobId, JobState, Output, ResolvedRequest, Timestamp, WorkerId};
 use uuid::Uuid;
 
 use crate::clock::{from_ms, to_ms};
-use crate::creation::NewJob;
+use crate::creation::{Deadline, NewJob};
+
+/// How rows say that a job is refused rather than late.
+pub(crate) const REFUSE: &str = "Refuse";
 
 /// A job as Postgres has it.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,6 +53,10 @@ pub struct Generation {
     pub gpu_ms: u64,
     /// Its name in a cluster.
     pub cluster_uid: Option<String>,
+    /// By when it should be done.
+    pub deadline: Option<Deadline>,
+    /// When it was to end as its attempt was given out, if its deadline was promised.
+    pub promised: Option<Timestamp>,
     /// When it was made.
     pub created: Timestamp,
     /// When it was handed to the cluster.
@@ -85,8 +93,10 @@ impl Generation {
             message: None,
             gpu_ms: 0,
             cluster_uid: None,
+            deadline: new.deadline,
+            promised: None,
             created: new.stamp.at,
-            submitted: None,
+            submitted: new.submitted,
             started: None,
             cancelled: None,
             finished: None,
@@ -120,7 +130,7 @@ macro_rules! columns {
     () => {
         "id, account, request, price, priority, pool, state, attempt, failed_attempts, worker, not_before_ms, step, \
          steps, outputs, failure, message, gpu_ms, cluster_uid, created_ms, submitted_ms, started_ms, cancelled_ms, \
-         finished_ms, settled_ms"
+         finished_ms, settled_ms, deadline_ms, when_late, promised_ms"
     };
 }
 
@@ -150,6 +160,9 @@ struct Row {
     cancelled_ms: Option<i64>,
     finished_ms: Option<i64>,
     settled_ms: Option<i64>,
+    deadline_ms: Option<i64>,
+    when_late: String,
+    promised_ms: Option<i64>,
 }
 
 impl Row {
@@ -174,6 +187,11 @@ impl Row {
             message: self.message,
             gpu_ms: self.gpu_ms.unsigned_abs(),
             cluster_uid: self.cluster_uid,
+            deadline: self.deadline_ms.map(from_ms).map(|at| Deadline {
+                at,
+                when_late: if self.when_late == REFUSE { WhenLate::Refuse } else { WhenLate::Run },
+            }),
+            promised: self.promised_ms.map(from_ms),
             created: from_ms(self.created_ms),
             submitted: self.submitted_ms.map(from_ms),
             started: self.started_ms.map(from_ms),

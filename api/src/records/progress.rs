@@ -26,17 +26,27 @@ impl Fence {
     }
 }
 
+/// To whom an attempt is given.
+#[derive(Clone, Copy, Debug)]
+pub struct Given<'a> {
+    /// The worker.
+    pub worker: &'a WorkerId,
+    /// When it should end, if its deadline was promised.
+    pub promised: Option<Timestamp>,
+}
+
 /// Gives the job to a worker as this attempt. None when the record says otherwise.
 pub async fn assign(
     pool: &PgPool,
     fence: Fence,
-    worker: &WorkerId,
+    given: Given<'_>,
     at: Timestamp,
 ) -> sqlx::Result<Option<ResolvedRequest>> {
+    let Given { worker, promised } = given;
     const ASSIGN: &str = "
         update generation set state = 'Assigned', attempt = $2, worker = $3, step = 0,
             steps = (request->>'steps')::int * (request->>'images')::int,
-            not_before_ms = null, message = null, started_ms = coalesce(started_ms, $4)
+            not_before_ms = null, message = null, started_ms = coalesce(started_ms, $4), promised_ms = coalesce($5, promised_ms)
         where id = $1 and attempt = $2 - 1 and state in ('Queued', 'Preempted') and cancelled_ms is null
         returning request";
     const ASSIGNED: &str = "
@@ -47,6 +57,7 @@ pub async fn assign(
         .bind(fence.attempt())
         .bind(worker.as_str())
         .bind(to_ms(at))
+        .bind(promised.map(to_ms))
         .fetch_optional(pool)
         .await?;
     if let Some(request) = assigned {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -199,6 +200,35 @@ async fn a_request_becomes_a_job_and_its_end_the_answer() {
     stage.released(&id).await;
     assert_eq!(stage.object(&id).await.spec, object.spec, "letting go changes nothing else");
     stage.rig.audit().await;
+}
+
+/// The operator judges deadlines there; its refusal is the answer to whoever asks again.
+#[tokio::test]
+async fn a_deadline_is_carried_into_the_cluster_and_its_refusal_out() {
+    let stage = Stage::set().await;
+    let user = stage.user.clone();
+    let deadline = crate::support::now().plus(Duration::from_hours(1));
+    let post = || async {
+        let body = json!({ "model": "tintype/shapes", "prompt": "p", "deadlineMs": deadline.0, "whenLate": "Refuse" });
+        user.send(reqwest::Method::POST, "/api/v1/jobs", &[("idempotency-key", "k")], Some(body)).await
+    };
+    let placed = post().await;
+    assert_eq!(placed.status, StatusCode::ACCEPTED, "{}", placed.body);
+    let id = placed.body["id"].as_str().unwrap();
+    let spec = stage.object(id).await.spec;
+    let told = spec.deadline.map(|at| at.0.as_second());
+    assert_eq!(told, i64::try_from(deadline.0 / 1_000).ok(), "in whole seconds, and no later");
+    assert_eq!(spec.when_late, tintype_crds::WhenLate::Refuse);
+    let why = "the deadline cannot be met; it would be with 12 steps instead of 20";
+    let status = json!({ "state": "Failed", "attempt": 0, "leaderEpoch": 1,
+        "failure": { "reason": "DeadlineExceeded", "message": why } });
+    stage.status(id, status).await;
+    user.job_in(id, "Failed").await;
+    let refused = post().await;
+    assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{}", refused.body);
+    assert!(refused.body.to_string().contains(why), "{}", refused.body);
+    stage.released(id).await;
+    assert_eq!(user.credits().await, (10_000, 0, 0));
 }
 
 /// The API has no store here: the operator says where a picture is put, read and deleted.

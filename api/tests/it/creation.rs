@@ -4,9 +4,10 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use sqlx::PgPool;
 use tintype_api::creation::sql::create;
-use tintype_api::creation::{NewJob, Outcome};
+use tintype_api::creation::{Deadline, NewJob, Outcome};
 use tintype_api::ledger::post::Stamp;
 use tintype_api::ledger::{Grant, Source};
+use tintype_crds::WhenLate;
 use tintype_types::{GenerationRequest, ModelDefaults, Sampler, Timestamp};
 use uuid::Uuid;
 
@@ -57,7 +58,9 @@ fn orders(seed: u64, count: u128) -> Vec<NewJob> {
             repeat: rng.random_bool(0.5).then(|| ("POST /x", format!("key-{}", rng.random_range(0..40)))),
             price: rng.random_range(1..120),
             stamp: Stamp { txn: Uuid::from_u128(2_000_000 + n), at: Timestamp(10 + n as u64) },
+            deadline: n.is_multiple_of(5).then_some(Deadline { at: Timestamp(n as u64), when_late: WhenLate::Refuse }),
             open_max: 1_000,
+            submitted: n.is_multiple_of(3).then_some(Timestamp(10)),
         }
     };
     (0..count).map(&mut order).collect()

@@ -5,7 +5,7 @@ use tintype_api::creation::sql::create;
 use tintype_api::creation::{NewJob, Outcome};
 use tintype_api::ledger::post::Stamp;
 use tintype_api::records::generation::{self, Mark};
-use tintype_api::records::progress::{self, Fence, Requeue, Seen};
+use tintype_api::records::progress::{self, Fence, Given, Requeue, Seen};
 use tintype_types::{
     Attempt, FailureReason, GenerationRequest, JobState, ModelDefaults, Output, Sampler, Timestamp, WorkerId,
 };
@@ -40,7 +40,9 @@ async fn job(pool: &PgPool) -> Uuid {
         repeat,
         price: 16,
         stamp: stamp(),
+        deadline: None,
         open_max: 9,
+        submitted: None,
     };
     assert_eq!(create(pool, &[new]).await.unwrap(), [Outcome::Made]);
     id
@@ -64,12 +66,12 @@ async fn a_job_that_stopped_with_a_checkpoint_says_so_until_it_is_taken_up() {
     let state = async || -> String {
         sqlx::query_scalar("select state from generation where id = $1").bind(job).fetch_one(&pool).await.unwrap()
     };
-    assert!(progress::assign(&pool, first, &worker, now()).await.unwrap().is_some());
+    assert!(progress::assign(&pool, first, given(&worker), now()).await.unwrap().is_some());
     assert!(progress::requeue(&pool, first, &stopped).await.unwrap());
     assert_eq!(state().await, "Preempted");
     assert!(progress::requeue(&pool, first, &stopped).await.unwrap(), "told again");
     assert!(!progress::requeue(&pool, first, &requeue()).await.unwrap(), "it has stopped in another way");
-    assert!(progress::assign(&pool, second, &worker, now()).await.unwrap().is_some());
+    assert!(progress::assign(&pool, second, given(&worker), now()).await.unwrap().is_some());
     assert_eq!(state().await, "Assigned");
 }
 
@@ -80,14 +82,14 @@ async fn only_the_current_attempt_is_written() {
     let (first, second) = (Fence { job, attempt: Attempt(1) }, Fence { job, attempt: Attempt(2) });
     let (w1, w2) = (WorkerId::from("w1"), WorkerId::from("w2"));
 
-    assert!(progress::assign(&pool, second, &w1, now()).await.unwrap().is_none(), "attempts have no gaps");
-    assert!(progress::assign(&pool, first, &w1, now()).await.unwrap().is_some());
-    assert!(progress::assign(&pool, first, &w1, now()).await.unwrap().is_some(), "told again");
-    assert!(progress::assign(&pool, first, &w2, now()).await.unwrap().is_none(), "somebody else has it");
-    assert!(progress::assign(&pool, second, &w2, now()).await.unwrap().is_none(), "it is out");
+    assert!(progress::assign(&pool, second, given(&w1), now()).await.unwrap().is_none(), "attempts have no gaps");
+    assert!(progress::assign(&pool, first, given(&w1), now()).await.unwrap().is_some());
+    assert!(progress::assign(&pool, first, given(&w1), now()).await.unwrap().is_some(), "told again");
+    assert!(progress::assign(&pool, first, given(&w2), now()).await.unwrap().is_none(), "somebody else has it");
+    assert!(progress::assign(&pool, second, given(&w2), now()).await.unwrap().is_none(), "it is out");
     assert!(progress::requeue(&pool, first, &requeue()).await.unwrap());
     assert!(progress::requeue(&pool, first, &requeue()).await.unwrap(), "told again");
-    assert!(progress::assign(&pool, second, &w2, now()).await.unwrap().is_some());
+    assert!(progress::assign(&pool, second, given(&w2), now()).await.unwrap().is_some());
 
     // The first attempt wakes up.
     assert!(!progress::advance(&pool, first, 9, 20).await.unwrap());
@@ -108,7 +110,7 @@ async fn only_the_current_attempt_is_written() {
     assert!(!progress::requeue(&pool, second, &requeue()).await.unwrap());
     assert!(!progress::advance(&pool, second, 10, 20).await.unwrap());
     let third = Fence { job, attempt: Attempt(3) };
-    assert!(progress::assign(&pool, third, &w1, now()).await.unwrap().is_none());
+    assert!(progress::assign(&pool, third, given(&w1), now()).await.unwrap().is_none());
     assert!(!generation::mark(&mut pool.acquire().await.unwrap(), job, Mark::Cancelled, now()).await.unwrap());
     assert_eq!(generation::find(&pool, job).await.unwrap().unwrap(), ended);
     for forced in [
@@ -128,7 +130,7 @@ async fn a_cancelled_job_is_given_to_nobody() {
     let job = job(&pool).await;
     assert!(generation::mark(&mut pool.acquire().await.unwrap(), job, Mark::Cancelled, now()).await.unwrap());
     let fence = Fence { job, attempt: Attempt(1) };
-    assert!(progress::assign(&pool, fence, &WorkerId::from("w"), now()).await.unwrap().is_none());
+    assert!(progress::assign(&pool, fence, given(&WorkerId::from("w")), now()).await.unwrap().is_none());
     let none = Fence { job, attempt: Attempt(0) };
     assert!(progress::fail(&pool, none, FailureReason::Cancelled, "cancelled", now()).await.unwrap());
 }
@@ -161,4 +163,8 @@ async fn old_news_from_a_cluster_is_not_taken_over() {
     assert!(take(seen("a", JobState::Failed, 2)).await);
     assert!(!take(seen("a", JobState::Complete, 2)).await, "it has ended");
     assert!(!progress::vanish(&pool, Fence { job, attempt: Attempt(2) }, "a", now()).await.unwrap());
+}
+
+fn given(worker: &WorkerId) -> Given<'_> {
+    Given { worker, promised: None }
 }

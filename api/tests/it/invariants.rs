@@ -1,7 +1,7 @@
 //! Every invariant of the ledger as a query that names what breaks it.
 
 /// Each by its name.
-pub(crate) const CHECKS: [(&str, &str); 16] = [
+pub(crate) const CHECKS: [(&str, &str); 18] = [
     ("entries of a transaction sum to zero", "select txn::text from ledger_entry group by txn having sum(amount) <> 0"),
     ("every transaction has entries", "select id::text from ledger_txn t where not exists (select 1 from ledger_entry where txn = t.id)"),
     (
@@ -75,6 +75,21 @@ pub(crate) const CHECKS: [(&str, &str); 16] = [
     (
         "held is the sum of open holds",
         "select account::text from ledger_account a where held <> (select coalesce(sum(amount), 0) from hold h where h.account = a.account and state = 'held')",
+    ),
+    (
+        "open holds are counted",
+        "select account::text from ledger_account a where open_holds <> (select count(*) from hold h where h.account = a.account and state = 'held')",
+    ),
+    (
+        "what rows name is there",
+        "select 'job ' || g.id from generation g where not exists (select 1 from account a where a.id = g.account)
+            or g.api_key is not null and not exists (select 1 from api_key k where k.id = g.api_key)
+         union all select 'hold ' || h.id from hold h where not exists (select 1 from ledger_account a where a.account = h.account)
+         union all select 'txn ' || t.id from ledger_txn t where not exists (select 1 from ledger_account a where a.account = t.account)
+         union all select 'entry of ' || e.txn from ledger_entry e where not exists
+            (select 1 from ledger_txn t where t.id = e.txn and t.account = e.account)
+         union all select 'key ' || i.key from idempotency i where not exists
+            (select 1 from generation g where g.id = i.generation and g.account = i.account)",
     ),
     (
         "spent is the sum of captures",

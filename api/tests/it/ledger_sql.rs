@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
-use sqlx::PgPool;
+use sqlx::{AssertSqlSafe, PgPool};
 use tintype_api::ledger::post::{End, Stamp, TakeBack};
 use tintype_api::ledger::sql::{self, LedgerSqlError, NewHold};
 use tintype_api::ledger::{Grant, HoldState, LedgerError, Source};
@@ -185,6 +185,89 @@ async fn the_database_refuses_what_the_code_would_never_do() {
         assert!(sqlx::query(refused).execute(&pool).await.is_err(), "not refused: {refused}");
     }
     assert_eq!(ledger_faults(&pool).await, Vec::<String>::new());
+}
+
+/// Rows are looked at together, once a statement: one that names what is not there spoils it, wherever it stands.
+#[tokio::test]
+async fn what_a_row_names_is_there_and_stays() {
+    let (pool, _) = database().await;
+    let (ada, eve) = (account(&pool).await, account(&pool).await);
+    let job = "insert into generation (id, account, api_key, request, body_sha256, price, created_ms)
+        select gen_random_uuid(), t.account, t.api_key, '{}', sha256(''), 1, 0";
+    let key = "insert into api_key (id, account, name, secret_sha256, created_ms) values ('00000001', $1, 'k', sha256(''), 0)";
+    sqlx::query(key).bind(ada).execute(&pool).await.unwrap();
+    let made = format!("{job} from (values ('{ada}'::uuid, '00000001'), ('{eve}', null)) as t (account, api_key)");
+    sqlx::query(AssertSqlSafe(made)).execute(&pool).await.unwrap();
+    let nobody = Uuid::now_v7();
+    let missing = [
+        format!("{job} from (values ('{ada}'::uuid, null), ('{nobody}', null)) as t (account, api_key)"),
+        format!("{job} from (values ('{ada}'::uuid, '00000001'), ('{ada}', '00000002')) as t (account, api_key)"),
+        format!(
+            "insert into idempotency (account, route, key, body_sha256, generation, created_ms)
+                select '{ada}', 'r', g.id::text, sha256(''), g.id, 0 from generation g"
+        ),
+        format!(
+            "insert into idempotency (account, route, key, body_sha256, generation, created_ms)
+                values ('{ada}', 'r', 'k', sha256(''), '{nobody}', 0)"
+        ),
+        format!(
+            "insert into ledger_txn (id, account, seq, kind, key, at_ms, prev_hash, hash)
+                select gen_random_uuid(), t.account, 1, 'grant', t.account::text, 0, sha256(''), sha256('')
+                from (values ('{ada}'::uuid), ('{nobody}')) as t (account)"
+        ),
+        format!(
+            "insert into hold (id, account, amount, state, created_ms, expires_ms)
+                select gen_random_uuid(), t.account, 1, 'held', 0, 0 from (values ('{ada}'::uuid), ('{nobody}')) as t (account)"
+        ),
+    ];
+    for sql in missing {
+        let refused = sqlx::query(AssertSqlSafe(sql.clone())).execute(&pool).await.unwrap_err();
+        let code = refused.as_database_error().and_then(|error| error.code()).map(std::borrow::Cow::into_owned);
+        assert_eq!(code.as_deref(), Some("23503"), "{sql}: {refused}");
+    }
+    for removal in [
+        "delete from generation",
+        "delete from api_key",
+        "update api_key set id = '00000009'",
+        "update generation set api_key = null where api_key is not null",
+        "update ledger_account set account = gen_random_uuid()",
+        "truncate generation cascade",
+        "truncate api_key cascade",
+        "truncate account cascade",
+    ] {
+        let refused = sqlx::query(removal).execute(&pool).await.unwrap_err();
+        let code = refused.as_database_error().and_then(|error| error.code()).map(std::borrow::Cow::into_owned);
+        assert_eq!(code.as_deref(), Some("23001"), "{removal}: {refused}");
+    }
+}
+
+/// What a version that does not know the count writes is counted all the same.
+#[tokio::test]
+async fn holds_are_counted_whoever_writes_the_book() {
+    let (pool, _) = database().await;
+    let account = account(&pool).await;
+    let mut conn = pool.acquire().await.unwrap();
+    sql::grant(&mut conn, account, &gift(100, "signup"), stamp()).await.unwrap();
+    let jobs = [Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7()];
+    for (open, id) in (1..).zip(jobs) {
+        sql::hold(&mut conn, NewHold { account, id, amount: 20, expires: now() }, stamp()).await.unwrap();
+        assert_eq!(open_holds(&pool, account).await, open);
+    }
+    for (left, (id, how)) in [2, 1, 0].into_iter().zip(jobs.into_iter().zip([End::Capture(20), End::Void, End::Expire]))
+    {
+        sql::end(&mut conn, account, id, how, stamp()).await.unwrap();
+        // Twice is once.
+        sql::end(&mut conn, account, id, how, stamp()).await.unwrap();
+        assert_eq!(open_holds(&pool, account).await, left);
+    }
+}
+
+async fn open_holds(pool: &PgPool, account: Uuid) -> i64 {
+    sqlx::query_scalar("select open_holds from ledger_account where account = $1")
+        .bind(account)
+        .fetch_one(pool)
+        .await
+        .unwrap()
 }
 
 /// The checks above can fail: with the guards taken away, each kind of damage is seen.

@@ -12,6 +12,7 @@ mod cluster;
 mod crash;
 mod creation;
 mod credits;
+mod deadlines;
 mod fences;
 mod front;
 mod gallery;

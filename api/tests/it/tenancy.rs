@@ -78,7 +78,9 @@ async fn a_change_that_forgets_its_filter_changes_nothing_of_anybody_elses() {
     let foreign = "insert into collection (id, account, name, created_ms) values (gen_random_uuid(), $1, 'x', 0)";
     let refused = as_account(ada.account, sqlx::query(foreign).bind(eve.account).execute(&requests)).await;
     assert!(refused.unwrap_err().to_string().contains("row-level security"));
-    let moved = "update api_key set account = $1";
+    let own = as_account(ada.account, sqlx::query(foreign).bind(ada.account).execute(&requests)).await;
+    assert_eq!(own.unwrap().rows_affected(), 1);
+    let moved = "update collection set account = $1";
     let refused = as_account(ada.account, sqlx::query(moved).bind(eve.account).execute(&requests)).await;
     assert!(refused.unwrap_err().to_string().contains("row-level security"));
 }

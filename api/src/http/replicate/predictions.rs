@@ -143,7 +143,7 @@ async fn order(
     request: GenerationRequest,
     id: Uuid,
 ) -> Result<Generation, ApiError> {
-    let order = Order { account: caller.account, api_key: caller.key_use(), request, repeat };
+    let order = Order { account: caller.account, api_key: caller.key_use(), request, deadline: None, repeat };
     Ok(jobs::place_as(app, &order, jobs::draw_seed(), id).await?.job)
 }
 
