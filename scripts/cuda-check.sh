@@ -2,7 +2,8 @@
 # `make cuda-check`: does the CUDA flavour of the worker still compile, its kernels included? Needs no GPU, no driver and
 # no CUDA toolkit: NVIDIA's compiler comes from its own PyPI wheels, into the cache. Nothing is linked and nothing runs.
 #
-# The kernels that candle loads at run time are compiled to PTX. Those it links in are for weights quantised to a few bits,
+# The kernels that candle loads at run time are compiled to PTX, and so is our own attention, which is then assembled for
+# several GPUs too: where registers do not suffice, this fails. Those candle links in are for weights quantised to a few bits,
 # which this worker does not read, and take half an hour: CUDA_CHECK_QUANTISED=on compiles them too.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -59,5 +60,19 @@ cargo check --locked -p tintype-worker --features "$features"
 modules=$(find "$CARGO_TARGET_DIR"/debug/build/candle-kernels-*/out -name '*.ptx' -printf '%f\n' | sort -u | tr '\n' ' ')
 [ -n "$modules" ] || { echo "cuda-check: no kernel was compiled" >&2; exit 1; }
 echo "cuda-check: kernels compiled for sm_$CUDA_COMPUTE_CAP: $modules"
+
+# What a driver does with our kernels at their first use, for the GPUs named: Ampere, Ada, Hopper, Blackwell.
+attention=$(find "$CARGO_TARGET_DIR"/debug/build/tintype-kernels-*/out -name attention.ptx -printf '%T@ %p\n' | sort -n | tail -n 1 | cut -d' ' -f2)
+[ -n "$attention" ] || { echo "cuda-check: the attention kernels were not compiled" >&2; exit 1; }
+for gpu in sm_80 sm_89 sm_90 sm_120; do
+  said=$("$CUDA_HOME/bin/ptxas" -v -arch="$gpu" "$attention" -o "$attention.cubin" 2>&1) || { echo "$said" >&2; exit 1; }
+  kernels=$(grep -c 'Compiling entry function' <<<"$said")
+  if grep -E '[1-9][0-9]* bytes spill' <<<"$said" >&2; then
+    echo "cuda-check: attention kernels run out of registers on $gpu" >&2
+    exit 1
+  fi
+  echo "cuda-check: $kernels attention kernels assembled for $gpu, at most $(grep -oP 'Used \K[0-9]+' <<<"$said" | sort -n | tail -n 1) registers a thread, nothing spilled"
+done
+rm -f "$attention.cubin"
 echo "cuda-check: skipped: ${skipped}linking, anything that needs a GPU"
 echo "cuda-check: tintype-worker compiles with the feature $features in $((SECONDS - started)) s; not run on a GPU"

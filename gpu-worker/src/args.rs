@@ -63,8 +63,8 @@ pub struct Args {
     /// Where to draw: `auto` (the first CUDA device where there is one, else the CPU), `cpu`, or `cuda:N`.
     #[arg(long, env = "TINTYPE_DEVICE", default_value = "auto")]
     pub device: DeviceChoice,
-    /// What the denoiser multiplies in on a CPU: f32, or bf16, which is faster and less exact and needs a processor with
-    /// AVX512-BF16.
+    /// What the denoiser multiplies in: f32; bf16, which is faster and less exact and needs a processor with AVX512-BF16 or a
+    /// GPU since Ampere; or f16, on a GPU.
     #[arg(long, env = "TINTYPE_PRECISION", default_value_t = Precision::F32)]
     pub precision: Precision,
     /// Address for /healthz, /readyz and /metrics; left out, there are none. Port 0 takes a free one.
@@ -167,14 +167,15 @@ mod tests {
     }
 
     #[test]
-    fn a_precision_is_one_of_two_words() {
+    fn a_precision_is_one_of_three_words() {
         let with = |word: &str| {
             let words = ["gpu-worker", "--dispatch-url", "http://h", "--token-file", "/t", "--models-dir", "/m"];
             Args::try_parse_from(words.into_iter().chain(["--precision", word])).map(|args| args.precision)
         };
         assert_eq!(with("bf16").unwrap(), Precision::Bf16);
         assert_eq!(with("f32").unwrap(), Precision::F32);
-        assert!(with("fp8").unwrap_err().to_string().contains("f32 or bf16"));
+        assert_eq!(with("f16").unwrap(), Precision::F16);
+        assert!(with("fp8").unwrap_err().to_string().contains("f32, bf16 or f16"));
     }
 
     #[test]

@@ -70,7 +70,7 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<()> {
     let residency = Residency { limits, keep: args.keep(), unload_after: args.unload_after.map(Duration::from_secs) };
     let pipeline =
         CandlePipeline::with(args.models_dir.clone(), residency, args.device).context("cannot start the pipeline")?;
-    let pipeline = pipeline.multiplied_in(args.precision).context("--precision bf16 cannot be had here")?;
+    let pipeline = pipeline.multiplied_in(args.precision).context("--precision cannot be had here")?;
     let pipeline = match &args.models_cache {
         Some(cache) => pipeline.cached_in(cache.clone()),
         None => pipeline,

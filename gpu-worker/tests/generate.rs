@@ -80,7 +80,8 @@ fn bf16_draws_where_the_processor_has_it_and_is_refused_elsewhere() {
     let draw = |precision: &str, out: &str| {
         place.run(&["--prompt", "a red circle on white", "--seed", "3", "--precision", precision, "--out", out])
     };
-    let (exact, short, wrong) = (draw("f32", "exact.png"), draw("bf16", "short.png"), draw("f16", "wrong.png"));
+    let (exact, short, wrong) = (draw("f32", "exact.png"), draw("bf16", "short.png"), draw("fp8", "wrong.png"));
+    let half = draw("f16", "half.png");
     assert_eq!(exact.status.code(), Some(0), "{}", stderr(&exact));
     if tintype_worker::kernels::Precision::Bf16.checked().is_ok() {
         assert_eq!(short.status.code(), Some(0), "{}", stderr(&short));
@@ -89,8 +90,10 @@ fn bf16_draws_where_the_processor_has_it_and_is_refused_elsewhere() {
         assert_eq!(short.status.code(), Some(2));
         assert!(stderr(&short).contains("AVX512-BF16"), "{}", stderr(&short));
     }
+    assert_eq!(half.status.code(), Some(2));
+    assert!(stderr(&half).contains("f16 is for GPUs"), "{}", stderr(&half));
     assert_eq!(wrong.status.code(), Some(2));
-    assert!(stderr(&wrong).contains("it is f32 or bf16"), "{}", stderr(&wrong));
+    assert!(stderr(&wrong).contains("it is f32, bf16 or f16"), "{}", stderr(&wrong));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 """Writes gpu-worker/tests/fixtures/: what diffusers, transformers and torch compute, for the worker's parity tests.
 
     pip install torch diffusers transformers peft safetensors numpy scipy torchsde      (CPU is enough; tests themselves need none of it)
-    python make_fixtures.py ../../gpu-worker/tests/fixtures ../../models [part ...]     (parts: unets vaes clips adapters samplers noise prompts pictures)
+    python make_fixtures.py ../../gpu-worker/tests/fixtures ../../models [part ...]     (parts: unets vaes clips adapters samplers noise prompts pictures eight)
 
 All networks are random and small, with group counts other than 32. Tensors are saved before any cast, and what was
 written is read back and checked.
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 import diffusers, peft, transformers
 from diffusers import (AutoencoderKL, DPMSolverMultistepScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline, UNet2DConditionModel)
+from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
@@ -195,6 +196,21 @@ def pictures():
         image.save(OUT / f"{name}.png")
 
 
+def eight():
+    """Eight prompts of each small model, side by side; a line's number is its seed."""
+    lines = (OUT / "eight.txt").read_text().splitlines()
+    for name, kind, model in (("eight", StableDiffusionPipeline, SHAPES), ("eight_xl", StableDiffusionXLPipeline, SHAPES_XL)):
+        pipe = kind.from_pretrained(str(model), torch_dtype=torch.float32)
+        pipe.scheduler = DPMSolverMultistepScheduler.from_config(pipe.scheduler.config, use_karras_sigmas=True)
+        pipe.set_progress_bar_config(disable=True)
+        sheet = Image.new("RGB", (64 * len(lines), 64))
+        for seed, prompt in enumerate(lines):
+            image = pipe(prompt, num_inference_steps=20, guidance_scale=3.0, height=64, width=64,
+                         generator=torch.Generator().manual_seed(seed)).images[0]
+            sheet.paste(image, (64 * seed, 0))
+        sheet.save(OUT / f"{name}.png", optimize=True)
+
+
 def unets():
     # Conv projections, one layer a block, groups 4, as Stable Diffusion 1.5 but small.
     unet("unet_conv", 1, sample_size=8, in_channels=4, out_channels=4, layers_per_block=1, block_out_channels=(8, 12, 16),
@@ -256,7 +272,7 @@ def adapters():
     adapter_fixtures.controlnets(OUT, write, shaken, plain, some(UNet2DConditionModel, "unet_conv", "unet_sdxl"))
 
 
-ALL = dict(unets=unets, vaes=vaes, clips=clips, adapters=adapters, samplers=samplers, noise=noise, prompts=prompts, pictures=pictures)
+ALL = dict(unets=unets, vaes=vaes, clips=clips, adapters=adapters, samplers=samplers, noise=noise, prompts=prompts, pictures=pictures, eight=eight)
 
 if __name__ == "__main__":
     OUT.mkdir(parents=True, exist_ok=True)

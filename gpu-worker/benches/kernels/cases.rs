@@ -145,7 +145,7 @@ impl Case {
             Self::Attention([heads, queries, keys, width]) => {
                 let q = random(&[1, queries, heads * width])?;
                 let (k, v) = (random(&[1, keys, heads * width])?, random(&[1, keys, heads * width])?);
-                Box::new(move || Ok(kernels::attention([&q, &k, &v], heads, None)?))
+                Box::new(move || Ok(kernels::attention([&q, &k, &v], heads, None, precision)?))
             }
             Self::GroupNorm([channels, side]) => group_norm(channels, side, After::Nothing)?,
             Self::GroupNormSilu([channels, side]) => group_norm(channels, side, After::Silu)?,

@@ -13,9 +13,11 @@ use candle_core::{D, Result, Tensor, bail};
 use rayon::prelude::{IntoParallelIterator as _, ParallelIterator as _};
 
 use super::data::{self, Numbers};
+use super::elsewhere::product;
 use super::level::{self, Level, Loops};
 use super::math::exp_down;
 use super::pack::{BLOCK, Matrix, Order, turn};
+use super::precision::Precision;
 use super::shared::{Fresh, Shared};
 use super::tile::{COLUMNS, Left, Line, ROWS, add_products, scale};
 use super::{matmul, matmul_t};
@@ -30,11 +32,17 @@ const SCORES_MAX: usize = 16 << 20;
 const PARALLEL_FROM: usize = 1 << 20;
 
 /// Attention of queries (batch, n, channels) over keys and values (batch, m, channels), the channels split into `heads`;
-/// `mask` (n, m) is added to the scores. The answer has the shape of the queries.
+/// `mask` (n, m) is added to the scores. The answer has the shape of the queries. On a GPU, what is multiplied is rounded to
+/// `precision`; a CPU rounds nothing here.
 ///
 /// # Errors
 /// Shapes that do not fit, or a device's own failure.
-pub fn attention([queries, keys, values]: [&Tensor; 3], heads: usize, mask: Option<&Tensor>) -> Result<Tensor> {
+pub fn attention(
+    [queries, keys, values]: [&Tensor; 3],
+    heads: usize,
+    mask: Option<&Tensor>,
+    precision: Precision,
+) -> Result<Tensor> {
     let (batch, queried, channels) = queries.dims3()?;
     let (_, keyed, _) = keys.dims3()?;
     if heads == 0 || !channels.is_multiple_of(heads) || keys.dims3()? != (batch, keyed, channels) || keyed == 0 {
@@ -44,7 +52,11 @@ pub fn attention([queries, keys, values]: [&Tensor; 3], heads: usize, mask: Opti
         bail!("attention wants as many values as keys, and a mask for each pair of a query and a key");
     }
     if !queries.device().is_cpu() {
-        return plain([queries, keys, values], heads, mask);
+        #[cfg(feature = "cuda")]
+        if let Some(answer) = super::fused::attention([queries, keys, values], heads, mask, precision)? {
+            return Ok(answer);
+        }
+        return plain([queries, keys, values], heads, mask, precision);
     }
     let mask = mask.map(Tensor::contiguous).transpose()?;
     let (queries, keys, values) = (queries.contiguous()?, keys.contiguous()?, values.contiguous()?);
@@ -64,8 +76,13 @@ pub fn attention([queries, keys, values]: [&Tensor; 3], heads: usize, mask: Opti
     data::tensor(attend.compute(batch), (batch, queried, channels))
 }
 
-/// The same by candle's operations, in slices of queries.
-fn plain([queries, keys, values]: [&Tensor; 3], heads: usize, mask: Option<&Tensor>) -> Result<Tensor> {
+/// The same by candle's operations, in slices of queries: for heads and GPUs that no kernel of ours suits.
+fn plain(
+    [queries, keys, values]: [&Tensor; 3],
+    heads: usize,
+    mask: Option<&Tensor>,
+    precision: Precision,
+) -> Result<Tensor> {
     let (batch, count, channels) = queries.dims3()?;
     let width = channels / heads;
     let split = |x: &Tensor| x.reshape((batch, (), heads, width))?.transpose(1, 2)?.contiguous();
@@ -75,13 +92,13 @@ fn plain([queries, keys, values]: [&Tensor; 3], heads: usize, mask: Option<&Tens
     let mut parts = Vec::with_capacity(count.div_ceil(slice));
     for start in (0..count).step_by(slice) {
         let len = slice.min(count - start);
-        let mut scores = matmul_t(&q.narrow(2, start, len)?, &k)?;
+        let mut scores = product((&q.narrow(2, start, len)?, &k), precision, matmul_t)?;
         if let Some(mask) = mask {
             scores = scores.broadcast_add(&mask.narrow(0, start, len)?)?;
         }
         let raised = scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?)?.exp()?;
         let weights = raised.broadcast_div(&raised.sum_keepdim(D::Minus1)?)?;
-        parts.push(matmul(&weights, &v)?);
+        parts.push(product((&weights, &v), precision, matmul)?);
     }
     Tensor::cat(&parts, 2)?.transpose(1, 2)?.reshape((batch, count, channels))
 }
@@ -314,7 +331,7 @@ impl Loops for Softmax<'_> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::testing::{assert_close, bits, in_pool, numbers};
 
@@ -381,11 +398,17 @@ mod tests {
         let [k, v] = [k, v].map(|numbers| data::tensor(numbers, (2, keyed, channels)).unwrap());
         let open = data::tensor(mask(queried, keyed), (queried, keyed)).unwrap();
         let flat = |tensor: Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        let ours = flat(attention([&q, &k, &v], heads, Some(&open)).unwrap());
-        assert_close("plain", &ours, &flat(plain([&q, &k, &v], heads, Some(&open)).unwrap()), 1e-5);
-        assert!(attention([&q, &k, &v], 5, None).is_err(), "36 channels are not five heads");
-        assert!(attention([&q, &k, &v], 3, Some(&open.t().unwrap())).is_err(), "a mask the wrong way round");
-        assert!(attention([&q, &k, &v.narrow(1, 0, 9).unwrap()], 3, None).is_err(), "fewer values than keys");
+        let ours = flat(attention([&q, &k, &v], heads, Some(&open), Precision::F32).unwrap());
+        assert_close("plain", &ours, &flat(plain([&q, &k, &v], heads, Some(&open), Precision::F32).unwrap()), 1e-5);
+        assert!(attention([&q, &k, &v], 5, None, Precision::F32).is_err(), "36 channels are not five heads");
+        assert!(
+            attention([&q, &k, &v], 3, Some(&open.t().unwrap()), Precision::F32).is_err(),
+            "a mask the wrong way round"
+        );
+        assert!(
+            attention([&q, &k, &v.narrow(1, 0, 9).unwrap()], 3, None, Precision::F32).is_err(),
+            "fewer values than keys"
+        );
     }
 
     #[test]
@@ -408,19 +431,19 @@ mod tests {
         assert_eq!(wrong, [false, true, false]);
     }
 
-    fn tensors(batch: usize, queried: usize, keyed: usize, channels: usize) -> [Vec<f32>; 3] {
+    pub(in super::super) fn tensors(batch: usize, queried: usize, keyed: usize, channels: usize) -> [Vec<f32>; 3] {
         // Scores of a few tens, so that the largest changes from block to block and most weights are nearly 0.
         let q = numbers(batch * queried * channels, 1).into_iter().map(|number| number * 8.0).collect();
         [q, numbers(batch * keyed * channels, 2), numbers(batch * keyed * channels, 3)]
     }
 
     /// Each query sees the keys up to its own place.
-    fn mask(queried: usize, keyed: usize) -> Vec<f32> {
+    pub(in super::super) fn mask(queried: usize, keyed: usize) -> Vec<f32> {
         let pairs = (0..queried).flat_map(|query| (0..keyed).map(move |key| (query, key)));
         pairs.map(|(query, key)| if key > query { f32::NEG_INFINITY } else { 0.0 }).collect()
     }
 
-    fn reference(
+    pub(in super::super) fn reference(
         (q, k, v): (&[f32], &[f32], &[f32]),
         mask: Option<&[f32]>,
         (queried, keyed, width, heads): (usize, usize, usize, usize),

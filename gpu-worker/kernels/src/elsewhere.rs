@@ -9,9 +9,14 @@ impl Precision {
     /// Itself, where this device does it at speed.
     ///
     /// # Errors
-    /// bf16 on a processor that would have to emulate it. GPUs are taken to have it: all since Ampere do.
-    pub fn checked_on(self, device: &Device) -> std::result::Result<Self, super::NoBf16> {
-        if device.is_cpu() { self.checked() } else { Ok(self) }
+    /// bf16 on a processor that would have to emulate it, or on a GPU from before Ampere; f16 on a processor.
+    pub fn checked_on(self, device: &Device) -> std::result::Result<Self, super::NotSuited> {
+        match self {
+            _ if device.is_cpu() => self.checked(),
+            #[cfg(feature = "cuda")]
+            Self::Bf16 if !super::fused::has_bf16(device).unwrap_or(false) => Err(super::NotSuited::GpuWithoutBf16),
+            Self::F32 | Self::Bf16 | Self::F16 => Ok(self),
+        }
     }
 
     /// Weights as they are kept to be multiplied on this device. A CPU rounds them as it packs them, and keeps them as they
@@ -28,6 +33,7 @@ impl Precision {
         match self {
             Self::F32 => DType::F32,
             Self::Bf16 => DType::BF16,
+            Self::F16 => DType::F16,
         }
     }
 }

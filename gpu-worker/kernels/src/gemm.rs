@@ -215,7 +215,7 @@ impl<C: Columns> Product<'_, C> {
         let Scratch { right, right_pairs, .. } = scratch;
         let (len, pairs, room) = (block.inner.len(), block.inner.len().div_ceil(2), self.room(block));
         match self.precision {
-            Precision::F32 => {
+            Precision::F32 | Precision::F16 => {
                 let packed = grown(right, panels.len() * len, Line::ZERO);
                 for (panel, out) in panels.zip(packed.chunks_exact_mut(len.max(1))) {
                     self.right.pack(self.level, self.panel(panel), block.inner.clone(), out);
@@ -237,7 +237,7 @@ impl<C: Columns> Product<'_, C> {
 
     fn panels_max(&self) -> usize {
         match self.precision {
-            Precision::F32 => PANELS_MAX,
+            Precision::F32 | Precision::F16 => PANELS_MAX,
             Precision::Bf16 => 2 * PANELS_MAX,
         }
     }
@@ -256,7 +256,9 @@ impl<C: Columns> Product<'_, C> {
         for (index, panel) in panels.enumerate() {
             let mut tile = [Line::ZERO; ROWS];
             match self.precision {
-                Precision::F32 => add_products(self.level, left, &right[index * len..][..len], &mut tile),
+                Precision::F32 | Precision::F16 => {
+                    add_products(self.level, left, &right[index * len..][..len], &mut tile);
+                }
                 Precision::Bf16 => {
                     let right = &right_pairs[index * pairs..][..pairs];
                     add_pair_products(left_pairs, right, &mut tile);

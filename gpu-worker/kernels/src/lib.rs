@@ -8,6 +8,8 @@ mod attention;
 mod conv;
 mod data;
 mod elsewhere;
+#[cfg(any(test, feature = "cuda"))]
+mod fused;
 mod gemm;
 mod level;
 mod linear;
@@ -31,4 +33,4 @@ pub use linear::{With, linear, map_to_tokens, matmul, matmul_onto, matmul_t, tok
 pub use memory::give_back;
 pub use norm::{After, GroupNormShape, group_norm, layer_norm};
 pub use pointwise::{Function, apply, geglu, upsample};
-pub use precision::{NoBf16, Precision, UnknownPrecision};
+pub use precision::{NotSuited, Precision, UnknownPrecision};

@@ -12,21 +12,34 @@ pub enum Precision {
     /// bf16: the range of fp32 and 8 bits of precision. About twice as fast on processors with AVX512-BF16, and faster
     /// still on those with AMX (which this was not run on).
     Bf16,
+    /// IEEE half precision: 11 bits, and nothing above 65504. For GPUs; processors, which do not speed it up, refuse it
+    /// before they start ([`Precision::checked`]), and their kernels would round nothing.
+    F16,
 }
 
-/// This processor multiplies no bf16.
+/// A precision that this device does not multiply in at speed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("this processor has no instructions for bf16 (AVX512-BF16); run with fp32, or on a processor that has them")]
-pub struct NoBf16;
+pub enum NotSuited {
+    /// A processor without AVX512-BF16.
+    #[error("this processor has no instructions for bf16 (AVX512-BF16); run with f32, or on a processor that has them")]
+    NoBf16,
+    /// A processor.
+    #[error("f16 is for GPUs; run with f32 or bf16 on a processor")]
+    F16IsForGpus,
+    /// A GPU from before Ampere, or one that does not say what it is.
+    #[error("this GPU has no bf16, which came with Ampere (compute capability 8.0); run with f16 or f32")]
+    GpuWithoutBf16,
+}
 
 impl Precision {
     /// Itself, where this processor does it at speed.
     ///
     /// # Errors
-    /// bf16 on a processor that would have to emulate it.
-    pub fn checked(self) -> Result<Self, NoBf16> {
+    /// bf16 on a processor that would have to emulate it; f16.
+    pub fn checked(self) -> Result<Self, NotSuited> {
         match self {
-            Self::Bf16 if Pairing::best().is_plain() => Err(NoBf16),
+            Self::Bf16 if Pairing::best().is_plain() => Err(NotSuited::NoBf16),
+            Self::F16 => Err(NotSuited::F16IsForGpus),
             Self::F32 | Self::Bf16 => Ok(self),
         }
     }
@@ -34,7 +47,7 @@ impl Precision {
 
 /// A word that names no precision.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the precision `{0}` is not known; it is f32 or bf16")]
+#[error("the precision `{0}` is not known; it is f32, bf16 or f16")]
 pub struct UnknownPrecision(String);
 
 impl FromStr for Precision {
@@ -44,6 +57,7 @@ impl FromStr for Precision {
         match word {
             "f32" => Ok(Self::F32),
             "bf16" => Ok(Self::Bf16),
+            "f16" => Ok(Self::F16),
             other => Err(UnknownPrecision(other.to_owned())),
         }
     }
@@ -54,6 +68,7 @@ impl fmt::Display for Precision {
         f.write_str(match self {
             Self::F32 => "f32",
             Self::Bf16 => "bf16",
+            Self::F16 => "f16",
         })
     }
 }

@@ -47,7 +47,7 @@ const PARALLEL_FROM: usize = 1 << 20;
 pub(super) fn suits(plan: &Plan, precision: Precision) -> bool {
     let Plan { kernel_height, kernel_width, stride, channels, out_channels, .. } = *plan;
     (kernel_height, kernel_width, stride) == (KERNEL, KERNEL, 1)
-        && precision == Precision::F32
+        && precision != Precision::Bf16
         && channels.min(out_channels) >= SIDE_MIN
         && squares(plan) >= SQUARES_MIN
 }

@@ -90,8 +90,8 @@ pub struct GenerateArgs {
     /// Keeps prompt and settings out of the file.
     #[arg(long)]
     pub no_parameters: bool,
-    /// What the denoiser multiplies in on a CPU: f32, or bf16, which is faster and less exact and needs a processor with
-    /// AVX512-BF16.
+    /// What the denoiser multiplies in: f32; bf16, which is faster and less exact and needs a processor with AVX512-BF16 or a
+    /// GPU since Ampere; or f16, on a GPU.
     #[arg(long, env = "TINTYPE_PRECISION", default_value_t = Precision::F32)]
     pub precision: Precision,
     /// The file to write; one that is there is replaced.

@@ -52,7 +52,7 @@ fn draw(args: &GenerateArgs, plan: &Plan) -> Result<(), (u8, anyhow::Error)> {
     let limits = ResidentLimits { count: MODELS_MAX, bytes: 0 };
     let pipeline =
         CandlePipeline::new(directories.clone(), limits).map_err(|error| failed(error, PipelineError::reason))?;
-    let pipeline = pipeline.multiplied_in(args.precision).context("--precision bf16 cannot be had here");
+    let pipeline = pipeline.multiplied_in(args.precision).context("--precision cannot be had here");
     let mut pipeline = pipeline.map_err(|error| (CANNOT, error))?;
     let mut bar = Bar::new(request.steps.saturating_mul(request.images));
     for (index, file) in (0..).zip(files) {

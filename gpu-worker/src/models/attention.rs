@@ -5,7 +5,7 @@ use candle_core::{Result, Tensor};
 use super::BuildError;
 use super::adapters::{NO_ADAPTERS, RowAdapters};
 use super::layers::Linear;
-use crate::kernels;
+use crate::kernels::{self, Precision};
 use crate::weights::{UnreadableFile, Weights};
 
 /// Projections of one attention.
@@ -16,6 +16,7 @@ pub(crate) struct Attention {
     to_v: Linear,
     to_out: Linear,
     heads: usize,
+    precision: Precision,
 }
 
 /// Sizes of one attention, and what its projections are called in the file.
@@ -50,6 +51,7 @@ impl Attention {
             to_v: read(v, context)?,
             to_out: Linear::read(&w.at(out), channels, channels)?,
             heads,
+            precision: w.precision(),
         })
     }
 
@@ -83,7 +85,7 @@ impl Attention {
     fn gather(&self, x: &Tensor, context: &Tensor, mask: Option<&Tensor>, rows: &RowAdapters) -> Result<Tensor> {
         let q = self.to_q.adapted(x, rows)?;
         let (k, v) = (self.to_k.adapted(context, rows)?, self.to_v.adapted(context, rows)?);
-        kernels::attention([&q, &k, &v], self.heads, mask)
+        kernels::attention([&q, &k, &v], self.heads, mask, self.precision)
     }
 }
 

@@ -17,7 +17,7 @@ pub use crate::cache::ResidentLimits;
 use crate::cache::{Cost, Keep, Need};
 use crate::catalogue::Catalogue;
 use crate::engine::{Lane, step};
-use crate::kernels::{NoBf16, Precision};
+use crate::kernels::{NotSuited, Precision};
 use crate::output::RgbImage;
 use crate::weights::Digests;
 
@@ -99,7 +99,7 @@ impl CandlePipeline {
     ///
     /// # Errors
     /// A precision that the device does not do at speed.
-    pub fn multiplied_in(self, precision: Precision) -> Result<Self, NoBf16> {
+    pub fn multiplied_in(self, precision: Precision) -> Result<Self, NotSuited> {
         let precision = precision.checked_on(&self.ground.device)?;
         Ok(Self { ground: loaded::Ground { precision, ..self.ground }, ..self })
     }
