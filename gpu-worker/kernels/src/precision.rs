@@ -113,3 +113,24 @@ impl Pairing {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_precision_is_one_of_three_words() {
+        for precision in [Precision::F32, Precision::Bf16, Precision::F16] {
+            assert_eq!(precision.to_string().parse(), Ok(precision));
+        }
+        let error = "fp8".parse::<Precision>().unwrap_err();
+        assert!(error.to_string().contains("f32, bf16 or f16"), "{error}");
+    }
+
+    #[test]
+    fn a_processor_is_not_asked_for_what_it_would_emulate() {
+        assert_eq!(Precision::F32.checked(), Ok(Precision::F32));
+        assert_eq!(Precision::F16.checked(), Err(NotSuited::F16IsForGpus));
+        assert_eq!(Precision::Bf16.checked().is_err(), Pairing::best().is_plain());
+    }
+}

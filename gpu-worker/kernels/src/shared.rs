@@ -6,12 +6,16 @@ use std::ops::Range;
 
 use rayon::prelude::{IndexedParallelIterator as _, ParallelIterator as _, ParallelSliceMut as _};
 
+use super::memory::in_large_pages;
+
 /// A result that holds no numbers yet. Zeros would be written for nothing: every kernel writes every number.
 pub(super) struct Fresh(Vec<f32>);
 
 impl Fresh {
     pub(super) fn new(len: usize) -> Self {
-        Self(Vec::with_capacity(len))
+        let mut numbers = Vec::with_capacity(len);
+        in_large_pages(numbers.spare_capacity_mut());
+        Self(numbers)
     }
 
     /// Its numbers, to be written.

@@ -14,15 +14,14 @@ use crate::testing::{assert_close, bits};
 
 /// (batch, queries, keys, width, heads): one of everything, each width of a kernel and one below, ends inside of tiles and at
 /// their borders, several blocks and several tiles.
-const SHAPES: [(usize, usize, usize, usize, usize); 8] = [
+const SHAPES: [(usize, usize, usize, usize, usize); 7] = [
     (1, 1, 1, 1, 1),
-    (2, 77, 77, 12, 2),
-    (1, 130, 130, 40, 2),
-    (1, 64, 64, 64, 1),
-    (1, 33, 77, 80, 2),
-    (1, 20, 40, 100, 1),
-    (1, 16, 33, 128, 1),
-    (2, 9, 70, 160, 1),
+    (2, 20, 33, 12, 2),
+    (1, 70, 130, 40, 1),
+    (1, 16, 64, 64, 1),
+    (1, 33, 40, 80, 1),
+    (1, 9, 17, 128, 1),
+    (1, 9, 33, 160, 1),
 ];
 
 /// One test, as the compiler takes seconds.
@@ -40,24 +39,23 @@ fn they_agree_with_plain_arithmetic(twin: &Twin) {
         for (batch, queried, keyed, width, heads) in SHAPES {
             let [q, k, v] = tensors(batch, queried, keyed, width * heads).map(|numbers| short(numbers, precision));
             let open = mask(queried, keyed);
-            for mask in [None, Some(&open[..])] {
-                let sizes = (batch, queried, keyed, width, heads);
-                let got = twin.run(precision, sizes, [&q, &k, &v], mask, 1);
-                let expected = reference((&q, &k, &v), mask, (queried, keyed, width, heads));
-                let name = format!("{precision} {queried}x{keyed}x{width}, masked: {}", mask.is_some());
-                assert_close(&name, &got, &expected, tolerance);
-            }
+            // Each way for about half of them: a stand-in is slow.
+            let mask = (queried % 2 == 1).then_some(&open[..]);
+            let got = twin.run(precision, (batch, queried, keyed, width, heads), [&q, &k, &v], mask, 1);
+            let expected = reference((&q, &k, &v), mask, (queried, keyed, width, heads));
+            let name = format!("{precision} {queried}x{keyed}x{width}, masked: {}", mask.is_some());
+            assert_close(&name, &got, &expected, tolerance);
         }
     }
 }
 
 fn threads_may_run_in_any_order(twin: &Twin) {
-    let sizes = (1, 70, 150, 40, 1);
-    let [q, k, v] = tensors(1, 70, 150, 40);
+    let sizes = (1, 40, 70, 32, 1);
+    let [q, k, v] = tensors(1, 40, 70, 32);
     for precision in [Precision::F32, Precision::F16, Precision::Bf16] {
         let run = |seed| bits(&twin.run(precision, sizes, [&q, &k, &v], None, seed));
         let first = run(1);
-        for seed in 2..6 {
+        for seed in 2..4 {
             assert!(run(seed) == first, "{precision}: a barrier is missing");
         }
     }
