@@ -41,7 +41,7 @@ fn they_agree_with_plain_arithmetic(twin: &Twin) {
             let open = mask(queried, keyed);
             // Each way for about half of them: a stand-in is slow.
             let mask = (queried % 2 == 1).then_some(&open[..]);
-            let got = twin.run(precision, (batch, queried, keyed, width, heads), [&q, &k, &v], mask, 1);
+            let got = twin.run((precision, 1), (batch, queried, keyed, width, heads), [&q, &k, &v], mask);
             let expected = reference((&q, &k, &v), mask, (queried, keyed, width, heads));
             let name = format!("{precision} {queried}x{keyed}x{width}, masked: {}", mask.is_some());
             assert_close(&name, &got, &expected, tolerance);
@@ -53,7 +53,7 @@ fn threads_may_run_in_any_order(twin: &Twin) {
     let sizes = (1, 40, 70, 32, 1);
     let [q, k, v] = tensors(1, 40, 70, 32);
     for precision in [Precision::F32, Precision::F16, Precision::Bf16] {
-        let run = |seed| bits(&twin.run(precision, sizes, [&q, &k, &v], None, seed));
+        let run = |seed| bits(&twin.run((precision, seed), sizes, [&q, &k, &v], None));
         let first = run(1);
         for seed in 2..4 {
             assert!(run(seed) == first, "{precision}: a barrier is missing");
@@ -63,9 +63,9 @@ fn threads_may_run_in_any_order(twin: &Twin) {
 
 fn a_sample_does_not_depend_on_those_beside_it(twin: &Twin) {
     let [q, k, v] = tensors(2, 20, 30, 64);
-    let both = bits(&twin.run(Precision::F16, (2, 20, 30, 32, 2), [&q, &k, &v], None, 1));
+    let both = bits(&twin.run((Precision::F16, 1), (2, 20, 30, 32, 2), [&q, &k, &v], None));
     let (q, k, v) = (&q[20 * 64..], &k[30 * 64..], &v[30 * 64..]);
-    let second = bits(&twin.run(Precision::F16, (1, 20, 30, 32, 2), [q, k, v], None, 1));
+    let second = bits(&twin.run((Precision::F16, 1), (1, 20, 30, 32, 2), [q, k, v], None));
     assert!(second == both[20 * 64..]);
 }
 
@@ -73,7 +73,7 @@ fn what_is_not_a_number_stays_so(twin: &Twin) {
     let [mut q, k, v] = tensors(1, 3, 40, 8);
     q[8] = f32::NAN;
     for precision in [Precision::F32, Precision::F16, Precision::Bf16] {
-        let got = twin.run(precision, (1, 3, 40, 8, 1), [&q, &k, &v], None, 1);
+        let got = twin.run((precision, 1), (1, 3, 40, 8, 1), [&q, &k, &v], None);
         let wrong: Vec<bool> = got.chunks(8).map(|row| row.iter().all(|number| number.is_nan())).collect();
         assert_eq!(wrong, [false, true, false], "{precision}");
     }
@@ -121,11 +121,10 @@ impl Twin {
     /// The answer of one kernel; `seed` draws the order of its threads.
     fn run(
         &self,
-        precision: Precision,
+        (precision, seed): (Precision, usize),
         (batch, queried, keyed, width, heads): (usize, usize, usize, usize, usize),
         tensors: [&[f32]; 3],
         mask: Option<&[f32]>,
-        seed: usize,
     ) -> Vec<f32> {
         let kernel = Kernel::of(precision, width).unwrap();
         let masked = usize::from(mask.is_some());
