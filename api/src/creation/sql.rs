@@ -124,42 +124,44 @@ async fn count_budgets(conn: &mut PgConnection, made: &[(&NewJob, &Posting)]) ->
     if used.is_empty() { Ok(()) } else { key::count_used(conn, &used).await }
 }
 
+/// Columns come as lists, one for each value of a job, a line, a book or a lot.
+const WRITE: &str = "
+    with jobs as (
+        insert into generation (id, account, api_key, request, body_sha256, price, created_ms, answered_ms, submitted_ms, deadline_ms, when_late)
+        select id, account, api_key, request, body, price, at, case when key is not null then at end, submitted, deadline, late from
+        unnest($1::uuid[], $2::uuid[], $3::text[], $4::jsonb[], $5::bytea[], $6::bigint[], $7::bigint[], $9::text[], $31::bigint[],
+            $32::bigint[], $33::text[])
+        as t (id, account, api_key, request, body, price, at, key, submitted, deadline, late)
+    ), keys as (
+        insert into idempotency (account, route, key, body_sha256, generation, created_ms)
+        select account, route, key, body, id, at from
+        unnest($1::uuid[], $2::uuid[], $5::bytea[], $7::bigint[], $8::text[], $9::text[]) as t (id, account, body, at, route, key)
+        where key is not null
+    ), txns as (
+        insert into ledger_txn (id, account, seq, kind, key, at_ms, prev_hash, hash)
+        select id, account, seq, 'hold', key, at, prev, hash from
+        unnest($10::uuid[], $2::uuid[], $11::bigint[], $12::text[], $7::bigint[], $13::bytea[], $14::bytea[])
+        as t (id, account, seq, key, at, prev, hash)
+    ), lines as (
+        insert into ledger_entry (txn, line, account, bucket, amount, balance_after, lot)
+        select * from unnest($15::uuid[], $16::smallint[], $17::uuid[], $18::text[], $19::bigint[], $20::bigint[], $27::uuid[])
+    ), holds as (
+        insert into hold (id, account, amount, state, created_ms, expires_ms)
+        select id, account, amount, 'held', at, expires from
+        unnest($1::uuid[], $2::uuid[], $6::bigint[], $7::bigint[], $21::bigint[]) as t (id, account, amount, at, expires)
+    ), lots as (
+        update lot set remaining = t.remaining, reserved = t.reserved
+        from unnest($28::uuid[], $29::bigint[], $30::bigint[]) as t (id, remaining, reserved) where lot.id = t.id
+    )
+    update ledger_account set available = t.available, held = t.held, seq = t.seq, head = t.head
+    from unnest($22::uuid[], $23::bigint[], $24::bigint[], $25::bigint[], $26::bytea[]) as t (account, available, held, seq, head)
+    where ledger_account.account = t.account";
+
 /// One statement writes jobs, idempotency keys, transactions, lines, holds and books. Jobs with a key count as answered:
 /// repeats find them by it, and by nothing else.
 async fn write(conn: &mut PgConnection, made: &[(&NewJob, &Posting)]) -> sqlx::Result<()> {
-    const SQL: &str = "
-        with jobs as (
-            insert into generation (id, account, api_key, request, body_sha256, price, created_ms, answered_ms, submitted_ms, deadline_ms, when_late)
-            select id, account, api_key, request, body, price, at, case when key is not null then at end, submitted, deadline, late from
-            unnest($1::uuid[], $2::uuid[], $3::text[], $4::jsonb[], $5::bytea[], $6::bigint[], $7::bigint[], $9::text[], $31::bigint[],
-                $32::bigint[], $33::text[])
-            as t (id, account, api_key, request, body, price, at, key, submitted, deadline, late)
-        ), keys as (
-            insert into idempotency (account, route, key, body_sha256, generation, created_ms)
-            select account, route, key, body, id, at from
-            unnest($1::uuid[], $2::uuid[], $5::bytea[], $7::bigint[], $8::text[], $9::text[]) as t (id, account, body, at, route, key)
-            where key is not null
-        ), txns as (
-            insert into ledger_txn (id, account, seq, kind, key, at_ms, prev_hash, hash)
-            select id, account, seq, 'hold', key, at, prev, hash from
-            unnest($10::uuid[], $2::uuid[], $11::bigint[], $12::text[], $7::bigint[], $13::bytea[], $14::bytea[])
-            as t (id, account, seq, key, at, prev, hash)
-        ), lines as (
-            insert into ledger_entry (txn, line, account, bucket, amount, balance_after, lot)
-            select * from unnest($15::uuid[], $16::smallint[], $17::uuid[], $18::text[], $19::bigint[], $20::bigint[], $27::uuid[])
-        ), holds as (
-            insert into hold (id, account, amount, state, created_ms, expires_ms)
-            select id, account, amount, 'held', at, expires from
-            unnest($1::uuid[], $2::uuid[], $6::bigint[], $7::bigint[], $21::bigint[]) as t (id, account, amount, at, expires)
-        ), lots as (
-            update lot set remaining = t.remaining, reserved = t.reserved
-            from unnest($28::uuid[], $29::bigint[], $30::bigint[]) as t (id, remaining, reserved) where lot.id = t.id
-        )
-        update ledger_account set available = t.available, held = t.held, seq = t.seq, head = t.head
-        from unnest($22::uuid[], $23::bigint[], $24::bigint[], $25::bigint[], $26::bytea[]) as t (account, available, held, seq, head)
-        where ledger_account.account = t.account";
     let column = Columns::of(made);
-    let written = sqlx::query(SQL)
+    let written = sqlx::query(WRITE)
         .bind(made.iter().map(|(job, _)| job.id).collect::<Vec<_>>())
         .bind(made.iter().map(|(job, _)| job.account).collect::<Vec<_>>())
         .bind(made.iter().map(|(job, _)| job.api_key.as_ref().map(|key| key.id.as_str())).collect::<Vec<_>>())

@@ -42,7 +42,6 @@ pub async fn assign(
     given: Given<'_>,
     at: Timestamp,
 ) -> sqlx::Result<Option<ResolvedRequest>> {
-    let Given { worker, promised } = given;
     const ASSIGN: &str = "
         update generation set state = 'Assigned', attempt = $2, worker = $3, step = 0,
             steps = (request->>'steps')::int * (request->>'images')::int,
@@ -52,6 +51,7 @@ pub async fn assign(
     const ASSIGNED: &str = "
         select request from generation
         where id = $1 and attempt = $2 and worker = $3 and state in ('Assigned', 'Running')";
+    let Given { worker, promised } = given;
     let assigned: Option<Json<ResolvedRequest>> = sqlx::query_scalar(ASSIGN)
         .bind(fence.job)
         .bind(fence.attempt())

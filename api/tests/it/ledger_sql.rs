@@ -222,7 +222,8 @@ async fn what_a_row_names_is_there_and_stays() {
     ];
     for sql in missing {
         let refused = sqlx::query(AssertSqlSafe(sql.clone())).execute(&pool).await.unwrap_err();
-        let code = refused.as_database_error().and_then(|error| error.code()).map(std::borrow::Cow::into_owned);
+        let code =
+            refused.as_database_error().and_then(sqlx::error::DatabaseError::code).map(std::borrow::Cow::into_owned);
         assert_eq!(code.as_deref(), Some("23503"), "{sql}: {refused}");
     }
     for removal in [
@@ -236,7 +237,8 @@ async fn what_a_row_names_is_there_and_stays() {
         "truncate account cascade",
     ] {
         let refused = sqlx::query(removal).execute(&pool).await.unwrap_err();
-        let code = refused.as_database_error().and_then(|error| error.code()).map(std::borrow::Cow::into_owned);
+        let code =
+            refused.as_database_error().and_then(sqlx::error::DatabaseError::code).map(std::borrow::Cow::into_owned);
         assert_eq!(code.as_deref(), Some("23001"), "{removal}: {refused}");
     }
 }
