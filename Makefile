@@ -108,7 +108,7 @@ soak: ## Long campaigns: many more simulation seeds, a quarter of an hour of fuz
 	CAMPAIGN_OPERATIONS=$${CAMPAIGN_OPERATIONS:-100000} cargo test -p tintype-api --test it campaign -- --nocapture
 	FUZZ_SECONDS=$${FUZZ_SECONDS:-900} scripts/fuzz.sh
 	SIM_SEEDS=$${SIM_SEEDS:-200000} cargo test -p tintype-scheduler --release --test sim -- --nocapture
-	FAIRNESS_CASES=$${FAIRNESS_CASES:-1000000} cargo test -p tintype-scheduler --release --test fairness
+	FAIRNESS_CASES=$${FAIRNESS_CASES:-1000000} cargo test -p tintype-scheduler --release --test fairness --test books
 
 .PHONY: bench-kernels
 bench-kernels: ## The worker's arithmetic beside torch's (TINTYPE_BENCH_PYTHON names a Python that has it); ARGS="--threads 2"

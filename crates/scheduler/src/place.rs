@@ -76,7 +76,9 @@ impl Core {
             return within;
         }
         if self.index.lines.heads().any(|(_, class)| self.wanted_within(class, reach)) {
-            return self.warm(u64::MAX).map(|choice| Choice { spare: true, ..choice });
+            // Warm jobs only: a load would be work given away.
+            let (turn, class) = self.first_warm(u64::MAX)?;
+            return self.warm_for(turn, class).map(|choice| Choice { spare: true, ..choice });
         }
         self.choose_within(u64::MAX)
     }
@@ -138,18 +140,22 @@ impl Core {
         })
     }
 
-    /// The best job whose model a parked worker has resident.
+    /// The best job whose model a parked worker has resident, or one of higher priority that has nobody to wait for.
     fn warm(&self, reach: u64) -> Option<Choice> {
+        let (turn, class) = self.first_warm(reach)?;
+        self.above(turn, reach).or_else(|| self.warm_for(turn, class))
+    }
+
+    /// The best job whose model a parked worker has resident, and its class.
+    fn first_warm(&self, reach: u64) -> Option<(Turn, Class)> {
         let (lines, parked) = (&self.index.lines, &self.index.parked);
         let resident = parked.resident();
-        let best = if resident.len() < lines.heads_len() {
+        if resident.len() < lines.heads_len() {
             let classes = resident.flat_map(|(model, pool)| [Some(pool), None].map(|pool| Class { pool, model }));
             classes.filter_map(|class| Some((self.head_within(class, reach)?, class))).min()
         } else {
             self.warm_by_heads(reach)
-        };
-        let (turn, class) = best?;
-        self.above(turn, reach).or_else(|| self.warm_for(turn, class))
+        }
     }
 
     /// The same, found by looking at the lines, best first: there are fewer of them.

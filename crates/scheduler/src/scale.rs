@@ -14,6 +14,7 @@ use tintype_types::PoolName;
 
 use crate::line::Class;
 use crate::names::Name;
+use crate::observation::PoolSeen;
 use crate::state::Core;
 use crate::worker::Worker;
 
@@ -43,6 +44,14 @@ struct Waiting {
     jobs: u32,
     work_ms: u64,
     models: BTreeSet<Name>,
+}
+
+/// How it is known that a pool can run a model, the surest first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Able {
+    Told,
+    Wants,
+    Unknown,
 }
 
 impl Core {
@@ -89,8 +98,7 @@ impl Core {
         self.state.now.since(since).as_millis() < u128::from(back_ms)
     }
 
-    /// Ready jobs by the pool they go to: the one they name, else the first that has a worker for their model, else the
-    /// first there is.
+    /// Ready jobs by the pool they go to: the one they name, else the one most likely to run their model.
     fn waiting_by_pool<'a>(&'a self, workers: &BTreeMap<&'a str, Vec<&Worker>>) -> BTreeMap<&'a str, Waiting> {
         let mut classes: BTreeMap<Class, u32> = BTreeMap::new();
         let mut by_model: BTreeMap<Name, u32> = BTreeMap::new();
@@ -99,8 +107,8 @@ impl Core {
             *by_model.entry(class.model).or_default() += jobs;
         }
         let able = |class: Class| {
-            let mut able = workers.iter().filter(|(_, here)| here.iter().any(|worker| worker.can_load(class.model)));
-            able.next().or_else(|| workers.iter().next()).map(|(pool, _)| *pool)
+            let ranked = workers.iter().filter_map(|(pool, here)| Some((self.able(pool, here, class.model)?, *pool)));
+            ranked.min().map(|(_, pool)| pool)
         };
         let mut waiting: BTreeMap<&str, Waiting> = BTreeMap::new();
         for (class, jobs) in classes {
@@ -113,5 +121,19 @@ impl Core {
             here.models.insert(class.model);
         }
         waiting
+    }
+
+    /// Whether a pool can run a model, the surest first: a worker of it says so, it wants the model warm, or none of its
+    /// workers is there to say no.
+    fn able(&self, pool: &str, here: &[&Worker], model: Name) -> Option<Able> {
+        let text = self.state.names.text(model);
+        let wants = |pool: &PoolSeen| pool.warm_models.iter().any(|warm| warm == text);
+        if here.iter().any(|worker| worker.can_load(model)) {
+            Some(Able::Told)
+        } else if self.state.pools.get(&PoolName::from(pool)).is_some_and(wants) {
+            Some(Able::Wants)
+        } else {
+            here.is_empty().then_some(Able::Unknown)
+        }
     }
 }

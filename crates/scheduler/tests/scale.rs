@@ -82,3 +82,24 @@ fn an_idle_worker_is_kept_for_as_long_as_bringing_it_back_takes() {
     scheduler.step(Timestamp(86_000), job(0, None));
     assert_eq!(plan(&scheduler, "small").wanted, 1, "it has work");
 }
+
+#[test]
+fn a_job_that_names_no_pool_brings_workers_only_where_its_model_can_run() {
+    let cannot = |worker: &str, pool: &str| {
+        let Observation::Claim(seen) = claim(worker, pool) else { unreachable!() };
+        let other = vec!["other".to_owned()];
+        Observation::Claim(ClaimSeen { resident_models: other.clone(), loadable_models: other, ..seen })
+    };
+    let waiting = |scheduler: &Scheduler| (plan(scheduler, "big").waiting, plan(scheduler, "small").waiting);
+    let mut scheduler = scheduler();
+    scheduler.step(Timestamp(0), job(0, None));
+    assert_eq!(waiting(&scheduler), (1, 0), "of pools nobody knows anything of, the first");
+    let warm = PoolSeen { name: "small".into(), warm_models: vec!["m".to_owned()] };
+    scheduler.step(Timestamp(0), Observation::Pool(warm.clone()));
+    assert_eq!(waiting(&scheduler), (0, 1), "one that wants it warm");
+    scheduler.step(Timestamp(0), Observation::Pool(PoolSeen { warm_models: Vec::new(), ..warm }));
+    scheduler.step(Timestamp(0), cannot("b", "big"));
+    assert_eq!(waiting(&scheduler), (0, 1), "a worker of the other says that it cannot");
+    scheduler.step(Timestamp(0), cannot("s", "small"));
+    assert_eq!(waiting(&scheduler), (0, 0), "more of those would not help");
+}
