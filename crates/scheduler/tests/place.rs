@@ -68,6 +68,28 @@ impl Play {
         }))
     }
 
+    /// A worker claims that can run these models and no other, the first of which it has.
+    fn claim_of(&mut self, worker: &str, models: &[&str]) -> Vec<(String, String)> {
+        self.step(Observation::Claim(ClaimSeen {
+            worker: worker.into(),
+            boot_id: "1".into(),
+            pool: "p".into(),
+            gpus: Vec::new(),
+            resident_models: vec![models[0].to_owned()],
+            loadable_models: models.iter().map(|model| (*model).to_owned()).collect(),
+            free_slots: 1,
+        }))
+    }
+
+    /// So many jobs, each of a queue and a model of its own that no worker can run.
+    fn nobody_can_run(&mut self, count: u32) {
+        for number in 0..count {
+            let model = format!("x{number}");
+            self.step(Observation::Model(ModelSeen { name: model.clone(), vram_bytes: MODEL_BYTES }));
+            assert_eq!(self.job(&format!("x{number}"), &model, &model, 1), []);
+        }
+    }
+
     /// A worker ends a job that took what was expected.
     fn end(&mut self, worker: &str, job: &str) {
         let row = self.jobs[&job.into()].clone();
@@ -145,4 +167,34 @@ fn given_up(waiting_for_m1: u32) -> Vec<String> {
 fn a_load_gives_up_what_is_asked_for_least_but_no_last_copy_that_jobs_wait_for() {
     assert_eq!(given_up(0), ["m1"]);
     assert_eq!(given_up(1), ["m3"]);
+}
+
+#[test]
+fn the_one_worker_that_can_load_a_model_is_found_behind_many_that_cannot() {
+    let mut play = Play::new(Duration::from_hours(1));
+    for number in 0..100 {
+        play.claim_of(&format!("w{number}"), &["m1"]);
+    }
+    play.claim_of("z", &["m1", "m2"]);
+    assert_eq!(play.job("a", "q", "m2", 1), went("a", "z"));
+}
+
+#[test]
+fn a_job_worth_a_load_is_found_behind_thirty_that_nobody_can_run() {
+    let mut play = Play::new(Duration::from_hours(1));
+    play.claim_of("w", &["m1", "m2"]);
+    play.nobody_can_run(30);
+    assert_eq!(play.job("z", "q", "m2", 1), went("z", "w"));
+}
+
+#[test]
+fn the_budget_is_kept_behind_sixty_queues_that_nobody_can_run() {
+    let mut play = Play::new(Duration::ZERO);
+    play.nobody_can_run(60);
+    for (id, queue, steps) in [("a1", "a", 1), ("a2", "a", 2), ("b1", "b", 50)] {
+        assert_eq!(play.job(id, queue, "m1", steps), []);
+    }
+    assert_eq!(play.claim_of("w", &["m1"]), went("a1", "w"), "the shortest");
+    play.end("w", "a1");
+    assert_eq!(play.claim_of("w", &["m1"]), went("b1", "w"), "the next shortest is of the queue that is ahead");
 }

@@ -295,3 +295,42 @@ fn a_job_that_would_rather_fail_is_not_begun_late() {
         "{decided:?}"
     );
 }
+
+#[test]
+fn nothing_is_promised_before_a_job_that_goes_first() {
+    // Of one priority the one that waits is to be done sooner.
+    for (priority, promised) in [(0, false), (-5, true)] {
+        let mut play = Play::busy();
+        play.tell(JobSeen { priority, ..play.job("waits") });
+        play.tell(play.due("due", 60));
+        assert_eq!(play.promised("due").is_some(), promised, "beside one of priority {priority}");
+    }
+}
+
+#[test]
+fn a_promise_that_ends_late_counts_as_broken() {
+    for (late_ms, told) in [(0, (1, 0)), (1, (0, 1))] {
+        let mut play = Play::new();
+        play.claim("w0", &["shapes"]);
+        play.tell(play.due("a", 15));
+        assert!(play.promised("a").is_some());
+        play.now = play.now.plus(Duration::from_millis(15_000 + late_ms));
+        play.finish("a", "w0");
+        let counted = play.scheduler.overview();
+        assert_eq!((counted.promises_kept, counted.promises_broken), told, "{late_ms} ms late");
+    }
+}
+
+#[test]
+fn a_promise_whose_worker_is_not_free_in_time_is_broken_and_counts_so() {
+    let mut play = Play::busy();
+    play.tell(play.due("promised", 25));
+    play.now = play.now.plus(Duration::from_millis(25_000 - RUN_MS - 100));
+    play.step(Observation::Tick);
+    assert!(play.scheduler.promise(&"promised".into()).is_some(), "begun now it would still be in time");
+    play.now = play.now.plus(Duration::from_millis(200));
+    play.step(Observation::Tick);
+    let told = play.scheduler.overview();
+    assert_eq!((told.promises_kept, told.promises_broken), (0, 1));
+    assert_eq!(play.scheduler.promise(&"promised".into()), None);
+}

@@ -257,3 +257,52 @@ fn a_circle_of_parents_is_told_and_its_queues_stand_for_themselves() {
     assert!(cyclic(&play).contains(&true));
     assert_eq!(play.running("x"), 2);
 }
+
+#[test]
+fn a_queue_borrows_no_more_than_it_may_and_never_without_a_sibling_that_leaves_room() {
+    let part = |name, borrow| queue(name, Some("team"), 1, Some(2), borrow);
+    for (borrow, running) in [(Quota::default(), 2), (lending(1), 3), (lending(2), 4), (lending(9), 4)] {
+        let parts = vec![part("x", borrow), part("y", Quota::default())];
+        let mut play = Play::new([vec![queue("team", None, 1, Some(4), Quota::default())], parts].concat());
+        play.jobs("x", 8);
+        for worker in ["w0", "w1", "w2", "w3", "w4"] {
+            play.claim(worker);
+        }
+        assert_eq!(play.running("x"), running, "{borrow:?}");
+    }
+    let mut play = Play::new(vec![queue("alone", None, 1, Some(2), lending(2))]);
+    play.jobs("alone", 4);
+    for worker in ["w0", "w1", "w2"] {
+        play.claim(worker);
+    }
+    assert_eq!(play.running("alone"), 2, "a queue that is part of nothing has nobody to borrow of");
+}
+
+#[test]
+fn nothing_is_taken_back_of_a_queue_that_runs_its_own_alone() {
+    let part = |name, own| queue(name, Some("team"), 1, Some(own), lending(2));
+    let team = queue("team", None, 1, Some(3), Quota::default());
+    let mut play = Play::new(vec![team, part("x", 3), part("y", 2)]);
+    play.jobs("x", 6);
+    for worker in ["w0", "w1", "w2", "w3"] {
+        play.claim(worker);
+    }
+    assert_eq!(play.running("x"), 3);
+    play.jobs("y", 3);
+    assert_eq!(play.stopped.len(), 0, "the team has less than its parts have together; nobody runs more than its own");
+}
+
+#[test]
+fn what_is_lent_in_part_is_kept_in_part() {
+    for (lend, running) in [(None, 4), (Some(2), 4), (Some(1), 3), (Some(0), 2)] {
+        let kept = Quota { lend, ..Quota::default() };
+        let team = queue("team", None, 1, Some(4), Quota::default());
+        let x = queue("x", Some("team"), 1, Some(1), lending(9));
+        let mut play = Play::new(vec![team, x, queue("y", Some("team"), 1, Some(2), kept)]);
+        play.jobs("x", 6);
+        for worker in ["w0", "w1", "w2", "w3", "w4"] {
+            play.claim(worker);
+        }
+        assert_eq!(play.running("x"), running, "{lend:?}");
+    }
+}
