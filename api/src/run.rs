@@ -186,7 +186,7 @@ fn open_app(
             webhook_reach: reach(args),
             lane_bell: world.lane_bell.clone(),
             status: Cached::default(),
-            studio: StudioSettings::new(&args.studio)?,
+            studio: StudioSettings::new(&args.studio, &args.identity.clerk)?,
             pages: Pages::open(args.studio.studio_bundle.as_deref())?,
             stop: stop.clone(),
         }),

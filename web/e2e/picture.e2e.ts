@@ -1,4 +1,4 @@
-// What is made of one picture: four near it, the same one larger; and a style for a new one.
+// What is made of one picture: a link for others, four near it, the same one larger; and a style for a new one.
 import { expect, test } from "vitest";
 
 import { inspect, withBrowser } from "./support/browser";
@@ -6,6 +6,54 @@ import { makePicture, signUp } from "./support/people";
 
 const visit = withBrowser();
 const PROMPT = "a red circle on a blue background";
+
+test("a picture is shared by its link, seen by somebody without an account, and taken back", async () => {
+  const owner = await visit();
+  const { page } = owner;
+  await signUp(owner);
+  await makePicture(owner, PROMPT, 1);
+  await page.goto("/gallery/");
+  await page.locator("[data-index='0'] a").click();
+  await page.waitForURL(/\/g\/[0-9a-f-]{36}\/$/);
+  await page.getByRole("button", { name: "Share" }).click();
+  const dialog = page.getByRole("dialog", { name: "Share this picture" });
+  await dialog.waitFor();
+  await inspect(owner, "share-private");
+  const stranger = await visit();
+  await stranger.page.goto(page.url());
+  await stranger.page.getByText("This is behind your account").waitFor();
+
+  await dialog.getByRole("button", { name: "Make a link" }).click();
+  const link = await dialog.getByLabel("Link", { exact: true }).inputValue();
+  await inspect(owner, "share-public");
+  await stranger.page.goto(link);
+  await stranger.page.getByRole("heading", { name: "Somebody shares this picture with you." }).waitFor();
+  await inspect(stranger, "shared");
+  const drawn = await stranger.page
+    .getByRole("img", { name: "A shared picture" })
+    .evaluate((image: HTMLImageElement) => image.decode().then(() => image.naturalWidth));
+  expect(drawn).toBe(64);
+  expect(await stranger.page.content()).not.toContain(PROMPT);
+  const token = new URL(link).pathname.split("/")[2];
+  const file = await (await stranger.page.request.get(`/api/v1/shared/${token}/file`)).body();
+  expect([file.includes("IDAT"), file.includes(PROMPT)], "no prompt in the file either").toEqual([true, false]);
+
+  await dialog.getByRole("switch", { name: "Show the prompt and settings too" }).click();
+  await dialog.getByRole("switch", { checked: true }).waitFor();
+  await stranger.page.reload();
+  await stranger.page.getByRole("heading", { name: PROMPT }).waitFor();
+  await inspect(stranger, "shared-settings");
+  await stranger.page.getByRole("button", { name: "Make one like it" }).click();
+  await stranger.page.waitForURL((url) => url.pathname === "/");
+  expect(await stranger.page.getByLabel("Prompt", { exact: true }).inputValue()).toBe(PROMPT);
+
+  await dialog.getByRole("button", { name: "Take the link back" }).click();
+  await dialog.getByRole("button", { name: "Make a link" }).waitFor();
+  await stranger.page.goto(link);
+  await stranger.page.getByText("This is behind your account").waitFor();
+  expect([...owner.faults, ...stranger.faults]).toEqual([]);
+  await Promise.all([owner.context.close(), stranger.context.close()]);
+});
 
 test("four pictures near one are made of it, and the same one twice as large", async () => {
   const somebody = await visit();

@@ -30,12 +30,23 @@ pub struct Image {
     pub seed: u64,
     /// When it was starred.
     pub starred: Option<Timestamp>,
+    /// The link it is shared by.
+    pub link: Option<Link>,
     /// The collections it is in.
     pub collections: Vec<Uuid>,
     /// What the job asked for.
     pub request: ResolvedRequest,
     /// When the job ended.
     pub created: Timestamp,
+}
+
+/// What shows a picture to whoever has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// The secret in it: random, for ids of a job's pictures can be told from one another.
+    pub token: Uuid,
+    /// Whether the prompt and the settings are shown too.
+    pub settings: bool,
 }
 
 impl Image {
@@ -57,6 +68,8 @@ struct Row {
     sha256: String,
     seed: i64,
     starred_ms: Option<i64>,
+    token: Option<Uuid>,
+    shows_settings: Option<bool>,
     collections: Vec<Uuid>,
     request: Json<ResolvedRequest>,
     created_ms: i64,
@@ -75,6 +88,7 @@ impl From<Row> for Image {
             sha256: row.sha256,
             seed: row.seed.unsigned_abs(),
             starred: row.starred_ms.map(from_ms),
+            link: row.token.zip(row.shows_settings).map(|(token, settings)| Link { token, settings }),
             collections: row.collections,
             request: row.request.0,
             created: from_ms(row.created_ms),
@@ -84,10 +98,10 @@ impl From<Row> for Image {
 
 /// The columns of [`Row`], of `image i`.
 const SELECT: &str = "select i.id, i.generation, i.n, i.key, i.width, i.height, i.bytes, i.sha256, i.seed, i.starred_ms, \
-     i.created_ms, g.request, \
+     s.token, s.settings as shows_settings, i.created_ms, g.request, \
      array(select c.collection from collection_image c where c.image = i.id order by c.collection) as collections \
-     from image i join generation g on g.id = i.generation \
-     where i.deleting_ms is null and i.account = ";
+     from image i join generation g on g.id = i.generation left join shared_image s on s.image = i.id \
+     where i.deleting_ms is null and ";
 
 /// Which pictures. The default is all of them.
 #[derive(Clone, Debug, Default)]
@@ -145,7 +159,7 @@ fn first_id(at: Timestamp) -> Uuid {
 /// An account's pictures, newest first.
 pub async fn list(pool: &PgPool, account: Uuid, filter: &Filter, limit: i64) -> sqlx::Result<Vec<Image>> {
     let mut sql = QueryBuilder::new(SELECT);
-    sql.push_bind(account);
+    sql.push("i.account = ").push_bind(account);
     filter.narrow(&mut sql);
     sql.push(" order by i.id desc limit ").push_bind(limit);
     let rows: Vec<Row> = sql.build_query_as().fetch_all(pool).await?;
@@ -170,7 +184,18 @@ pub async fn days(pool: &PgPool, account: Uuid, filter: &Filter) -> sqlx::Result
 /// An account's picture.
 pub async fn find(pool: &PgPool, account: Uuid, id: Uuid) -> sqlx::Result<Option<Image>> {
     let mut sql = QueryBuilder::new(SELECT);
-    sql.push_bind(account).push(" and i.id = ").push_bind(id);
+    sql.push("i.account = ").push_bind(account).push(" and i.id = ").push_bind(id);
+    let row: Option<Row> = sql.build_query_as().fetch_optional(pool).await?;
+    Ok(row.map(Image::from))
+}
+
+/// The picture its owner shows to whoever has this link, while they may be here at all.
+pub async fn shared(pool: &PgPool, token: Uuid) -> sqlx::Result<Option<Image>> {
+    const WELCOME: &str = " and not exists (select 1 from account a where a.id = i.account
+            and (a.suspended_ms is not null or a.erased_ms is not null))
+        and not exists (select 1 from person p where p.account = i.account and p.suspended_ms is not null)";
+    let mut sql = QueryBuilder::new(SELECT);
+    sql.push("s.token = ").push_bind(token).push(WELCOME);
     let row: Option<Row> = sql.build_query_as().fetch_optional(pool).await?;
     Ok(row.map(Image::from))
 }

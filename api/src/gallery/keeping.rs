@@ -2,6 +2,8 @@
 //!
 //! Each statement names the account, and those of the ids that are not its own are as if they were not there.
 
+use schemars::JsonSchema;
+use serde::Deserialize;
 use sqlx::{PgConnection, PgPool};
 use tintype_types::Timestamp;
 use uuid::Uuid;
@@ -61,6 +63,35 @@ pub async fn change(
         query = query.bind(collection);
     }
     Ok(query.execute(conn).await?.rows_affected())
+}
+
+/// Who sees a picture beside its owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Audience {
+    /// Nobody: a link there was leads nowhere any more, and the next one is another.
+    Nobody,
+    /// Whoever has its link sees the picture alone.
+    Picture,
+    /// Whoever has its link sees how it was made too: model, prompt and settings.
+    Settings,
+}
+
+/// Shares a picture, or takes its link back.
+pub async fn share(conn: &mut PgConnection, account: Uuid, id: Uuid, audience: Audience) -> sqlx::Result<()> {
+    const SHARE: &str = "insert into shared_image (image, settings)
+        select id, $3 from image where account = $1 and id = $2 and deleting_ms is null
+        on conflict (image) do update set settings = excluded.settings";
+    const UNSHARE: &str = "delete from shared_image s using image i
+        where s.image = i.id and i.account = $1 and i.id = $2";
+    let query = match audience {
+        Audience::Nobody => sqlx::query(UNSHARE).bind(account).bind(id),
+        Audience::Picture | Audience::Settings => {
+            sqlx::query(SHARE).bind(account).bind(id).bind(audience == Audience::Settings)
+        }
+    };
+    query.execute(conn).await?;
+    Ok(())
 }
 
 /// Puts a picture in these collections of the account and in no others; false when one of them is not there.

@@ -3,6 +3,7 @@
 //! Rows are written by the database as jobs complete (migration 6). Everything here is bound to one account: somebody
 //! else's picture or collection is not there. SQL lives here; it must not know HTTP.
 
+pub(crate) mod bare;
 pub mod collection;
 pub mod image;
 pub mod keeping;

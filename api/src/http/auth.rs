@@ -222,7 +222,7 @@ async fn live(app: &App, token_sha256: &[u8; 32]) -> sqlx::Result<Option<Live>> 
 }
 
 async fn by_clerk(app: &App, clerk: &Clerk, sent: &str) -> Result<Caller, ApiError> {
-    let live = clerk::admit(app, clerk, sent).await?;
+    let live = clerk::admit(app, clerk, sent, None).await?;
     // Clerk's tokens say nothing of when somebody signed in, so it counts as long ago.
     let signed_in = SignedIn { person: live.person, session: None, since: Timestamp(0) };
     Ok(Caller { account: live.account, way: Way::Clerk(signed_in) })

@@ -2,13 +2,19 @@
 
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::Response;
+use schemars::JsonSchema;
+use serde::Deserialize;
 use sqlx::PgConnection;
 use tintype_types::{ErrorCode, Timestamp};
 use uuid::Uuid;
 
 use super::links::newcomer;
 use super::oauth::person_of;
+use super::peer::Peer;
+use super::sign_in::{begin, counted, end_sent, slow_down};
+use super::{body, origin};
 use crate::clock;
 use crate::error::ApiError;
 use crate::identity::clerk::{Clerk, ClerkError, Event};
@@ -25,9 +31,57 @@ const PROVIDER: &str = "clerk";
 /// What somebody is called of whom Clerk says no more.
 const NAMELESS: &str = "somebody";
 
-/// Who a session token belongs to. Whoever comes for the first time gets an account; no webhook is waited for.
-pub(super) async fn admit(app: &App, clerk: &Clerk, token: &str) -> Result<Live, ApiError> {
-    let profile = clerk.check(token).await.map_err(|error| match error {
+/// How people who come from Clerk's own window are counted.
+const WINDOW: &str = "clerk-window";
+
+/// A session token of Clerk's.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct ClerkToken {
+    /// What `session.getToken()` of Clerk's script gives.
+    #[schemars(length(min = 1, max = 8192))]
+    token: String,
+}
+
+/// Begins a session of ours for who Clerk has signed in: pages need no token of Clerk's after it, and pictures come by
+/// their addresses.
+pub(crate) async fn session(
+    State(app): State<App>,
+    peer: Peer,
+    headers: HeaderMap,
+    body::Json(body): body::Json,
+) -> Result<Response, ApiError> {
+    let done = try_session(&app, &peer, &headers, body).await;
+    counted(&app, WINDOW, done)
+}
+
+async fn try_session(
+    app: &App,
+    peer: &Peer,
+    headers: &HeaderMap,
+    body: serde_json::Value,
+) -> Result<Response, ApiError> {
+    let public_url = app.identity.public_url.as_deref();
+    origin::check_stranger(headers, public_url)?;
+    let ClerkToken { token } = body::parse(body)?;
+    // Browsers send it with a POST, and it is ours by now: a token another site of the same Clerk was given begins nothing here.
+    let page =
+        headers.get(header::ORIGIN).and_then(|origin| origin.to_str().ok()).or(public_url.map(origin::origin_of));
+    let clerk = app.identity.clerk.as_ref().ok_or_else(|| ApiError::not_found("way to sign in"))?;
+    let at = clock::now();
+    slow_down(app.identity.throttle.address(peer.address, at))?;
+    let live = admit(app, clerk, &token, page).await?;
+    let mut tx = app.pool.begin().await?;
+    end_sent(app, &mut tx, headers).await?;
+    let person = person::find(&mut *tx, live.person).await?;
+    let begun = begin(&mut tx, app, peer, person, at).await?;
+    tx.commit().await?;
+    Ok(begun.into_response_with(StatusCode::OK))
+}
+
+/// Who a session token belongs to; see [`Clerk::check`]. Whoever comes for the first time gets an account; no webhook is waited for.
+pub(super) async fn admit(app: &App, clerk: &Clerk, token: &str, page: Option<&str>) -> Result<Live, ApiError> {
+    let profile = clerk.check(token, page).await.map_err(|error| match error {
         ClerkError::Bad(why) => {
             let message = format!("this is no API key, and no good session token of Clerk's either: {why}");
             ApiError::new(ErrorCode::InvalidSession, message)

@@ -16,7 +16,7 @@ use crate::clock;
 use crate::cluster::PICTURE_URL_TTL;
 use crate::error::ApiError;
 use crate::gallery::image::{self, Filter, Image};
-use crate::gallery::keeping::{self, Change};
+use crate::gallery::keeping::{self, Audience, Change};
 use crate::gallery::{BULK_MAX, COLLECTIONS_MAX, collection};
 use crate::records::generation;
 use crate::state::App;
@@ -29,6 +29,16 @@ const PAGE_MAX: i64 = 200;
 const SEARCH_CHARS_MAX: usize = 200;
 /// Most words of a search.
 const SEARCH_WORDS_MAX: usize = 16;
+
+/// A link that shows one picture.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct LinkView {
+    /// Its secret: the picture is at `/g/{token}/` of the studio and at `/api/v1/shared/{token}`.
+    token: String,
+    /// Whether model, prompt and settings are shown too.
+    settings: bool,
+}
 
 /// A picture.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -69,6 +79,9 @@ pub(crate) struct ImageView {
     settings: GenerationRequest,
     /// Whether it is starred.
     starred: bool,
+    /// The link it is shared by; absent: nobody else sees it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shared: Option<LinkView>,
     /// Ids of the collections it is in.
     collections: Vec<String>,
     /// When it was made, in milliseconds since 1970.
@@ -98,6 +111,7 @@ impl ImageView {
             seed: image.seed,
             settings,
             starred: image.starred.is_some(),
+            shared: image.link.map(|link| LinkView { token: link.token.to_string(), settings: link.settings }),
             collections: image.collections.iter().map(Uuid::to_string).collect(),
             created_ms: image.created.0,
         }
@@ -249,22 +263,27 @@ pub(crate) async fn file(
 pub(crate) struct ImagePatch {
     /// Whether it is starred.
     starred: Option<bool>,
+    /// Who sees it beside its owner.
+    shared: Option<Audience>,
     /// The collections it is in: these, and no others.
     #[schemars(with = "Option<Vec<String>>", length(max = 1000))]
     collections: Option<Vec<Uuid>>,
 }
 
-/// Stars a picture, or says what collections it is in.
+/// Stars a picture, shares it, or says what collections it is in.
 pub(crate) async fn patch(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<String>,
     Json(body): Json,
 ) -> Result<axum::Json<ImageView>, ApiError> {
-    let ImagePatch { starred, collections } = body::parse(body)?;
+    let ImagePatch { starred, shared, collections } = body::parse(body)?;
     let found = own(&app, &caller, &id).await?;
     let now = clock::now();
     let mut tx = app.pool.begin().await?;
+    if let Some(audience) = shared {
+        keeping::share(&mut tx, caller.account, found.id, audience).await?;
+    }
     if let Some(starred) = starred {
         let change = if starred { Change::Star } else { Change::Unstar };
         keeping::change(&mut tx, caller.account, &[found.id], change, now).await?;

@@ -45,6 +45,7 @@ mod quotes;
 pub(crate) mod replicate;
 mod routes;
 mod sessions;
+mod shared;
 mod sign_in;
 pub(crate) mod status;
 pub(crate) mod studio;

@@ -4,7 +4,7 @@ use axum::Json;
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
-use tintype_types::ErrorBody;
+use tintype_types::{ErrorBody, ImageFormat};
 
 use super::problem;
 use super::routes::{Access, Answer, Route, Sent, table};
@@ -114,6 +114,14 @@ fn answer(answer: &Answer, generator: &mut SchemaGenerator) -> Value {
         Answer::Empty => json!({ "description": "Done" }),
         Answer::Page => {
             json!({ "description": "Done", "content": { "text/html": { "schema": { "type": "string" } } } })
+        }
+        Answer::File => {
+            let schema = json!({ "type": "string", "format": "binary" });
+            let content: Map<_, _> = ImageFormat::ALL
+                .map(|format| (format.media_type().to_owned(), json!({ "schema": schema })))
+                .into_iter()
+                .collect();
+            json!({ "description": "The file", "content": content })
         }
         Answer::Archive => {
             let schema = json!({ "type": "string", "format": "binary" });

@@ -35,7 +35,7 @@ pub(crate) fn page(headers: &HeaderMap, public_url: Option<&str>) -> Page {
 }
 
 /// Scheme and authority of a URL.
-fn origin_of(url: &str) -> &str {
+pub(crate) fn origin_of(url: &str) -> &str {
     let start = url.find("://").map_or(0, |at| at + 3);
     let end = url[start..].find('/').map_or(url.len(), |at| start + at);
     &url[..end]

@@ -40,6 +40,8 @@ pub(crate) enum Answer {
     Events(SchemaOf),
     /// The way to a picture.
     Redirect,
+    /// A picture's file.
+    File,
     /// Nothing.
     Empty,
     /// Text.

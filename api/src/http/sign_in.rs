@@ -311,7 +311,7 @@ pub(super) async fn note(
 }
 
 /// Ends the session whose cookie was sent: a browser has one at a time.
-async fn end_sent(app: &App, conn: &mut PgConnection, headers: &HeaderMap) -> sqlx::Result<()> {
+pub(super) async fn end_sent(app: &App, conn: &mut PgConnection, headers: &HeaderMap) -> sqlx::Result<()> {
     let Some(token) = cookie::sent(headers).and_then(Token::parse) else { return Ok(()) };
     app.shared.ends(Kind::Session, &hex::encode(token.sha256())).await;
     session::end_by_token(conn, &token.sha256()).await

@@ -15,6 +15,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::Deserialize;
 
+use super::studio_settings::Reach;
 use super::unknown_route;
 use crate::state::App;
 
@@ -31,6 +32,9 @@ const ABSENT: &str = "<!doctype html><html lang=en><meta charset=utf-8><title>Ti
 const KEEP: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 /// All others are asked about each time; their tag makes that cheap.
 const ASK: HeaderValue = HeaderValue::from_static("no-cache");
+/// What Clerk's script needs beside its own origin, as Clerk's documentation lists it: faces of people, a check against robots.
+const CLERK_IMAGES: &str = "https://img.clerk.com";
+const CLERK_ROBOTS: &str = "https://challenges.cloudflare.com";
 /// Pages are nobody else's frame, and tell other sites nothing.
 const HARDENING: [(&str, &str); 4] = [
     ("x-content-type-options", "nosniff"),
@@ -94,7 +98,7 @@ pub(super) async fn serve(State(app): State<App>, method: Method, uri: Uri, head
     match &app.pages.0 {
         Some(studio) => {
             let mut page = studio.answer(uri.path(), &headers, wants_page);
-            widen(page.headers_mut(), &app.studio.origins);
+            widen(page.headers_mut(), &app.studio.reach);
             page
         }
         None if uri.path() == "/" => axum::response::Html(ABSENT).into_response(),
@@ -102,12 +106,22 @@ pub(super) async fn serve(State(app): State<App>, method: Method, uri: Uri, head
     }
 }
 
-/// Lets a page connect to these origins too.
-fn widen(headers: &mut HeaderMap, origins: &[String]) {
-    let Some(policy) = headers.get(header::CONTENT_SECURITY_POLICY).filter(|_| !origins.is_empty()) else { return };
-    let own = "connect-src 'self'";
-    let wider = policy.to_str().map(|policy| policy.replace(own, &format!("{own} {}", origins.join(" "))));
-    if let Ok(Ok(policy)) = wider.map(|policy| HeaderValue::from_str(&policy)) {
+/// Lets a page reach others too.
+fn widen(headers: &mut HeaderMap, reach: &Reach) {
+    if *reach == Reach::default() {
+        return;
+    }
+    let Some(Ok(policy)) = headers.get(header::CONTENT_SECURITY_POLICY).map(HeaderValue::to_str) else { return };
+    let add = |policy: &str, directive: &str, more: &str| {
+        policy.replacen(&format!("{directive} 'self'"), &format!("{directive} 'self' {more}"), 1)
+    };
+    let mut wider = add(policy, "connect-src", &reach.connect.join(" "));
+    if let Some(clerk) = &reach.clerk {
+        wider = add(&wider, "script-src", &format!("{clerk} {CLERK_ROBOTS}"));
+        wider = add(&wider, "img-src", CLERK_IMAGES);
+        wider = format!("{wider}; worker-src 'self' blob:; frame-src 'self' {CLERK_ROBOTS}");
+    }
+    if let Ok(policy) = HeaderValue::from_str(&wider) {
         headers.insert(header::CONTENT_SECURITY_POLICY, policy);
     }
 }
@@ -251,14 +265,22 @@ homeGZp4jt"#;
     }
 
     #[test]
-    fn a_page_may_connect_to_what_was_set_beside_its_own_origin() {
+    fn a_page_may_reach_what_was_set_beside_its_own_origin() {
         let mut headers = HeaderMap::new();
-        let policy = HeaderValue::from_static("script-src 'self'; connect-src 'self'; font-src 'self'");
+        let policy = HeaderValue::from_static("script-src 'self'; img-src 'self'; connect-src 'self'; font-src 'self'");
         headers.insert(header::CONTENT_SECURITY_POLICY, policy.clone());
-        widen(&mut headers, &[]);
+        widen(&mut headers, &Reach::default());
         assert_eq!(headers[header::CONTENT_SECURITY_POLICY], policy);
-        widen(&mut headers, &["https://a.example".to_owned(), "https://b.example".to_owned()]);
-        let wider = "script-src 'self'; connect-src 'self' https://a.example https://b.example; font-src 'self'";
+        let connect = vec!["https://a.example".to_owned(), "https://b.example".to_owned()];
+        widen(&mut headers, &Reach { connect, clerk: None });
+        let wider = "script-src 'self'; img-src 'self'; connect-src 'self' https://a.example https://b.example; font-src 'self'";
+        assert_eq!(headers[header::CONTENT_SECURITY_POLICY], wider);
+        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+        let clerk = "https://c.example".to_owned();
+        widen(&mut headers, &Reach { connect: vec![clerk.clone()], clerk: Some(clerk) });
+        let wider = "script-src 'self' https://c.example https://challenges.cloudflare.com; img-src 'self' \
+             https://img.clerk.com; connect-src 'self' https://c.example; font-src 'self'; worker-src 'self' blob:; \
+             frame-src 'self' https://challenges.cloudflare.com";
         assert_eq!(headers[header::CONTENT_SECURITY_POLICY], wider);
     }
 

@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use url::Url;
 
+use crate::identity::clerk::ClerkArgs;
 use crate::state::App;
 
 /// Where PostHog's events go unless the flag says otherwise.
@@ -48,6 +49,16 @@ pub(crate) struct PosthogView {
     url: String,
 }
 
+/// Clerk's window, in which people sign in.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ClerkWindow {
+    /// The publishable key.
+    publishable_key: String,
+    /// Where its script and its frontend API are.
+    url: String,
+}
+
 /// What the studio must know.
 #[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -58,9 +69,12 @@ pub(crate) struct StudioSettings {
     /// Where errors are told; absent: nowhere.
     #[serde(skip_serializing_if = "Option::is_none")]
     sentry_dsn: Option<String>,
-    /// Origins pages may connect to beside ours.
+    /// Where people sign in with Clerk; absent: they do not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    clerk: Option<ClerkWindow>,
+    /// What pages may load beside what is ours.
     #[serde(skip)]
-    pub(crate) origins: Vec<String>,
+    pub(crate) reach: Reach,
 }
 
 impl StudioSettings {
@@ -68,9 +82,16 @@ impl StudioSettings {
     ///
     /// # Errors
     /// An address that is none.
-    pub(crate) fn new(args: &StudioArgs) -> anyhow::Result<Self> {
+    pub(crate) fn new(args: &StudioArgs, clerk: &ClerkArgs) -> anyhow::Result<Self> {
         let StudioArgs { posthog_key, posthog_url, studio_sentry_dsn, studio_bundle: _ } = args;
         let mut origins = Vec::new();
+        let clerk = match (&clerk.clerk_publishable_key, &clerk.clerk_issuer) {
+            (Some(key), Some(issuer)) => {
+                let url = origin(issuer).context("--clerk-issuer is no address")?;
+                Some(ClerkWindow { publishable_key: key.clone(), url })
+            }
+            _ => None,
+        };
         let posthog = match posthog_key {
             Some(key) => {
                 origins.push(origin(posthog_url).context("--posthog-url is no address")?);
@@ -81,8 +102,20 @@ impl StudioSettings {
         if let Some(dsn) = studio_sentry_dsn {
             origins.push(origin(dsn).context("--studio-sentry-dsn is no DSN")?);
         }
-        Ok(Self { posthog, sentry_dsn: studio_sentry_dsn.clone(), origins })
+        let clerk_url = clerk.as_ref().map(|clerk| clerk.url.clone());
+        origins.extend(clerk_url.clone());
+        let reach = Reach { connect: origins, clerk: clerk_url };
+        Ok(Self { posthog, sentry_dsn: studio_sentry_dsn.clone(), clerk, reach })
     }
+}
+
+/// What pages may load beside what is ours.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Reach {
+    /// Origins they may connect to.
+    pub(crate) connect: Vec<String>,
+    /// Clerk's, whose script they may run.
+    pub(crate) clerk: Option<String>,
 }
 
 /// What a browser calls the origin of an address; of a DSN too, which has a key before the host.
@@ -103,16 +136,27 @@ mod tests {
 
     #[test]
     fn pages_may_connect_to_what_is_set_and_to_nothing_else() {
-        assert!(StudioSettings::new(&StudioArgs::default()).unwrap().origins.is_empty());
+        let nobody = ClerkArgs::default();
+        assert_eq!(StudioSettings::new(&StudioArgs::default(), &nobody).unwrap().reach, Reach::default());
         let args = StudioArgs {
             posthog_key: Some("phc_x".to_owned()),
             posthog_url: "https://eu.i.posthog.com/".to_owned(),
             studio_sentry_dsn: Some("https://abc@o1.ingest.example:444/7".to_owned()),
             studio_bundle: None,
         };
-        let settings = StudioSettings::new(&args).unwrap();
-        assert_eq!(settings.origins, ["https://eu.i.posthog.com", "https://o1.ingest.example:444"]);
+        let settings = StudioSettings::new(&args, &nobody).unwrap();
+        assert_eq!(settings.reach.connect, ["https://eu.i.posthog.com", "https://o1.ingest.example:444"]);
         let wrong = StudioArgs { studio_sentry_dsn: Some("javascript:alert(1)".to_owned()), ..args };
-        assert!(StudioSettings::new(&wrong).is_err());
+        assert!(StudioSettings::new(&wrong, &nobody).is_err());
+        let clerk = ClerkArgs {
+            clerk_issuer: Some("https://happy-cat-1.clerk.accounts.dev/".to_owned()),
+            clerk_publishable_key: Some("pk_test_1".to_owned()),
+            ..nobody
+        };
+        let reach = StudioSettings::new(&StudioArgs::default(), &clerk).unwrap().reach;
+        let url = "https://happy-cat-1.clerk.accounts.dev".to_owned();
+        assert_eq!(reach, Reach { connect: vec![url.clone()], clerk: Some(url) });
+        let keyless = ClerkArgs { clerk_publishable_key: None, ..clerk };
+        assert_eq!(StudioSettings::new(&StudioArgs::default(), &keyless).unwrap().reach, Reach::default());
     }
 }

@@ -82,8 +82,8 @@ impl Clerk {
         }))
     }
 
-    /// Who a session token belongs to.
-    pub(crate) async fn check(&self, token: &str) -> Result<Profile, ClerkError> {
+    /// Who a session token belongs to. Where no parties are set, it must have been made for `page`, if that is given.
+    pub(crate) async fn check(&self, token: &str, page: Option<&str>) -> Result<Profile, ClerkError> {
         let unchecked = jwt::read(token).map_err(ClerkError::Bad)?;
         let key = self.keys.key(unchecked.kid()).await.map_err(|error| match error {
             JwksError::Unknown => ClerkError::Bad(JwtError::UnknownKey),
@@ -102,7 +102,8 @@ impl Clerk {
             return bad("sts");
         }
         let ours = |party: &str| self.parties.iter().any(|known| known == party);
-        if !self.parties.is_empty() && !text("azp").is_some_and(ours) {
+        let foreign = |page: &str| self.parties.is_empty() && text("azp") != Some(page);
+        if !self.parties.is_empty() && !text("azp").is_some_and(ours) || page.is_some_and(foreign) {
             return bad("azp");
         }
         let Some(subject) = text("sub").filter(|subject| (1..=255).contains(&subject.len())) else { return bad("sub") };

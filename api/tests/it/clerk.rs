@@ -25,6 +25,10 @@ struct Clerk {
 
 impl Clerk {
     async fn open(signup: Signup) -> Self {
+        Self::for_parties(signup, &["https://pictures.example"]).await
+    }
+
+    async fn for_parties(signup: Signup, parties: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let twin = clients::start(clients::node("clerk_twin.mjs").arg(SECRET)).await;
         let secret = folder.path().join("secret");
@@ -33,7 +37,7 @@ impl Clerk {
         options.identity.signup = signup;
         options.identity.clerk = ClerkArgs {
             clerk_issuer: Some(format!("http://127.0.0.1:{}", twin.port)),
-            clerk_authorized_parties: vec!["https://pictures.example".to_owned()],
+            clerk_authorized_parties: parties.iter().map(ToString::to_string).collect(),
             clerk_webhook_secret_file: Some(secret),
             clerk_publishable_key: Some("pk_test_1".to_owned()),
             ..ClerkArgs::default()
@@ -106,6 +110,52 @@ async fn a_token_of_clerks_lets_in_who_was_never_here_and_needs_no_webhook() {
     let (eve, _) = clerk.with(json!({ "sub": "user_eve", "email": "eve@example.org", "email_verified": true })).await;
     assert_eq!(eve.get("/api/v1/me").await.body["user"]["email"], "eve@example.org");
     clerk.rig.audit().await;
+}
+
+/// Changes a token for a session; what was answered.
+async fn change(clerk: &Clerk, token: &Value, origin: Option<&str>) -> reqwest::Response {
+    let url = format!("{}/api/v1/auth/clerk/sessions", clerk.rig.url);
+    let mut request = client().post(url).json(&json!({ "token": token }));
+    if let Some(origin) = origin {
+        request = request.header("origin", origin);
+    }
+    request.send().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_token_is_changed_for_a_session_of_a_browsers() {
+    let clerk = Clerk::open(Signup::Open).await;
+    for claims in [
+        json!({ "azp": "https://evil.example" }),
+        json!({ "iss": "https://evil.example" }),
+        json!({ "_stranger": true }),
+        json!({ "sts": "pending" }),
+    ] {
+        let token = clerk.ask("/token", claims.clone()).await["token"].clone();
+        assert_eq!(change(&clerk, &token, None).await.status(), StatusCode::UNAUTHORIZED, "{claims}");
+    }
+    let token = clerk.ask("/token", json!({ "sub": "user_ada" })).await["token"].clone();
+    assert_eq!(change(&clerk, &json!("nonsense"), None).await.status(), StatusCode::UNAUTHORIZED);
+    let elsewhere = change(&clerk, &token, Some("https://evil.example")).await;
+    assert_eq!(elsewhere.status(), StatusCode::FORBIDDEN, "another site signs nobody in here");
+    let begun = change(&clerk, &token, None).await;
+    assert_eq!(begun.status(), StatusCode::OK);
+    let sent = begun.headers()["set-cookie"].to_str().unwrap().to_owned();
+    assert!(sent.contains("HttpOnly") && sent.contains("SameSite=Lax"), "{sent}");
+    let cookie = sent.split(';').next().unwrap();
+    let mine = client().get(format!("{}/api/v1/me", clerk.rig.url)).header("cookie", cookie).send().await.unwrap();
+    let account = mine.json::<Value>().await.unwrap()["account"].clone();
+    assert_eq!(clerk.user("user_ada").await.get("/api/v1/me").await.body["account"], account, "one person, both ways");
+    clerk.rig.audit().await;
+}
+
+#[tokio::test]
+async fn where_no_parties_are_set_a_session_begins_with_a_token_made_for_the_page_that_sends_it() {
+    let clerk = Clerk::for_parties(Signup::Open, &[]).await;
+    for (azp, status) in [("https://evil.example", StatusCode::UNAUTHORIZED), (&*clerk.rig.url, StatusCode::OK)] {
+        let token = clerk.ask("/token", json!({ "sub": "user_ada", "azp": azp })).await["token"].clone();
+        assert_eq!(change(&clerk, &token, Some(&clerk.rig.url)).await.status(), status, "{azp}");
+    }
 }
 
 #[tokio::test]

@@ -191,6 +191,70 @@ async fn a_deleted_picture_is_hidden_can_be_restored_for_a_minute_and_then_leave
     assert_eq!(listed(&user, "").await, images[1..]);
 }
 
+/// What somebody without an account gets.
+async fn stranger(rig: &Rig, path: &str) -> reqwest::Response {
+    client().get(format!("{}{path}", rig.url)).send().await.unwrap()
+}
+
+async fn link_of(user: &User, own: &str, audience: &str) -> String {
+    let shared = patch(user, own, json!({ "shared": audience })).await.body["shared"].clone();
+    assert_eq!(shared["settings"], json!(audience == "settings"));
+    format!("/api/v1/shared/{}", shared["token"].as_str().unwrap())
+}
+
+#[tokio::test]
+async fn a_shared_picture_is_seen_by_who_has_its_link_until_it_is_taken_back() {
+    let rig = Rig::start().await;
+    let (user, other) = (rig.user().await, rig.user().await);
+    draw(&rig, &user, json!({ "prompt": "a white star on purple", "images": 2 })).await;
+    let images = listed(&user, "").await;
+    let own = format!("/api/v1/images/{}", images[0]);
+    assert_eq!(user.get(&own).await.body.get("shared"), None, "private until its owner says");
+    let link = link_of(&user, &own, "picture").await;
+    assert!(images.iter().all(|id| !link.contains(&id[19..])), "an id tells no link");
+    let answer = stranger(&rig, &link).await;
+    assert_eq!((answer.status(), &answer.headers()["cache-control"]), (StatusCode::OK, &"no-store".parse().unwrap()));
+    let file = format!("{link}/file");
+    let alone = json!({ "token": link[15..], "file": file, "width": 64, "height": 64, "format": "png" });
+    assert_eq!(answer.json::<Value>().await.unwrap(), alone, "the picture and nothing else");
+    assert_eq!(other.get(&link).await.body, alone, "whoever is signed in sees the same");
+    let sent = stranger(&rig, &file).await;
+    assert_eq!((sent.status(), &sent.headers()["cache-control"]), (StatusCode::OK, &"no-store".parse().unwrap()));
+    assert_eq!(&sent.bytes().await.unwrap()[1..4], b"PNG");
+    for closed in [&images[0], &images[1]] {
+        assert_eq!(stranger(&rig, &format!("/api/v1/shared/{closed}")).await.status(), StatusCode::NOT_FOUND);
+    }
+    assert_eq!(stranger(&rig, &own).await.status(), StatusCode::UNAUTHORIZED, "the link opens nothing else");
+
+    assert_eq!(link_of(&user, &own, "settings").await, link, "the same link shows more");
+    let seen: Value = stranger(&rig, &link).await.json().await.unwrap();
+    assert_eq!(seen["settings"]["prompt"], "a white star on purple");
+
+    assert_eq!(patch(&user, &own, json!({ "shared": "nobody" })).await.body.get("shared"), None);
+    for path in [&link, &file] {
+        assert_eq!(stranger(&rig, path).await.status(), StatusCode::NOT_FOUND, "taken back: {path}");
+    }
+    let next = link_of(&user, &own, "picture").await;
+    assert_ne!(next, link, "what was taken back stays back");
+    user.delete(&own).await;
+    assert_eq!(stranger(&rig, &next).await.status(), StatusCode::NOT_FOUND, "deleted");
+}
+
+#[tokio::test]
+async fn links_of_who_is_suspended_or_erased_lead_nowhere() {
+    let rig = Rig::start().await;
+    let user = rig.user().await;
+    draw(&rig, &user, json!({})).await;
+    let link = link_of(&user, &format!("/api/v1/images/{}", listed(&user, "").await[0]), "picture").await;
+    for column in ["suspended_ms", "erased_ms"] {
+        for (moment, status) in [("1", StatusCode::NOT_FOUND), ("null", StatusCode::OK)] {
+            let sql = format!("update account set {column} = {moment} where id = $1");
+            sqlx::query(sqlx::AssertSqlSafe(sql)).bind(user.account).execute(&rig.pool).await.unwrap();
+            assert_eq!(stranger(&rig, &link).await.status(), status, "{column} = {moment}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn what_is_anothers_is_as_what_is_not_there() {
     let rig = Rig::start().await;
@@ -207,6 +271,7 @@ async fn what_is_anothers_is_as_what_is_not_there() {
         ("/file", Method::GET, None),
         ("", Method::DELETE, None),
         ("", Method::PATCH, Some(json!({ "starred": true }))),
+        ("", Method::PATCH, Some(json!({ "shared": "settings" }))),
     ] {
         let ask =
             async |id: &str| other.send(method.clone(), &format!("/api/v1/images/{id}{what}"), &[], body.clone()).await;

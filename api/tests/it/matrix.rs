@@ -18,6 +18,8 @@ const MISSING: &str = "00000000-0000-7000-8000-000000000000";
 const OPEN: &[&str] = &[
     "/api/v1/auth/",
     "/api/v1/plans",
+    // Its token is the secret.
+    "/api/v1/shared/{token}",
     "/api/v1/status",
     "/api/v1/studio",
     "/auth/link",

@@ -3,10 +3,10 @@
 use axum::routing::{delete, get, patch, post};
 
 use super::{Answer, Route, of};
-use crate::http::{collections, gallery, keys};
+use crate::http::{collections, gallery, keys, shared};
 
 pub(super) fn table() -> Vec<Route> {
-    vec![
+    let mut routes = vec![
         Route {
             query: gallery::LIST_QUERY,
             ..Route::get(
@@ -32,7 +32,7 @@ pub(super) fn table() -> Vec<Route> {
         Route::patch(
             "/api/v1/images/{id}",
             patch(gallery::patch),
-            "Stars a picture, or says what collections it is in",
+            "Stars a picture, shares it, or says what collections it is in",
             of::<gallery::ImagePatch>,
         )
         .gives(200, Answer::Json(of::<gallery::ImageView>)),
@@ -68,5 +68,27 @@ pub(super) fn table() -> Vec<Route> {
             delete(collections::delete),
             "Deletes a collection, and none of its pictures",
         ),
+    ];
+    routes.extend(shared_routes());
+    routes
+}
+
+/// What whoever has a link may do.
+fn shared_routes() -> Vec<Route> {
+    vec![
+        Route::get(
+            "/api/v1/shared/{token}",
+            get(shared::read),
+            "Shows a picture its owner shares by its link",
+            Answer::Json(of::<shared::SharedView>),
+        )
+        .open(),
+        Route::get(
+            "/api/v1/shared/{token}/file",
+            get(shared::file),
+            "Sends a shared picture's file, without what is written in it",
+            Answer::File,
+        )
+        .open(),
     ]
 }

@@ -57,6 +57,14 @@ fn other_routes() -> Vec<Route> {
             .open()
         },
         Route::post(
+            "/api/v1/auth/clerk/sessions",
+            post(clerk::session),
+            "Begins a session for who Clerk has signed in",
+            of::<clerk::ClerkToken>,
+        )
+        .gives(200, Answer::Json(of::<Me>))
+        .open(),
+        Route::post(
             "/api/v1/auth/clerk/webhook",
             post(clerk::webhook),
             "Takes news of Clerk's users, signed by Svix",

@@ -13,7 +13,13 @@ import { useMe } from "@/lib/api/queries";
 import { useT } from "@/lib/i18n";
 import { usePathname } from "@/lib/navigation";
 
-export function SignedIn({ children }: { children: (me: Me | undefined) => ReactNode }) {
+interface SignedInProps {
+  children: (me: Me | undefined) => ReactNode;
+  /** What others see instead of the door. */
+  others?: ReactNode;
+}
+
+export function SignedIn({ children, others = <Door /> }: SignedInProps) {
   const t = useT();
   const me = useMe();
   if (me.data || me.isPending) return children(me.data ?? undefined);
@@ -29,11 +35,11 @@ export function SignedIn({ children }: { children: (me: Me | undefined) => React
       />
     );
   }
-  return <Door />;
+  return others;
 }
 
 /** To a screen that is somebody's. */
-function Door() {
+export function Door() {
   const t = useT();
   const path = usePathname();
   return (

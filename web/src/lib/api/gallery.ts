@@ -2,7 +2,7 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 
 import { api, unwrap } from "./client";
-import type { BulkAction, CollectionView, ImageView } from "./schema.gen";
+import type { Audience, BulkAction, CollectionView, ImageView } from "./schema.gen";
 
 export type Picture = ImageView;
 export type Collection = CollectionView;
@@ -33,8 +33,27 @@ export function usePicture(id: string | null, kept?: Picture) {
   });
 }
 
+/** A picture somebody shares by its link. */
+export const useSharedPicture = (token: string | null) =>
+  useQuery({
+    queryKey: ["shared", token],
+    queryFn: ({ signal }) =>
+      unwrap(api.GET("/api/v1/shared/{token}", { params: { path: { token: token ?? "" } }, signal })),
+    enabled: Boolean(token),
+  });
+
+/** Shares a picture, or takes the link back. */
+export function useShare(id: string) {
+  const client = useQueryClient();
+  return useMutation({
+    mutationFn: (shared: Audience) =>
+      unwrap(api.PATCH("/api/v1/images/{id}", { params: { path: { id } }, body: { shared } })),
+    onSuccess: (picture) => client.setQueryData(["images", id], picture),
+  });
+}
+
 /** The picture's own file, by a URL that stays good. */
-export const fileOf = (picture: Picture) => `${picture.file}?inline=true`;
+export const fileOf = (picture: Pick<Picture, "file">) => `${picture.file}?inline=true`;
 
 export interface Bulk {
   ids: string[];

@@ -69,7 +69,8 @@ export function useSignOut() {
   return useMutation({
     mutationFn: () => unwrap(api.POST("/api/v1/auth/logout")),
     // A whole new page: nothing of whoever was here stays in memory.
-    onSettled: () => {
+    onSettled: async () => {
+      await import("@/lib/clerk").then(({ leaveClerk }) => leaveClerk()).catch(() => undefined);
       client.clear();
       localStorage.removeItem(useDraft.persist.getOptions().name ?? "");
       window.location.reload();

@@ -292,6 +292,7 @@ export const enDesk = {
 
   "login.or": "or",
   "login.with": "Continue with {name}",
+  "login.clerk.failed": "Clerk cannot be used now",
   "login.link": "Send me a link that signs in",
   "login.forgot": "Password forgotten?",
   "login.link.address": "Write your e-mail address above first.",

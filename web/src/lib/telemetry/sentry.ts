@@ -1,10 +1,10 @@
 // Sentry: errors of the pages, for people who agree. Fetched when it is needed; says what broke, not what somebody wrote.
 import type { ErrorEvent } from "@sentry/react";
 
-/** Without what could hold a prompt: the address's search, what was clicked and asked before. */
+/** Without what holds a prompt or opens a picture: the search, a picture's name, what was clicked and asked before. */
 export function bare(event: ErrorEvent): ErrorEvent {
   const { breadcrumbs: _, user: __, request, ...rest } = event;
-  const url = request?.url?.split(/[?#]/)[0];
+  const url = request?.url?.split(/[?#]/)[0]?.replace(/\/g\/[^/]+/, "/g/_");
   return { ...rest, ...(url && { request: { url } }) };
 }
 

@@ -45,33 +45,36 @@ export function Entrance({ kind }: { kind: "login" | "signup" }) {
         <h1 className="text-2xl font-semibold tracking-tight">{t(`${words}.title`)}</h1>
         <p className="text-sm text-muted-foreground">{t(`${words}.words`)}</p>
       </div>
-      <form onSubmit={submit} noValidate className="grid gap-4 rounded-lg border bg-card p-6 shadow-raised">
-        {kind === "signup" && providers?.signup === false && <Notice title={t("signup.closed")} />}
-        {enter.error && <Notice title={t(`${words}.failed`)}>{enter.error.message}</Notice>}
-        <Field label={t("login.email")} error={errors.email && t("email.bad")}>
-          {(ids) => <Input {...ids} type="email" autoComplete="username" {...form.register("email")} />}
-        </Field>
-        <Field
-          label={t("login.password")}
-          hint={kind === "signup" ? t("signup.password.hint", { n: PASSWORD_MIN }) : undefined}
-          error={errors.password && t("password.short", { n: kind === "signup" ? PASSWORD_MIN : 1 })}
-        >
-          {(ids) => (
-            <Input
-              {...ids}
-              type="password"
-              autoComplete={kind === "login" ? "current-password" : "new-password"}
-              {...form.register("password")}
-            />
-          )}
-        </Field>
-        <Button type="submit" size="large" disabled={enter.isPending}>
-          {t(`${words}.submit`)}
-        </Button>
+      <div className="grid gap-4 rounded-lg border bg-card p-6 shadow-raised">
+        <form onSubmit={submit} noValidate className="grid gap-4">
+          {kind === "signup" && providers?.signup === false && <Notice title={t("signup.closed")} />}
+          {enter.error && <Notice title={t(`${words}.failed`)}>{enter.error.message}</Notice>}
+          <Field label={t("login.email")} error={errors.email && t("email.bad")}>
+            {(ids) => <Input {...ids} type="email" autoComplete="username" {...form.register("email")} />}
+          </Field>
+          <Field
+            label={t("login.password")}
+            hint={kind === "signup" ? t("signup.password.hint", { n: PASSWORD_MIN }) : undefined}
+            error={errors.password && t("password.short", { n: kind === "signup" ? PASSWORD_MIN : 1 })}
+          >
+            {(ids) => (
+              <Input
+                {...ids}
+                type="password"
+                autoComplete={kind === "login" ? "current-password" : "new-password"}
+                {...form.register("password")}
+              />
+            )}
+          </Field>
+          <Button type="submit" size="large" disabled={enter.isPending}>
+            {t(`${words}.submit`)}
+          </Button>
+        </form>
+        {/* Not in the form: Clerk's window has forms of its own. */}
         {providers && (
           <OtherWays kind={kind} providers={providers} emailOf={() => form.getValues("email")} next={next} />
         )}
-      </form>
+      </div>
       <p className="text-center text-sm text-muted-foreground">
         {t(`${words}.other`)}{" "}
         <Button asChild look="link">

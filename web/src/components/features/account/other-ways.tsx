@@ -2,13 +2,15 @@
 "use client";
 
 import { MailCheck } from "lucide-react";
-import { useSyncExternalStore } from "react";
+import { useCallback, useSyncExternalStore } from "react";
 
+import { ClerkWindow } from "@/components/features/account/clerk-window";
 import { Button } from "@/components/ui/button";
 import { Empty, Notice } from "@/components/ui/states";
 import type { Providers } from "@/lib/api/schema.gen";
-import { oauthStart, useSendLink } from "@/lib/api/session";
+import { oauthStart, useSendLink, useStudioSettings } from "@/lib/api/session";
 import { useT } from "@/lib/i18n";
+import { useRouter } from "@/lib/navigation";
 
 const NAMES: Record<string, string> = { google: "Google", github: "GitHub" };
 const looksLikeMail = (text: string) => /^\S+@\S+$/.test(text);
@@ -29,8 +31,11 @@ export function OtherWays({ kind, providers, emailOf, next }: OtherWaysProps) {
     () => "/",
   );
   const { oauth, magicLink } = providers;
+  const router = useRouter();
+  const clerk = useStudioSettings().data?.clerk;
+  const entered = useCallback(() => router.push(next()), [router, next]);
   const byMail = magicLink && kind === "login";
-  if (oauth.length === 0 && !byMail) return null;
+  if (oauth.length === 0 && !byMail && !clerk) return null;
   const sent = send.isSuccess ? send.variables.email : null;
   return (
     <>
@@ -38,6 +43,7 @@ export function OtherWays({ kind, providers, emailOf, next }: OtherWaysProps) {
         {t("login.or")}
       </p>
       <div className="grid gap-2">
+        {clerk && <ClerkWindow settings={clerk} onEntered={entered} />}
         {oauth.map((provider) => (
           <Button key={provider} asChild look="outline">
             <a href={oauthStart(provider, to)}>{t("login.with", { name: NAMES[provider] ?? provider })}</a>

@@ -1,11 +1,12 @@
 // What can be done with it.
 "use client";
 
-import { Blend, Brush, Code, Copy, Download, FolderPlus, Maximize, Shuffle, Star, Trash2 } from "lucide-react";
+import { Blend, Brush, Code, Copy, Download, FolderPlus, Link2, Maximize, Shuffle, Star, Trash2 } from "lucide-react";
 import { useEffect, useState } from "react";
 
 import { CollectDialog } from "@/components/features/gallery/collect-dialog";
 import { change, remove } from "@/components/features/gallery/store";
+import { ShareDialog } from "@/components/features/picture/share-dialog";
 import { DISTANCES, useAgain } from "@/components/features/picture/use-again";
 import { Button } from "@/components/ui/button";
 import { Link } from "@/components/ui/link";
@@ -27,6 +28,7 @@ export function PictureActions({ picture }: { picture: Picture }) {
   const t = useT();
   const again = useAgain(picture);
   const act = useActions(picture, again.upscale);
+  const [sharing, setSharing] = useState(false);
   const [collecting, setCollecting] = useState(false);
   return (
     <div className="grid gap-2">
@@ -57,6 +59,9 @@ export function PictureActions({ picture }: { picture: Picture }) {
       <div className="flex flex-wrap gap-2">
         <Button look="outline" aria-pressed={picture.starred} onClick={act.star}>
           <Star aria-hidden className={cn(picture.starred && "fill-current text-warning")} /> {t("gallery.doStar")}
+        </Button>
+        <Button look="outline" onClick={() => setSharing(true)}>
+          <Link2 aria-hidden className={cn(picture.shared && "text-success")} /> {t("share.open")}
         </Button>
         <Button look="outline" onClick={() => setCollecting(true)}>
           <FolderPlus aria-hidden /> {t("gallery.collect")}
@@ -89,6 +94,7 @@ export function PictureActions({ picture }: { picture: Picture }) {
           <Trash2 aria-hidden /> {t("ui.delete")}
         </Button>
       </div>
+      <ShareDialog picture={picture} open={sharing} onOpenChange={setSharing} />
       <CollectDialog ids={[picture.id]} open={collecting} onOpenChange={setCollecting} />
     </div>
   );

@@ -5,30 +5,36 @@ import type { Picture } from "@/lib/api/gallery";
 import { bytes, dateTime } from "@/lib/format";
 import { type Key, useLocale, useT } from "@/lib/i18n";
 
-export function PictureFacts({ picture }: { picture: Picture }) {
+/** Shared ones have no more than the first of these. */
+type Facts = Pick<Picture, "width" | "height" | "format" | "settings"> & Partial<Pick<Picture, "bytes" | "createdMs">>;
+
+export function PictureFacts({ picture }: { picture: Facts }) {
   const t = useT();
   const locale = useLocale();
   const { settings } = picture;
   const language = locale === "pseudo" ? "en" : locale;
   const facts: [Key, React.ReactNode][] = [
-    ["create.model", picture.model],
+    ["create.model", settings.model],
     ["create.size", `${picture.width} × ${picture.height}`],
-    ["create.seed", picture.seed],
+    ["create.seed", settings.seed],
     ["create.steps", settings.steps],
     ["create.guidance", settings.guidanceScale],
     ["create.sampler", settings.sampler],
     ["picture.loras", settings.loras?.map(({ name, weight }) => `${name} (${weight})`).join(", ")],
-    ["picture.file", `${picture.format.toUpperCase()}, ${bytes(picture.bytes, language)}`],
-    ["picture.made", dateTime(picture.createdMs, language)],
+    [
+      "picture.file",
+      [picture.format.toUpperCase(), picture.bytes && bytes(picture.bytes, language)].filter(Boolean).join(", "),
+    ],
+    ["picture.made", picture.createdMs && dateTime(picture.createdMs, language)],
   ];
   return (
     <section aria-labelledby="facts" className="grid gap-4 rounded-lg border bg-card p-4">
       <h1 id="facts" className="text-[15px] leading-relaxed font-medium break-words">
-        {picture.prompt}
+        {settings.prompt}
       </h1>
-      {picture.negativePrompt && (
+      {settings.negativePrompt && (
         <p className="text-sm text-muted-foreground">
-          <span className="font-medium text-foreground">{t("create.negative")}:</span> {picture.negativePrompt}
+          <span className="font-medium text-foreground">{t("create.negative")}:</span> {settings.negativePrompt}
         </p>
       )}
       <dl className="grid grid-cols-[auto_minmax(0,1fr)] gap-x-4 gap-y-2 text-sm">

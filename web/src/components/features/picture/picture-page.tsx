@@ -8,7 +8,8 @@ import { PictureActions } from "@/components/features/picture/picture-actions";
 import { Stage } from "@/components/features/picture/stage";
 import { useGallery } from "@/components/features/gallery/store";
 import { Lost } from "@/components/features/lost";
-import { SignedIn } from "@/components/features/signed-in";
+import { SharedPage } from "@/components/features/picture/shared-page";
+import { Door, SignedIn } from "@/components/features/signed-in";
 import { Notice, Skeleton } from "@/components/ui/states";
 import { ApiFailure } from "@/lib/api/client";
 import { usePicture } from "@/lib/api/gallery";
@@ -29,16 +30,24 @@ export function PicturePage() {
     () => idOf(window.location.pathname),
     () => null,
   );
-  return <SignedIn>{() => <Shown key={id} id={id} />}</SignedIn>;
+  return (
+    <SignedIn others={<SharedPage key={id} token={id} otherwise={<Door />} />}>
+      {() => <Shown key={id} id={id} />}
+    </SignedIn>
+  );
 }
 
 function Shown({ id }: { id: string | null }) {
   // The gallery knows it already: walking from one to the next waits for nothing.
   const { strip } = useGallery.getState();
   const picture = usePicture(id, id ? strip?.at(strip.find(id)) : undefined);
-  if (picture.error instanceof ApiFailure && picture.error.status === 404) return <Lost />;
+  if (picture.error instanceof ApiFailure && picture.error.status === 404) {
+    return <SharedPage token={id} otherwise={<Lost />} />;
+  }
+  // Nobody is signed in: said in a moment.
+  if (picture.error instanceof ApiFailure && picture.error.status === 401) return <Waiting />;
   if (picture.error) return <Notice title={picture.error.message} />;
-  if (!picture.data) return <Skeleton className="h-[60vh] rounded-lg" />;
+  if (!picture.data) return <Waiting />;
   return (
     <div className="grid items-start gap-6 lg:grid-cols-[minmax(0,1fr)_22rem]">
       <Stage picture={picture.data} />
@@ -49,3 +58,5 @@ function Shown({ id }: { id: string | null }) {
     </div>
   );
 }
+
+const Waiting = () => <Skeleton className="h-[60vh] rounded-lg" />;

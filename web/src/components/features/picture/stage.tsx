@@ -12,7 +12,10 @@ import { cn } from "@/lib/cn";
 import { useT } from "@/lib/i18n";
 import { isTyping } from "@/lib/keys";
 
-export function Stage({ picture }: { picture: Picture }) {
+/** What of a picture is shown large; shared ones have no more. */
+type Shown = Pick<Picture, "id" | "file" | "prompt" | "width" | "height">;
+
+export function Stage({ picture }: { picture: Shown }) {
   const t = useT();
   const [zoomed, setZoomed] = useState(false);
   const [before, after] = useNeighbours(picture.id);
