@@ -84,11 +84,11 @@ fn no_absurd_size_is_believed_and_none_costs_memory() {
                 let whole = model.with(file, field, &value);
                 let error = model.load().expect_err(&format!("{file} with {field} {value:.60}"));
                 assert_eq!(error.reason(), (FailureReason::ModelUnreadable, false), "{field} {value:.60}: {error}");
-                let PipelineError::Unreadable { source, .. } = &error else { unreachable!("the reason says so") };
+                let PipelineError::Unreadable { file: unread, .. } = &error else { unreachable!("the reason says so") };
                 // A size that could be, but is not the weights', is said with their file and the tensor.
-                let name = source.file.to_str().unwrap();
+                let name = unread.file.to_str().unwrap();
                 assert!(
-                    name.ends_with(file) || name.ends_with(".safetensors") || source.file == model.path(),
+                    name.ends_with(file) || name.ends_with(".safetensors") || unread.file == model.path(),
                     "{error}"
                 );
                 model.restore(file, &whole);

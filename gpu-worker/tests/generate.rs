@@ -194,6 +194,18 @@ fn a_wrong_flag_is_named_with_the_way_out() {
 }
 
 #[test]
+fn a_lora_for_another_model_is_refused_by_its_file_and_said_once() {
+    let place = Place::new();
+    let model = models().join("shapes-xl").display().to_string();
+    let night = models().join("shapes-night").display().to_string();
+    let refused = place.run(&["--prompt", "x", "--model", &model, "--lora", &night, "--out", "x.png"]);
+    let said = stderr(&refused);
+    assert_eq!(refused.status.code(), Some(2), "{said}");
+    assert_eq!(said.matches("is for Stable Diffusion 1.x").count(), 1, "{said}");
+    assert!(!place.0.path().join("x.png").exists());
+}
+
+#[test]
 fn a_filter_that_refuses_leaves_no_file() {
     let place = Place::new();
     let refused =

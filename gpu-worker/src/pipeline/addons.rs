@@ -169,7 +169,7 @@ pub(super) fn check_digests(entry: &Entry, digests: &mut Digests) -> Result<(), 
 
 pub(super) fn unreadable(model: &str, error: BuildError) -> PipelineError {
     match error {
-        BuildError::Unreadable(source) => PipelineError::Unreadable { model: model.to_owned(), source },
+        BuildError::Unreadable(file) => PipelineError::Unreadable { model: model.to_owned(), file },
         BuildError::Device(error) => PipelineError::Device(error),
     }
 }

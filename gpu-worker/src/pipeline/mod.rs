@@ -181,12 +181,12 @@ pub enum PipelineError {
     #[error("this worker has no model named {0}; put its folder into a models directory or choose another model")]
     UnknownModel(String),
     /// A file of the model cannot be used.
-    #[error("the model {model} cannot be read: {source}")]
+    #[error("the model {model} cannot be read: {file}")]
     Unreadable {
         /// The model.
         model: String,
-        /// The file and what is wrong with it.
-        source: UnreadableFile,
+        /// The file and what is wrong with it. Told in the message, so it is no `source`, which would be told again.
+        file: UnreadableFile,
     },
     /// The model cannot do what is asked.
     #[error("{0}")]

@@ -98,7 +98,8 @@ impl Keeper {
 
     async fn round(&mut self) -> anyhow::Result<()> {
         let pools = self.index.pool_objects();
-        self.scale(&pools).await.context("scaling a pool")?;
+        // A pool whose number cannot be written is no reason to leave the workers there are alone.
+        let scaled = self.scale(&pools).await.context("scaling a pool");
         let ours = ListParams::default().labels(POOL);
         let found = self.deployments.list(&ours).await.context("listing the Deployments of pools")?;
         let mut found: BTreeMap<_, _> =
@@ -115,7 +116,7 @@ impl Keeper {
             gone_is_fine(self.deployments.delete(&name, &DeleteParams::background()).await)
                 .context("deleting a Deployment")?;
         }
-        Ok(())
+        scaled
     }
 
     /// Writes how many workers each pool with `spec.scaling` is to have, where that has changed. The Deployment follows
