@@ -13,6 +13,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tintype-crds", &["tintype-types"]),
     ("tintype-pg", &[]),
     ("tintype-catalogue", &["tintype-types"]),
+    ("tintype-purchase", &["tintype-types"]),
+    ("tintype-provider", &["tintype-types", "tintype-purchase", "tintype-crds", "tintype-worker"]),
     ("tintype-dispatch", &["tintype-types", "tintype-scheduler", "tintype-store"]),
     (
         "tintype-operator",
@@ -72,6 +74,16 @@ const NEVER_REACHES: &[(&str, &[&str], &str)] = &[
         "tintype-simulate",
         &["tokio", "futures", "kube", "sqlx", "axum", "reqwest", "rand"],
         "the same trace must give the same bytes",
+    ),
+    (
+        "tintype-purchase",
+        &["tokio", "futures", "kube", "sqlx", "axum", "reqwest", "rand", "uuid"],
+        "what is bought is decided by what is known, and by nothing else",
+    ),
+    (
+        "tintype-provider",
+        &["sqlx", "tintype-scheduler", "tintype-dispatch", "tintype-store", "tintype-api"],
+        "it is a worker",
     ),
     (
         "tintype-catalogue",
