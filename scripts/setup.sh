@@ -78,6 +78,13 @@ say s3s-fs "$(basename "$(dirname "$(dirname "$s3")")")"
 valkey=$(tests/valkey/server.sh 2> >(sed 's/^/setup: /' >&2) | tail -n 1)
 say valkey "$(basename "$(dirname "$valkey")")"
 
+# What poolers and search are tested with.
+pgbouncer=$(tests/pgbouncer/server.sh 2> >(sed 's/^/setup: /' >&2) | tail -n 1)
+say pgbouncer "$(basename "$(dirname "$pgbouncer")")"
+
+typesense=$(tests/typesense/server.sh 2> >(sed 's/^/setup: /' >&2) | tail -n 1)
+say typesense "$(basename "$(dirname "$typesense")")"
+
 # Counterparts and clients that are Node packages, in a folder named after the list of them.
 list=tests/clients/package.json
 key=$(sha256sum "$list" | cut -c1-16)

@@ -61,7 +61,7 @@ async fn revocation_millis() -> Vec<f64> {
     let pool = database::connect(&url).await.unwrap();
     database::migrate(&pool).await.unwrap();
     let ring = Keyring::default();
-    let listening = tokio::spawn(keyring::listen(pool.clone(), ring.clone(), Shared::default()));
+    let listening = tokio::spawn(keyring::listen(pool.clone().into(), ring.clone(), Shared::default()));
     let account = Uuid::now_v7();
     sqlx::query("insert into account (id, kind, name, created_ms) values ($1, 'user', 'bench', 0)")
         .bind(account)

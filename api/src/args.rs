@@ -68,6 +68,9 @@ pub enum Chore {
         /// The database.
         #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
         database_url: String,
+        /// The same past a pooler, which migrations cannot go through.
+        #[arg(long, env = "TINTYPE_DATABASE_DIRECT_URL", hide_env_values = true)]
+        database_direct_url: Option<String>,
     },
 }
 
@@ -92,6 +95,10 @@ pub struct Args {
     /// The PostgreSQL database.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: String,
+    /// The same database past a pooler. With it DATABASE_URL may be a pooler's that lends a connection for one transaction, such as
+    /// PgBouncer's transaction mode; migrations, notifications and locks go this way, by few connections.
+    #[arg(long, env = "TINTYPE_DATABASE_DIRECT_URL", hide_env_values = true)]
+    pub database_direct_url: Option<String>,
     /// Bring the database schema up to date at the start.
     #[arg(long, env = "TINTYPE_AUTO_MIGRATE", default_value_t = true, action = clap::ArgAction::Set)]
     pub auto_migrate: bool,
@@ -217,6 +224,9 @@ struct Surroundings {
     /// See [`Args::webhook_private_targets`].
     #[arg(long, env = "TINTYPE_WEBHOOK_PRIVATE_TARGETS")]
     webhook_private_targets: bool,
+    /// See [`Args::database_direct_url`].
+    #[arg(long, env = "TINTYPE_DATABASE_DIRECT_URL")]
+    database_direct_url: Option<String>,
 }
 
 impl LocalArgs {
@@ -244,12 +254,13 @@ impl Args {
     /// # Errors
     /// What the environment says of these is wrong.
     pub fn local(local: LocalArgs) -> Result<Self, clap::Error> {
-        let Surroundings { identity, mail, payments, services, studio, webhook_private_targets } =
+        let Surroundings { identity, mail, payments, services, studio, webhook_private_targets, database_direct_url } =
             Surroundings::try_parse_from(["tintype"])?;
         Ok(Self {
             listen: local.listen,
             port_file: Some(local.port_file),
             database_url: local.database_url,
+            database_direct_url,
             auto_migrate: true,
             cluster: ClusterKind::Local,
             store_dir: Some(local.store_dir),
@@ -282,6 +293,11 @@ impl Args {
 }
 
 impl Args {
+    /// Where the database is for what no pooler can do.
+    pub(crate) fn direct_url(&self) -> &str {
+        self.database_direct_url.as_deref().unwrap_or(&self.database_url)
+    }
+
     /// How fast accounts may ask.
     pub(crate) fn rate(&self) -> Rate {
         let per_minute = self.requests_per_minute;

@@ -93,7 +93,7 @@ pub(crate) async fn earlier(
 ) -> Result<Option<Placed>, ApiError> {
     let job = if let Some(key) = &repeat.key {
         let scope = Scope { account, route: repeat.route, key: key.clone() };
-        let Some(seen) = idempotency::find(&mut *app.pool.acquire().await?, &scope).await? else { return Ok(None) };
+        let Some(seen) = idempotency::find(&mut *app.pool.reader().await?, &scope).await? else { return Ok(None) };
         if seen.body_sha256 != repeat.body_sha256 {
             return Err(ApiError::new(
                 ErrorCode::IdempotencyKeyReuse,
@@ -307,9 +307,9 @@ pub(crate) async fn cancel(app: &App, job: Generation) -> Result<Generation, Api
     if job.state.is_terminal() {
         return Ok(job);
     }
-    let mut conn = app.pool.acquire().await?;
-    generation::mark(&mut conn, job.id, Mark::Cancelled, clock::now()).await?;
-    drop(conn);
+    let mut tx = app.pool.begin().await?;
+    generation::mark(&mut tx, job.id, Mark::Cancelled, clock::now()).await?;
+    tx.commit().await?;
     app.bells.submit.notify_one();
     app.board.wake(job.id);
     Ok(generation::find(&app.pool, job.id).await?.unwrap_or(job))
@@ -317,7 +317,9 @@ pub(crate) async fn cancel(app: &App, job: Generation) -> Result<Generation, Api
 
 /// The first answer to the request that made the job is on its way.
 pub(crate) async fn answered(app: &App, id: Uuid) -> Result<(), ApiError> {
-    generation::mark(&mut *app.pool.acquire().await?, id, Mark::Answered, clock::now()).await?;
+    let mut tx = app.pool.begin().await?;
+    generation::mark(&mut tx, id, Mark::Answered, clock::now()).await?;
+    tx.commit().await?;
     Ok(())
 }
 

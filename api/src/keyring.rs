@@ -10,11 +10,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use sqlx::postgres::{PgListener, PgPool};
+use sqlx::postgres::PgListener;
 use sqlx::{ConnectOptions, Connection};
 use tintype_types::Timestamp;
 use uuid::Uuid;
 
+use crate::database::Db;
 use crate::keys::ApiKey;
 use crate::scope::Scopes;
 use crate::services::shared::Shared;
@@ -172,7 +173,7 @@ impl Keyring {
 }
 
 /// Listens for news as long as the program runs: of keys, and of persons whose sessions may be kept in `shared`.
-pub async fn listen(pool: PgPool, keyring: Keyring, shared: Shared) {
+pub async fn listen(pool: Db, keyring: Keyring, shared: Shared) {
     let mut failing = false;
     loop {
         let ended = follow(&pool, &keyring, &shared, &mut failing).await;
@@ -185,11 +186,12 @@ pub async fn listen(pool: PgPool, keyring: Keyring, shared: Shared) {
     }
 }
 
-async fn follow(pool: &PgPool, keyring: &Keyring, shared: &Shared, failing: &mut bool) -> sqlx::Result<()> {
-    let mut listener = PgListener::connect_with(pool).await?;
+async fn follow(pool: &Db, keyring: &Keyring, shared: &Shared, failing: &mut bool) -> sqlx::Result<()> {
+    let mut listener = PgListener::connect_with(pool.direct()).await?;
     listener.listen_all([CHANNEL, SESSIONS]).await?;
     // Its own connection: beats must not wait behind requests for one of the pool's.
-    let mut sender = pool.connect_options().as_ref().clone().application_name("tintype-api-beat").connect().await?;
+    let mut sender =
+        pool.direct().connect_options().as_ref().clone().application_name("tintype-api-beat").connect().await?;
     let beats = async {
         loop {
             sqlx::query("select pg_notify($1, $2)").bind(CHANNEL).bind(BEAT).execute(&mut sender).await?;

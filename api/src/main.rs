@@ -34,8 +34,8 @@ fn start(cli: Cli, reports: Option<Reports>) -> anyhow::Result<()> {
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the async runtime")?;
     runtime.block_on(async {
         match cli.parts() {
-            (Some(Chore::Migrate { database_url }), _) => {
-                let pool = database::connect(&database_url).await?;
+            (Some(Chore::Migrate { database_url, database_direct_url }), _) => {
+                let pool = database::connect(database_direct_url.as_ref().unwrap_or(&database_url)).await?;
                 database::migrate(&pool).await
             }
             (None, Some(args)) => run(Args { reports, ..args }, stop_signal()?).await,
@@ -63,9 +63,7 @@ fn stop_signal() -> anyhow::Result<CancellationToken> {
 fn open_log(cli: &Cli) -> anyhow::Result<Option<Reports>> {
     let filter = EnvFilter::try_from_env("TINTYPE_LOG").or_else(|_| EnvFilter::try_from_default_env());
     let filter = filter.unwrap_or_else(|_| EnvFilter::new(LOG_DEFAULT));
-    let services = cli.services();
-    let sentry = services.sentry_dsn.as_deref().map(|dsn| Sentry::open(dsn, &services.sentry_environment));
-    let (sentry, fault) = match sentry.transpose() {
+    let (sentry, fault) = match Sentry::of(cli.services()) {
         Ok(sentry) => (sentry, None),
         // Said by the log, which has to be open for that.
         Err(fault) => (None, Some(fault)),

@@ -6,10 +6,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use sqlx::PgPool;
 use tintype_types::Timestamp;
 
 use crate::clock::to_ms;
+use crate::database::Db;
 
 /// Jobs looked back at.
 const RECENT_MAX: i64 = 500;
@@ -55,7 +55,7 @@ pub(crate) struct Spread {
 
 impl Seen {
     /// Reads it.
-    pub(crate) async fn read(pool: &PgPool) -> sqlx::Result<Self> {
+    pub(crate) async fn read(pool: &Db) -> sqlx::Result<Self> {
         const RECENT: &str = "select request->>'model' as model, worker, price, gpu_ms,
                 coalesce(started_ms, created_ms) - created_ms as waited_ms, finished_ms
             from (select * from generation order by id desc limit $1) as late where state = 'Complete'";

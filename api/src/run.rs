@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use anyhow::Context;
 use prometheus::{IntCounterVec, Opts, Registry};
-use sqlx::PgPool;
 use tintype_dispatch::{DispatchConfig, JournalConfig, TokenSource};
 use tintype_store::Store;
 use tokio::net::TcpListener;
@@ -24,6 +23,8 @@ use crate::cluster::kubernetes::{Kubernetes, KubernetesConfig};
 use crate::cluster::local::{Local, LocalConfig};
 use crate::creation::lane::Lane;
 use crate::database;
+use crate::database::Db;
+use crate::gallery::index::{Indexing, Passes};
 use crate::http::prompts::PER_MINUTE;
 use crate::http::studio::Pages;
 use crate::http::studio_settings::StudioSettings;
@@ -75,11 +76,7 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> 
 async fn run_until(args: Args, stop: &CancellationToken) -> anyhow::Result<()> {
     let listener = TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
     let address = listener.local_addr().context("cannot tell the address listened on")?;
-    let pool = database::connect(&args.database_url).await?;
-    if args.auto_migrate {
-        database::migrate(&pool).await?;
-    }
-    let requests = tenancy::connect(&args.database_url).await?;
+    let (pool, requests) = open_database(&args).await?;
     let price_book = read_price_book(args.payments.price_book.as_deref())?;
     let mailer = open_mail(&args)?;
     let store = storage::open(&args, address)?;
@@ -132,6 +129,23 @@ async fn run_until(args: Args, stop: &CancellationToken) -> anyhow::Result<()> {
     outcome
 }
 
+/// What works for all accounts, and what requests run on; the schema is up to date if that is our business.
+async fn open_database(args: &Args) -> anyhow::Result<(Db, Db)> {
+    let direct = match &args.database_direct_url {
+        Some(url) => database::connect_past_pooler(url).await.context("TINTYPE_DATABASE_DIRECT_URL")?,
+        None => database::connect(&args.database_url).await?,
+    };
+    if args.auto_migrate {
+        database::migrate(&direct).await?;
+    }
+    let direct = Db::from(direct);
+    if args.database_direct_url.is_none() {
+        return Ok((direct, tenancy::connect(&args.database_url).await?));
+    }
+    let pool = Db::behind_pooler(&args.database_url, &direct, database::nobodys).await?;
+    Ok((pool, tenancy::connect_behind_pooler(&args.database_url, &direct).await?))
+}
+
 /// Services that are named; errors are told of from now on.
 fn open_services(args: &Args, registry: &Registry, stop: &CancellationToken) -> anyhow::Result<Services> {
     let metrics = ServiceMetrics::new(registry).context("cannot register the services' metrics")?;
@@ -151,7 +165,7 @@ fn open_services(args: &Args, registry: &Registry, stop: &CancellationToken) -> 
 fn open_app(
     args: &Args,
     world: &World,
-    requests: PgPool,
+    requests: Db,
     address: SocketAddr,
     stop: &CancellationToken,
 ) -> anyhow::Result<App> {
@@ -206,10 +220,11 @@ fn start_lanes(
     let mail = mailer.map(|sender| Arc::new(MailLane { pool, sender, site, signup }) as Arc<dyn BackgroundLane>);
     let sweep = Sweep { pool: world.pool.clone() };
     let (cluster, bells) = (Arc::clone(&world.cluster), world.bells.clone());
-    let erasing = Erasing { pool: world.pool.clone(), cluster, bells, payments: world.payments.clone() };
+    let indexed = world.services.typesense.is_some();
+    let erasing = Erasing { pool: world.pool.clone(), cluster, bells, payments: world.payments.clone(), indexed };
     let others: [Arc<dyn BackgroundLane>; 3] = [Arc::new(webhooks), Arc::new(sweep), Arc::new(erasing)];
     let posthog = world.services.posthog.clone().map(|posthog| Arc::new(posthog) as Arc<dyn BackgroundLane>);
-    let lanes: Vec<_> = mail.into_iter().chain(posthog).chain(others).collect();
+    let lanes: Vec<_> = mail.into_iter().chain(posthog).chain(indexing(world)).chain(others).collect();
     let heartbeats = world.services.heartbeats.clone();
     heartbeats.check(&reconcile::names().chain(lanes.iter().map(|lane| lane.name())).collect::<Vec<_>>())?;
     let config = LanesConfig {
@@ -220,6 +235,13 @@ fn start_lanes(
         lanes,
     };
     Ok(lanes::start(config, stop))
+}
+
+/// What keeps the index of pictures true, where there is one.
+fn indexing(world: &World) -> Vec<Arc<dyn BackgroundLane>> {
+    let Some(typesense) = world.services.typesense.clone() else { return Vec::new() };
+    let indexing = Arc::new(Indexing { pool: world.pool.clone(), typesense, bell: world.lane_bell.clone() });
+    vec![Arc::new(Passes { indexing: Arc::clone(&indexing) }), indexing]
 }
 
 /// Serves the numbers on a listener of their own, if there is to be one, until `stop`.
@@ -268,7 +290,7 @@ async fn serve(listener: TcpListener, router: axum::Router, stop: &CancellationT
 }
 
 struct Parts {
-    pool: PgPool,
+    pool: Db,
     store: Option<Store>,
     board: Board,
     bells: Bells,
@@ -286,7 +308,7 @@ async fn start_cluster(
             let token = args.worker_token_file.as_ref().context("local mode needs --worker-token-file")?;
             let worker_token = TokenSource::file(token).context("cannot read the workers' token")?;
             let store = store.context("local mode needs --store-secret-file, and --store-dir or --s3-bucket")?;
-            let lock = SchedulerLock::take(&args.database_url).await?;
+            let lock = SchedulerLock::take(args.direct_url()).await?;
             let lease = Duration::from_millis(args.lease_ms);
             let scheduler = tintype_scheduler::Config { lease, ..tintype_scheduler::Config::default() };
             // Whoever may give credits may see what waits and why; nobody else.

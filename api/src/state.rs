@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::PgPool;
 use tintype_types::{ErrorCode, ModelCard, ModelKind};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -12,6 +11,7 @@ use crate::adapters::kind_name;
 use crate::board::Board;
 use crate::cluster::Cluster;
 use crate::creation::lane::Lane;
+use crate::database::Db;
 use crate::error::ApiError;
 use crate::http::admin::AdminToken;
 use crate::http::status::Cached;
@@ -38,7 +38,7 @@ pub(crate) struct App {
 
 pub(crate) struct Inner {
     /// The pool of requests: see [`crate::tenancy`].
-    pub(crate) pool: PgPool,
+    pub(crate) pool: Db,
     pub(crate) cluster: Arc<dyn Cluster>,
     pub(crate) board: Board,
     pub(crate) bells: Bells,

@@ -19,7 +19,6 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::DeserializeGuard;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
-use sqlx::PgPool;
 use tintype_crds::labels::{GENERATION, MANAGER_API, SETTLEMENT};
 use tintype_crds::{DiffusionModel, GenerationJob, GenerationJobSpec};
 use tintype_dispatch::WorkerSeen;
@@ -35,6 +34,7 @@ use super::{Cluster, ClusterError, Models, Reply, picture_key, signed_url, store
 use crate::board::Board;
 use crate::clock;
 use crate::creation::Deadline;
+use crate::database::Db;
 use crate::reconcile::Bells;
 use crate::records::generation::Generation;
 use crate::records::progress::{self, Fence, Seen};
@@ -56,7 +56,7 @@ pub(crate) struct KubernetesConfig {
     pub(crate) namespace: Option<String>,
     pub(crate) dispatch_url: Option<String>,
     pub(crate) dispatch_token_file: Option<PathBuf>,
-    pub(crate) pool: PgPool,
+    pub(crate) pool: Db,
     pub(crate) store: Option<Store>,
     pub(crate) board: Board,
     pub(crate) bells: Bells,
@@ -330,7 +330,7 @@ fn object(job: &Generation, held: bool) -> GenerationJob {
 
 /// Brings rows in line with the objects.
 struct Follower {
-    pool: PgPool,
+    pool: Db,
     board: Board,
     bells: Bells,
     known: Arc<Known>,

@@ -10,7 +10,6 @@ use anyhow::Context;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use sqlx::PgPool;
 use tintype_crds::WhenLate;
 use tintype_dispatch::{Dispatch, DispatchConfig, Record, WorkerSeen, WriteError, WriteFuture, Written};
 use tintype_scheduler::{Decision, Explanation, JobSeen, ModelSeen, Observation, Overview, Place, Shape, WorldSeen};
@@ -23,6 +22,7 @@ use uuid::Uuid;
 use super::{Cluster, ClusterError, Models, Reply, catalogue, picture_key, signed_url, store_failed, stored};
 use crate::board::Board;
 use crate::clock;
+use crate::database::Db;
 use crate::reconcile::Bells;
 use crate::records::generation::{self, Generation};
 use crate::records::progress::{self, Fence};
@@ -45,7 +45,7 @@ pub(crate) struct Local {
 pub(crate) struct LocalConfig {
     pub(crate) dispatch: DispatchConfig,
     pub(crate) models_dirs: Vec<PathBuf>,
-    pub(crate) pool: PgPool,
+    pub(crate) pool: Db,
     pub(crate) store: Store,
     pub(crate) board: Board,
     pub(crate) bells: Bells,
@@ -205,7 +205,7 @@ impl Changed {
 }
 
 /// Tells the scheduler of changed rows, as a watch would.
-async fn forward(changed: Arc<Changed>, pool: PgPool, dispatch: Dispatch) {
+async fn forward(changed: Arc<Changed>, pool: Db, dispatch: Dispatch) {
     /// Pause after the database failed.
     const PAUSE: Duration = Duration::from_millis(500);
     loop {
@@ -299,7 +299,7 @@ fn job_seen(job: &Generation) -> JobSeen {
 
 /// Postgres as the dispatcher's record.
 struct LocalRecord {
-    pool: PgPool,
+    pool: Db,
     changed: Arc<Changed>,
     board: Board,
     bells: Bells,

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use sqlx::PgConnection;
 use sqlx::types::Json;
-use sqlx::{PgConnection, PgPool};
 use tintype_crds::WhenLate;
 use uuid::Uuid;
 
 use super::{Deadline, Decided, Known, NewJob, Outcome, decide};
 use crate::assets;
 use crate::clock::to_ms;
+use crate::database::Db;
 use crate::error::ApiError;
 use crate::ledger::post::Posting;
 use crate::ledger::sql::{self as ledger, LedgerSqlError};
@@ -23,7 +24,7 @@ use crate::records::{asset, key};
 ///
 /// # Errors
 /// Nothing was made: the database did not do it. One bad row spoils its whole batch, so it is worth trying each alone.
-pub async fn create(pool: &PgPool, orders: &[NewJob]) -> sqlx::Result<Vec<Outcome>> {
+pub async fn create(pool: &Db, orders: &[NewJob]) -> sqlx::Result<Vec<Outcome>> {
     let mut tx = pool.begin().await?;
     let outcomes = write_all(&mut tx, orders).await?;
     tx.commit().await?;
@@ -31,7 +32,7 @@ pub async fn create(pool: &PgPool, orders: &[NewJob]) -> sqlx::Result<Vec<Outcom
 }
 
 /// Makes one job that reads uploaded pictures, which it locks.
-pub(crate) async fn create_with_inputs(pool: &PgPool, order: &NewJob) -> Result<Outcome, ApiError> {
+pub(crate) async fn create_with_inputs(pool: &Db, order: &NewJob) -> Result<Outcome, ApiError> {
     let mut tx = pool.begin().await?;
     let inputs = assets::lock(&mut tx, order.account, &order.request).await?;
     let outcome = write_all(&mut tx, std::slice::from_ref(order)).await?.pop().unwrap_or(Outcome::KeyTaken);
@@ -43,7 +44,7 @@ pub(crate) async fn create_with_inputs(pool: &PgPool, order: &NewJob) -> Result<
 }
 
 /// Makes all of a batch's jobs, or none: then how the first that cannot be made is refused.
-pub(crate) async fn create_all(pool: &PgPool, batch: &Batch, orders: &[NewJob]) -> Result<Outcome, ApiError> {
+pub(crate) async fn create_all(pool: &Db, batch: &Batch, orders: &[NewJob]) -> Result<Outcome, ApiError> {
     let mut tx = pool.begin().await?;
     let mut inputs = Vec::new();
     for order in orders {

@@ -1,11 +1,12 @@
 //! Collections: named groups of an account's pictures. A picture may be in several.
 
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 use tintype_types::Timestamp;
 use uuid::Uuid;
 
 use super::COLLECTIONS_MAX;
 use crate::clock::{from_ms, to_ms};
+use crate::database::Db;
 
 /// A collection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,14 +43,14 @@ fn collection((id, name, images, cover, created_ms): Row) -> Collection {
 }
 
 /// An account's collections, oldest first: as many as there may be.
-pub async fn list(pool: &PgPool, account: Uuid) -> sqlx::Result<Vec<Collection>> {
+pub async fn list(pool: &Db, account: Uuid) -> sqlx::Result<Vec<Collection>> {
     const SQL: &str = concat!(select!(), " order by c.id limit $2");
     let rows: Vec<Row> = sqlx::query_as(SQL).bind(account).bind(COLLECTIONS_MAX).fetch_all(pool).await?;
     Ok(rows.into_iter().map(collection).collect())
 }
 
 /// An account's collection.
-pub async fn find(pool: &PgPool, account: Uuid, id: Uuid) -> sqlx::Result<Option<Collection>> {
+pub async fn find(pool: &Db, account: Uuid, id: Uuid) -> sqlx::Result<Option<Collection>> {
     const SQL: &str = concat!(select!(), " and c.id = $2");
     let row: Option<Row> = sqlx::query_as(SQL).bind(account).bind(id).fetch_optional(pool).await?;
     Ok(row.map(collection))
@@ -67,13 +68,13 @@ pub async fn create(conn: &mut PgConnection, account: Uuid, id: Uuid, name: &str
 }
 
 /// Gives it another name; false when it is not there.
-pub async fn rename(pool: &PgPool, account: Uuid, id: Uuid, name: &str) -> sqlx::Result<bool> {
+pub async fn rename(pool: &Db, account: Uuid, id: Uuid, name: &str) -> sqlx::Result<bool> {
     const SQL: &str = "update collection set name = $3 where account = $1 and id = $2";
     Ok(sqlx::query(SQL).bind(account).bind(id).bind(name).execute(pool).await?.rows_affected() == 1)
 }
 
 /// Deletes it, and none of its pictures; false when it is not there.
-pub async fn delete(pool: &PgPool, account: Uuid, id: Uuid) -> sqlx::Result<bool> {
+pub async fn delete(pool: &Db, account: Uuid, id: Uuid) -> sqlx::Result<bool> {
     const SQL: &str = "delete from collection where account = $1 and id = $2";
     Ok(sqlx::query(SQL).bind(account).bind(id).execute(pool).await?.rows_affected() == 1)
 }

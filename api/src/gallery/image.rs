@@ -1,11 +1,12 @@
 //! Reading pictures: one, or pages of them, newest first.
 
 use sqlx::types::Json;
-use sqlx::{PgPool, Postgres, QueryBuilder};
+use sqlx::{Postgres, QueryBuilder};
 use tintype_types::{GenerationRequest, ResolvedRequest, Timestamp};
 use uuid::Uuid;
 
 use crate::clock::from_ms;
+use crate::database::Db;
 
 /// A picture.
 #[derive(Clone, Debug, PartialEq)]
@@ -120,13 +121,18 @@ pub struct Filter {
     pub to: Option<Timestamp>,
     /// Only those whose prompt holds each of these words.
     pub words: Vec<String>,
+    /// Only these.
+    pub among: Option<Vec<Uuid>>,
 }
 
 impl Filter {
     /// Adds its conditions. Only those that are asked for: each combination is a statement of its own, planned for what
     /// it does.
     fn narrow(&self, sql: &mut QueryBuilder<Postgres>) {
-        let Self { before, starred, collection, model, from, to, words } = self;
+        let Self { before, starred, collection, model, from, to, words, among } = self;
+        if let Some(among) = among {
+            sql.push(" and i.id = any(").push_bind(among.clone()).push(")");
+        }
         for at in [before, &to.map(first_id)].into_iter().flatten() {
             sql.push(" and i.id < ").push_bind(*at);
         }
@@ -152,12 +158,12 @@ impl Filter {
 }
 
 /// The least id of a picture made at this moment or later: ids begin with the moment, in 48 bits.
-fn first_id(at: Timestamp) -> Uuid {
+pub(super) fn first_id(at: Timestamp) -> Uuid {
     Uuid::from_u128(u128::from(at.0.min((1 << 48) - 1)) << 80)
 }
 
 /// An account's pictures, newest first.
-pub async fn list(pool: &PgPool, account: Uuid, filter: &Filter, limit: i64) -> sqlx::Result<Vec<Image>> {
+pub async fn list(pool: &Db, account: Uuid, filter: &Filter, limit: i64) -> sqlx::Result<Vec<Image>> {
     let mut sql = QueryBuilder::new(SELECT);
     sql.push("i.account = ").push_bind(account);
     filter.narrow(&mut sql);
@@ -167,7 +173,7 @@ pub async fn list(pool: &PgPool, account: Uuid, filter: &Filter, limit: i64) -> 
 }
 
 /// How many pictures of an account each day has, in UTC, newest first: a day is its first moment.
-pub async fn days(pool: &PgPool, account: Uuid, filter: &Filter) -> sqlx::Result<Vec<(Timestamp, u64)>> {
+pub async fn days(pool: &Db, account: Uuid, filter: &Filter) -> sqlx::Result<Vec<(Timestamp, u64)>> {
     const DAY_MS: &str = "86400000";
     let mut sql =
         QueryBuilder::new(format!("select i.created_ms - i.created_ms % {DAY_MS} as day, count(*) from image i "));
@@ -182,7 +188,7 @@ pub async fn days(pool: &PgPool, account: Uuid, filter: &Filter) -> sqlx::Result
 }
 
 /// An account's picture.
-pub async fn find(pool: &PgPool, account: Uuid, id: Uuid) -> sqlx::Result<Option<Image>> {
+pub async fn find(pool: &Db, account: Uuid, id: Uuid) -> sqlx::Result<Option<Image>> {
     let mut sql = QueryBuilder::new(SELECT);
     sql.push("i.account = ").push_bind(account).push(" and i.id = ").push_bind(id);
     let row: Option<Row> = sql.build_query_as().fetch_optional(pool).await?;
@@ -190,7 +196,7 @@ pub async fn find(pool: &PgPool, account: Uuid, id: Uuid) -> sqlx::Result<Option
 }
 
 /// The picture its owner shows to whoever has this link, while they may be here at all.
-pub async fn shared(pool: &PgPool, token: Uuid) -> sqlx::Result<Option<Image>> {
+pub async fn shared(pool: &Db, token: Uuid) -> sqlx::Result<Option<Image>> {
     const WELCOME: &str = " and not exists (select 1 from account a where a.id = i.account
             and (a.suspended_ms is not null or a.erased_ms is not null))
         and not exists (select 1 from person p where p.account = i.account and p.suspended_ms is not null)";
@@ -201,7 +207,7 @@ pub async fn shared(pool: &PgPool, token: Uuid) -> sqlx::Result<Option<Image>> {
 }
 
 /// Whether a job's picture is still there for its owner.
-pub async fn is_kept(pool: &PgPool, generation: Uuid, n: usize) -> sqlx::Result<bool> {
+pub async fn is_kept(pool: &Db, generation: Uuid, n: usize) -> sqlx::Result<bool> {
     const SQL: &str = "select exists (select 1 from image where generation = $1 and n = $2 and deleting_ms is null)";
     sqlx::query_scalar(SQL).bind(generation).bind(i32::try_from(n).unwrap_or(i32::MAX)).fetch_one(pool).await
 }

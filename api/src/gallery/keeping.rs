@@ -4,12 +4,13 @@
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 use tintype_types::Timestamp;
 use uuid::Uuid;
 
 use super::{RESTORE_MS, SWEEP_AFTER_MS};
 use crate::clock::to_ms;
+use crate::database::Db;
 
 /// Something done to many pictures at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,13 +117,13 @@ pub async fn set_collections(
 }
 
 /// Pictures that were deleted long enough ago: id and key, oldest deletion first.
-pub async fn deleted(pool: &PgPool, at: Timestamp, limit: i64) -> sqlx::Result<Vec<(Uuid, String)>> {
+pub async fn deleted(pool: &Db, at: Timestamp, limit: i64) -> sqlx::Result<Vec<(Uuid, String)>> {
     const SQL: &str = "select id, key from image where deleting_ms <= $1 order by deleting_ms limit $2";
     sqlx::query_as(SQL).bind(to_ms(at) - SWEEP_AFTER_MS).bind(limit).fetch_all(pool).await
 }
 
 /// The file is gone: the row goes too.
-pub async fn forget(pool: &PgPool, id: Uuid) -> sqlx::Result<()> {
-    sqlx::query("delete from image where id = $1 and deleting_ms is not null").bind(id).execute(pool).await?;
+pub async fn forget(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<()> {
+    sqlx::query("delete from image where id = $1 and deleting_ms is not null").bind(id).execute(conn).await?;
     Ok(())
 }

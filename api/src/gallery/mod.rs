@@ -1,12 +1,14 @@
 //! The gallery: pictures as things of their own, starred, collected, deleted, found again.
 //!
 //! Rows are written by the database as jobs complete (migration 6). Everything here is bound to one account: somebody
-//! else's picture or collection is not there. SQL lives here; it must not know HTTP.
+//! else's picture or collection is not there. What they show is also in Typesense's index, where that is named. SQL lives here; it must not know HTTP.
 
 pub(crate) mod bare;
 pub mod collection;
 pub mod image;
+pub(crate) mod index;
 pub mod keeping;
+pub(crate) mod search;
 
 /// Pictures one bulk action may name.
 pub const BULK_MAX: usize = 500;

@@ -20,7 +20,7 @@ use crate::state::App;
 /// Who the caller is and what is left.
 pub(crate) async fn me(State(app): State<App>, caller: Caller) -> Result<Json<Me>, ApiError> {
     let credits = credits(&app, caller.account).await?;
-    let mut conn = app.pool.acquire().await?;
+    let mut conn = app.pool.reader().await?;
     let person = match caller.person() {
         Some(signed_in) => Some(person::find(&mut *conn, signed_in.person).await?),
         None => None,
@@ -35,7 +35,7 @@ pub(super) async fn credits(app: &App, account: Uuid) -> Result<Credits, ApiErro
     if let Some(kept) = app.shared.find(Kind::Balance, &id).await {
         return Ok(kept);
     }
-    let credits = Credits::from(&ledger::balance(&mut *app.pool.acquire().await?, account).await?);
+    let credits = Credits::from(&ledger::balance(&mut *app.pool.reader().await?, account).await?);
     app.shared.keep(Kind::Balance, &id, account, &credits).await;
     Ok(credits)
 }

@@ -24,6 +24,7 @@ use crate::keys::ApiKey;
 use crate::rate::Standing;
 use crate::records::audit::Actor;
 use crate::records::key;
+use crate::records::person;
 use crate::records::session::{self, Live};
 use crate::scope::{self, Scope};
 use crate::services::shared::Kind;
@@ -150,17 +151,23 @@ pub(crate) async fn admit(State((app, scope)): State<(App, Scope)>, mut request:
         let message = format!("more requests than this server takes from one account; the next in {seconds} s");
         ApiError::new(ErrorCode::RateLimited, message).retry_after(seconds).into_response()
     } else {
-        let account = caller.account;
+        let (account, caller_person) = (caller.account, caller.person());
         request.extensions_mut().insert(caller);
-        // Who asks about themselves may ask about several accounts.
-        if scope::is_personal(request.uri().path()) {
-            next.run(request).await
-        } else {
-            tenancy::as_account(account, next.run(request)).await
+        // Who asks about themselves may ask about all their accounts.
+        let person = caller_person.filter(|_| scope::is_personal(request.uri().path()));
+        match own_accounts(&app, account, person).await {
+            Ok(accounts) => tenancy::as_accounts(&accounts, next.run(request)).await,
+            Err(error) => ApiError::from(error).into_response(),
         }
     };
     tell(response.headers_mut(), standing);
     response
+}
+
+/// The accounts a request is about: the one that is acted for, and all of the person's where it is about them.
+async fn own_accounts(app: &App, account: Uuid, person: Option<SignedIn>) -> sqlx::Result<Vec<Uuid>> {
+    let Some(SignedIn { person, .. }) = person else { return Ok(vec![account]) };
+    person::accounts(&app.pool, person).await
 }
 
 fn tell(headers: &mut HeaderMap, standing: Standing) {

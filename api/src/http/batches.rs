@@ -27,6 +27,7 @@ use crate::jobs;
 use crate::records::batch::{self, Batch};
 use crate::records::generation::{self, Generation};
 use crate::state::App;
+use crate::tenancy;
 
 /// Under which name idempotency keys of this operation are kept.
 const ROUTE: &str = "POST /api/v1/batches";
@@ -201,7 +202,9 @@ impl Feeds {
         while self.following.len() < room {
             let Some(job) = self.waiting.last() else { break };
             // It stood somewhere else when its turn was still to come.
-            let Some(job) = generation::find(&self.app.pool, job.id).await? else { break };
+            let (app, account, id) = (self.app.clone(), job.account, job.id);
+            let now = tenancy::look_as(account, async move { generation::find(&app.pool, id).await });
+            let Some(job) = now.await?? else { break };
             self.following.push(follow(self.app.clone(), job).await?.boxed());
             self.waiting.pop();
         }

@@ -21,6 +21,7 @@ use crate::cluster::ClusterError;
 use crate::error::ApiError;
 use crate::records::generation::{self, Generation};
 use crate::state::App;
+use crate::tenancy;
 
 /// How often a silent stream says that it is alive; proxies commonly close after a minute.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
@@ -149,7 +150,9 @@ impl Feed {
 
     /// What the database says. While it cannot be read, what was said last.
     async fn look(&mut self) -> JobEvent {
-        if let Ok(Some(job)) = generation::find(&self.app.pool, self.job.id).await {
+        let (app, id) = (self.app.clone(), self.job.id);
+        let found = tenancy::look_as(self.job.account, async move { generation::find(&app.pool, id).await });
+        if let Ok(Ok(Some(job))) = found.await {
             self.job = job;
         }
         self.job.event()

@@ -17,7 +17,7 @@ use crate::cluster::PICTURE_URL_TTL;
 use crate::error::ApiError;
 use crate::gallery::image::{self, Filter, Image};
 use crate::gallery::keeping::{self, Audience, Change};
-use crate::gallery::{BULK_MAX, COLLECTIONS_MAX, collection};
+use crate::gallery::{BULK_MAX, COLLECTIONS_MAX, collection, search};
 use crate::records::generation;
 use crate::state::App;
 
@@ -168,7 +168,7 @@ impl ListQuery {
         }
         let words = words(q.as_deref().unwrap_or_default())?;
         let (from, to) = (from.map(Timestamp), to.map(Timestamp));
-        Ok((Filter { before: cursor, starred, collection, model, from, to, words }, limit))
+        Ok((Filter { before: cursor, starred, collection, model, from, to, words, among: None }, limit))
     }
 }
 
@@ -195,7 +195,7 @@ pub(crate) async fn list(
     let (filter, limit) = ListQuery::checked(query)?;
     let now = clock::now();
     // One more than asked for tells whether there is another page.
-    let mut found = image::list(&app.pool, caller.account, &filter, limit + 1).await?;
+    let mut found = search::list(&app, caller.account, &filter, limit + 1).await?;
     let more = found.len() as i64 > limit;
     found.truncate(limit as usize);
     let next = if more { found.last().map(|image| image.id.to_string()) } else { None };
@@ -227,7 +227,7 @@ pub(crate) async fn days(
     query: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<axum::Json<Days>, ApiError> {
     let (filter, _) = ListQuery::checked(query)?;
-    let found = image::days(&app.pool, caller.account, &Filter { before: None, ..filter }).await?;
+    let found = search::days(&app, caller.account, &Filter { before: None, ..filter }).await?;
     Ok(axum::Json(Days { data: found.into_iter().map(|(at, images)| Day { from_ms: at.0, images }).collect() }))
 }
 
@@ -306,8 +306,10 @@ pub(crate) async fn delete(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<StatusCode, ApiError> {
-    let mut conn = app.pool.acquire().await?;
-    match keeping::change(&mut conn, caller.account, &[parse(&id)?], Change::Delete, clock::now()).await? {
+    let mut tx = app.pool.begin().await?;
+    let changed = keeping::change(&mut tx, caller.account, &[parse(&id)?], Change::Delete, clock::now()).await?;
+    tx.commit().await?;
+    match changed {
         0 => Err(ApiError::not_found("picture")),
         _ => Ok(StatusCode::NO_CONTENT),
     }

@@ -127,7 +127,7 @@ pub(crate) async fn of_account(
 }
 
 async fn page(app: &App, account: Uuid, after: Option<i64>) -> Result<Json<LedgerPage>, ApiError> {
-    let mut conn = app.pool.acquire().await?;
+    let mut conn = app.pool.reader().await?;
     ledger::balance(&mut conn, account).await.map_err(no_account)?;
     let found = ledger::transactions(&mut conn, account, after.unwrap_or(0), PAGE).await?;
     let next = if found.len() as i64 == PAGE { found.last().map(|txn| txn.seq) } else { None };

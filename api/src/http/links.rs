@@ -111,7 +111,9 @@ pub(super) async fn post(app: &App, letter: &Letter, at: Timestamp) -> Result<()
         let message = "this server sends no mail; ask whoever runs it to set a sender, or sign in another way";
         return Err(ApiError::new(ErrorCode::PermissionDenied, message));
     }
-    mail::send(&mut *app.pool.acquire().await?, letter, at).await?;
+    let mut tx = app.pool.begin().await?;
+    mail::send(&mut tx, letter, at).await?;
+    tx.commit().await?;
     app.lane_bell.ring();
     Ok(())
 }

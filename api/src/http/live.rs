@@ -23,8 +23,9 @@ use super::view::Credits;
 use crate::board::Waiter;
 use crate::error::ApiError;
 use crate::ledger::sql as ledger;
-use crate::records::generation;
+use crate::records::generation::{self, Generation};
 use crate::state::App;
+use crate::tenancy;
 
 /// Jobs one stream follows at a time; when one ends the next in line is taken up.
 const FOLLOWED_MAX: usize = 32;
@@ -120,11 +121,11 @@ impl Live {
     }
 
     async fn look(&mut self) -> Result<(), ApiError> {
-        let credits = Credits::from(&ledger::balance(&mut *self.app.pool.acquire().await?, self.account).await?);
+        let (credits, open) = tenancy::look_as(self.account, read(self.app.clone(), self.account)).await??;
         if self.credits.replace(credits) != Some(credits) {
             self.ready.push_back(LiveEvent::Credits(credits));
         }
-        for job in generation::open_of(&self.app.pool, self.account, FOLLOWED_MAX as i64).await? {
+        for job in open {
             if self.followed.len() >= FOLLOWED_MAX {
                 break;
             }
@@ -134,4 +135,10 @@ impl Live {
         }
         Ok(())
     }
+}
+
+/// What the account has, and its open jobs.
+async fn read(app: App, account: Uuid) -> Result<(Credits, Vec<Generation>), ApiError> {
+    let credits = Credits::from(&ledger::balance(&mut *app.pool.reader().await?, account).await?);
+    Ok((credits, generation::open_of(&app.pool, account, FOLLOWED_MAX as i64).await?))
 }

@@ -22,6 +22,7 @@ use crate::records::audit::{self, Actor, Deed};
 use crate::records::org::{self, ORGS_MAX};
 use crate::records::{person, session};
 use crate::state::App;
+use crate::tenancy;
 
 /// A place in an organisation.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -85,18 +86,23 @@ pub(crate) async fn create(
     body::Json(body): body::Json,
 ) -> Result<(StatusCode, Json<OrgView>), ApiError> {
     let name = body::parse::<Named>(body)?.checked()?;
-    let (id, at) = (Uuid::now_v7(), clock::now());
+    let id = Uuid::now_v7();
+    tenancy::also_as(id, open(&app, signed_in, id, &name)).await?;
+    Ok((StatusCode::CREATED, Json(OrgView { id: id.to_string(), name, role: Role::Owner })))
+}
+
+async fn open(app: &App, signed_in: SignedIn, id: Uuid, name: &str) -> Result<(), ApiError> {
+    let at = clock::now();
     let mut tx = app.pool.begin().await?;
     person::lock(&mut tx, signed_in.person).await?;
     if org::seats(&mut *tx, signed_in.person).await?.len() as i64 >= ORGS_MAX {
         let message = format!("you are in {ORGS_MAX} organisations, which is all there may be; leave one first");
         return Err(ApiError::new(ErrorCode::PermissionDenied, message));
     }
-    org::create(&mut tx, id, &name, signed_in.person, at).await?;
+    org::create(&mut tx, id, name, signed_in.person, at).await?;
     ledger::open_account(&mut tx, id).await?;
     note(&mut tx, signed_in, id, "org.create", None).await?;
-    tx.commit().await?;
-    Ok((StatusCode::CREATED, Json(OrgView { id: id.to_string(), name, role: Role::Owner })))
+    Ok(tx.commit().await?)
 }
 
 /// The organisations of the caller's.
@@ -124,7 +130,7 @@ pub(crate) async fn switch(
         role_in(&app, wanted, signed_in).await?;
     }
     session::act_for(&app.pool, session, other).await?;
-    Ok(Json(account::view(&mut *app.pool.acquire().await?, wanted, Some(person)).await?))
+    Ok(Json(account::view(&mut *app.pool.reader().await?, wanted, Some(person)).await?))
 }
 
 /// The members.

@@ -20,6 +20,7 @@ use crate::error::ApiError;
 use crate::jobs::{self, Waited};
 use crate::records::generation::Generation;
 use crate::state::App;
+use crate::tenancy;
 
 /// How often a silent stream says that it is alive.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
@@ -133,8 +134,10 @@ impl Teller {
     }
 
     async fn end(&mut self) {
-        let ended = jobs::wait(&self.app, self.job.id, SETTLE_TIME_MAX).await;
-        match ended {
+        let (app, id) = (self.app.clone(), self.job.id);
+        let waiting = async move { jobs::wait(&app, id, SETTLE_TIME_MAX).await };
+        let ended = tenancy::look_as(self.job.account, waiting).await;
+        match ended.map_err(ApiError::from).and_then(|ended| ended) {
             Ok(Waited::Ended(job)) if job.state == JobState::Complete => {
                 for n in 0..job.outputs.len() {
                     match self.app.cluster.picture(&job, n).await {

@@ -114,7 +114,9 @@ async fn sell(app: &App, payments: &Payments, account: Uuid, pack: &str, card: C
         taken: 0,
     };
     // Written before Stripe hears of it: an event about it always finds it.
-    payment::put(&mut *app.pool.acquire().await?, &payment, clock::now()).await?;
+    let mut tx = app.pool.begin().await?;
+    payment::put(&mut tx, &payment, clock::now()).await?;
+    tx.commit().await?;
     let pages = pages(payments, &format!("payment={}", payment.id));
     let sale = Sale { payment: &payment, name: &pack.name, customer: &customer, pages: &pages, card };
     let page = payments.stripe.sell(&sale).await.map_err(|fault| faulty(&fault))?;
@@ -154,7 +156,9 @@ async fn customer(app: &App, payments: &Payments, account: Uuid) -> Result<Strin
         return Ok(customer);
     }
     let made = payments.stripe.create_customer(account).await.map_err(|fault| faulty(&fault))?;
-    payment::set_customer(&mut *app.pool.acquire().await?, account, &made.id, None).await?;
+    let mut tx = app.pool.begin().await?;
+    payment::set_customer(&mut tx, account, &made.id, None).await?;
+    tx.commit().await?;
     let known = payment::customer(&app.pool, account).await?;
     Ok(known.map_or(made.id, |(customer, _)| customer))
 }

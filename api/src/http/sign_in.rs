@@ -201,7 +201,9 @@ async fn try_sign_in(
 /// Signs this browser out; doing it twice is fine.
 pub(crate) async fn sign_out(State(app): State<App>, headers: HeaderMap) -> Result<Response, ApiError> {
     origin::check_stranger(&headers, app.identity.public_url.as_deref())?;
-    end_sent(&app, &mut *app.pool.acquire().await?, &headers).await?;
+    let mut tx = app.pool.begin().await?;
+    end_sent(&app, &mut tx, &headers).await?;
+    tx.commit().await?;
     let clear = cookie::clear(Secure::from(&app.identity));
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, clear)]).into_response())
 }

@@ -116,7 +116,7 @@ pub(crate) async fn show(State(app): State<App>, caller: Caller) -> Result<Json<
 /// An account's wallet.
 pub(crate) async fn of(app: &App, account: Uuid) -> Result<Wallet, ApiError> {
     let now = clock::now();
-    let mut conn = app.pool.acquire().await?;
+    let mut conn = app.pool.reader().await?;
     let book = ledger::balance(&mut conn, account).await?;
     let stopped = ledger::is_stopped(&mut conn, account).await?;
     drop(conn);

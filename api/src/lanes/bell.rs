@@ -4,10 +4,11 @@
 
 use std::time::Duration;
 
-use sqlx::PgPool;
 use sqlx::postgres::PgListener;
 use tokio::sync::watch;
 use uuid::Uuid;
+
+use crate::database::Db;
 
 /// Where replicas tell each other.
 const CHANNEL: &str = "tintype_errands";
@@ -42,12 +43,12 @@ impl Bell {
     }
 
     /// Tells other replicas, and hears them. Never ends.
-    pub(super) async fn relay(self, pool: PgPool) {
+    pub(super) async fn relay(self, pool: Db) {
         let me = Uuid::now_v7().to_string();
         let mut failing = false;
         loop {
             let heard = async {
-                let mut listener = PgListener::connect_with(&pool).await?;
+                let mut listener = PgListener::connect_with(pool.direct()).await?;
                 listener.listen(CHANNEL).await?;
                 failing = false;
                 // What was told before we listened is not heard: look once.
@@ -70,7 +71,7 @@ impl Bell {
         }
     }
 
-    async fn tell(&self, pool: &PgPool, me: &str) -> sqlx::Result<()> {
+    async fn tell(&self, pool: &Db, me: &str) -> sqlx::Result<()> {
         let mut rung = self.others.subscribe();
         // The sender is our own, so this only ends when telling fails.
         while rung.changed().await.is_ok() {

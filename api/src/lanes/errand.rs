@@ -1,12 +1,13 @@
 //! Errands in Postgres: sent, claimed, done, put back, buried.
 
 use serde_json::Value;
+use sqlx::PgConnection;
 use sqlx::types::Json;
-use sqlx::{PgConnection, PgPool};
 use tintype_types::Timestamp;
 use uuid::Uuid;
 
 use crate::clock::to_ms;
+use crate::database::Db;
 
 /// Longest error kept, in characters.
 const ERROR_CHARS_MAX: usize = 500;
@@ -52,7 +53,7 @@ pub async fn send(conn: &mut PgConnection, lane: &str, errands: &[NewErrand], at
 
 /// Takes errands whose time has come, oldest first; they are the caller's until `until`.
 pub(super) async fn claim(
-    pool: &PgPool,
+    pool: &Db,
     lane: &str,
     room: usize,
     now: Timestamp,
@@ -73,19 +74,19 @@ pub(super) async fn claim(
 }
 
 /// When the next errand of a lane is due.
-pub(super) async fn next_due(pool: &PgPool, lane: &str) -> sqlx::Result<Option<i64>> {
+pub(super) async fn next_due(pool: &Db, lane: &str) -> sqlx::Result<Option<i64>> {
     const SQL: &str = "select min(due_ms) from errand where lane = $1 and dead_ms is null";
     sqlx::query_scalar(SQL).bind(lane).fetch_one(pool).await
 }
 
 /// It is done: the row goes. False when it was somebody else's by now.
-pub(super) async fn done(pool: &PgPool, errand: &Errand) -> sqlx::Result<bool> {
+pub(super) async fn done(pool: &Db, errand: &Errand) -> sqlx::Result<bool> {
     const SQL: &str = "delete from errand where id = $1 and attempt = $2 and claimed_ms is not null";
     changed(sqlx::query(SQL).bind(errand.id).bind(errand.attempt).execute(pool).await)
 }
 
 /// It is done and comes again.
-pub(super) async fn done_until(pool: &PgPool, errand: &Errand, due: Timestamp) -> sqlx::Result<bool> {
+pub(super) async fn done_until(pool: &Db, errand: &Errand, due: Timestamp) -> sqlx::Result<bool> {
     const SQL: &str = "update errand set attempt = 0, claimed_ms = null, error = null, due_ms = $3
         where id = $1 and attempt = $2 and claimed_ms is not null";
     changed(sqlx::query(SQL).bind(errand.id).bind(errand.attempt).bind(to_ms(due)).execute(pool).await)
@@ -93,7 +94,7 @@ pub(super) async fn done_until(pool: &PgPool, errand: &Errand, due: Timestamp) -
 
 /// It waits for another try; `tried` is how many it has had.
 pub(super) async fn put_back(
-    pool: &PgPool,
+    pool: &Db,
     errand: &Errand,
     tried: i32,
     due: Timestamp,
@@ -106,7 +107,7 @@ pub(super) async fn put_back(
 }
 
 /// It will not be tried again unless somebody says so.
-pub(super) async fn bury(pool: &PgPool, errand: &Errand, at: Timestamp, error: &str) -> sqlx::Result<bool> {
+pub(super) async fn bury(pool: &Db, errand: &Errand, at: Timestamp, error: &str) -> sqlx::Result<bool> {
     const SQL: &str = "update errand set claimed_ms = null, dead_ms = $3, error = $4
         where id = $1 and attempt = $2 and claimed_ms is not null";
     changed(
@@ -130,7 +131,7 @@ pub struct Standing {
 }
 
 /// How every lane stands that has errands.
-pub async fn standings(pool: &PgPool) -> sqlx::Result<Vec<Standing>> {
+pub async fn standings(pool: &Db) -> sqlx::Result<Vec<Standing>> {
     const SQL: &str = "select lane, count(*) filter (where dead_ms is null and claimed_ms is null) as waiting,
             count(*) filter (where dead_ms is null and claimed_ms is not null) as running,
             count(*) filter (where dead_ms is not null) as dead,
@@ -162,7 +163,7 @@ pub struct Shown {
 
 /// Errands, newest first, from before a given one: the dead or the living, of one lane or of all.
 pub async fn list(
-    pool: &PgPool,
+    pool: &Db,
     lane: Option<&str>,
     dead: bool,
     before: Option<Uuid>,
@@ -175,7 +176,7 @@ pub async fn list(
 }
 
 /// Has a dead errand tried again, as if it were new; false when there is none, or its key is waiting already.
-pub async fn revive(pool: &PgPool, id: Uuid, at: Timestamp) -> sqlx::Result<bool> {
+pub async fn revive(pool: &Db, id: Uuid, at: Timestamp) -> sqlx::Result<bool> {
     const SQL: &str = "update errand e set dead_ms = null, attempt = 0, due_ms = $2
         where id = $1 and dead_ms is not null and not exists
             (select 1 from errand other where other.lane = e.lane and other.key = e.key and other.dead_ms is null)";
@@ -183,7 +184,7 @@ pub async fn revive(pool: &PgPool, id: Uuid, at: Timestamp) -> sqlx::Result<bool
 }
 
 /// Throws a dead errand away; false when there is none.
-pub async fn discard(pool: &PgPool, id: Uuid) -> sqlx::Result<bool> {
+pub async fn discard(pool: &Db, id: Uuid) -> sqlx::Result<bool> {
     changed(sqlx::query("delete from errand where id = $1 and dead_ms is not null").bind(id).execute(pool).await)
 }
 

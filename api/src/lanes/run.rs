@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use rand::RngExt;
-use sqlx::PgPool;
 use tintype_types::Timestamp;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -15,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Again, Bell, Errand, Failed, Lane, LaneMetrics, NewErrand, Rules, errand};
 use crate::clock::{self, to_ms};
+use crate::database::Db;
 
 /// How often each lane looks without being rung.
 const PERIOD: Duration = Duration::from_secs(2);
@@ -35,7 +35,7 @@ pub type Alive = Arc<dyn Fn(&'static str) + Send + Sync>;
 /// What lanes run on.
 pub struct LanesConfig {
     /// The database.
-    pub pool: PgPool,
+    pub pool: Db,
     /// Who wakes them.
     pub bell: Bell,
     /// What is counted.
@@ -61,7 +61,7 @@ pub fn start(config: LanesConfig, stop: &CancellationToken) -> JoinSet<()> {
     tasks
 }
 
-async fn count(pool: PgPool, metrics: LaneMetrics, lanes: Vec<&'static str>) {
+async fn count(pool: Db, metrics: LaneMetrics, lanes: Vec<&'static str>) {
     loop {
         // A failure shows in other places; the numbers stay as they were.
         if let Ok(standings) = errand::standings(&pool).await {
@@ -72,7 +72,7 @@ async fn count(pool: PgPool, metrics: LaneMetrics, lanes: Vec<&'static str>) {
 }
 
 struct Runner {
-    pool: PgPool,
+    pool: Db,
     metrics: LaneMetrics,
     alive: Alive,
     rules: Rules,
@@ -120,7 +120,9 @@ impl Runner {
         let (name, now) = (self.lane.name(), clock::now());
         if self.rules.every.is_some() {
             let tick = NewErrand { key: Some(CLOCK_KEY.to_owned()), payload: serde_json::Value::Null, due: now };
-            errand::send(&mut *self.pool.acquire().await?, name, &[tick], now).await?;
+            let mut tx = self.pool.begin().await?;
+            errand::send(&mut tx, name, &[tick], now).await?;
+            tx.commit().await?;
         }
         let claimed = errand::claim(&self.pool, name, room, now, now.plus(self.rules.lease)).await?;
         let all = claimed.len() < room;

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 use tintype_types::Timestamp;
 use uuid::Uuid;
 
@@ -16,6 +16,8 @@ use super::hold::{Hold, HoldState, Part};
 use super::lot::{Grant, Lot, Source};
 use super::post::{self, End, Ended, LedgerError, Posting, Stamp, TakeBack};
 use super::verify::{Fault, Replay};
+
+use crate::database::Db;
 
 /// Transactions read at a time when a book is verified.
 const VERIFY_PAGE: i64 = 1_000;
@@ -134,7 +136,7 @@ pub async fn lot_of(conn: &mut PgConnection, reference: &str) -> sqlx::Result<Op
 }
 
 /// Lots whose time has come and of which something remains: account and lot.
-pub async fn lapsing(pool: &PgPool, now: Timestamp, limit: i64) -> sqlx::Result<Vec<(Uuid, Uuid)>> {
+pub async fn lapsing(pool: &Db, now: Timestamp, limit: i64) -> sqlx::Result<Vec<(Uuid, Uuid)>> {
     const SQL: &str = "select account, id from lot where open and expires_ms <= $1 and remaining > 0
         order by expires_ms limit $2";
     sqlx::query_as(SQL).bind(now.0 as i64).bind(limit).fetch_all(pool).await
@@ -220,14 +222,14 @@ pub async fn transactions(
 }
 
 /// Accounts that have a book, in order, after one.
-pub async fn accounts(pool: &PgPool, after: Option<Uuid>, limit: i64) -> sqlx::Result<Vec<Uuid>> {
+pub async fn accounts(pool: &Db, after: Option<Uuid>, limit: i64) -> sqlx::Result<Vec<Uuid>> {
     const SQL: &str = "select account from ledger_account where $1::uuid is null or account > $1
         order by account limit $2";
     sqlx::query_scalar(SQL).bind(after).bind(limit).fetch_all(pool).await
 }
 
 /// Reads a book again as of one moment: how many transactions it has, and what is wrong with it.
-pub async fn verify(pool: &PgPool, account: Uuid) -> Result<(i64, Result<(), Fault>), LedgerSqlError> {
+pub async fn verify(pool: &Db, account: Uuid) -> Result<(i64, Result<(), Fault>), LedgerSqlError> {
     let mut tx = pool.begin().await?;
     sqlx::query("set transaction isolation level repeatable read, read only").execute(&mut *tx).await?;
     let book = balance(&mut tx, account).await?;

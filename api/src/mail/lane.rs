@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::compose::{self, Words};
 use super::letter::Letter;
 use super::sender::{Mail, Sender};
 use crate::clock;
+use crate::database::Db;
 use crate::identity::args::Signup;
 use crate::identity::email::Email;
 use crate::identity::link::{Purpose, invitation_url};
@@ -36,7 +36,7 @@ const PAUSES: &[Duration] = &[
 /// Sends letters.
 pub(crate) struct MailLane {
     /// Where persons are looked up and links kept.
-    pub(crate) pool: PgPool,
+    pub(crate) pool: Db,
     /// Who carries them.
     pub(crate) sender: Sender,
     /// Where browsers find us.
@@ -96,7 +96,7 @@ impl MailLane {
     /// Draws the token of an invitation; a second try sends a new one in place of the first.
     async fn invitation(&self, id: Uuid) -> Result<Option<(String, Words)>, Failed> {
         let Some(invitation) = org::invitation(&self.pool, id, clock::now()).await? else { return Ok(None) };
-        let name = account::find(&mut *self.pool.acquire().await?, invitation.account).await?.name;
+        let name = account::find(&mut *self.pool.reader().await?, invitation.account).await?.name;
         let token = Token::draw(&mut rand::rng());
         org::arm(&self.pool, id, &token.sha256()).await?;
         Ok(Some((invitation.email, compose::invitation(&name, &invitation_url(&self.site, &token)))))
@@ -122,12 +122,9 @@ impl MailLane {
         let token = Token::draw(&mut rand::rng());
         let at = clock::now();
         let person = found.map(|person| person.id);
-        link::keep(
-            &mut *self.pool.acquire().await?,
-            &NewLink { id, purpose, email: &email, person, token_sha256: token.sha256() },
-            at,
-        )
-        .await?;
+        let mut tx = self.pool.begin().await?;
+        link::keep(&mut tx, &NewLink { id, purpose, email: &email, person, token_sha256: token.sha256() }, at).await?;
+        tx.commit().await?;
         Ok(Some((email.text().to_owned(), compose::with_link(purpose, &purpose.url(&self.site, &token)))))
     }
 }

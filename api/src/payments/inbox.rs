@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 use tintype_types::Timestamp;
 use uuid::Uuid;
 
 use super::facts::{self, Fact, Missing};
 use super::settling::{Kind, State};
 use crate::clock;
+use crate::database::Db;
 use crate::ledger::post::Stamp;
 use crate::ledger::sql::{self as ledger, LedgerSqlError, Stopped};
 use crate::metrics::Metrics;
@@ -33,12 +34,7 @@ enum NotApplied {
 }
 
 /// Applies what waits; answers how many were looked at and how many failed.
-pub(crate) async fn pass(
-    pool: &PgPool,
-    shared: &Shared,
-    metrics: &Metrics,
-    limit: i64,
-) -> sqlx::Result<(usize, usize)> {
+pub(crate) async fn pass(pool: &Db, shared: &Shared, metrics: &Metrics, limit: i64) -> sqlx::Result<(usize, usize)> {
     let waiting = payment::waiting(pool, clock::now(), limit).await?;
     let mut failed = 0;
     for id in &waiting {
@@ -66,7 +62,7 @@ pub(crate) async fn pass(
     Ok((waiting.len(), failed))
 }
 
-async fn one(pool: &PgPool, shared: &Shared, id: &str) -> Result<Option<&'static str>, (i32, NotApplied)> {
+async fn one(pool: &Db, shared: &Shared, id: &str) -> Result<Option<&'static str>, (i32, NotApplied)> {
     let early = |error: sqlx::Error| (0, error.into());
     let mut tx = pool.begin().await.map_err(early)?;
     let Some((event, attempts)) = payment::lock_event(&mut tx, id).await.map_err(early)? else { return Ok(None) };

@@ -5,13 +5,13 @@
 
 use std::time::Duration;
 
-use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::Payments;
 use super::plans::PriceBook;
 use super::stripe::StripeFault;
 use crate::clock;
+use crate::database::Db;
 use crate::records::refund::Answer;
 use crate::records::top_up::NewTopUp;
 use crate::records::{payment, refund, top_up};
@@ -30,7 +30,7 @@ fn backoff(attempts: i32) -> Duration {
 }
 
 /// Asks for refunds that are not answered for.
-pub(crate) async fn refunds(pool: &PgPool, payments: &Payments, limit: i64) -> sqlx::Result<()> {
+pub(crate) async fn refunds(pool: &Db, payments: &Payments, limit: i64) -> sqlx::Result<()> {
     for asking in refund::to_ask(pool, clock::now(), limit).await? {
         let asked = payments.stripe.refund(asking.id, &asking.intent, asking.amount_minor).await;
         let answer = match &asked {
@@ -48,14 +48,15 @@ pub(crate) async fn refunds(pool: &PgPool, payments: &Payments, limit: i64) -> s
 }
 
 /// Buys credits for accounts that run low and have said so.
-pub(crate) async fn top_ups(pool: &PgPool, payments: &Payments, book: &PriceBook, limit: i64) -> sqlx::Result<()> {
+pub(crate) async fn top_ups(pool: &Db, payments: &Payments, book: &PriceBook, limit: i64) -> sqlx::Result<()> {
     let now = clock::now();
     let month_ago = tintype_types::Timestamp(now.0.saturating_sub(MONTH.as_millis() as u64));
     for (account, offer) in top_up::low(pool, month_ago, limit).await? {
         let Some(pack) = book.pack(&offer) else {
             // Unknown prices are refused, not guessed.
-            let mut conn = pool.acquire().await?;
-            top_up::pause(&mut conn, account, "this pack is not sold any more").await?;
+            let mut tx = pool.begin().await?;
+            top_up::pause(&mut tx, account, "this pack is not sold any more").await?;
+            tx.commit().await?;
             continue;
         };
         let new = NewTopUp {
@@ -75,7 +76,7 @@ pub(crate) async fn top_ups(pool: &PgPool, payments: &Payments, book: &PriceBook
     Ok(())
 }
 
-async fn charge(pool: &PgPool, payments: &Payments, id: Uuid, attempts: i32) -> sqlx::Result<()> {
+async fn charge(pool: &Db, payments: &Payments, id: Uuid, attempts: i32) -> sqlx::Result<()> {
     let Some(payment) = payment::find(pool, id).await? else { return Ok(()) };
     let Some((customer, Some(method))) = payment::customer(pool, payment.account).await? else {
         return top_up::fail(pool, id, "there is no card to charge; buy a pack and let the card be kept").await;

@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use sqlx::PgPool;
 use tintype_types::Timestamp;
 
 use super::stripe::{ChargeSeen, StripeFault};
 use super::{Payments, inbox};
 use crate::clock;
+use crate::database::Db;
 use crate::metrics::Metrics;
 use crate::records::payment::NewEvent;
 use crate::records::{payment, reconciled};
@@ -35,12 +35,7 @@ pub(crate) enum NotRead {
 }
 
 /// Reads Stripe's books if a day has passed since the last time.
-pub(crate) async fn daily(
-    pool: &PgPool,
-    payments: &Payments,
-    shared: &Shared,
-    metrics: &Metrics,
-) -> Result<(), NotRead> {
+pub(crate) async fn daily(pool: &Db, payments: &Payments, shared: &Shared, metrics: &Metrics) -> Result<(), NotRead> {
     let last = reconciled::last(pool).await?;
     let due = last.is_none_or(|last| clock::now().since(last.at) >= EVERY);
     if due { now(pool, payments, shared, metrics).await.map(drop) } else { Ok(()) }
@@ -56,12 +51,7 @@ pub(crate) struct Found {
 }
 
 /// Reads Stripe's books.
-pub(crate) async fn now(
-    pool: &PgPool,
-    payments: &Payments,
-    shared: &Shared,
-    metrics: &Metrics,
-) -> Result<Found, NotRead> {
+pub(crate) async fn now(pool: &Db, payments: &Payments, shared: &Shared, metrics: &Metrics) -> Result<Found, NotRead> {
     let at = clock::now();
     let seconds = i64::try_from(at.0 / 1_000).unwrap_or(i64::MAX);
     let until = seconds - SETTLED_S;
@@ -84,7 +74,7 @@ pub(crate) async fn now(
     Ok(Found { missed, drift_minor })
 }
 
-async fn fetch_missed(pool: &PgPool, payments: &Payments, since: i64, until: i64) -> Result<i64, NotRead> {
+async fn fetch_missed(pool: &Db, payments: &Payments, since: i64, until: i64) -> Result<i64, NotRead> {
     let (mut missed, mut after) = (0, None::<String>);
     for _ in 0..PAGES_MAX {
         let (events, more) = payments.stripe.events(since, after.as_deref()).await?;
@@ -105,7 +95,7 @@ async fn fetch_missed(pool: &PgPool, payments: &Payments, since: i64, until: i64
     Ok(missed)
 }
 
-async fn compare(pool: &PgPool, payments: &Payments, since: i64) -> Result<i64, NotRead> {
+async fn compare(pool: &Db, payments: &Payments, since: i64) -> Result<i64, NotRead> {
     let (mut drift, mut after) = (0_i64, None::<String>);
     for _ in 0..PAGES_MAX {
         let (charges, more) = payments.stripe.charges(since, after.as_deref()).await?;
@@ -121,7 +111,7 @@ async fn compare(pool: &PgPool, payments: &Payments, since: i64) -> Result<i64, 
 }
 
 /// By how much a charge differs from what we know of it. Charges of people we do not know are not ours.
-async fn differs(pool: &PgPool, charge: &ChargeSeen) -> Result<i64, NotRead> {
+async fn differs(pool: &Db, charge: &ChargeSeen) -> Result<i64, NotRead> {
     let ChargeSeen { id: _, customer, payment_intent, amount, amount_refunded, paid } = charge;
     let (Some(customer), Some(intent), true) = (customer, payment_intent, paid) else { return Ok(0) };
     let Some(known) = reconciled::known(pool, customer, intent).await? else { return Ok(0) };

@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
-use sqlx::{AssertSqlSafe, PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, PgConnection};
 use tintype_types::Timestamp;
 use uuid::Uuid;
 
 use super::tables::{Erase, SUBJECT, TABLES};
 use crate::clock::{self, to_ms};
 use crate::cluster::Cluster;
+use crate::database::Db;
+use crate::gallery::index::{self, Changed};
 use crate::lanes::{Again, Errand, Failed, Lane, NewErrand, Rules, errand};
 use crate::payments::Payments;
 use crate::reconcile::Bells;
@@ -98,10 +100,12 @@ pub(crate) async fn begin(conn: &mut PgConnection, person: &Person, at: Timestam
 
 /// The lane that ends what was begun.
 pub(crate) struct Erasing {
-    pub(crate) pool: PgPool,
+    pub(crate) pool: Db,
     pub(crate) cluster: Arc<dyn Cluster>,
     pub(crate) bells: Bells,
     pub(crate) payments: Option<Payments>,
+    /// Whether pictures are in an index too.
+    pub(crate) indexed: bool,
 }
 
 impl Lane for Erasing {
@@ -169,6 +173,10 @@ impl Erasing {
         let mut tx = self.pool.begin().await?;
         sqlx::query("delete from image where generation = any($1)").bind(&ids).execute(&mut *tx).await?;
         sqlx::query(BLOT).bind(&ids).bind(to_ms(clock::now())).execute(&mut *tx).await?;
+        if self.indexed && !ids.is_empty() {
+            let told = index::send(&mut tx, Changed::Erased(account), clock::now()).await;
+            told.map_err(|error| Failed::later(format!("{error:#}")))?;
+        }
         tx.commit().await?;
         Ok(ids.last().copied())
     }

@@ -22,9 +22,9 @@ pub(super) async fn pass(world: &World) -> anyhow::Result<Pass> {
     end_vanished(world).await?;
     free_holds(world).await?;
     lapse_lots(world).await?;
-    let mut conn = world.pool.acquire().await?;
-    idempotency::forget_old(&mut conn, clock::now()).await?;
-    drop(conn);
+    let mut tx = world.pool.begin().await?;
+    idempotency::forget_old(&mut tx, clock::now()).await?;
+    tx.commit().await?;
     key::touch(&world.pool, &world.keyring.take_used()).await?;
     Ok(Pass::Done)
 }

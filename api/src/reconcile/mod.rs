@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use sqlx::PgPool;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -20,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::board::Board;
 use crate::cluster::Cluster;
+use crate::database::Db;
 use crate::keyring::Keyring;
 use crate::lanes::Bell;
 use crate::metrics::Metrics;
@@ -59,7 +59,7 @@ pub(crate) struct Bells {
 /// What the reconcilers work with.
 #[derive(Clone)]
 pub(crate) struct World {
-    pub(crate) pool: PgPool,
+    pub(crate) pool: Db,
     pub(crate) cluster: Arc<dyn Cluster>,
     pub(crate) board: Board,
     pub(crate) bells: Bells,

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::{BATCH, Pass, World, pass_of};
 use crate::clock::{self, to_ms};
+use crate::gallery::index::{self, Changed};
 use crate::ledger::post::{End, Stamp};
 use crate::ledger::sql as ledger;
 use crate::mail::{self, Letter};
@@ -69,6 +70,9 @@ async fn settle(world: &World, id: Uuid) -> anyhow::Result<()> {
     if world.services.posthog.is_some() && job.state == JobState::Complete {
         posthog::send(&mut tx, &generated(&job, kept), now).await?;
     }
+    if world.services.typesense.is_some() && job.state == JobState::Complete {
+        index::send(&mut tx, Changed::Job(id), now).await?;
+    }
     tx.commit().await?;
     world.board.wake(job.account);
     if letter {
@@ -110,7 +114,7 @@ async fn tell_owner(world: &World, conn: &mut PgConnection, job: &Generation) ->
 
 async fn release(world: &World, job: &Generation) -> anyhow::Result<()> {
     world.cluster.release(job).await?;
-    let mut conn = world.pool.acquire().await?;
-    generation::mark(&mut conn, job.id, Mark::Released, clock::now()).await?;
-    Ok(())
+    let mut tx = world.pool.begin().await?;
+    generation::mark(&mut tx, job.id, Mark::Released, clock::now()).await?;
+    Ok(tx.commit().await?)
 }

@@ -3,11 +3,12 @@
 //! A job that names an asset locks its row to share; whoever begins its deletion locks it for himself and only then looks
 //! for jobs. So one of the two always sees the other.
 
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 use tintype_types::Timestamp;
 use uuid::Uuid;
 
 use crate::clock::{from_ms, to_ms};
+use crate::database::Db;
 
 /// Assets one account may have.
 pub const ASSETS_MAX: i64 = 1_000;
@@ -134,7 +135,7 @@ pub async fn begin(conn: &mut PgConnection, new: &NewAsset, at: Timestamp) -> sq
 }
 
 /// The file is in the store: the asset can be named, for a week. None when it is being deleted after all.
-pub async fn stored(pool: &PgPool, id: Uuid, at: Timestamp) -> sqlx::Result<Option<Asset>> {
+pub async fn stored(pool: &Db, id: Uuid, at: Timestamp) -> sqlx::Result<Option<Asset>> {
     const SQL: &str = "update asset set stored_ms = coalesce(stored_ms, $2), expires_ms = $2 + $3
         where id = $1 and deleting_ms is null
         returning id, key, media_type, width, height, bytes, sha256, created_ms, expires_ms";
@@ -143,7 +144,7 @@ pub async fn stored(pool: &PgPool, id: Uuid, at: Timestamp) -> sqlx::Result<Opti
 }
 
 /// An account's asset.
-pub async fn find_own(pool: &PgPool, account: Uuid, id: Uuid) -> sqlx::Result<Option<Asset>> {
+pub async fn find_own(pool: &Db, account: Uuid, id: Uuid) -> sqlx::Result<Option<Asset>> {
     const SQL: &str = "select id, key, media_type, width, height, bytes, sha256, created_ms, expires_ms from asset
         where id = $2 and account = $1 and stored_ms is not null and deleting_ms is null";
     let row: Option<Row> = sqlx::query_as(SQL).bind(account).bind(id).fetch_optional(pool).await?;
@@ -151,7 +152,7 @@ pub async fn find_own(pool: &PgPool, account: Uuid, id: Uuid) -> sqlx::Result<Op
 }
 
 /// An account's assets, newest first, from before a given one.
-pub async fn list(pool: &PgPool, account: Uuid, before: Option<Uuid>, limit: i64) -> sqlx::Result<Vec<Asset>> {
+pub async fn list(pool: &Db, account: Uuid, before: Option<Uuid>, limit: i64) -> sqlx::Result<Vec<Asset>> {
     const SQL: &str = "select id, key, media_type, width, height, bytes, sha256, created_ms, expires_ms from asset
         where account = $1 and stored_ms is not null and deleting_ms is null and ($2::uuid is null or id < $2)
         order by id desc limit $3";
@@ -215,7 +216,7 @@ pub async fn begin_deletion(
 }
 
 /// Assets whose time has come and that no open job reads, oldest first.
-pub async fn expired(pool: &PgPool, at: Timestamp, limit: i64) -> sqlx::Result<Vec<Uuid>> {
+pub async fn expired(pool: &Db, at: Timestamp, limit: i64) -> sqlx::Result<Vec<Uuid>> {
     const SQL: &str = "select id from asset where deleting_ms is null and expires_ms <= $1
         and not exists (select 1 from generation_asset a join generation g on g.id = a.generation
             where a.asset = asset.id and g.finished_ms is null)
@@ -224,7 +225,7 @@ pub async fn expired(pool: &PgPool, at: Timestamp, limit: i64) -> sqlx::Result<V
 }
 
 /// Assets whose deletion has begun: id and key.
-pub async fn deleting(pool: &PgPool, limit: i64) -> sqlx::Result<Vec<(Uuid, String)>> {
+pub async fn deleting(pool: &Db, limit: i64) -> sqlx::Result<Vec<(Uuid, String)>> {
     sqlx::query_as("select id, key from asset where deleting_ms is not null order by id limit $1")
         .bind(limit)
         .fetch_all(pool)
@@ -232,7 +233,7 @@ pub async fn deleting(pool: &PgPool, limit: i64) -> sqlx::Result<Vec<(Uuid, Stri
 }
 
 /// The file is gone: the row goes too.
-pub async fn forget(pool: &PgPool, id: Uuid) -> sqlx::Result<()> {
+pub async fn forget(pool: &Db, id: Uuid) -> sqlx::Result<()> {
     sqlx::query("delete from asset where id = $1 and deleting_ms is not null").bind(id).execute(pool).await?;
     Ok(())
 }

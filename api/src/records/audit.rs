@@ -1,9 +1,10 @@
 //! What was done, by whom, to what: rows that are never changed. Written in the transaction of what they tell of.
 
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::clock::{self, to_ms};
+use crate::database::Db;
 use crate::http::request_id;
 
 /// Who did something.
@@ -71,7 +72,7 @@ pub(crate) async fn write(conn: &mut PgConnection, deed: &Deed) -> sqlx::Result<
 
 /// What was done in an account, or anywhere, the newest first, from before a row on.
 pub(crate) async fn list(
-    pool: &PgPool,
+    pool: &Db,
     account: Option<Uuid>,
     before: Option<Uuid>,
     limit: i64,

@@ -1,10 +1,11 @@
 //! Batches: which jobs were asked for together.
 
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 use tintype_types::Timestamp;
 use uuid::Uuid;
 
 use crate::clock::to_ms;
+use crate::database::Db;
 
 /// A batch, without its jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::FromRow)]
@@ -38,7 +39,7 @@ pub(crate) async fn create(conn: &mut PgConnection, batch: &Batch, jobs: &[Uuid]
 }
 
 /// An account's batch.
-pub(crate) async fn find_own(pool: &PgPool, account: Uuid, id: Uuid) -> sqlx::Result<Option<Batch>> {
+pub(crate) async fn find_own(pool: &Db, account: Uuid, id: Uuid) -> sqlx::Result<Option<Batch>> {
     sqlx::query_as("select id, account, price, created_ms from batch where id = $1 and account = $2")
         .bind(id)
         .bind(account)
@@ -47,12 +48,12 @@ pub(crate) async fn find_own(pool: &PgPool, account: Uuid, id: Uuid) -> sqlx::Re
 }
 
 /// The batch a job is of.
-pub(crate) async fn of_job(pool: &PgPool, job: Uuid) -> sqlx::Result<Option<Uuid>> {
+pub(crate) async fn of_job(pool: &Db, job: Uuid) -> sqlx::Result<Option<Uuid>> {
     sqlx::query_scalar("select batch from batch_job where generation = $1").bind(job).fetch_optional(pool).await
 }
 
 /// Cancels those of its jobs that have not ended; how many.
-pub(crate) async fn cancel(pool: &PgPool, id: Uuid, at: Timestamp) -> sqlx::Result<u64> {
+pub(crate) async fn cancel(pool: &Db, id: Uuid, at: Timestamp) -> sqlx::Result<u64> {
     const SQL: &str = "update generation set cancelled_ms = $2 where finished_ms is null and cancelled_ms is null
         and id in (select generation from batch_job where batch = $1)";
     Ok(sqlx::query(SQL).bind(id).bind(to_ms(at)).execute(pool).await?.rows_affected())

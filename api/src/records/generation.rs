@@ -2,14 +2,15 @@
 //!
 //! What a job goes through while it is worked on is written in [`super::progress`].
 
+use sqlx::PgConnection;
 use sqlx::types::Json;
-use sqlx::{PgConnection, PgPool};
 use tintype_crds::WhenLate;
 use tintype_types::{Attempt, FailureReason, JobEvent, JobId, JobState, Output, ResolvedRequest, Timestamp, WorkerId};
 use uuid::Uuid;
 
 use crate::clock::{from_ms, to_ms};
 use crate::creation::{Deadline, NewJob};
+use crate::database::Db;
 
 /// How rows say that a job is refused rather than late.
 pub(crate) const REFUSE: &str = "Refuse";
@@ -217,20 +218,20 @@ fn parse_failure(name: &str) -> FailureReason {
 }
 
 /// The job.
-pub async fn find(pool: &PgPool, id: Uuid) -> sqlx::Result<Option<Generation>> {
+pub async fn find(pool: &Db, id: Uuid) -> sqlx::Result<Option<Generation>> {
     const SQL: &str = concat!("select ", columns!(), " from generation where id = $1");
     let row: Option<Row> = sqlx::query_as(SQL).bind(id).fetch_optional(pool).await?;
     Ok(row.map(Row::into_generation))
 }
 
 /// The job, if it is this account's.
-pub async fn find_own(pool: &PgPool, account: Uuid, id: Uuid) -> sqlx::Result<Option<Generation>> {
+pub async fn find_own(pool: &Db, account: Uuid, id: Uuid) -> sqlx::Result<Option<Generation>> {
     Ok(find(pool, id).await?.filter(|job| job.account == account))
 }
 
 /// The newest job the same key asked for with the same body since `since` whose answer was never written.
 pub async fn find_unanswered(
-    pool: &PgPool,
+    pool: &Db,
     api_key: &str,
     body_sha256: &[u8; 32],
     since: Timestamp,
@@ -247,7 +248,7 @@ pub async fn find_unanswered(
 }
 
 /// An account's jobs, newest first, from before a given one.
-pub async fn list(pool: &PgPool, account: Uuid, before: Option<Uuid>, limit: i64) -> sqlx::Result<Vec<Generation>> {
+pub async fn list(pool: &Db, account: Uuid, before: Option<Uuid>, limit: i64) -> sqlx::Result<Vec<Generation>> {
     const SQL: &str = concat!(
         "select ",
         columns!(),
@@ -257,7 +258,7 @@ pub async fn list(pool: &PgPool, account: Uuid, before: Option<Uuid>, limit: i64
 }
 
 /// Jobs not yet handed to the cluster, oldest first.
-pub async fn unsubmitted(pool: &PgPool, limit: i64) -> sqlx::Result<Vec<Generation>> {
+pub async fn unsubmitted(pool: &Db, limit: i64) -> sqlx::Result<Vec<Generation>> {
     const SQL: &str = concat!(
         "select ",
         columns!(),
@@ -267,7 +268,7 @@ pub async fn unsubmitted(pool: &PgPool, limit: i64) -> sqlx::Result<Vec<Generati
 }
 
 /// Jobs whose owner wants them gone and that have not ended.
-pub async fn cancelling(pool: &PgPool, limit: i64) -> sqlx::Result<Vec<Generation>> {
+pub async fn cancelling(pool: &Db, limit: i64) -> sqlx::Result<Vec<Generation>> {
     const SQL: &str = concat!(
         "select ",
         columns!(),
@@ -278,19 +279,19 @@ pub async fn cancelling(pool: &PgPool, limit: i64) -> sqlx::Result<Vec<Generatio
 }
 
 /// Every job that has not ended: what a scheduler starts from.
-pub async fn open(pool: &PgPool) -> sqlx::Result<Vec<Generation>> {
+pub async fn open(pool: &Db) -> sqlx::Result<Vec<Generation>> {
     const SQL: &str = concat!("select ", columns!(), " from generation where finished_ms is null order by id");
     Ok(many(sqlx::query_as(SQL).fetch_all(pool).await?))
 }
 
 /// The oldest jobs of anybody's that have not ended.
-pub async fn open_first(pool: &PgPool, limit: i64) -> sqlx::Result<Vec<Generation>> {
+pub async fn open_first(pool: &Db, limit: i64) -> sqlx::Result<Vec<Generation>> {
     const SQL: &str = concat!("select ", columns!(), " from generation where finished_ms is null order by id limit $1");
     Ok(many(sqlx::query_as(SQL).bind(limit).fetch_all(pool).await?))
 }
 
 /// An account's jobs that have not ended, oldest first.
-pub async fn open_of(pool: &PgPool, account: Uuid, limit: i64) -> sqlx::Result<Vec<Generation>> {
+pub async fn open_of(pool: &Db, account: Uuid, limit: i64) -> sqlx::Result<Vec<Generation>> {
     const SQL: &str = concat!(
         "select ",
         columns!(),
@@ -300,7 +301,7 @@ pub async fn open_of(pool: &PgPool, account: Uuid, limit: i64) -> sqlx::Result<V
 }
 
 /// The jobs of a batch, in their order.
-pub(crate) async fn of_batch(pool: &PgPool, batch: Uuid) -> sqlx::Result<Vec<Generation>> {
+pub(crate) async fn of_batch(pool: &Db, batch: Uuid) -> sqlx::Result<Vec<Generation>> {
     const SQL: &str = concat!(
         "select ",
         columns!(),
@@ -310,7 +311,7 @@ pub(crate) async fn of_batch(pool: &PgPool, batch: Uuid) -> sqlx::Result<Vec<Gen
 }
 
 /// Jobs that ended and whose credits are still held, oldest first.
-pub async fn unsettled(pool: &PgPool, limit: i64) -> sqlx::Result<Vec<Uuid>> {
+pub async fn unsettled(pool: &Db, limit: i64) -> sqlx::Result<Vec<Uuid>> {
     const SQL: &str = "select id from generation where finished_ms is not null and settled_ms is null \
          order by id limit $1";
     sqlx::query_scalar(SQL).bind(limit).fetch_all(pool).await
@@ -328,7 +329,7 @@ pub async fn lock_unsettled(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<O
 }
 
 /// Settled jobs the cluster still holds on to.
-pub async fn unreleased(pool: &PgPool, limit: i64) -> sqlx::Result<Vec<Generation>> {
+pub async fn unreleased(pool: &Db, limit: i64) -> sqlx::Result<Vec<Generation>> {
     const SQL: &str = concat!(
         "select ",
         columns!(),
@@ -339,7 +340,7 @@ pub async fn unreleased(pool: &PgPool, limit: i64) -> sqlx::Result<Vec<Generatio
 }
 
 /// Jobs handed to the cluster before `before` that have not ended.
-pub async fn submitted_before(pool: &PgPool, before: Timestamp, limit: i64) -> sqlx::Result<Vec<Generation>> {
+pub async fn submitted_before(pool: &Db, before: Timestamp, limit: i64) -> sqlx::Result<Vec<Generation>> {
     const SQL: &str = concat!(
         "select ",
         columns!(),
@@ -375,7 +376,7 @@ pub async fn mark(conn: &mut PgConnection, id: Uuid, mark: Mark, at: Timestamp) 
 }
 
 /// The cluster has the jobs, under the names they have here.
-pub async fn mark_all_submitted(pool: &PgPool, ids: &[Uuid], at: Timestamp) -> sqlx::Result<()> {
+pub async fn mark_all_submitted(pool: &Db, ids: &[Uuid], at: Timestamp) -> sqlx::Result<()> {
     if ids.is_empty() {
         return Ok(());
     }
@@ -385,7 +386,7 @@ pub async fn mark_all_submitted(pool: &PgPool, ids: &[Uuid], at: Timestamp) -> s
 }
 
 /// The cluster has the job, under this name.
-pub async fn mark_submitted(pool: &PgPool, id: Uuid, cluster_uid: Option<&str>, at: Timestamp) -> sqlx::Result<()> {
+pub async fn mark_submitted(pool: &Db, id: Uuid, cluster_uid: Option<&str>, at: Timestamp) -> sqlx::Result<()> {
     sqlx::query(
         "update generation set submitted_ms = $2, cluster_uid = coalesce(cluster_uid, $3)
          where id = $1 and submitted_ms is null",

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 use tintype_types::Timestamp;
 use uuid::Uuid;
 
 use crate::clock::{from_ms, to_ms};
+use crate::database::Db;
 use crate::keyring::Holder;
 use crate::keys::ApiKey;
 use crate::scope::{Scope, Scopes};
@@ -71,7 +72,7 @@ pub async fn create(conn: &mut PgConnection, account: Uuid, new: &KeptKey<'_>, a
 }
 
 /// Whose key this is; none when it is unknown or revoked.
-pub async fn authenticate(pool: &PgPool, key: &ApiKey) -> sqlx::Result<Option<Holder>> {
+pub async fn authenticate(pool: &Db, key: &ApiKey) -> sqlx::Result<Option<Holder>> {
     const SQL: &str = "select k.account, k.secret_sha256, k.scopes, k.expires_ms, k.budget is not null as budgeted
         from api_key k join account a on a.id = k.account
         where k.id = $1 and k.revoked_ms is null and a.suspended_ms is null";
@@ -94,7 +95,7 @@ struct HolderRow {
 }
 
 /// Writes down when keys were last used.
-pub async fn touch(pool: &PgPool, used: &BTreeMap<String, Timestamp>) -> sqlx::Result<()> {
+pub async fn touch(pool: &Db, used: &BTreeMap<String, Timestamp>) -> sqlx::Result<()> {
     // Locked in the order of their ids, as whoever counts against budgets does.
     const SQL: &str = "with held as (select id from api_key where id = any($1) order by id for update)
         update api_key set last_used_ms = greatest(last_used_ms, seen.at_ms)
@@ -114,7 +115,7 @@ pub async fn count_locked(conn: &mut PgConnection, account: Uuid) -> sqlx::Resul
 }
 
 /// Every key of an account, oldest first.
-pub async fn list(pool: &PgPool, account: Uuid) -> sqlx::Result<Vec<KeyRow>> {
+pub async fn list(pool: &Db, account: Uuid) -> sqlx::Result<Vec<KeyRow>> {
     const SQL: &str = "select id, name, created_ms, last_used_ms, revoked_ms, scopes, expires_ms, budget, used from api_key \
          where account = $1 order by created_ms, id limit 1000";
     sqlx::query_as(SQL).bind(account).fetch_all(pool).await

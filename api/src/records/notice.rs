@@ -1,10 +1,12 @@
 //! What letters about pictures need to know.
 
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::database::Db;
+
 /// Pictures drawn for an account since a moment that it has not deleted.
-pub(crate) async fn images_since(pool: &PgPool, account: Uuid, since_ms: i64) -> sqlx::Result<i64> {
+pub(crate) async fn images_since(pool: &Db, account: Uuid, since_ms: i64) -> sqlx::Result<i64> {
     const SQL: &str = "select count(*) from image where account = $1 and created_ms >= $2 and deleting_ms is null";
     sqlx::query_scalar(SQL).bind(account).bind(since_ms).fetch_one(pool).await
 }

@@ -1,10 +1,11 @@
 //! Organisations: their members, and who is asked to become one.
 
-use sqlx::{PgConnection, PgExecutor, PgPool};
+use sqlx::{PgConnection, PgExecutor};
 use tintype_types::Timestamp;
 use uuid::Uuid;
 
 use crate::clock::to_ms;
+use crate::database::Db;
 use crate::identity::email::Email;
 use crate::identity::role::Role;
 
@@ -177,21 +178,21 @@ pub(crate) async fn invite(conn: &mut PgConnection, new: &NewInvitation<'_>, at:
 }
 
 /// The organisation's open invitations, the newest first.
-pub(crate) async fn invitations(pool: &PgPool, account: Uuid, at: Timestamp) -> sqlx::Result<Vec<Invitation>> {
+pub(crate) async fn invitations(pool: &Db, account: Uuid, at: Timestamp) -> sqlx::Result<Vec<Invitation>> {
     const SQL: &str = "select id, account, email, role, created_ms, expires_ms from invitation
         where account = $1 and accepted_ms is null and expires_ms > $2 order by id desc limit $3";
     sqlx::query_as(SQL).bind(account).bind(to_ms(at)).bind(MEMBERS_MAX).fetch_all(pool).await
 }
 
 /// An open invitation.
-pub(crate) async fn invitation(pool: &PgPool, id: Uuid, at: Timestamp) -> sqlx::Result<Option<Invitation>> {
+pub(crate) async fn invitation(pool: &Db, id: Uuid, at: Timestamp) -> sqlx::Result<Option<Invitation>> {
     const SQL: &str = "select id, account, email, role, created_ms, expires_ms from invitation
         where id = $1 and accepted_ms is null and expires_ms > $2";
     sqlx::query_as(SQL).bind(id).bind(to_ms(at)).fetch_optional(pool).await
 }
 
 /// Gives an invitation the token its letter goes out with.
-pub(crate) async fn arm(pool: &PgPool, id: Uuid, token_sha256: &[u8; 32]) -> sqlx::Result<()> {
+pub(crate) async fn arm(pool: &Db, id: Uuid, token_sha256: &[u8; 32]) -> sqlx::Result<()> {
     const SQL: &str = "update invitation set token_sha256 = $2 where id = $1 and accepted_ms is null";
     sqlx::query(SQL).bind(id).bind(&token_sha256[..]).execute(pool).await?;
     Ok(())

@@ -1,11 +1,12 @@
 //! Payments, the money behind them, and Stripe's events as they came.
 
+use sqlx::PgConnection;
 use sqlx::types::Json;
-use sqlx::{PgConnection, PgPool};
 use tintype_types::Timestamp;
 use uuid::Uuid;
 
 use crate::clock::{from_ms, to_ms};
+use crate::database::Db;
 use crate::payments::facts::{Stage, Standing};
 use crate::payments::settling::{Charge, Kind, Payment, State};
 
@@ -145,14 +146,14 @@ pub(crate) async fn put(conn: &mut PgConnection, payment: &Payment, now: Timesta
 }
 
 /// The payment.
-pub(crate) async fn find(pool: &PgPool, id: Uuid) -> sqlx::Result<Option<Payment>> {
+pub(crate) async fn find(pool: &Db, id: Uuid) -> sqlx::Result<Option<Payment>> {
     const SQL: &str = concat!("select ", columns!(), " from payment where id = $1");
     let row: Option<PaymentRow> = sqlx::query_as(SQL).bind(id).fetch_optional(pool).await?;
     Ok(row.map(Payment::from))
 }
 
 /// An account's payments that were paid, newest first.
-pub(crate) async fn list(pool: &PgPool, account: Uuid, limit: i64) -> sqlx::Result<Vec<(Payment, Timestamp)>> {
+pub(crate) async fn list(pool: &Db, account: Uuid, limit: i64) -> sqlx::Result<Vec<(Payment, Timestamp)>> {
     const SQL: &str = concat!(
         "select ",
         columns!(),
@@ -169,7 +170,7 @@ pub(crate) async fn list(pool: &PgPool, account: Uuid, limit: i64) -> sqlx::Resu
 }
 
 /// The Checkout page a payment is made on.
-pub(crate) async fn set_session(pool: &PgPool, payment: Uuid, session: &str) -> sqlx::Result<()> {
+pub(crate) async fn set_session(pool: &Db, payment: Uuid, session: &str) -> sqlx::Result<()> {
     let sql = "update payment set session = $2 where id = $1";
     sqlx::query(sql).bind(payment).bind(session).execute(pool).await?;
     Ok(())
@@ -190,7 +191,7 @@ pub(crate) async fn forgive(conn: &mut PgConnection, account: Uuid) -> sqlx::Res
 }
 
 /// Who an account is at Stripe, and what it pays with.
-pub(crate) async fn customer(pool: &PgPool, account: Uuid) -> sqlx::Result<Option<(String, Option<String>)>> {
+pub(crate) async fn customer(pool: &Db, account: Uuid) -> sqlx::Result<Option<(String, Option<String>)>> {
     sqlx::query_as("select customer, method from billing where account = $1").bind(account).fetch_optional(pool).await
 }
 
@@ -229,7 +230,7 @@ pub(crate) async fn set_subscription(conn: &mut PgConnection, standing: &Standin
 }
 
 /// An account's subscription that runs: offer, status, and whether it ends with its month.
-pub(crate) async fn subscription(pool: &PgPool, account: Uuid) -> sqlx::Result<Option<(String, String, bool)>> {
+pub(crate) async fn subscription(pool: &Db, account: Uuid) -> sqlx::Result<Option<(String, String, bool)>> {
     const SQL: &str = "select offer, status, ends from subscription
         where account = $1 and status not in ('canceled', 'incomplete_expired') order by as_of_s desc limit 1";
     sqlx::query_as(SQL).bind(account).fetch_optional(pool).await
@@ -251,7 +252,7 @@ pub(crate) struct NewEvent<'a> {
 }
 
 /// Keeps an event; false when it is kept already.
-pub(crate) async fn keep(pool: &PgPool, event: &NewEvent<'_>, now: Timestamp) -> sqlx::Result<bool> {
+pub(crate) async fn keep(pool: &Db, event: &NewEvent<'_>, now: Timestamp) -> sqlx::Result<bool> {
     const SQL: &str = "insert into stripe_event (id, type, payload, created_s, received_ms, next_ms, missed)
         values ($1, $2, $3, $4, $5, $5, $6) on conflict do nothing";
     let done = sqlx::query(SQL)
@@ -267,7 +268,7 @@ pub(crate) async fn keep(pool: &PgPool, event: &NewEvent<'_>, now: Timestamp) ->
 }
 
 /// Events that wait to be applied, oldest first.
-pub(crate) async fn waiting(pool: &PgPool, now: Timestamp, limit: i64) -> sqlx::Result<Vec<String>> {
+pub(crate) async fn waiting(pool: &Db, now: Timestamp, limit: i64) -> sqlx::Result<Vec<String>> {
     const SQL: &str =
         "select id from stripe_event where state = 'received' and next_ms <= $1 order by next_ms limit $2";
     sqlx::query_scalar(SQL).bind(to_ms(now)).bind(limit).fetch_all(pool).await
@@ -289,7 +290,7 @@ pub(crate) async fn mark_event(conn: &mut PgConnection, id: &str, state: &'stati
 }
 
 /// An event could not be applied: it is tried again at `next`, or never.
-pub(crate) async fn event_failed(pool: &PgPool, id: &str, error: &str, next: Option<Timestamp>) -> sqlx::Result<()> {
+pub(crate) async fn event_failed(pool: &Db, id: &str, error: &str, next: Option<Timestamp>) -> sqlx::Result<()> {
     const SQL: &str = "update stripe_event set attempts = attempts + 1, error = $2,
             next_ms = coalesce($3, next_ms), state = case when $3::bigint is null then 'dead' else state end
         where id = $1 and state = 'received'";

@@ -73,6 +73,12 @@ pub(crate) async fn find_optional(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Re
     sqlx::query_as(SQL).bind(id).fetch_optional(db).await
 }
 
+/// All their accounts: their own, and those of organisations they are in.
+pub(crate) async fn accounts(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Vec<Uuid>> {
+    const SQL: &str = "select account from person where id = $1 union select account from membership where person = $1";
+    sqlx::query_scalar(SQL).bind(id).fetch_all(db).await
+}
+
 /// Gives them another password.
 pub(crate) async fn set_password(conn: &mut PgConnection, id: Uuid, hash: &str) -> sqlx::Result<()> {
     sqlx::query("update person set password = $2 where id = $1").bind(id).bind(hash).execute(conn).await?;

@@ -2,12 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sqlx::PgPool;
 use sqlx::types::Json;
 use tintype_types::Timestamp;
 use uuid::Uuid;
 
 use crate::clock::to_ms;
+use crate::database::Db;
 
 /// What was sent for a prediction, and what belongs to it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,7 +36,7 @@ pub(crate) struct NewPrediction {
 }
 
 /// Writes it. Before the job is made, so that nothing that happens to the job is missed.
-pub(crate) async fn create(pool: &PgPool, new: &NewPrediction, at: Timestamp) -> sqlx::Result<()> {
+pub(crate) async fn create(pool: &Db, new: &NewPrediction, at: Timestamp) -> sqlx::Result<()> {
     const SQL: &str = "insert into prediction (generation, account, input, webhook, events, created_ms)
         values ($1, $2, $3, $4, $5, $6)";
     sqlx::query(SQL)
@@ -52,7 +52,7 @@ pub(crate) async fn create(pool: &PgPool, new: &NewPrediction, at: Timestamp) ->
 }
 
 /// There is no such job after all.
-pub(crate) async fn forget(pool: &PgPool, generation: Uuid) -> sqlx::Result<()> {
+pub(crate) async fn forget(pool: &Db, generation: Uuid) -> sqlx::Result<()> {
     const SQL: &str = "delete from prediction p where generation = $1
         and not exists (select 1 from generation g where g.id = p.generation)";
     sqlx::query(SQL).bind(generation).execute(pool).await?;
@@ -60,7 +60,7 @@ pub(crate) async fn forget(pool: &PgPool, generation: Uuid) -> sqlx::Result<()> 
 }
 
 /// What was sent, for each of these jobs that were asked for in this dialect.
-pub(crate) async fn sent(pool: &PgPool, generations: &[Uuid]) -> sqlx::Result<Vec<(Uuid, Sent)>> {
+pub(crate) async fn sent(pool: &Db, generations: &[Uuid]) -> sqlx::Result<Vec<(Uuid, Sent)>> {
     const SQL: &str = "select generation, input from prediction where generation = any($1)";
     let rows: Vec<(Uuid, Json<Sent>)> = sqlx::query_as(SQL).bind(generations).fetch_all(pool).await?;
     Ok(rows.into_iter().map(|(id, Json(sent))| (id, sent)).collect())

@@ -1,12 +1,12 @@
 //! What a job goes through while it is worked on. Every statement is fenced by the attempt and the state, and repeating
 //! one that was written is fine.
 
-use sqlx::PgPool;
 use sqlx::types::Json;
 use tintype_types::{Attempt, FailureReason, JobState, Output, ResolvedRequest, Timestamp, WorkerId};
 use uuid::Uuid;
 
 use crate::clock::to_ms;
+use crate::database::Db;
 
 /// Longest message kept with a failure, in characters.
 const MESSAGE_CHARS_MAX: usize = 1_024;
@@ -36,12 +36,7 @@ pub struct Given<'a> {
 }
 
 /// Gives the job to a worker as this attempt. None when the record says otherwise.
-pub async fn assign(
-    pool: &PgPool,
-    fence: Fence,
-    given: Given<'_>,
-    at: Timestamp,
-) -> sqlx::Result<Option<ResolvedRequest>> {
+pub async fn assign(pool: &Db, fence: Fence, given: Given<'_>, at: Timestamp) -> sqlx::Result<Option<ResolvedRequest>> {
     const ASSIGN: &str = "
         update generation set state = 'Assigned', attempt = $2, worker = $3, step = 0,
             steps = (request->>'steps')::int * (request->>'images')::int,
@@ -73,7 +68,7 @@ pub async fn assign(
 }
 
 /// Notes how far the attempt has come.
-pub async fn advance(pool: &PgPool, fence: Fence, step: u32, steps: u32) -> sqlx::Result<bool> {
+pub async fn advance(pool: &Db, fence: Fence, step: u32, steps: u32) -> sqlx::Result<bool> {
     const SQL: &str = "update generation set state = 'Running', step = greatest(step, $3), steps = $4
         where id = $1 and attempt = $2 and state in ('Assigned', 'Running')";
     let done = sqlx::query(SQL)
@@ -100,7 +95,7 @@ pub struct Requeue<'a> {
 }
 
 /// Puts the job back in its queue.
-pub async fn requeue(pool: &PgPool, fence: Fence, how: &Requeue<'_>) -> sqlx::Result<bool> {
+pub async fn requeue(pool: &Db, fence: Fence, how: &Requeue<'_>) -> sqlx::Result<bool> {
     const SQL: &str = "update generation set state = $6, worker = null, not_before_ms = $3, message = $4,
             failed_attempts = $5, step = case when $6 = 'Preempted' then step else 0 end
         where id = $1 and attempt = $2 and (state in ('Assigned', 'Running')
@@ -118,13 +113,7 @@ pub async fn requeue(pool: &PgPool, fence: Fence, how: &Requeue<'_>) -> sqlx::Re
 }
 
 /// Ends the job without a picture.
-pub async fn fail(
-    pool: &PgPool,
-    fence: Fence,
-    reason: FailureReason,
-    message: &str,
-    at: Timestamp,
-) -> sqlx::Result<bool> {
+pub async fn fail(pool: &Db, fence: Fence, reason: FailureReason, message: &str, at: Timestamp) -> sqlx::Result<bool> {
     const FAIL: &str = "update generation set state = 'Failed', failure = $3, message = $4, finished_ms = $5
         where id = $1 and attempt = $2 and finished_ms is null";
     const FAILED: &str = "select exists (select 1 from generation
@@ -146,7 +135,7 @@ pub async fn fail(
 
 /// Ends a job that is gone from its cluster, as cancelled if its owner wanted that. False when it has ended, goes on as
 /// a later attempt, or is another job of the name.
-pub async fn vanish(pool: &PgPool, fence: Fence, cluster_uid: &str, at: Timestamp) -> sqlx::Result<bool> {
+pub async fn vanish(pool: &Db, fence: Fence, cluster_uid: &str, at: Timestamp) -> sqlx::Result<bool> {
     const SQL: &str = "update generation set state = 'Failed', finished_ms = $4,
             failure = case when cancelled_ms is null then 'Internal' else 'Cancelled' end,
             message = case when cancelled_ms is null
@@ -158,13 +147,7 @@ pub async fn vanish(pool: &PgPool, fence: Fence, cluster_uid: &str, at: Timestam
 }
 
 /// Ends the job with its pictures.
-pub async fn complete(
-    pool: &PgPool,
-    fence: Fence,
-    outputs: &[Output],
-    gpu_ms: u64,
-    at: Timestamp,
-) -> sqlx::Result<bool> {
+pub async fn complete(pool: &Db, fence: Fence, outputs: &[Output], gpu_ms: u64, at: Timestamp) -> sqlx::Result<bool> {
     const COMPLETE: &str = "update generation set state = 'Complete', outputs = $3, gpu_ms = $4, finished_ms = $5,
             step = steps, message = null
         where id = $1 and attempt = $2 and state in ('Assigned', 'Running')";
@@ -210,7 +193,7 @@ pub struct Seen {
 }
 
 /// Takes over what the cluster tells, unless the row knows more. True when the row changed.
-pub async fn take_over(pool: &PgPool, seen: &Seen, at: Timestamp) -> sqlx::Result<bool> {
+pub async fn take_over(pool: &Db, seen: &Seen, at: Timestamp) -> sqlx::Result<bool> {
     const SQL: &str = "
         update generation set state = $3, attempt = $4, failed_attempts = $5, worker = $6,
             step = case when attempt = $4 then greatest(step, $7) else $7 end, steps = greatest(steps, $8), outputs = $9, failure = case when $3 = 'Failed' then $10 end, message = $11, gpu_ms = $12,

@@ -1,10 +1,11 @@
 //! Codes that bring credits. A code is kept as its hash; wrong ones are counted, so that none can be guessed.
 
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 use tintype_types::Timestamp;
 use uuid::Uuid;
 
 use crate::clock::to_ms;
+use crate::database::Db;
 
 /// A code to be made.
 #[derive(Clone, Copy, Debug)]
@@ -22,7 +23,7 @@ pub(crate) struct NewCode {
 }
 
 /// Makes a code.
-pub(crate) async fn create(pool: &PgPool, code: &NewCode, now: Timestamp) -> sqlx::Result<()> {
+pub(crate) async fn create(pool: &Db, code: &NewCode, now: Timestamp) -> sqlx::Result<()> {
     sqlx::query(
         "insert into promo_code (code_sha256, id, credits, lot_days, uses_max, expires_ms, created_ms)
          values ($1, $2, $3, $4, $5, $6, $7)",
@@ -69,13 +70,13 @@ pub(crate) async fn redeem(
 }
 
 /// Wrong codes of an account since a moment.
-pub(crate) async fn wrong_since(pool: &PgPool, account: Uuid, since: Timestamp) -> sqlx::Result<i64> {
+pub(crate) async fn wrong_since(pool: &Db, account: Uuid, since: Timestamp) -> sqlx::Result<i64> {
     let sql = "select count(*) from promo_try where account = $1 and at_ms > $2";
     sqlx::query_scalar(sql).bind(account).bind(to_ms(since)).fetch_one(pool).await
 }
 
 /// Notes a wrong code, and forgets those from before `since`.
-pub(crate) async fn wrong(pool: &PgPool, account: Uuid, since: Timestamp, now: Timestamp) -> sqlx::Result<()> {
+pub(crate) async fn wrong(pool: &Db, account: Uuid, since: Timestamp, now: Timestamp) -> sqlx::Result<()> {
     let forget = "delete from promo_try where account = $1 and at_ms <= $2";
     sqlx::query(forget).bind(account).bind(to_ms(since)).execute(pool).await?;
     let note = "insert into promo_try (account, at_ms) values ($1, $2)";

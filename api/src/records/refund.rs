@@ -1,10 +1,10 @@
 //! Money to be given back.
 
-use sqlx::PgPool;
 use tintype_types::Timestamp;
 use uuid::Uuid;
 
 use crate::clock::to_ms;
+use crate::database::Db;
 
 /// A refund Stripe is to be asked for.
 #[derive(Clone, Debug, sqlx::FromRow)]
@@ -20,7 +20,7 @@ pub(crate) struct Asking {
 }
 
 /// Notes a refund to be asked for; false while another of the payment is.
-pub(crate) async fn open(pool: &PgPool, id: Uuid, payment: Uuid, amount: i64, now: Timestamp) -> sqlx::Result<bool> {
+pub(crate) async fn open(pool: &Db, id: Uuid, payment: Uuid, amount: i64, now: Timestamp) -> sqlx::Result<bool> {
     const SQL: &str = "insert into refund (id, payment, amount_minor, next_ms, created_ms) values ($1, $2, $3, $4, $4)
         on conflict do nothing";
     let done = sqlx::query(SQL).bind(id).bind(payment).bind(amount).bind(to_ms(now)).execute(pool).await?;
@@ -28,14 +28,14 @@ pub(crate) async fn open(pool: &PgPool, id: Uuid, payment: Uuid, amount: i64, no
 }
 
 /// What was given back of a payment, or is being.
-pub(crate) async fn total(pool: &PgPool, payment: Uuid) -> sqlx::Result<i64> {
+pub(crate) async fn total(pool: &Db, payment: Uuid) -> sqlx::Result<i64> {
     const SQL: &str = "select coalesce(sum(amount_minor), 0)::bigint from refund
         where payment = $1 and state in ('asked', 'done')";
     sqlx::query_scalar(SQL).bind(payment).fetch_one(pool).await
 }
 
 /// Refunds Stripe has not answered for.
-pub(crate) async fn to_ask(pool: &PgPool, now: Timestamp, limit: i64) -> sqlx::Result<Vec<Asking>> {
+pub(crate) async fn to_ask(pool: &Db, now: Timestamp, limit: i64) -> sqlx::Result<Vec<Asking>> {
     const SQL: &str =
         "select r.id, p.intent, r.amount_minor, r.attempts from refund r join payment p on p.id = r.payment
         where r.state = 'asked' and r.next_ms <= $1 and p.intent is not null order by r.next_ms limit $2";
@@ -54,7 +54,7 @@ pub(crate) enum Answer<'a> {
 }
 
 /// Writes what Stripe answered.
-pub(crate) async fn answered(pool: &PgPool, id: Uuid, answer: Answer<'_>) -> sqlx::Result<()> {
+pub(crate) async fn answered(pool: &Db, id: Uuid, answer: Answer<'_>) -> sqlx::Result<()> {
     match answer {
         Answer::Done(stripe_id) => {
             let sql = "update refund set state = 'done', stripe_id = $2 where id = $1 and state = 'asked'";

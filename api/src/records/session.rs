@@ -1,11 +1,12 @@
 //! Sessions of browsers, by the hash of their token.
 
 use serde::{Deserialize, Serialize};
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 use tintype_types::Timestamp;
 use uuid::Uuid;
 
 use crate::clock::to_ms;
+use crate::database::Db;
 use crate::identity::role::Role;
 use crate::identity::session::{SEEN_STEP, SESSIONS_MAX, end_of, idle_since};
 
@@ -78,7 +79,7 @@ pub(crate) async fn create(conn: &mut PgConnection, new: &NewSession<'_>, at: Ti
 }
 
 /// The session of a token, if it has not ended and its person is not shut out. Notes that it was used.
-pub(crate) async fn authenticate(pool: &PgPool, token_sha256: &[u8; 32], at: Timestamp) -> sqlx::Result<Option<Live>> {
+pub(crate) async fn authenticate(pool: &Db, token_sha256: &[u8; 32], at: Timestamp) -> sqlx::Result<Option<Live>> {
     const SQL: &str =
         "select s.id, s.person, coalesce(m.account, p.account) as account, m.role, s.created_ms, s.seen_ms
         from session s join person p on p.id = s.person
@@ -96,7 +97,7 @@ pub(crate) async fn authenticate(pool: &PgPool, token_sha256: &[u8; 32], at: Tim
 }
 
 /// A person's sessions that have not ended, the one used last first.
-pub(crate) async fn list(pool: &PgPool, person: Uuid, at: Timestamp) -> sqlx::Result<Vec<SessionRow>> {
+pub(crate) async fn list(pool: &Db, person: Uuid, at: Timestamp) -> sqlx::Result<Vec<SessionRow>> {
     const SQL: &str = "select id, created_ms, seen_ms, expires_ms, user_agent, address from session
         where person = $1 and expires_ms > $2 and seen_ms > $3 order by seen_ms desc, id desc limit $4";
     let query = sqlx::query_as(SQL).bind(person).bind(to_ms(at)).bind(to_ms(idle_since(at))).bind(SESSIONS_MAX);
@@ -122,7 +123,7 @@ pub(crate) async fn end_all(conn: &mut PgConnection, person: Uuid) -> sqlx::Resu
 }
 
 /// Makes a session act for an organisation, or for its person's own account.
-pub(crate) async fn act_for(pool: &PgPool, id: Uuid, account: Option<Uuid>) -> sqlx::Result<()> {
+pub(crate) async fn act_for(pool: &Db, id: Uuid, account: Option<Uuid>) -> sqlx::Result<()> {
     sqlx::query("update session set account = $2 where id = $1").bind(id).bind(account).execute(pool).await?;
     Ok(())
 }

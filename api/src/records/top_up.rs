@@ -1,10 +1,11 @@
 //! Rules by which credits are bought when they run low, and the payments these make.
 
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 use tintype_types::Timestamp;
 use uuid::Uuid;
 
 use crate::clock::to_ms;
+use crate::database::Db;
 
 /// A rule.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
@@ -20,14 +21,14 @@ pub(crate) struct Rule {
 }
 
 /// An account's rule.
-pub(crate) async fn find(pool: &PgPool, account: Uuid) -> sqlx::Result<Option<Rule>> {
+pub(crate) async fn find(pool: &Db, account: Uuid) -> sqlx::Result<Option<Rule>> {
     const SQL: &str = "select offer, below, monthly_max, paused from top_up_rule where account = $1";
     sqlx::query_as(SQL).bind(account).fetch_optional(pool).await
 }
 
 /// Makes or changes an account's rule; it is on again.
 pub(crate) async fn set(
-    pool: &PgPool,
+    pool: &Db,
     account: Uuid,
     offer: &str,
     (below, monthly_max): (i64, i32),
@@ -41,7 +42,7 @@ pub(crate) async fn set(
 }
 
 /// Takes an account's rule away.
-pub(crate) async fn remove(pool: &PgPool, account: Uuid) -> sqlx::Result<()> {
+pub(crate) async fn remove(pool: &Db, account: Uuid) -> sqlx::Result<()> {
     sqlx::query("delete from top_up_rule where account = $1").bind(account).execute(pool).await?;
     Ok(())
 }
@@ -54,7 +55,7 @@ pub(crate) async fn pause(conn: &mut PgConnection, account: Uuid, why: &str) -> 
 }
 
 /// Accounts that run low, may buy, and are not buying: account and pack.
-pub(crate) async fn low(pool: &PgPool, month_ago: Timestamp, limit: i64) -> sqlx::Result<Vec<(Uuid, String)>> {
+pub(crate) async fn low(pool: &Db, month_ago: Timestamp, limit: i64) -> sqlx::Result<Vec<(Uuid, String)>> {
     const SQL: &str = "select r.account, r.offer from top_up_rule r
         join ledger_account l on l.account = r.account and l.available < r.below and not l.stopped
         join billing b on b.account = r.account and b.method is not null
@@ -66,7 +67,7 @@ pub(crate) async fn low(pool: &PgPool, month_ago: Timestamp, limit: i64) -> sqlx
 }
 
 /// Notes a top-up to be asked for; false when one is open, or this one is there.
-pub(crate) async fn open(pool: &PgPool, new: &NewTopUp<'_>, now: Timestamp) -> sqlx::Result<bool> {
+pub(crate) async fn open(pool: &Db, new: &NewTopUp<'_>, now: Timestamp) -> sqlx::Result<bool> {
     const SQL: &str = "insert into payment (id, account, kind, offer, price_version, credits, amount_minor, currency,
             created_ms, next_ms) values ($1, $2, 'top_up', $3, $4, $5, $6, $7, $8, $8) on conflict do nothing";
     let NewTopUp { id, account, offer, version, credits, amount, currency } = new;
@@ -97,28 +98,28 @@ pub(crate) struct NewTopUp<'a> {
 }
 
 /// Top-ups that Stripe has not answered for, with how often it was asked.
-pub(crate) async fn to_ask(pool: &PgPool, now: Timestamp, limit: i64) -> sqlx::Result<Vec<(Uuid, i32)>> {
+pub(crate) async fn to_ask(pool: &Db, now: Timestamp, limit: i64) -> sqlx::Result<Vec<(Uuid, i32)>> {
     const SQL: &str = "select id, attempts from payment
         where kind = 'top_up' and asked_ms is null and not failed and next_ms <= $1 order by next_ms limit $2";
     sqlx::query_as(SQL).bind(to_ms(now)).bind(limit).fetch_all(pool).await
 }
 
 /// Stripe has answered.
-pub(crate) async fn asked(pool: &PgPool, payment: Uuid, now: Timestamp) -> sqlx::Result<()> {
+pub(crate) async fn asked(pool: &Db, payment: Uuid, now: Timestamp) -> sqlx::Result<()> {
     let sql = "update payment set asked_ms = $2 where id = $1 and asked_ms is null";
     sqlx::query(sql).bind(payment).bind(to_ms(now)).execute(pool).await?;
     Ok(())
 }
 
 /// Stripe is to be asked again.
-pub(crate) async fn ask_again(pool: &PgPool, payment: Uuid, next: Timestamp) -> sqlx::Result<()> {
+pub(crate) async fn ask_again(pool: &Db, payment: Uuid, next: Timestamp) -> sqlx::Result<()> {
     let sql = "update payment set attempts = attempts + 1, next_ms = $2 where id = $1";
     sqlx::query(sql).bind(payment).bind(to_ms(next)).execute(pool).await?;
     Ok(())
 }
 
 /// The top-up was not taken: it is over, and so is the rule for now.
-pub(crate) async fn fail(pool: &PgPool, payment: Uuid, why: &str) -> sqlx::Result<()> {
+pub(crate) async fn fail(pool: &Db, payment: Uuid, why: &str) -> sqlx::Result<()> {
     let mut tx = pool.begin().await?;
     let sql = "update payment set failed = true where id = $1 and not paid returning account";
     let account: Option<Uuid> = sqlx::query_scalar(sql).bind(payment).fetch_optional(&mut *tx).await?;

@@ -1,10 +1,10 @@
 //! What an account used, summed up.
 
-use sqlx::PgPool;
 use tintype_types::Timestamp;
 use uuid::Uuid;
 
 use crate::clock::to_ms;
+use crate::database::Db;
 
 /// Lines of one answer.
 pub const LINES_MAX: i64 = 10_000;
@@ -31,7 +31,7 @@ pub struct UsageLine {
 }
 
 /// What an account used from `from` until before `to`, by day, model and key.
-pub async fn of_account(pool: &PgPool, account: Uuid, from: Timestamp, to: Timestamp) -> sqlx::Result<Vec<UsageLine>> {
+pub async fn of_account(pool: &Db, account: Uuid, from: Timestamp, to: Timestamp) -> sqlx::Result<Vec<UsageLine>> {
     const SQL: &str = "select finished_ms / 86400000 * 86400000 as day_ms, request->>'model' as model, api_key,
             count(*) as jobs, count(*) filter (where generation.state = 'Failed') as failed,
             coalesce(sum(jsonb_array_length(outputs)), 0)::bigint as images,

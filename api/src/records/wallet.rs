@@ -1,10 +1,10 @@
 //! What an account's owner sees of its book: lots, and a line for each payment and each job. Reading only.
 
-use sqlx::PgPool;
 use tintype_types::Timestamp;
 use uuid::Uuid;
 
 use crate::clock::{from_ms, to_ms};
+use crate::database::Db;
 
 /// A lot as its owner sees it.
 #[derive(Clone, Debug, sqlx::FromRow)]
@@ -26,7 +26,7 @@ pub struct LotRow {
 }
 
 /// The open lots of an account that have not lapsed, in the order they are burned.
-pub async fn lots(pool: &PgPool, account: Uuid, now: Timestamp) -> sqlx::Result<Vec<LotRow>> {
+pub async fn lots(pool: &Db, account: Uuid, now: Timestamp) -> sqlx::Result<Vec<LotRow>> {
     const SQL: &str = "select id, source, amount, remaining, reserved, created_ms, expires_ms from lot
         where account = $1 and open and (reserved > 0 or expires_ms is null or expires_ms > $2)
         order by expires_ms nulls last, array_position(array['promo', 'admin', 'refund', 'subscription', 'purchase'], source), id";
@@ -53,7 +53,7 @@ pub struct Line {
 }
 
 /// Lines of a book, newest first, from before a given one. A job is one line: its hold while that is open, then its end.
-pub async fn lines(pool: &PgPool, account: Uuid, before: Option<i64>, limit: i64) -> sqlx::Result<Vec<Line>> {
+pub async fn lines(pool: &Db, account: Uuid, before: Option<i64>, limit: i64) -> sqlx::Result<Vec<Line>> {
     const SQL: &str = "
         with shown as (
             (select id, seq, kind, key, at_ms from ledger_txn

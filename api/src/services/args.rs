@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args as Flags;
+use clap::{Args as Flags, Parser};
 
 /// Where PostHog is unless the flag says otherwise.
 const POSTHOG_URL: &str = "https://eu.i.posthog.com";
@@ -10,6 +10,8 @@ const POSTHOG_URL: &str = "https://eu.i.posthog.com";
 const ENHANCE_MODEL: &str = "gpt-4o";
 /// What Sentry calls this installation unless the flag says otherwise.
 const ENVIRONMENT: &str = "production";
+/// What the index of pictures is called unless the flag says otherwise.
+const TYPESENSE_COLLECTION: &str = "tintype_images";
 /// Seconds between heartbeats unless the flag says otherwise.
 const HEARTBEAT_SECONDS: u64 = 60;
 
@@ -43,6 +45,24 @@ pub struct ServicesArgs {
     /// Who writes prompts out.
     #[command(flatten)]
     pub enhance: EnhanceArgs,
+    /// Who finds pictures.
+    #[command(flatten)]
+    pub typesense: TypesenseArgs,
+}
+
+/// A server that finds pictures by the words of their prompts.
+#[derive(Clone, Debug, Flags)]
+pub struct TypesenseArgs {
+    /// Where Typesense is, such as http://search:8108: prompts are searched there, misspelt words too, and by Postgres while it
+    /// is away. It is told prompts. Left out: Postgres searches.
+    #[arg(long, env = "TINTYPE_TYPESENSE_URL", requires = "typesense_key")]
+    pub typesense_url: Option<String>,
+    /// Its API key, which may make collections and aliases and read and write documents.
+    #[arg(long, env = "TINTYPE_TYPESENSE_KEY", hide_env_values = true)]
+    pub typesense_key: Option<String>,
+    /// What our index is called there.
+    #[arg(long, env = "TINTYPE_TYPESENSE_COLLECTION", default_value = TYPESENSE_COLLECTION)]
+    pub typesense_collection: String,
 }
 
 /// A language model that writes prompts out.
@@ -70,7 +90,27 @@ impl Default for ServicesArgs {
             heartbeats: Vec::new(),
             heartbeat_seconds: HEARTBEAT_SECONDS,
             enhance: EnhanceArgs { enhance_url: None, enhance_key_file: None, enhance_model: ENHANCE_MODEL.to_owned() },
+            typesense: TypesenseArgs {
+                typesense_url: None,
+                typesense_key: None,
+                typesense_collection: TYPESENSE_COLLECTION.to_owned(),
+            },
         }
+    }
+}
+
+impl ServicesArgs {
+    /// As the environment says alone, for `tintype up`, which has no flags for them.
+    ///
+    /// # Errors
+    /// What it says is wrong.
+    pub fn from_environment() -> Result<Self, clap::Error> {
+        #[derive(Parser)]
+        struct Alone {
+            #[command(flatten)]
+            services: ServicesArgs,
+        }
+        Alone::try_parse_from(["tintype"]).map(|alone| alone.services)
     }
 }
 

@@ -9,6 +9,9 @@ pub(crate) mod enhance;
 pub(crate) mod heartbeat;
 pub(crate) mod metrics;
 pub(crate) mod posthog;
+pub(crate) mod typesense;
+
+mod scrub;
 
 use std::time::Duration;
 
@@ -17,6 +20,7 @@ use enhance::Enhancer;
 use heartbeat::Heartbeats;
 use metrics::ServiceMetrics;
 use posthog::Posthog;
+use typesense::Typesense;
 
 /// The services that are called. Cloning is cheap; clones are the same.
 #[derive(Clone)]
@@ -27,6 +31,8 @@ pub(crate) struct Services {
     pub(crate) heartbeats: Heartbeats,
     /// Who writes prompts out.
     pub(crate) enhancer: Option<Enhancer>,
+    /// Who finds pictures by the words of their prompts.
+    pub(crate) typesense: Option<Typesense>,
 }
 
 impl Services {
@@ -40,6 +46,7 @@ impl Services {
             posthog: Posthog::open(args.posthog_server_key.as_deref(), &args.posthog_server_url, metrics)?,
             heartbeats: Heartbeats::open(&args.heartbeats, every, metrics)?,
             enhancer: Enhancer::open(&args.enhance, metrics)?,
+            typesense: Typesense::open(&args.typesense, metrics)?,
         })
     }
 }

@@ -1,5 +1,5 @@
 //! Sentry: what is logged as an error is told to a project there, with the release it happened in. What may not be logged is
-//! not told either; requests, persons and the machine's name are not in it at all.
+//! not told either, and [`super::scrub`] sees to it once more; requests, persons and the machine's name are not in it at all.
 //!
 //! [`Sentry::layer`] stands beside the log and never waits: what there is no room for is dropped and counted. [`Reports::tell`]
 //! sends, one envelope an error, by the protocol of Sentry's clients.
@@ -22,7 +22,9 @@ use tracing_subscriber::layer::Context as LayerContext;
 use url::Url;
 use uuid::Uuid;
 
+use super::ServicesArgs;
 use super::metrics::{Service, ServiceMetrics, outcome};
+use super::scrub::scrub;
 use crate::clock::{self, rfc3339};
 use crate::identity::fetch;
 
@@ -60,6 +62,14 @@ pub struct Sentry {
 }
 
 impl Sentry {
+    /// The project that the settings name, if they do.
+    ///
+    /// # Errors
+    /// What they name is no DSN.
+    pub fn of(services: &ServicesArgs) -> anyhow::Result<Option<Self>> {
+        services.sentry_dsn.as_deref().map(|dsn| Self::open(dsn, &services.sentry_environment)).transpose()
+    }
+
     /// The project of a DSN.
     ///
     /// # Errors
@@ -135,13 +145,13 @@ struct Fields(BTreeMap<&'static str, String>);
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         if self.0.len() < FIELDS_MAX {
-            self.0.insert(field.name(), format!("{value:?}").chars().take(TEXT_CHARS_MAX).collect());
+            self.0.insert(field.name(), scrub(&format!("{value:?}")).chars().take(TEXT_CHARS_MAX).collect());
         }
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
         if self.0.len() < FIELDS_MAX {
-            self.0.insert(field.name(), value.chars().take(TEXT_CHARS_MAX).collect());
+            self.0.insert(field.name(), scrub(value).chars().take(TEXT_CHARS_MAX).collect());
         }
     }
 }

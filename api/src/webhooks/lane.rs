@@ -10,7 +10,6 @@ use futures::future::BoxFuture;
 use prometheus::IntCounterVec;
 use reqwest::{Client, StatusCode};
 use serde_json::json;
-use sqlx::PgPool;
 use tintype_types::Timestamp;
 use uuid::Uuid;
 
@@ -19,6 +18,7 @@ use super::sign::{self, Secret};
 use super::target::{self, DELIVERY_TIMEOUT, Reach};
 use crate::clock::{self, from_ms, rfc3339, to_ms};
 use crate::cluster::Cluster;
+use crate::database::Db;
 use crate::http::replicate::view::Pen;
 use crate::http::view::JobView;
 use crate::lanes::{Again, Errand, Failed, Lane, Rules};
@@ -43,7 +43,7 @@ const SWEEP_PERIOD: Duration = Duration::from_mins(15);
 
 /// The lane of deliveries.
 pub(crate) struct Deliveries {
-    pub(crate) pool: PgPool,
+    pub(crate) pool: Db,
     pub(crate) http: Client,
     /// Who signs URLs of pictures.
     pub(crate) cluster: Arc<dyn Cluster>,
@@ -203,7 +203,7 @@ fn why(error: &reqwest::Error) -> &'static str {
 
 /// The lane that sweeps the log.
 pub(crate) struct Sweep {
-    pub(crate) pool: PgPool,
+    pub(crate) pool: Db,
 }
 
 impl Lane for Sweep {

@@ -1,13 +1,14 @@
 //! Endpoints and deliveries in Postgres. Each statement of an owner names the account.
 
 use rand::rng;
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 use tintype_types::Timestamp;
 use uuid::Uuid;
 
 use super::sign::Secret;
 use super::{ENDPOINTS_MAX, Event, LOG_MS, OLD_SECRET_MS};
 use crate::clock::to_ms;
+use crate::database::Db;
 use crate::lanes::{NewErrand, errand};
 
 /// The lane that carries deliveries out.
@@ -34,13 +35,13 @@ macro_rules! columns {
 }
 
 /// An account's endpoints, oldest first: as many as there may be.
-pub(crate) async fn list(pool: &PgPool, account: Uuid) -> sqlx::Result<Vec<Endpoint>> {
+pub(crate) async fn list(pool: &Db, account: Uuid) -> sqlx::Result<Vec<Endpoint>> {
     const SQL: &str = concat!("select ", columns!(), " from webhook_endpoint where account = $1 order by id limit $2");
     sqlx::query_as(SQL).bind(account).bind(ENDPOINTS_MAX).fetch_all(pool).await
 }
 
 /// An account's endpoint.
-pub(crate) async fn find(pool: &PgPool, account: Uuid, id: Uuid) -> sqlx::Result<Option<Endpoint>> {
+pub(crate) async fn find(pool: &Db, account: Uuid, id: Uuid) -> sqlx::Result<Option<Endpoint>> {
     const SQL: &str = concat!("select ", columns!(), " from webhook_endpoint where account = $1 and id = $2");
     sqlx::query_as(SQL).bind(account).bind(id).fetch_optional(pool).await
 }
@@ -89,13 +90,7 @@ pub(crate) async fn create(
 }
 
 /// Changes an endpoint. Switching it on forgets its failures; switching it off, or on, twice changes nothing.
-pub(crate) async fn update(
-    pool: &PgPool,
-    account: Uuid,
-    id: Uuid,
-    wanted: &Wanted,
-    at: Timestamp,
-) -> sqlx::Result<bool> {
+pub(crate) async fn update(pool: &Db, account: Uuid, id: Uuid, wanted: &Wanted, at: Timestamp) -> sqlx::Result<bool> {
     const SQL: &str = "update webhook_endpoint set url = $3, description = $4, events = $5,
             disabled_ms = case when $6 then null else coalesce(disabled_ms, $7) end,
             disabled_reason = case when $6 then null else coalesce(disabled_reason, 'switched off by its owner') end,
@@ -114,7 +109,7 @@ pub(crate) async fn update(
 }
 
 /// Gives an endpoint a new secret; the old one signs too for a day.
-pub(crate) async fn rotate(pool: &PgPool, account: Uuid, id: Uuid, at: Timestamp) -> sqlx::Result<Option<Secret>> {
+pub(crate) async fn rotate(pool: &Db, account: Uuid, id: Uuid, at: Timestamp) -> sqlx::Result<Option<Secret>> {
     const SQL: &str = "update webhook_endpoint set old_secret = secret, old_secret_until_ms = $4, secret = $3
         where account = $1 and id = $2";
     let secret = Secret::generate(&mut rng());
@@ -124,13 +119,13 @@ pub(crate) async fn rotate(pool: &PgPool, account: Uuid, id: Uuid, at: Timestamp
 }
 
 /// Deletes an endpoint with its log.
-pub(crate) async fn delete(pool: &PgPool, account: Uuid, id: Uuid) -> sqlx::Result<bool> {
+pub(crate) async fn delete(pool: &Db, account: Uuid, id: Uuid) -> sqlx::Result<bool> {
     const SQL: &str = "delete from webhook_endpoint where account = $1 and id = $2";
     Ok(sqlx::query(SQL).bind(account).bind(id).execute(pool).await?.rows_affected() == 1)
 }
 
 /// What webhooks of an account's single requests are signed with; made when there is none yet.
-pub(crate) async fn account_secret(pool: &PgPool, account: Uuid) -> sqlx::Result<Secret> {
+pub(crate) async fn account_secret(pool: &Db, account: Uuid) -> sqlx::Result<Secret> {
     // The update changes nothing and answers with the row that was there.
     const SQL: &str = "insert into webhook_secret (account, secret) values ($1, $2)
         on conflict (account) do update set secret = webhook_secret.secret returning secret";
@@ -156,7 +151,7 @@ pub(crate) struct Delivery {
 
 /// What was told to an endpoint of the account, newest first, from before a given delivery.
 pub(crate) async fn deliveries(
-    pool: &PgPool,
+    pool: &Db,
     account: Uuid,
     endpoint: Uuid,
     before: Option<Uuid>,
@@ -177,7 +172,7 @@ async fn send(conn: &mut PgConnection, delivery: Uuid, at: Timestamp) -> sqlx::R
 }
 
 /// Tells an endpoint of the account something to try it; none when it is not there.
-pub(crate) async fn test(pool: &PgPool, account: Uuid, endpoint: Uuid, at: Timestamp) -> sqlx::Result<Option<Uuid>> {
+pub(crate) async fn test(pool: &Db, account: Uuid, endpoint: Uuid, at: Timestamp) -> sqlx::Result<Option<Uuid>> {
     const SQL: &str = "insert into webhook_delivery (id, account, endpoint, event, created_ms)
         select $3, account, id, $4, $5 from webhook_endpoint where account = $1 and id = $2";
     let mut tx = pool.begin().await?;
@@ -192,13 +187,7 @@ pub(crate) async fn test(pool: &PgPool, account: Uuid, endpoint: Uuid, at: Times
 }
 
 /// Tells an endpoint of the account the same thing again, under the same id; false when there is no such delivery.
-pub(crate) async fn replay(
-    pool: &PgPool,
-    account: Uuid,
-    endpoint: Uuid,
-    id: Uuid,
-    at: Timestamp,
-) -> sqlx::Result<bool> {
+pub(crate) async fn replay(pool: &Db, account: Uuid, endpoint: Uuid, id: Uuid, at: Timestamp) -> sqlx::Result<bool> {
     const SQL: &str = "update webhook_delivery set state = 'waiting' where account = $1 and endpoint = $2 and id = $3";
     let mut tx = pool.begin().await?;
     let done = sqlx::query(SQL).bind(account).bind(endpoint).bind(id).execute(&mut *tx).await?;
@@ -227,7 +216,7 @@ pub(crate) struct Task {
 }
 
 /// Reads it; none when the delivery is gone, or was carried out already.
-pub(super) async fn task(pool: &PgPool, id: Uuid) -> sqlx::Result<Option<Task>> {
+pub(super) async fn task(pool: &Db, id: Uuid) -> sqlx::Result<Option<Task>> {
     const SQL: &str =
         "select d.account, d.endpoint, d.generation, d.event, d.created_ms, coalesce(e.url, p.webhook) as url,
             e.secret, e.old_secret, e.old_secret_until_ms, e.disabled_ms is not null as disabled,
@@ -251,7 +240,7 @@ pub(super) struct Tried {
 }
 
 /// Writes down a try. `last`: there will be no other.
-pub(super) async fn tried(pool: &PgPool, id: Uuid, tried: &Tried, last: bool, at: Timestamp) -> sqlx::Result<()> {
+pub(super) async fn tried(pool: &Db, id: Uuid, tried: &Tried, last: bool, at: Timestamp) -> sqlx::Result<()> {
     const SQL: &str = "update webhook_delivery set attempts = attempts + 1, status = $2, error = $3, took_ms = $4,
             tried_ms = $5, state = case when $3 is null then 'delivered' when $6 then 'failed' else state end
         where id = $1";
@@ -268,27 +257,27 @@ pub(super) async fn tried(pool: &PgPool, id: Uuid, tried: &Tried, last: bool, at
 }
 
 /// The endpoint heard: its failures are forgotten.
-pub(super) async fn heard(pool: &PgPool, endpoint: Uuid) -> sqlx::Result<()> {
+pub(super) async fn heard(pool: &Db, endpoint: Uuid) -> sqlx::Result<()> {
     const SQL: &str = "update webhook_endpoint set failures = 0, paused_until_ms = 0 where id = $1 and failures > 0";
     sqlx::query(SQL).bind(endpoint).execute(pool).await?;
     Ok(())
 }
 
 /// The endpoint did not hear. Answers how often in a row.
-pub(super) async fn missed(pool: &PgPool, endpoint: Uuid) -> sqlx::Result<i32> {
+pub(super) async fn missed(pool: &Db, endpoint: Uuid) -> sqlx::Result<i32> {
     const SQL: &str = "update webhook_endpoint set failures = failures + 1 where id = $1 returning failures";
     Ok(sqlx::query_scalar(SQL).bind(endpoint).fetch_optional(pool).await?.unwrap_or_default())
 }
 
 /// Leaves the endpoint in peace until a moment.
-pub(super) async fn pause(pool: &PgPool, endpoint: Uuid, until: Timestamp) -> sqlx::Result<()> {
+pub(super) async fn pause(pool: &Db, endpoint: Uuid, until: Timestamp) -> sqlx::Result<()> {
     const SQL: &str = "update webhook_endpoint set paused_until_ms = $2 where id = $1";
     sqlx::query(SQL).bind(endpoint).bind(to_ms(until)).execute(pool).await?;
     Ok(())
 }
 
 /// Switches the endpoint off.
-pub(super) async fn disable(pool: &PgPool, endpoint: Uuid, reason: &str, at: Timestamp) -> sqlx::Result<()> {
+pub(super) async fn disable(pool: &Db, endpoint: Uuid, reason: &str, at: Timestamp) -> sqlx::Result<()> {
     const SQL: &str = "update webhook_endpoint set disabled_ms = coalesce(disabled_ms, $3), disabled_reason = $2
         where id = $1";
     sqlx::query(SQL).bind(endpoint).bind(reason).bind(to_ms(at)).execute(pool).await?;
@@ -296,7 +285,7 @@ pub(super) async fn disable(pool: &PgPool, endpoint: Uuid, reason: &str, at: Tim
 }
 
 /// Forgets old deliveries, and what predictions never became jobs, some at a time; how many.
-pub(super) async fn sweep(pool: &PgPool, at: Timestamp) -> sqlx::Result<u64> {
+pub(super) async fn sweep(pool: &Db, at: Timestamp) -> sqlx::Result<u64> {
     const LOG: &str = "delete from webhook_delivery where id in
         (select id from webhook_delivery where created_ms < $1 order by created_ms limit 1000)";
     const STRAY: &str = "delete from prediction where generation in (select p.generation from prediction p

@@ -5,6 +5,7 @@ use rand::{RngExt, SeedableRng};
 use sqlx::PgPool;
 use tintype_api::creation::sql::create;
 use tintype_api::creation::{Deadline, NewJob, Outcome};
+use tintype_api::database::Db;
 use tintype_api::ledger::post::Stamp;
 use tintype_api::ledger::{Grant, Source};
 use tintype_crds::WhenLate;
@@ -91,7 +92,7 @@ async fn outcome_of(sizes: &[usize], orders: &[NewJob]) -> (Vec<Outcome>, String
     while !rest.is_empty() {
         let size = turn.next().unwrap().min(&rest.len()).to_owned();
         let (batch, after) = rest.split_at(size);
-        outcomes.extend(create(&pool, batch).await.unwrap());
+        outcomes.extend(create(&Db::from(pool.clone()), batch).await.unwrap());
         rest = after;
     }
     assert_eq!(ledger_faults(&pool).await, Vec::<String>::new());
@@ -121,7 +122,7 @@ async fn a_bad_row_leaves_nothing_of_its_batch() {
     batch[5].api_key = Some("nobodys!".into());
     batch[5].price = 1;
     batch[5].repeat = None;
-    create(&pool, &batch).await.unwrap_err();
+    create(&Db::from(pool.clone()), &batch).await.unwrap_err();
     assert_eq!(digest(&pool).await, before);
-    assert_eq!(create(&pool, &batch[..5]).await.unwrap().len(), 5);
+    assert_eq!(create(&Db::from(pool.clone()), &batch[..5]).await.unwrap().len(), 5);
 }

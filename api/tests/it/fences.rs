@@ -3,6 +3,7 @@
 use sqlx::PgPool;
 use tintype_api::creation::sql::create;
 use tintype_api::creation::{NewJob, Outcome};
+use tintype_api::database::Db;
 use tintype_api::ledger::post::Stamp;
 use tintype_api::records::generation::{self, Mark};
 use tintype_api::records::progress::{self, Fence, Given, Requeue, Seen};
@@ -44,7 +45,7 @@ async fn job(pool: &PgPool) -> Uuid {
         open_max: 9,
         submitted: None,
     };
-    assert_eq!(create(pool, &[new]).await.unwrap(), [Outcome::Made]);
+    assert_eq!(create(&Db::from(pool.clone()), &[new]).await.unwrap(), [Outcome::Made]);
     id
 }
 
@@ -59,6 +60,7 @@ fn requeue() -> Requeue<'static> {
 #[tokio::test]
 async fn a_job_that_stopped_with_a_checkpoint_says_so_until_it_is_taken_up() {
     let (pool, _) = database().await;
+    let db = &Db::from(pool.clone());
     let job = job(&pool).await;
     let (first, second) = (Fence { job, attempt: Attempt(1) }, Fence { job, attempt: Attempt(2) });
     let worker = WorkerId::from("w1");
@@ -66,53 +68,54 @@ async fn a_job_that_stopped_with_a_checkpoint_says_so_until_it_is_taken_up() {
     let state = async || -> String {
         sqlx::query_scalar("select state from generation where id = $1").bind(job).fetch_one(&pool).await.unwrap()
     };
-    assert!(progress::assign(&pool, first, given(&worker), now()).await.unwrap().is_some());
-    assert!(progress::requeue(&pool, first, &stopped).await.unwrap());
+    assert!(progress::assign(db, first, given(&worker), now()).await.unwrap().is_some());
+    assert!(progress::requeue(db, first, &stopped).await.unwrap());
     assert_eq!(state().await, "Preempted");
-    assert!(progress::requeue(&pool, first, &stopped).await.unwrap(), "told again");
-    assert!(!progress::requeue(&pool, first, &requeue()).await.unwrap(), "it has stopped in another way");
-    assert!(progress::assign(&pool, second, given(&worker), now()).await.unwrap().is_some());
+    assert!(progress::requeue(db, first, &stopped).await.unwrap(), "told again");
+    assert!(!progress::requeue(db, first, &requeue()).await.unwrap(), "it has stopped in another way");
+    assert!(progress::assign(db, second, given(&worker), now()).await.unwrap().is_some());
     assert_eq!(state().await, "Assigned");
 }
 
 #[tokio::test]
 async fn only_the_current_attempt_is_written() {
     let (pool, _) = database().await;
+    let db = &Db::from(pool.clone());
     let job = job(&pool).await;
     let (first, second) = (Fence { job, attempt: Attempt(1) }, Fence { job, attempt: Attempt(2) });
     let (w1, w2) = (WorkerId::from("w1"), WorkerId::from("w2"));
 
-    assert!(progress::assign(&pool, second, given(&w1), now()).await.unwrap().is_none(), "attempts have no gaps");
-    assert!(progress::assign(&pool, first, given(&w1), now()).await.unwrap().is_some());
-    assert!(progress::assign(&pool, first, given(&w1), now()).await.unwrap().is_some(), "told again");
-    assert!(progress::assign(&pool, first, given(&w2), now()).await.unwrap().is_none(), "somebody else has it");
-    assert!(progress::assign(&pool, second, given(&w2), now()).await.unwrap().is_none(), "it is out");
-    assert!(progress::requeue(&pool, first, &requeue()).await.unwrap());
-    assert!(progress::requeue(&pool, first, &requeue()).await.unwrap(), "told again");
-    assert!(progress::assign(&pool, second, given(&w2), now()).await.unwrap().is_some());
+    assert!(progress::assign(db, second, given(&w1), now()).await.unwrap().is_none(), "attempts have no gaps");
+    assert!(progress::assign(db, first, given(&w1), now()).await.unwrap().is_some());
+    assert!(progress::assign(db, first, given(&w1), now()).await.unwrap().is_some(), "told again");
+    assert!(progress::assign(db, first, given(&w2), now()).await.unwrap().is_none(), "somebody else has it");
+    assert!(progress::assign(db, second, given(&w2), now()).await.unwrap().is_none(), "it is out");
+    assert!(progress::requeue(db, first, &requeue()).await.unwrap());
+    assert!(progress::requeue(db, first, &requeue()).await.unwrap(), "told again");
+    assert!(progress::assign(db, second, given(&w2), now()).await.unwrap().is_some());
 
     // The first attempt wakes up.
-    assert!(!progress::advance(&pool, first, 9, 20).await.unwrap());
-    assert!(!progress::requeue(&pool, first, &requeue()).await.unwrap());
-    assert!(!progress::complete(&pool, first, &output(1), 5, now()).await.unwrap());
-    assert!(!progress::fail(&pool, first, FailureReason::Internal, "no", now()).await.unwrap());
-    let row = generation::find(&pool, job).await.unwrap().unwrap();
+    assert!(!progress::advance(db, first, 9, 20).await.unwrap());
+    assert!(!progress::requeue(db, first, &requeue()).await.unwrap());
+    assert!(!progress::complete(db, first, &output(1), 5, now()).await.unwrap());
+    assert!(!progress::fail(db, first, FailureReason::Internal, "no", now()).await.unwrap());
+    let row = generation::find(db, job).await.unwrap().unwrap();
     assert_eq!((row.state, row.attempt, row.step, row.worker), (JobState::Assigned, Attempt(2), 0, Some(w2.clone())));
 
-    assert!(progress::advance(&pool, second, 9, 20).await.unwrap());
-    assert!(progress::complete(&pool, second, &output(2), 5, now()).await.unwrap());
-    let ended = generation::find(&pool, job).await.unwrap().unwrap();
-    assert!(progress::complete(&pool, second, &output(2), 5, now()).await.unwrap(), "told again");
+    assert!(progress::advance(db, second, 9, 20).await.unwrap());
+    assert!(progress::complete(db, second, &output(2), 5, now()).await.unwrap());
+    let ended = generation::find(db, job).await.unwrap().unwrap();
+    assert!(progress::complete(db, second, &output(2), 5, now()).await.unwrap(), "told again");
 
     // It has ended: nothing changes any more.
-    assert!(!progress::complete(&pool, second, &output(3), 5, now()).await.unwrap());
-    assert!(!progress::fail(&pool, second, FailureReason::Internal, "no", now()).await.unwrap());
-    assert!(!progress::requeue(&pool, second, &requeue()).await.unwrap());
-    assert!(!progress::advance(&pool, second, 10, 20).await.unwrap());
+    assert!(!progress::complete(db, second, &output(3), 5, now()).await.unwrap());
+    assert!(!progress::fail(db, second, FailureReason::Internal, "no", now()).await.unwrap());
+    assert!(!progress::requeue(db, second, &requeue()).await.unwrap());
+    assert!(!progress::advance(db, second, 10, 20).await.unwrap());
     let third = Fence { job, attempt: Attempt(3) };
-    assert!(progress::assign(&pool, third, given(&w1), now()).await.unwrap().is_none());
+    assert!(progress::assign(db, third, given(&w1), now()).await.unwrap().is_none());
     assert!(!generation::mark(&mut pool.acquire().await.unwrap(), job, Mark::Cancelled, now()).await.unwrap());
-    assert_eq!(generation::find(&pool, job).await.unwrap().unwrap(), ended);
+    assert_eq!(generation::find(db, job).await.unwrap().unwrap(), ended);
     for forced in [
         "update generation set state = 'Failed', failure = 'Internal'",
         "update generation set outputs = '[]'",
@@ -127,18 +130,20 @@ async fn only_the_current_attempt_is_written() {
 #[tokio::test]
 async fn a_cancelled_job_is_given_to_nobody() {
     let (pool, _) = database().await;
+    let db = &Db::from(pool.clone());
     let job = job(&pool).await;
     assert!(generation::mark(&mut pool.acquire().await.unwrap(), job, Mark::Cancelled, now()).await.unwrap());
     let fence = Fence { job, attempt: Attempt(1) };
-    assert!(progress::assign(&pool, fence, given(&WorkerId::from("w")), now()).await.unwrap().is_none());
+    assert!(progress::assign(db, fence, given(&WorkerId::from("w")), now()).await.unwrap().is_none());
     let none = Fence { job, attempt: Attempt(0) };
-    assert!(progress::fail(&pool, none, FailureReason::Cancelled, "cancelled", now()).await.unwrap());
+    assert!(progress::fail(db, none, FailureReason::Cancelled, "cancelled", now()).await.unwrap());
 }
 
 /// What a cluster's watch tells late, or of another object, does not undo what is known.
 #[tokio::test]
 async fn old_news_from_a_cluster_is_not_taken_over() {
     let (pool, _) = database().await;
+    let db = &Db::from(pool.clone());
     let job = job(&pool).await;
     let seen = |uid: &str, state: JobState, attempt: u32| Seen {
         id: job,
@@ -152,17 +157,17 @@ async fn old_news_from_a_cluster_is_not_taken_over() {
         failure: (state == JobState::Failed).then(|| (FailureReason::Internal, "why".to_owned())),
         gpu_ms: 0,
     };
-    let take = async |seen: Seen| progress::take_over(&pool, &seen, now()).await.unwrap();
+    let take = async |seen: Seen| progress::take_over(db, &seen, now()).await.unwrap();
     assert!(take(seen("a", JobState::Queued, 0)).await, "that it is submitted is news");
     assert!(!take(seen("a", JobState::Queued, 0)).await);
     assert!(take(seen("a", JobState::Assigned, 2)).await);
     assert!(!take(seen("a", JobState::Queued, 1)).await, "an earlier attempt");
     assert!(!take(seen("b", JobState::Failed, 3)).await, "another object of the name");
-    assert!(!progress::vanish(&pool, Fence { job, attempt: Attempt(2) }, "b", now()).await.unwrap());
-    assert!(!progress::vanish(&pool, Fence { job, attempt: Attempt(1) }, "a", now()).await.unwrap());
+    assert!(!progress::vanish(db, Fence { job, attempt: Attempt(2) }, "b", now()).await.unwrap());
+    assert!(!progress::vanish(db, Fence { job, attempt: Attempt(1) }, "a", now()).await.unwrap());
     assert!(take(seen("a", JobState::Failed, 2)).await);
     assert!(!take(seen("a", JobState::Complete, 2)).await, "it has ended");
-    assert!(!progress::vanish(&pool, Fence { job, attempt: Attempt(2) }, "a", now()).await.unwrap());
+    assert!(!progress::vanish(db, Fence { job, attempt: Attempt(2) }, "a", now()).await.unwrap());
 }
 
 fn given(worker: &WorkerId) -> Given<'_> {

@@ -77,7 +77,10 @@ impl Lane for Diary {
 fn run(pool: &PgPool, lane: &Arc<Diary>, bell: &Bell, stop: &CancellationToken) -> JoinSet<()> {
     let lanes: Vec<Arc<dyn Lane>> = vec![Arc::clone(lane) as Arc<dyn Lane>];
     let metrics = LaneMetrics::new(&Registry::new()).unwrap();
-    lanes::start(LanesConfig { pool: pool.clone(), bell: bell.clone(), metrics, alive: Arc::new(|_| ()), lanes }, stop)
+    lanes::start(
+        LanesConfig { pool: pool.clone().into(), bell: bell.clone(), metrics, alive: Arc::new(|_| ()), lanes },
+        stop,
+    )
 }
 
 fn errand(key: Option<&str>, payload: Value) -> NewErrand {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
 use sqlx::{AssertSqlSafe, PgPool};
+use tintype_api::database::Db;
 use tintype_api::ledger::post::{End, Stamp, TakeBack};
 use tintype_api::ledger::sql::{self, LedgerSqlError, NewHold};
 use tintype_api::ledger::{Grant, HoldState, LedgerError, Source};
@@ -76,7 +77,7 @@ async fn work(pool: PgPool, accounts: Vec<Uuid>, jobs: Vec<Uuid>, mut rng: StdRn
                 sql::take_back(&mut tx, account, what, stamp()).await.map(drop)
             }
             11 => {
-                let lapsing = sql::lapsing(&pool, now(), 1).await.unwrap();
+                let lapsing = sql::lapsing(&Db::from(pool.clone()), now(), 1).await.unwrap();
                 match lapsing.first() {
                     Some((account, lot)) => sql::lapse(&mut tx, *account, *lot, stamp()).await.map(drop),
                     None => Ok(()),
@@ -388,7 +389,7 @@ async fn a_book_from_before_there_were_lots_goes_on() {
             where seq = 2;
         update ledger_account set head = (select hash from ledger_txn where seq = 2); commit";
     sqlx::raw_sql(old).execute(&pool).await.unwrap();
-    assert_eq!(sql::verify(&pool, account).await.unwrap(), (2, Ok(())));
+    assert_eq!(sql::verify(&Db::from(pool.clone()), account).await.unwrap(), (2, Ok(())));
 
     let mut conn = pool.acquire().await.unwrap();
     assert_eq!(sql::end(&mut conn, account, job, End::Capture(50), stamp()).await.unwrap(), None);
@@ -396,7 +397,7 @@ async fn a_book_from_before_there_were_lots_goes_on() {
     assert!(sql::hold(&mut conn, new, stamp()).await.unwrap());
     drop(conn);
     assert_eq!(ledger_faults(&pool).await, Vec::<String>::new());
-    assert_eq!(sql::verify(&pool, account).await.unwrap(), (4, Ok(())));
+    assert_eq!(sql::verify(&Db::from(pool.clone()), account).await.unwrap(), (4, Ok(())));
 }
 
 /// C4, C2 and C6 in the database, step by step.
@@ -423,7 +424,7 @@ async fn lots_lapse_and_payments_are_taken_back() {
     assert_eq!(left().await, [(10_000, 140_000), (600, 400)], "the one from after took nothing that had lapsed");
 
     assert!(!sql::lapse(conn, account, promo.txn, at(99)).await.unwrap(), "its time has not come");
-    assert_eq!(sql::lapsing(&pool, Timestamp(100), 9).await.unwrap(), [(account, promo.txn)]);
+    assert_eq!(sql::lapsing(&Db::from(pool.clone()), Timestamp(100), 9).await.unwrap(), [(account, promo.txn)]);
     assert!(sql::lapse(conn, account, promo.txn, at(100)).await.unwrap());
     assert!(!sql::lapse(conn, account, promo.txn, at(100)).await.unwrap());
     sql::end(conn, account, before, End::Capture(300), at(150)).await.unwrap();
@@ -454,5 +455,5 @@ async fn lots_lapse_and_payments_are_taken_back() {
     sql::set_stopped(conn, account, sql::Stopped::No).await.unwrap();
     assert!(sql::hold(conn, hold(Uuid::now_v7(), 1), at(206)).await.unwrap());
     assert_eq!(ledger_faults(&pool).await, Vec::<String>::new());
-    assert_eq!(sql::verify(&pool, account).await.unwrap().1, Ok(()));
+    assert_eq!(sql::verify(&Db::from(pool.clone()), account).await.unwrap().1, Ok(()));
 }

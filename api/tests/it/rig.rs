@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::pooler::Pooler;
 use crate::support::{database, ledger_faults};
 use crate::worker::{Worker, client};
 
@@ -27,6 +28,7 @@ pub(crate) struct Rig {
     pub(crate) folder: tempfile::TempDir,
     database_url: String,
     options: Options,
+    pooler: Option<Pooler>,
     stop: CancellationToken,
     task: JoinHandle<anyhow::Result<()>>,
 }
@@ -49,6 +51,8 @@ pub(crate) struct Options {
     pub(crate) services: ServicesArgs,
     /// Where Stripe is; without it nothing is sold.
     pub(crate) stripe: Option<String>,
+    /// Whether the database is behind a pooler.
+    pub(crate) pooled: bool,
     /// Jobs run in this cluster instead of here.
     pub(crate) cluster: Option<KubernetesOptions>,
 }
@@ -73,6 +77,7 @@ impl Default for Options {
             mail: MailArgs::default(),
             services: ServicesArgs::default(),
             stripe: None,
+            pooled: false,
             cluster: None,
         }
     }
@@ -87,8 +92,9 @@ impl Rig {
         let (pool, database_url) = database().await;
         let folder = tempfile::tempdir().unwrap();
         prepare(folder.path());
-        let (url, stop, task) = launch(folder.path(), &database_url, &options).await;
-        Self { url, pool, folder, database_url, options, stop, task }
+        let pooler = if options.pooled { Some(Pooler::start(&database_url).await) } else { None };
+        let (url, stop, task) = launch(folder.path(), &database_url, pooler.as_ref(), &options).await;
+        Self { url, pool, folder, database_url, options, pooler, stop, task }
     }
 
     pub(crate) fn database_url(&self) -> &str {
@@ -109,7 +115,8 @@ impl Rig {
 
     /// Starts another on the same data.
     pub(crate) async fn start_again(&mut self) {
-        (self.url, self.stop, self.task) = launch(self.folder.path(), &self.database_url, &self.options).await;
+        (self.url, self.stop, self.task) =
+            launch(self.folder.path(), &self.database_url, self.pooler.as_ref(), &self.options).await;
     }
 
     /// A new user with ten free credits.
@@ -187,12 +194,16 @@ pub(crate) fn prepare(folder: &Path) {
 async fn launch(
     folder: &Path,
     database_url: &str,
+    pooler: Option<&Pooler>,
     options: &Options,
 ) -> (String, CancellationToken, JoinHandle<anyhow::Result<()>>) {
     let local = LocalArgs { lease: options.lease, ..LocalArgs::under(folder, database_url) };
     let port_file = local.port_file.clone();
     let _ = std::fs::remove_file(&port_file);
     let mut args = Args::local(local).unwrap();
+    if let Some(pooler) = pooler {
+        args.database_direct_url = Some(std::mem::replace(&mut args.database_url, pooler.url(database_url)));
+    }
     args.wait_seconds = options.wait_seconds;
     args.requests_per_minute = options.requests_per_minute;
     args.metrics_listen = options.metrics_listen;

@@ -2,11 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use sqlx::{AssertSqlSafe, PgPool};
-use tintype_api::tenancy::{as_account, connect};
+use reqwest::{Method, StatusCode};
+use serde_json::json;
+use sqlx::{AssertSqlSafe, PgExecutor, PgPool};
+use tintype_api::database::Db;
+use tintype_api::tenancy::{as_account, as_accounts, connect};
 use uuid::Uuid;
 
-use crate::rig::{Rig, User};
+use crate::browser::Browser;
+use crate::lifecycle::Events;
+use crate::rig::{PRICE, Rig, User};
+use crate::worker::client;
 
 /// Tables with an account in them that are not bound, and why.
 const UNBOUND: [(&str, &str); 6] = [
@@ -26,13 +32,13 @@ async fn bound(pool: &PgPool) -> Vec<String> {
     all.into_iter().filter(|name| UNBOUND.iter().all(|(unbound, _)| unbound != name)).collect()
 }
 
-async fn accounts(pool: &PgPool, table: &str) -> BTreeSet<Uuid> {
+async fn accounts(pool: impl PgExecutor<'_>, table: &str) -> BTreeSet<Uuid> {
     let sql = format!("select distinct account from {table}");
     sqlx::query_scalar::<_, Uuid>(AssertSqlSafe(sql)).fetch_all(pool).await.unwrap().into_iter().collect()
 }
 
 /// Two tenants with jobs, pictures and credits, and the pool their requests would have.
-async fn tenants() -> (Rig, [User; 2], PgPool) {
+async fn tenants() -> (Rig, [User; 2], Db) {
     let rig = Rig::start().await;
     let _worker = rig.serve("w");
     let (ada, eve) = (rig.user().await, rig.user().await);
@@ -96,6 +102,73 @@ async fn where_nothing_is_said_nothing_is_seen_and_every_table_is_bound() {
         assert_eq!(seen, 0, "{table}: a new table with an account needs a policy like those of migration 18");
     }
     conn.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_person_with_several_accounts_sees_those_and_no_other() {
+    let (rig, [ada, eve], requests) = tenants().await;
+    let other = rig.user().await;
+    let both = [ada.account, eve.account];
+    let seen = as_accounts(&both, accounts(&requests, "ledger_account")).await;
+    assert_eq!(seen, BTreeSet::from(both));
+    assert_eq!(as_accounts(&[], accounts(&requests, "ledger_account")).await, BTreeSet::new());
+    assert!(accounts(&requests, "ledger_account").await.contains(&other.account));
+}
+
+/// Rows of a table are for those requests alone that say whose they are.
+async fn hide_from_anybody(rig: &Rig, table: &str) {
+    let sql = format!(
+        "drop policy tenant on {table};
+        create policy tenant on {table} using (current_setting('app.account', true) <> '*' and tenant_sees(account))"
+    );
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(&rig.pool).await.unwrap();
+}
+
+#[tokio::test]
+async fn streams_say_whose_they_are_as_long_as_they_last() {
+    let rig = Rig::start().await;
+    let user = rig.user().await;
+    let id = user.submit().await;
+    let mut all = Events::open_at(&rig, &user, "/api/v1/events").await;
+    let mut one = Events::open(&rig, &user, &id).await;
+    let made = user.post(
+        "/replicate/v1/predictions",
+        json!({ "version": "tintype/shapes", "input": { "prompt": "p" }, "stream": true }),
+    );
+    let made = made.await;
+    let stream =
+        made.body["urls"]["stream"].as_str().unwrap_or_else(|| panic!("no stream in {}", made.body)).to_owned();
+    // Who has a stream's URL needs no key; that it is theirs is found out as it opens.
+    let stream = client().get(stream).send().await.unwrap();
+    for table in ["generation", "ledger_account"] {
+        hide_from_anybody(&rig, table).await;
+    }
+    let _worker = rig.serve("w");
+    let mut spent = 0;
+    while spent < 2 * PRICE {
+        let event = all.next().await.unwrap();
+        spent = event["credits"]["spentMillis"].as_i64().unwrap_or(spent);
+    }
+    one.until("Complete").await;
+    let told = stream.text().await.unwrap();
+    assert!(told.contains("event: output") && told.contains("event: done"), "{told}");
+}
+
+#[tokio::test]
+async fn routes_about_a_person_say_which_accounts_are_theirs() {
+    let rig = Rig::start().await;
+    let mut ada = Browser::signed_up(&rig, "ada@example.org").await;
+    for table in ["ledger_account", "api_key", "subscription"] {
+        hide_from_anybody(&rig, table).await;
+    }
+    let me = ada.get("/api/v1/me").await;
+    assert_eq!(me.body["credits"]["availableMillis"], 10_000, "{}", me.body);
+    let org = ada.post("/api/v1/orgs", json!({ "name": "guild" })).await;
+    assert_eq!(org.status, StatusCode::CREATED, "{}", org.body);
+    let org = org.body["id"].as_str().unwrap().to_owned();
+    let acting = ada.send(Method::PUT, "/api/v1/me/account", Some(json!({ "account": org }))).await;
+    assert_eq!((acting.status, &acting.body["account"]["id"]), (StatusCode::OK, &json!(org)), "{}", acting.body);
+    assert_eq!(acting.body["credits"]["availableMillis"], 0);
 }
 
 /// The net is under the API itself: with the policy of jobs gone, its own, right query finds none.

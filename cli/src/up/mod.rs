@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use tintype_api::services::sentry::Reports;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -31,31 +32,34 @@ pub(crate) async fn run(args: UpArgs) -> Result<()> {
     let data = DataDir::choose(args.data_dir.as_deref())?;
     data.create()?;
     let _only_one = instance::take(&data)?;
-    log::to_file(&data)?;
+    let reports = log::to_file(&data)?;
     check_listen(args.listen)?;
     let stop = instance::stop_signal()?;
     let models = models_dirs(&args)?;
     let database = database::Database::start(&args, &data).await?;
-    let outcome = run_parts(&args, &data, &models, &database.url(), stop).await;
+    let outcome = run_parts(Parts { args: &args, data: &data, models: &models, reports }, &database.url(), stop).await;
     terminal::note("stopping ...");
     database.stop().await?;
     outcome
 }
 
-async fn run_parts(
-    args: &UpArgs,
-    data: &DataDir,
-    models: &[PathBuf],
-    database_url: &str,
-    stop: CancellationToken,
-) -> Result<()> {
+/// What is known before anything is started.
+struct Parts<'a> {
+    args: &'a UpArgs,
+    data: &'a DataDir,
+    models: &'a [PathBuf],
+    reports: Option<Reports>,
+}
+
+async fn run_parts(parts: Parts<'_>, database_url: &str, stop: CancellationToken) -> Result<()> {
+    let Parts { args, data, models, reports } = parts;
     let worker_token_file = data.join("worker-token");
     secret_or_new(&worker_token_file)?;
     let admin_token = secret_or_new(&data.join("admin-token"))?;
     let api_stop = CancellationToken::new();
     let port_file = data.join("port");
     remove_if_there(&port_file)?;
-    let api_args = api_args(args, data, models, database_url)?;
+    let api_args = tintype_api::Args { reports, ..api_args(args, data, models, database_url)? };
     let token = api_stop.clone();
     let mut api = tokio::spawn(async move { tintype_api::run(api_args, token).await });
     let outcome = async {

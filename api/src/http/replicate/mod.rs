@@ -36,7 +36,7 @@ pub(crate) struct Account {
 
 /// Who the caller is.
 pub(crate) async fn account(State(app): State<App>, caller: Caller) -> Result<Json<Account>, ApiError> {
-    let found = account::find(&mut *app.pool.acquire().await?, caller.account).await?;
+    let found = account::find(&mut *app.pool.reader().await?, caller.account).await?;
     let kind = if found.kind == "org" { "organization" } else { "user" };
     Ok(Json(Account { kind, username: found.id.to_string(), name: found.name }))
 }

@@ -22,6 +22,7 @@ use crate::jobs::{self, Waited};
 use crate::records::generation::{self, Generation};
 use crate::records::prediction;
 use crate::state::App;
+use crate::tenancy;
 
 /// How often a silent stream says that it is alive.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
@@ -50,16 +51,17 @@ pub(crate) async fn stream(
     let job = if opens { generation::find(&app.pool, id).await? } else { None };
     let job = job.ok_or_else(missing)?;
     let seen = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.rsplit(':').next()?.parse::<usize>().ok());
-    let events = futures::stream::once(ended(app, job.id, seen.map_or(0, |seen| seen + 1)))
+    let events = futures::stream::once(ended(app, job, seen.map_or(0, |seen| seen + 1)))
         .flat_map(|events| futures::stream::iter(events.into_iter().map(Ok::<_, Infallible>)));
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT_INTERVAL)).into_response())
 }
 
 /// The events of a prediction from the `from`-th on, once it has ended; none when it has not in time.
-async fn ended(app: App, id: Uuid, from: usize) -> Vec<Event> {
-    match jobs::wait(&app, id, STREAM_TIME_MAX).await {
-        Ok(Waited::Ended(job)) => told(&app, &job, from),
-        Ok(Waited::StillRunning) | Err(_) => Vec::new(),
+async fn ended(app: App, job: Generation, from: usize) -> Vec<Event> {
+    let (here, id) = (app.clone(), job.id);
+    match tenancy::look_as(job.account, async move { jobs::wait(&here, id, STREAM_TIME_MAX).await }).await {
+        Ok(Ok(Waited::Ended(job))) => told(&app, &job, from),
+        Ok(Ok(Waited::StillRunning) | Err(_)) | Err(_) => Vec::new(),
     }
 }
 

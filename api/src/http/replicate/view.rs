@@ -3,13 +3,13 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
-use sqlx::PgPool;
 use tintype_types::{FailureReason, JobState};
 
 use super::PREFIX;
 use super::models::version_id;
 use crate::clock::rfc3339;
 use crate::cluster::Cluster;
+use crate::database::Db;
 use crate::records::generation::Generation;
 use crate::records::prediction::{self, Sent};
 
@@ -154,7 +154,7 @@ impl Pen<'_> {
     }
 
     /// The prediction as its webhook is told it.
-    pub(crate) async fn told(self, pool: &PgPool, job: &Generation) -> sqlx::Result<Value> {
+    pub(crate) async fn told(self, pool: &Db, job: &Generation) -> sqlx::Result<Value> {
         let sent = prediction::sent(pool, &[job.id]).await?.pop().map(|(_, sent)| sent);
         // It has string keys only, so that this cannot fail.
         Ok(serde_json::to_value(self.prediction(job, sent)).unwrap_or_default())
