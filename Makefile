@@ -17,7 +17,7 @@ build: ## Build every program; bin/tintype is the one for people
 	@scripts/claim-cache.sh
 	@scripts/studio.sh
 	cargo build --workspace --bins
-	@mkdir -p bin && for program in tintype api operator gpu-worker; do ln -sf "$(CARGO_TARGET_DIR)/debug/$$program" bin/$$program; done
+	@mkdir -p bin && for program in tintype api operator gpu-worker tintype-provider; do ln -sf "$(CARGO_TARGET_DIR)/debug/$$program" bin/$$program; done
 	@ln -sf tintype bin/kubectl-tintype
 
 .PHONY: up

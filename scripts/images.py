@@ -32,6 +32,8 @@ PROGRAMS = {
     "api": "the public API: users, keys, credits and jobs",
     "gpu-worker": "runs the diffusion pipeline on one machine's GPUs",
 }
+# Programs that lie in the image of another, where they were built.
+BESIDE = {"gpu-worker": ["tintype-provider"]}
 # The user every pod of the chart runs as.
 USER = 65532
 AUTHORITIES = pathlib.Path("/usr/share/ca-certificates/mozilla")
@@ -173,12 +175,14 @@ def version_of(package):
 
 def program_layer(program, epoch):
     layer = Layer(epoch)
-    with tempfile.TemporaryDirectory() as folder:
-        stripped = pathlib.Path(folder) / program.name
-        # What debuggers want stays behind; backtraces keep their names.
-        if not shutil.which("strip") or run("strip", "--strip-debug", "-o", str(stripped), str(program)) is None:
-            stripped = program
-        layer.file(f"usr/bin/{program.name}", stripped.read_bytes(), 0o755)
+    beside = [program.with_name(name) for name in BESIDE.get(program.name, [])]
+    for file in [program] + [file for file in beside if file.exists()]:
+        with tempfile.TemporaryDirectory() as folder:
+            stripped = pathlib.Path(folder) / file.name
+            # What debuggers want stays behind; backtraces keep their names.
+            if not shutil.which("strip") or run("strip", "--strip-debug", "-o", str(stripped), str(file)) is None:
+                stripped = file
+            layer.file(f"usr/bin/{file.name}", stripped.read_bytes(), 0o755)
     return layer
 
 

@@ -18,3 +18,5 @@ pub const POOL: &str = "tintype.dev/pool";
 pub const MANAGER_MODELS: &str = "models";
 /// Field manager of the Deployments of pools, and of what their status says of them.
 pub const MANAGER_POOLS: &str = "pools";
+/// Field manager of what a provider's adapter says of its spending in a pool's status.
+pub const MANAGER_PROVIDER: &str = "provider";

@@ -11,6 +11,7 @@ mod definitions;
 mod job;
 mod model;
 mod pool;
+mod provider;
 mod queue;
 mod rules;
 mod worker;
@@ -23,6 +24,7 @@ pub use job::{
 };
 pub use model::{DiffusionModel, DiffusionModelSpec, DiffusionModelStatus, ModelFetch, ModelHints};
 pub use pool::{GpuPool, GpuPoolSpec, GpuPoolStatus, PoolScaling};
+pub use provider::{PoolProvider, ProviderBudget, ProviderKind, ProviderModel, ProviderSpend, SecretKey, WindowSpend};
 pub use queue::{GenerationQueue, GenerationQueueSpec, GenerationQueueStatus, QueueQuota};
 pub use tintype_types::ModelKind;
 pub use worker::{GpuWorker, GpuWorkerSpec, GpuWorkerStatus};

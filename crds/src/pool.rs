@@ -5,6 +5,8 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::provider::{PoolProvider, ProviderSpend};
+
 /// What a pool should be.
 #[expect(clippy::duplicated_attributes, reason = "each printer column names the same parts")]
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -34,6 +36,14 @@ use serde::{Deserialize, Serialize};
     ),
     printcolumn(name = "Queued", type_ = "integer", json_path = ".status.waiting"),
     printcolumn(name = "GPUs", type_ = "integer", json_path = ".status.gpus"),
+    printcolumn(name = "Provider", type_ = "string", json_path = ".spec.provider.kind", priority = 1),
+    printcolumn(
+        name = "Spent-Today",
+        type_ = "integer",
+        json_path = ".status.provider.day.spentMicroUsd",
+        description = "Millionths of a US dollar",
+        priority = 1
+    ),
     printcolumn(name = "Warm-Models", type_ = "string", json_path = ".spec.warmModels"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
@@ -66,6 +76,10 @@ pub struct GpuPoolSpec {
     /// Given it, the operator changes `replicas` to what there is work for. Left out, people and other autoscalers do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scaling: Option<PoolScaling>,
+    /// Given it, a paid provider runs the pool's jobs, and its workers are adapters that buy there: one, of a template that
+    /// runs `tintype-provider`. Left out, the workers draw on GPUs of your own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<PoolProvider>,
 }
 
 /// Between which bounds a pool has as many workers as there is work for.
@@ -118,6 +132,9 @@ pub struct GpuPoolStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub selector: Option<String>,
+    /// What a provider's pool has cost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<ProviderSpend>,
     /// Ready, where the operator keeps the workers. Its reasons are documented in REASONS.md.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]

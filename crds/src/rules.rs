@@ -146,6 +146,35 @@ pub(crate) const RULES: &[Rule] = &[
     },
     Rule {
         plural: "gpupools",
+        at: SPEC,
+        field: ".replicas",
+        cel: "!has(self.provider) || !has(self.replicas) || self.replicas <= 1",
+        message: "a provider's pool has one adapter: spec.replicas is 1, or 0 to stop buying; spec.provider.concurrencyMax says \
+                  how many jobs it runs at a time",
+    },
+    Rule {
+        plural: "gpupools",
+        at: SPEC,
+        field: ".scaling",
+        cel: "!has(self.provider) || !has(self.scaling)",
+        message: "a provider's pool has one adapter, which is not scaled: leave spec.scaling out",
+    },
+    Rule {
+        plural: "gpupools",
+        at: "/properties/spec/properties/provider/properties/budget",
+        field: ".dayMicroUsd",
+        cel: "self.dayMicroUsd <= self.monthMicroUsd",
+        message: "the budget of a day is more than that of a month",
+    },
+    Rule {
+        plural: "gpupools",
+        at: "/properties/spec/properties/provider/properties/models/items",
+        field: ".pricePerImageMicroUsd",
+        cel: "has(self.pricePerImageMicroUsd) != has(self.pricePerSecondMicroUsd)",
+        message: "say what the model costs: pricePerImageMicroUsd or pricePerSecondMicroUsd, one of them",
+    },
+    Rule {
+        plural: "gpupools",
         at: "/properties/spec/properties/scaling",
         field: ".min",
         cel: "self.min <= self.max",

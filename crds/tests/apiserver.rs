@@ -2,10 +2,10 @@
 
 use std::process::Output;
 
-use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, ApiResource, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
-use tintype_crds::{GenerationJob, GenerationJobSpec};
+use tintype_crds::{GenerationJob, GenerationJobSpec, GpuPool};
 use tintype_kubetest::ControlPlane;
 use tintype_types::{ControlUse, GenerationRequest, InitImage, JobState, Levels, Sampler};
 
@@ -244,4 +244,43 @@ async fn the_longest_request_there_can_be_is_within_the_cost_of_the_rules() {
     let spec = GenerationJobSpec::new(request);
     jobs.create(&PostParams::default(), &GenerationJob::new("long", spec)).await.unwrap();
     assert_eq!(set_status(&jobs, "long", assigned()).await.unwrap().state(), JobState::Assigned);
+}
+
+/// Makes a good object a bad one.
+type Change<'a> = &'a dyn Fn(&mut Value);
+
+#[tokio::test]
+async fn a_providers_pool_has_a_price_a_budget_that_makes_sense_and_one_adapter() {
+    let (plane, _, namespace) = cluster().await;
+    let client: Client = plane.client().await.expect("the administrator has a client");
+    let kind = ApiResource::erase::<GpuPool>(&());
+    let pools: Api<DynamicObject> = Api::all_with(client, &kind);
+    let pool = |change: Change<'_>| {
+        let mut spec = json!({ "replicas": 1, "template": "t", "provider": {
+            "kind": "replicate", "baseUrl": "https://api.replicate.com/v1", "secretRef": { "name": "r" },
+            "models": [{ "name": "m", "target": "owner/name", "pricePerImageMicroUsd": 3_000 }],
+            "budget": { "dayMicroUsd": 1, "monthMicroUsd": 2 },
+        }});
+        change(&mut spec);
+        DynamicObject::new(&format!("provider-{namespace}"), &kind).data(json!({ "spec": spec }))
+    };
+    let params = PostParams { dry_run: true, ..PostParams::default() };
+    let good = pools.create(&params, &pool(&|_| ())).await.unwrap();
+    let filled = &good.data["spec"]["provider"];
+    assert_eq!((&filled["concurrencyMax"], &filled["models"][0]["secondsMax"]), (&json!(4), &json!(300)));
+    let cases: [(&str, Change<'_>); 7] = [
+        ("one adapter", &|spec| spec["replicas"] = json!(2)),
+        ("not scaled", &|spec| spec["scaling"] = json!({ "max": 1 })),
+        ("more than that of a month", &|spec| spec["provider"]["budget"]["dayMicroUsd"] = json!(3)),
+        ("what the model costs", &|spec| spec["provider"]["models"][0]["pricePerSecondMicroUsd"] = json!(1)),
+        ("what the model costs", &|spec| {
+            spec["provider"]["models"][0].as_object_mut().unwrap().remove("pricePerImageMicroUsd");
+        }),
+        ("kind", &|spec| spec["provider"]["kind"] = json!("other")),
+        ("baseUrl", &|spec| spec["provider"]["baseUrl"] = json!("ftp://x.test/y")),
+    ];
+    for (said, change) in cases {
+        let error = pools.create(&params, &pool(change)).await.unwrap_err().to_string();
+        assert!(error.contains(said), "{said}: {error}");
+    }
 }

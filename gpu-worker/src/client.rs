@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
+use prometheus::IntCounterVec;
 use rand::RngExt as _;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 use reqwest::{Response, StatusCode, Url};
@@ -12,8 +13,6 @@ use serde::Serialize;
 use tintype_types::worker::{Claim, ClaimAnswer, Finish, Renew, RenewAnswer};
 use tintype_types::{Attempt, ErrorBody, ErrorCode, JobId};
 use tokio::time::Instant;
-
-use crate::metrics::Metrics;
 
 /// How long reaching the other side may take.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
@@ -36,24 +35,42 @@ const PAUSE_MIN: Duration = Duration::from_millis(200);
 /// Longest pause between two tries.
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 
+/// Whom a client calls: the dispatcher's three calls, and the store's two.
+pub const CALLS: [&str; 5] = ["claim", "renew", "finish", "put", "get"];
+/// How a call ends.
+pub const OUTCOMES: [&str; 6] = ["ok", "stale", "refused", "too_long", "unreachable", "no_token"];
+
 /// Why a call brought nothing.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum CallError {
+pub enum CallError {
     /// The attempt is not this worker's any more.
     #[error("the attempt is not current any more")]
     Stale,
     /// The other side said no, in its own words.
     #[error("answered {status}: {message}")]
-    Refused { status: StatusCode, message: String },
+    Refused {
+        /// Its status.
+        status: StatusCode,
+        /// Its words.
+        message: String,
+    },
     /// The other side was not reached, or broke off.
     #[error("was not reached: {0}")]
     Transport(String),
     /// The other side sent more than is read.
     #[error("sent more than {bytes_max} bytes")]
-    TooLong { bytes_max: usize },
+    TooLong {
+        /// How much is.
+        bytes_max: usize,
+    },
     /// The token file cannot be used.
     #[error("cannot be called: the token file {} {what}", file.display())]
-    Token { file: PathBuf, what: String },
+    Token {
+        /// Which file.
+        file: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
 }
 
 impl CallError {
@@ -73,10 +90,11 @@ impl CallError {
     }
 
     /// Whether there is nothing to be had there, now or later.
-    pub(crate) fn is_for_good(&self) -> bool {
+    pub fn is_for_good(&self) -> bool {
         !self.passes()
     }
 
+    /// Its name in metrics; see [`OUTCOMES`].
     fn outcome(&self) -> &'static str {
         match self {
             Self::Stale => "stale",
@@ -90,15 +108,22 @@ impl CallError {
 
 /// A pause that doubles, with a random part so that a thousand workers do not come back at once.
 #[derive(Debug)]
-pub(crate) struct Backoff(Duration);
+pub struct Backoff(Duration);
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl Backoff {
-    pub(crate) fn new() -> Self {
+    /// One that begins with the shortest pause.
+    pub fn new() -> Self {
         Self(PAUSE_MIN)
     }
 
     /// How long to pause now: half to all of the current length.
-    pub(crate) fn pause(&mut self) -> Duration {
+    pub fn pause(&mut self) -> Duration {
         let length = self.0;
         self.0 = (length * 2).min(PAUSE_MAX);
         length.mul_f64(rand::rng().random_range(0.5..1.0))
@@ -107,34 +132,37 @@ impl Backoff {
 
 /// Calls the dispatcher and the store.
 #[derive(Clone, Debug)]
-pub(crate) struct Client {
+pub struct Client {
     http: reqwest::Client,
     dispatch: Url,
     token_file: PathBuf,
-    metrics: Metrics,
+    calls: IntCounterVec,
 }
 
 impl Client {
-    /// A client for this dispatcher.
-    pub(crate) fn new(dispatch: Url, token_file: PathBuf, metrics: Metrics) -> reqwest::Result<Self> {
+    /// A client for this dispatcher that counts its calls by `call` and `outcome`.
+    ///
+    /// # Errors
+    /// The HTTP library's own, when it cannot be set up.
+    pub fn new(dispatch: Url, token_file: PathBuf, calls: IntCounterVec) -> reqwest::Result<Self> {
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIME_MAX)
             // A redirect would carry the token, or the picture, to somebody else.
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("tintype-worker/", env!("CARGO_PKG_VERSION")))
             .build()?;
-        Ok(Self { http, dispatch, token_file, metrics })
+        Ok(Self { http, dispatch, token_file, calls })
     }
 
     /// Asks for work; held open by the dispatcher for up to `claim.wait_ms`. Tried once.
-    pub(crate) async fn claim(&self, claim: &Claim) -> Result<ClaimAnswer, CallError> {
+    pub async fn claim(&self, claim: &Claim) -> Result<ClaimAnswer, CallError> {
         let limit = Duration::from_millis(claim.wait_ms) + CLAIM_GRACE;
         let answer = self.post("/worker/v1/claim", claim, limit).await;
         self.count("claim", answer).await
     }
 
     /// Says that an attempt lives. Tried once: the next renewal is the next try.
-    pub(crate) async fn renew(
+    pub async fn renew(
         &self,
         job: &JobId,
         attempt: Attempt,
@@ -146,7 +174,7 @@ impl Client {
     }
 
     /// Ends an attempt: repeated until it is heard, is refused for good, or `until` has passed.
-    pub(crate) async fn finish(
+    pub async fn finish(
         &self,
         job: &JobId,
         attempt: Attempt,
@@ -170,17 +198,14 @@ impl Client {
     }
 
     /// Puts a file to its signed URL, which may be relative to the dispatcher's.
-    pub(crate) async fn put(&self, put_url: &str, media_type: &'static str, file: Bytes) -> Result<(), CallError> {
+    pub async fn put(&self, put_url: &str, media_type: &'static str, file: Bytes) -> Result<(), CallError> {
         let url = self.dispatch.join(put_url).map_err(|_| CallError::Transport("the upload URL is none".to_owned()))?;
         let mut backoff = Backoff::new();
         let mut tries = 1;
         loop {
             let sent = self.http.put(url.clone()).header(CONTENT_TYPE, media_type).timeout(PUT_TIME_MAX);
             let answer = check(sent.body(file.clone()).send().await).await;
-            self.metrics
-                .calls
-                .with_label_values(&["put", answer.as_ref().map_or_else(CallError::outcome, |_| "ok")])
-                .inc();
+            self.calls.with_label_values(&["put", answer.as_ref().map_or_else(CallError::outcome, |_| "ok")]).inc();
             match answer {
                 Ok(_) => return Ok(()),
                 Err(error) if error.passes() && tries < STORE_TRIES_MAX => {
@@ -194,7 +219,7 @@ impl Client {
     }
 
     /// Fetches an object from its signed URL, which may be relative to the dispatcher's.
-    pub(crate) async fn get(&self, url: &str, bytes_max: u64) -> Result<Bytes, CallError> {
+    pub async fn get(&self, url: &str, bytes_max: u64) -> Result<Bytes, CallError> {
         let url = self.dispatch.join(url).map_err(|_| CallError::Transport("the download URL is none".to_owned()))?;
         let mut backoff = Backoff::new();
         let mut tries = 1;
@@ -204,7 +229,7 @@ impl Client {
                 Err(error) => Err(error),
             };
             let outcome = answer.as_ref().map_or_else(CallError::outcome, |_| "ok");
-            self.metrics.calls.with_label_values(&["get", outcome]).inc();
+            self.calls.with_label_values(&["get", outcome]).inc();
             match answer {
                 Err(error) if error.passes() && tries < STORE_TRIES_MAX => {
                     tracing::debug!(%error, tries, "a download did not work and is tried again");
@@ -234,7 +259,7 @@ impl Client {
             Err(error) => Err(error),
         };
         let outcome = read.as_ref().map_or_else(CallError::outcome, |_| "ok");
-        self.metrics.calls.with_label_values(&[call, outcome]).inc();
+        self.calls.with_label_values(&[call, outcome]).inc();
         read
     }
 

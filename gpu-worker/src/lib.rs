@@ -2,7 +2,7 @@
 //!
 //! It must not know a cluster, a database, users or money. All it is given is in the assignment.
 //!
-//! `run` is the program, `generate` its command that needs no server; `engine` steps the pictures; `pipeline` is the seam
+//! `run` is the program, `generate` its command that needs no server, `runpod` the one for GPUs of RunPod's; `engine` steps the pictures; `pipeline` is the seam
 //! to whatever draws; the rest, from the outside in: `models` (networks), `samplers`, `rng`, `prompt`, `weights`, `kernels`,
 //! `images` (in) and `output`, `safety`, and `probe` for the hardware.
 //!
@@ -12,14 +12,14 @@
 mod args;
 mod attempt;
 pub mod cache;
-mod client;
+pub mod client;
 pub mod engine;
 mod fetch;
 mod generate;
 mod gpu_metrics;
 pub mod images;
 mod listen;
-mod log;
+pub mod log;
 mod metrics;
 pub mod models;
 pub mod output;
@@ -28,6 +28,7 @@ pub mod probe;
 pub mod prompt;
 pub mod rng;
 mod run;
+pub mod runpod;
 pub mod safety;
 pub mod samplers;
 #[cfg(feature = "testing")]
@@ -40,3 +41,4 @@ pub use tintype_kernels as kernels;
 pub use args::{Args, LogFormat};
 pub use generate::{GenerateArgs, generate};
 pub use run::{run, run_with};
+pub use runpod::RunpodArgs;

@@ -12,7 +12,7 @@ pub(crate) fn start_quiet() {
 }
 
 /// Starts logging, unless the program around this library has done so already. `TINTYPE_LOG` is the filter.
-pub(crate) fn start(format: LogFormat) {
+pub fn start(format: LogFormat) {
     start_with(format, "info");
 }
 

@@ -1,15 +1,17 @@
-//! The `gpu-worker` program: the library's `run`, stopped by SIGTERM or SIGINT, or its `generate`.
+//! The `gpu-worker` program: the library's `run`, stopped by SIGTERM or SIGINT, or its `generate` or `runpod`.
 
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{CommandFactory as _, FromArgMatches as _};
-use tintype_worker::{Args, GenerateArgs};
+use tintype_worker::{Args, GenerateArgs, RunpodArgs, runpod};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// Name of the command that draws without a server; without it the program is a worker.
 const GENERATE: &str = "generate";
+/// Name of the command that takes jobs from RunPod's platform instead of a dispatcher.
+const RUNPOD: &str = "runpod";
 
 fn main() -> ExitCode {
     let matches = command().get_matches();
@@ -18,8 +20,12 @@ fn main() -> ExitCode {
             Ok(args) => return tintype_worker::generate(&args),
             Err(error) => error.exit(),
         },
+        Some((RUNPOD, flags)) => match RunpodArgs::from_arg_matches(flags) {
+            Ok(args) => start(|shutdown| runpod::run(args, shutdown)),
+            Err(error) => error.exit(),
+        },
         Some(_) | None => match Args::from_arg_matches(&matches) {
-            Ok(args) => start(args),
+            Ok(args) => start(|shutdown| tintype_worker::run(args, shutdown)),
             Err(error) => error.exit(),
         },
     };
@@ -36,10 +42,11 @@ fn main() -> ExitCode {
 }
 
 fn command() -> clap::Command {
-    Args::command().subcommand(GenerateArgs::command().name(GENERATE)).subcommand_negates_reqs(true)
+    let more = [GenerateArgs::command().name(GENERATE), RunpodArgs::command().name(RUNPOD)];
+    Args::command().subcommands(more).subcommand_negates_reqs(true)
 }
 
-fn start(args: Args) -> Result<()> {
+fn start<F: Future<Output = Result<()>>>(program: impl FnOnce(CancellationToken) -> F) -> Result<()> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the async runtime")?;
     runtime.block_on(async {
@@ -56,6 +63,6 @@ fn start(args: Args) -> Result<()> {
             }
             stop.cancel();
         });
-        tintype_worker::run(args, shutdown).await
+        program(shutdown).await
     })
 }

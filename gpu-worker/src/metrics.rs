@@ -9,6 +9,7 @@ use prometheus::{
 use tintype_types::FailureReason;
 use tintype_types::worker::{ResidentModel, Tier};
 
+use crate::client::{CALLS, OUTCOMES};
 use crate::gpu_metrics;
 use crate::probe::{FaultKind, GpuProbe};
 
@@ -17,11 +18,6 @@ const STEP_BUCKETS: [f64; 12] = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0,
 
 /// Seconds a load may take: a small model some milliseconds, SDXL from a slow disk a minute.
 const LOAD_BUCKETS: [f64; 9] = [0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0];
-
-/// Whom a worker calls: the dispatcher's three calls, and the store's two.
-const CALLS: [&str; 5] = ["claim", "renew", "finish", "put", "get"];
-/// How a call ends.
-const CALL_OUTCOMES: [&str; 6] = ["ok", "stale", "refused", "too_long", "unreachable", "no_token"];
 
 /// Everything counted, in a registry of its own.
 #[derive(Clone, Debug)]
@@ -60,7 +56,7 @@ impl Metrics {
             // A counter that is there at 0 shows its first increase.
             gpu_faults.with_label_values(&[kind.as_str()]);
         }
-        for (call, outcome) in CALLS.iter().flat_map(|call| CALL_OUTCOMES.iter().map(move |outcome| (call, outcome))) {
+        for (call, outcome) in CALLS.iter().flat_map(|call| OUTCOMES.iter().map(move |outcome| (call, outcome))) {
             calls.with_label_values(&[*call, *outcome]);
         }
         let attempts = counter("attempts_total", "Attempts, by how they ended.", &["outcome"])?;

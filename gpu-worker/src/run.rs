@@ -97,8 +97,8 @@ pub async fn run_with(
     let metrics = Metrics::new().context("cannot set up metrics")?;
     let probe: Arc<dyn GpuProbe> = Arc::from(probe);
     metrics.show_gpus(Arc::clone(&probe), args.dcgm_metrics).context("cannot set up the GPUs' metrics")?;
-    let client =
-        Client::new(config.dispatch, config.token_file, metrics.clone()).context("cannot set up the HTTP client")?;
+    let client = Client::new(config.dispatch, config.token_file, metrics.calls.clone())
+        .context("cannot set up the HTTP client")?;
     let fetcher = args.models_cache.clone().map(|cache| Fetcher::new(args.models_dir.clone(), cache, metrics.clone()));
     let fetcher = fetcher.transpose().context("cannot set up the client for models")?;
     let steps = metrics.steps.clone();

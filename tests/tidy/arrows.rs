@@ -81,6 +81,11 @@ const NEVER_REACHES: &[(&str, &[&str], &str)] = &[
         "what is bought is decided by what is known, and by nothing else",
     ),
     (
+        "tintype-provider",
+        &["sqlx", "tintype-scheduler", "tintype-dispatch", "tintype-store", "tintype-api"],
+        "it is a worker",
+    ),
+    (
         "tintype-catalogue",
         &["tokio", "candle-core", "safetensors", "axum", "reqwest"],
         "the API lists models with it and must not grow by a tensor library",

@@ -14,7 +14,7 @@ use tintype_types::{JobId, PoolName, Timestamp};
 
 use crate::calendar::{Day, Window};
 use crate::intent::{Event, Intent, Next, State};
-use crate::money::{Caps, MicroUsd, Spend};
+use crate::money::{Caps, MicroUsd, Price, Spend};
 
 /// Most intents of a book: some 300 bytes each, in an object that may have a MiB.
 pub const INTENTS_MAX: usize = 2_000;
@@ -49,6 +49,8 @@ pub struct Order {
     pub pool: PoolName,
     /// See [`Intent::digest`].
     pub digest: String,
+    /// How it is charged for.
+    pub price: Price,
     /// The most it may cost.
     pub possible: MicroUsd,
 }
@@ -83,6 +85,9 @@ pub enum Wrong {
     /// There is none of this number for this job.
     #[error("there is no such purchase for this job")]
     NoIntent,
+    /// The provider's id is another purchase's: of two like ones whose answers were lost, each has its own.
+    #[error("this id belongs to another purchase")]
+    Taken,
     /// It stands where this cannot happen.
     #[error("a purchase that is {state} cannot hear of this")]
     Misfit {
@@ -97,7 +102,7 @@ impl Book {
     /// # Errors
     /// Why it is not bought; the book is then unchanged.
     pub fn plan(&mut self, now: Timestamp, order: Order, caps: Caps) -> Result<(), Refusal> {
-        let Order { job, pool, digest, possible } = order;
+        let Order { job, pool, digest, price, possible } = order;
         if let Some(intent) = self.intents.get(&job) {
             let elsewhere = Refusal::Elsewhere { pool: intent.pool.clone() };
             return if intent.pool == pool { Ok(()) } else { Err(elsewhere) };
@@ -112,7 +117,7 @@ impl Book {
         self.make_room()?;
         self.latest = at;
         self.serial += 1;
-        let intent = Intent { number: self.serial, pool, digest, possible, at, state: State::Planned };
+        let intent = Intent { number: self.serial, pool, digest, price, possible, at, state: State::Planned };
         self.intents.insert(job, intent);
         Ok(())
     }
@@ -134,9 +139,15 @@ impl Book {
     /// # Errors
     /// What does not fit; the book is then unchanged.
     pub fn apply(&mut self, job: &JobId, number: u64, event: Event) -> Result<(), Wrong> {
+        let pool = self.intents.get(job).map(|intent| intent.pool.clone()).ok_or(Wrong::NoIntent)?;
+        if let Event::Accepted { id } = &event
+            && self.of(&pool).any(|(other, intent)| other != job && intent.state.id() == Some(id))
+        {
+            return Err(Wrong::Taken);
+        }
         let intent = self.intents.get_mut(job).filter(|intent| intent.number == number).ok_or(Wrong::NoIntent)?;
         let misfit = Wrong::Misfit { state: intent.state.as_str() };
-        let (pool, day) = (intent.pool.clone(), Day::of(intent.at));
+        let day = Day::of(intent.at);
         let after = match (intent.state.clone(), event) {
             (State::Planned, Event::Submitting) => State::Submitted,
             (State::Submitted | State::Unknown, Event::AnswerLost) => State::Unknown,
@@ -224,14 +235,6 @@ impl Book {
     pub fn of<'a>(&'a self, pool: &'a PoolName) -> impl Iterator<Item = (&'a JobId, &'a Intent)> {
         self.intents.iter().filter(move |(_, intent)| intent.pool == *pool)
     }
-
-    /// Whether the provider's id belongs to a purchase already.
-    pub fn knows(&self, pool: &PoolName, wanted: &str) -> bool {
-        self.of(pool).any(|(_, intent)| match &intent.state {
-            State::Known { id } | State::Running { id } | State::Succeeded { id, .. } => id == wanted,
-            State::Planned | State::Submitted | State::Unknown | State::Failed { .. } => false,
-        })
-    }
 }
 
 fn settle(settled: &mut BTreeMap<PoolName, BTreeMap<Day, MicroUsd>>, pool: &PoolName, day: Day, cost: MicroUsd) {
@@ -250,5 +253,30 @@ fn says_nothing_new(state: &State, event: &Event) -> bool {
         | (State::Succeeded { .. }, Event::Succeeded { .. })
         | (State::Failed { .. }, Event::Failed { .. } | Event::Accepted { .. }) => true,
         (_, _) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_like_purchases_each_has_an_id_of_its_own() {
+        let mut book = Book::default();
+        for job in ["a", "b"].map(JobId::from) {
+            let possible = MicroUsd(1);
+            let (price, digest) = (Price::PerImage(possible), "same".to_owned());
+            let order = Order { job: job.clone(), pool: "p".into(), digest, price, possible };
+            book.plan(Timestamp(1), order, Caps { day: MicroUsd(9), month: MicroUsd(9) }).unwrap();
+            let number = book.get(&job).unwrap().number;
+            book.apply(&job, number, Event::Submitting).unwrap();
+            book.apply(&job, number, Event::AnswerLost).unwrap();
+        }
+        let mut accept = |job: &str, number, id: &str| {
+            book.apply(&job.into(), number, Event::Accepted { id: id.to_owned() }).map(|()| book.next(&job.into()))
+        };
+        assert_eq!(accept("a", 1, "x"), Ok(Next::Poll { id: "x".to_owned() }));
+        assert_eq!(accept("b", 2, "x"), Err(Wrong::Taken));
+        assert_eq!(accept("b", 2, "y"), Ok(Next::Poll { id: "y".to_owned() }));
     }
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tintype_types::{PoolName, Timestamp};
 
-use crate::money::MicroUsd;
+use crate::money::{MicroUsd, Price};
 
 /// One purchase of one job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +15,8 @@ pub struct Intent {
     pub pool: PoolName,
     /// SHA-256 of what is sent, by which it may be found again. Never what is sent: that holds a prompt.
     pub digest: String,
+    /// How it is charged for, as it was when it was planned.
+    pub price: Price,
     /// The most it may cost.
     pub possible: MicroUsd,
     /// When it was planned: what it costs counts into the day and month of this.
@@ -66,6 +68,14 @@ impl State {
         match self {
             Self::Planned | Self::Submitted | Self::Unknown | Self::Known { .. } | Self::Running { .. } => true,
             Self::Succeeded { .. } | Self::Failed { .. } => false,
+        }
+    }
+
+    /// The provider's id, where it is known.
+    pub fn id(&self) -> Option<&str> {
+        match self {
+            Self::Known { id } | Self::Running { id } | Self::Succeeded { id, .. } => Some(id),
+            Self::Planned | Self::Submitted | Self::Unknown | Self::Failed { .. } => None,
         }
     }
 

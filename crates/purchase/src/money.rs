@@ -39,7 +39,8 @@ impl Sum for MicroUsd {
 }
 
 /// How a provider charges for a model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Price {
     /// For each picture delivered; nothing for a job that fails.
     PerImage(MicroUsd),

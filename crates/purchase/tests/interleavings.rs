@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use proptest::prelude::*;
 use proptest::sample::Index;
-use tintype_purchase::{Book, Caps, Day, Event, MicroUsd, Next, Order, Window};
+use tintype_purchase::{Book, Caps, Day, Event, MicroUsd, Next, Order, Price, Window};
 use tintype_types::{JobId, PoolName, Timestamp};
 
 const CAPS: Caps = Caps { day: MicroUsd(250), month: MicroUsd(400) };
@@ -166,7 +166,13 @@ impl World {
         match self.adapters[adapter].book.next(&name(job)) {
             next if elsewhere || next == Next::Plan => {
                 let possible = MicroUsd(60 + 10 * job as u64);
-                let order = Order { job: name(job), pool: pool.into(), digest: String::new(), possible };
+                let order = Order {
+                    job: name(job),
+                    pool: pool.into(),
+                    digest: String::new(),
+                    price: Price::PerImage(possible),
+                    possible,
+                };
                 self.change(adapter, crash, |book| book.plan(at, order.clone(), CAPS).is_ok());
                 if let Some(intent) = self.kept.get(&name(job)) {
                     let pool = if intent.pool.as_str() == "a" { "a" } else { "b" };

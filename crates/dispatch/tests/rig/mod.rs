@@ -61,9 +61,13 @@ impl Rig {
 
     /// The same with a decision log.
     pub(crate) fn start_with(decision_log: Option<JournalConfig>) -> Self {
+        Self::start_at("http://store.test".to_owned(), decision_log)
+    }
+
+    /// The same with a store that is reached at this address.
+    pub(crate) fn start_at(public_url: String, decision_log: Option<JournalConfig>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let secret = Secret::from_bytes(vec![5; 32]).unwrap();
-        let public_url = "http://store.test".to_owned();
         let store = Store::folder(FolderConfig { root: folder.path().join("store"), secret, public_url }).unwrap();
         let config = DispatchConfig {
             scheduler: tintype_scheduler::Config { lease: LEASE, ..Default::default() },
