@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
-use k8s_openapi::api::core::v1::{Container, EnvVar, PodTemplate, PodTemplateSpec};
+use k8s_openapi::api::core::v1::{
+    Container, EnvVar, KeyToPath, PodSpec, PodTemplate, PodTemplateSpec, SecretVolumeSource, Volume, VolumeMount,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::{Resource as _, ResourceExt as _};
-use tintype_crds::GpuPool;
 use tintype_crds::labels::POOL;
 use tintype_crds::reasons::{POOL_INVALID, TEMPLATE_NOT_FOUND};
+use tintype_crds::{GpuPool, SecretKey};
 
 use crate::refusal::Refusal;
 
@@ -17,6 +19,12 @@ use crate::refusal::Refusal;
 const CONTAINER: &str = "worker";
 /// By which a worker knows its pool.
 const POOL_VARIABLE: &str = "TINTYPE_POOL";
+/// By which the adapter of a provider's pool finds the provider's key, and the volume it lies in.
+const KEY_VARIABLE: &str = "TINTYPE_PROVIDER_KEY_FILE";
+const KEY_VOLUME: &str = "provider-key";
+const KEY_FOLDER: &str = "/etc/tintype/provider-key";
+/// Read by the pod's user and group.
+const KEY_MODE: i32 = 0o440;
 /// A pod is named after its Deployment with two random parts, and its name is a label too: 63 characters.
 const NAME_CHARS_MAX: usize = 50;
 
@@ -60,8 +68,12 @@ impl<'a> Wanted<'a> {
         template.metadata.get_or_insert_default().labels.get_or_insert_default().extend(labels.clone());
         for container in template.spec.iter_mut().flat_map(|spec| &mut spec.containers) {
             if container.name == CONTAINER {
-                tell_pool(container, &name);
+                tell(container, POOL_VARIABLE, name.clone());
             }
+        }
+        let key = self.pool.spec.provider.as_ref().and_then(|provider| provider.secret_ref.as_ref());
+        if let (Some(key), Some(spec)) = (key, &mut template.spec) {
+            hand_key(spec, key);
         }
         Deployment {
             metadata: ObjectMeta {
@@ -105,10 +117,37 @@ fn worker(template: &PodTemplateSpec) -> Option<&Container> {
     template.spec.as_ref()?.containers.iter().find(|container| container.name == CONTAINER)
 }
 
-fn tell_pool(container: &mut Container, pool: &str) {
+fn tell(container: &mut Container, variable: &str, value: String) {
     let env = container.env.get_or_insert_default();
-    env.retain(|variable| variable.name != POOL_VARIABLE);
-    env.push(EnvVar { name: POOL_VARIABLE.to_owned(), value: Some(pool.to_owned()), value_from: None });
+    env.retain(|old| old.name != variable);
+    env.push(EnvVar { name: variable.to_owned(), value: Some(value), value_from: None });
+}
+
+/// Gives the worker's container the provider's key as a file. The kubelet reads the Secret; no program of ours may.
+fn hand_key(spec: &mut PodSpec, key: &SecretKey) {
+    let volumes = spec.volumes.get_or_insert_default();
+    volumes.retain(|old| old.name != KEY_VOLUME);
+    volumes.push(Volume {
+        name: KEY_VOLUME.to_owned(),
+        secret: Some(SecretVolumeSource {
+            secret_name: Some(key.name.clone()),
+            items: Some(vec![KeyToPath { key: key.key.clone(), path: "key".to_owned(), mode: None }]),
+            default_mode: Some(KEY_MODE),
+            optional: None,
+        }),
+        ..Volume::default()
+    });
+    for container in spec.containers.iter_mut().filter(|container| container.name == CONTAINER) {
+        let mounts = container.volume_mounts.get_or_insert_default();
+        mounts.retain(|old| old.name != KEY_VOLUME);
+        mounts.push(VolumeMount {
+            name: KEY_VOLUME.to_owned(),
+            mount_path: KEY_FOLDER.to_owned(),
+            read_only: Some(true),
+            ..VolumeMount::default()
+        });
+        tell(container, KEY_VARIABLE, format!("{KEY_FOLDER}/key"));
+    }
 }
 
 #[cfg(test)]
@@ -152,6 +191,25 @@ mod tests {
         let env = json!([{ "name": "TINTYPE_POOL", "value": "l40s" }]);
         assert_eq!(pod["spec"]["containers"][0]["env"], env, "the pool is the pool's to say");
         assert_eq!(pod["spec"]["containers"][1]["env"], Value::Null, "who stands beside the worker is left alone");
+    }
+
+    #[test]
+    fn a_providers_adapter_is_handed_the_key_and_nobody_beside_it() {
+        let mut pool = pool("burst");
+        pool.spec.provider = serde_json::from_value(json!({
+            "kind": "replicate", "baseUrl": "https://x.test", "secretRef": { "name": "replicate", "key": "token" },
+            "models": [], "budget": { "dayMicroUsd": 1, "monthMicroUsd": 1 },
+        }))
+        .unwrap();
+        let made = json!(Wanted::new(&pool, Some(&template("worker"))).unwrap().deployment("tintype"));
+        let pod = &made["spec"]["template"]["spec"];
+        assert_eq!(pod["volumes"][0]["secret"]["secretName"], "replicate");
+        assert_eq!(pod["volumes"][0]["secret"]["items"], json!([{ "key": "token", "path": "key" }]));
+        let (adapter, beside) = (&pod["containers"][0], &pod["containers"][1]);
+        assert_eq!(adapter["volumeMounts"][0]["mountPath"], "/etc/tintype/provider-key");
+        let expected = json!({ "name": "TINTYPE_PROVIDER_KEY_FILE", "value": "/etc/tintype/provider-key/key" });
+        assert_eq!(adapter["env"].as_array().unwrap().last(), Some(&expected));
+        assert_eq!(beside["volumeMounts"], Value::Null);
     }
 
     #[test]
