@@ -280,10 +280,6 @@ impl Adapter {
         Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(crate) fn base(&self, settings: &PoolProvider) -> Result<Url> {
-        Url::parse(&settings.base_url).context("spec.provider.baseUrl is no address")
-    }
-
     pub(crate) fn dialect<'a>(&'a self, settings: &PoolProvider, base: &'a Url) -> Dialect<'a> {
         Dialect { kind: settings.kind, base, caller: &self.caller }
     }

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::adapter::{Adapter, lock};
+use crate::settings::base_of;
 
 /// Shortest lease believed.
 const LEASE_MIN: Duration = Duration::from_millis(300);
@@ -91,7 +92,7 @@ impl Adapter {
     /// Ends the purchase of a job nobody wants any more, if that can be. What it cost is learned later.
     pub(crate) async fn call_off(&self, job: &JobId) {
         let settings = self.settings();
-        let Ok(base) = self.base(&settings) else { return };
+        let Ok(base) = base_of(&settings) else { return };
         match self.ledger.read(|book| (book.next(job), book.get(job).map(|intent| intent.number))).await {
             Ok((Next::Poll { id }, _)) => {
                 if let Err(error) = self.dialect(&settings, &base).cancel(&id).await {

@@ -17,7 +17,7 @@ use crate::call::RETRY_AFTER_MAX;
 use crate::dialect::{Ask, Lost, No, Progress, Sent};
 use crate::hooks;
 use crate::input::{digest, input_of};
-use crate::settings::{caps, price};
+use crate::settings::{base_of, caps, price};
 
 /// How often an attempt looks for a purchase whose answer was lost.
 const LOOKS_MAX: u32 = 30;
@@ -157,7 +157,7 @@ impl Adapter {
     async fn send(&self, parcel: &Parcel) -> anyhow::Result<Option<No>> {
         let Parcel { job, number, settings, model, input } = parcel;
         let number = *number;
-        let base = self.base(settings)?;
+        let base = base_of(settings)?;
         let webhook = match (&self.public_url, self.caller.key().await) {
             (Some(url), Ok(key)) => Some(hooks::address(url, &key, job, number)),
             (_, _) => None,
@@ -210,7 +210,7 @@ impl Adapter {
 
     /// Looks once for a purchase whose answer was lost.
     pub(crate) async fn found(&self, job: &JobId, intent: &Intent, settings: &PoolProvider) -> anyhow::Result<bool> {
-        let base = self.base(settings)?;
+        let base = base_of(settings)?;
         let tag = tag(job, intent.number);
         let ids = self.ledger.read(|book| {
             let ids = book.of(&self.pool).filter_map(|(_, intent)| intent.state.id().map(str::to_owned));
@@ -257,7 +257,7 @@ impl Adapter {
         id: &str,
         settings: &PoolProvider,
     ) -> anyhow::Result<bool> {
-        let base = self.base(settings)?;
+        let base = base_of(settings)?;
         let cost = |pictures: usize, held_ms| {
             intent.price.cost(u32::try_from(pictures).unwrap_or(u32::MAX), held_ms, intent.possible)
         };

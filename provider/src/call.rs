@@ -156,7 +156,7 @@ impl Caller {
             };
             match self.count("picture", answer) {
                 Err(error) if tries < TRIES_MAX && error.passes().is_some() => {
-                    tokio::time::sleep(backoff.pause()).await
+                    tokio::time::sleep(backoff.pause()).await;
                 }
                 answer => return answer,
             }

@@ -16,6 +16,7 @@ use crate::adapter::Adapter;
 use crate::attempt::Came;
 use crate::call::CallError;
 use crate::dialect::{Picture, Progress};
+use crate::settings::base_of;
 
 impl Adapter {
     /// Ends the attempt with the pictures of a purchase that has succeeded.
@@ -26,7 +27,7 @@ impl Adapter {
         number: u64,
         id: &str,
     ) -> Came {
-        let Ok(base) = self.base(settings) else { return Came::given_back("the provider's address is none") };
+        let Ok(base) = base_of(settings) else { return Came::given_back("the provider's address is none") };
         let (pictures, held_ms) = match self.dialect(settings, &base).look(id).await {
             Ok(Progress::Succeeded { pictures, held_ms }) => (pictures, held_ms),
             Ok(Progress::Gone | Progress::Waiting | Progress::Running | Progress::Failed { .. }) => return lost(),

@@ -17,6 +17,7 @@ use crate::adapter::{Adapter, now};
 use crate::call::ANSWER_BYTES_MAX;
 use crate::dialect::Progress;
 use crate::dialect::replicate::signature;
+use crate::settings::base_of;
 
 /// axum's spelling of the path.
 pub(crate) const PATH: &str = "/hooks/{job}/{number}/{mac}";
@@ -96,7 +97,7 @@ impl Adapter {
             return Ok(());
         }
         let settings = self.settings();
-        let base = self.base(&settings)?;
+        let base = base_of(&settings)?;
         let dialect = self.dialect(&settings, &base);
         for id in dialect.ids(told, &settings.models) {
             if !matches!(dialect.look(&id).await?, Progress::Gone) {

@@ -35,7 +35,7 @@ pub(crate) enum Stored {
 /// A place for the book.
 pub(crate) enum Keeper {
     File(PathBuf),
-    Map(Api<ConfigMap>, String),
+    Map(Box<Api<ConfigMap>>, String),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -46,7 +46,7 @@ struct OnDisk {
 
 impl Keeper {
     pub(crate) fn map(client: Client, namespace: &str, name: &str) -> Self {
-        Self::Map(Api::namespaced(client, namespace), name.to_owned())
+        Self::Map(Box::new(Api::namespaced(client, namespace)), name.to_owned())
     }
 
     /// The book as it is kept. One that cannot be read is an error, never an empty one: it says what was spent.
@@ -54,7 +54,7 @@ impl Keeper {
         match self {
             Self::File(path) => {
                 let path = path.clone();
-                let read = tokio::task::spawn_blocking(move || with_lock(&path, |path| read_file(path)));
+                let read = tokio::task::spawn_blocking(move || with_lock(&path, read_file));
                 let read = read.await.context("reading the book broke")??;
                 Ok(read.map_or((Book::default(), None), |disk| (disk.book, Some(disk.version.to_string()))))
             }

@@ -22,12 +22,12 @@ pub(crate) enum Source {
     /// A GpuPool in a file.
     File(PathBuf),
     /// The cluster's.
-    Cluster(Api<GpuPool>, PoolName),
+    Cluster(Box<Api<GpuPool>>, PoolName),
 }
 
 impl Source {
     pub(crate) fn cluster(client: Client, pool: &PoolName) -> Self {
-        Self::Cluster(Api::all(client), pool.clone())
+        Self::Cluster(Box::new(Api::all(client)), pool.clone())
     }
 
     /// Reads the pool as it is now.
@@ -84,6 +84,11 @@ fn check(provider: &PoolProvider) -> Result<()> {
     let near = url.host_str().is_some_and(|host| host == "localhost" || host == "127.0.0.1");
     ensure!(url.scheme() == "https" || near, "spec.provider.baseUrl must be https: the key goes there");
     Ok(())
+}
+
+/// Where the provider is.
+pub(crate) fn base_of(provider: &PoolProvider) -> Result<reqwest::Url> {
+    reqwest::Url::parse(&provider.base_url).context("spec.provider.baseUrl is no address")
 }
 
 /// What a model costs.

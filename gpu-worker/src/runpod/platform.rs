@@ -102,11 +102,10 @@ impl Platform {
             }
         };
         let taken = read(response).await.filter(|taken| is_id(&taken.id));
-        match &taken {
-            Some(taken) => {
-                self.now.send_replace(Some(taken.id.clone()));
-            }
-            None => tracing::warn!("RunPod handed out a job that cannot be read; it is passed over"),
+        if let Some(taken) = &taken {
+            self.now.send_replace(Some(taken.id.clone()));
+        } else {
+            tracing::warn!("RunPod handed out a job that cannot be read; it is passed over");
         }
         taken
     }

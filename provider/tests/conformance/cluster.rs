@@ -84,7 +84,7 @@ async fn the_book_is_a_configmap_and_the_pool_shows_what_was_spent() {
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
     };
-    let spend = tokio::time::timeout(std::time::Duration::from_secs(60), shown).await.expect("the pool shows it");
+    let spend = tokio::time::timeout(std::time::Duration::from_mins(1), shown).await.expect("the pool shows it");
     assert_eq!((spend.day.cap_micro_usd, spend.month.spent_micro_usd, spend.unknown), (1_000_000, 2 * PRICE, 0));
     let book = maps.get("tintype-purchases").await.unwrap().data.unwrap()["book.json"].clone();
     assert!(book.contains("settled") && !book.contains("red circle"), "{book}");
