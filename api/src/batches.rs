@@ -4,7 +4,7 @@ use tintype_types::GenerationRequest;
 use uuid::Uuid;
 
 use crate::clock::{self, to_ms};
-use crate::creation::{KeyUse, NewJob, Outcome, sql};
+use crate::creation::{Deadline, KeyUse, NewJob, Outcome, sql};
 use crate::error::ApiError;
 use crate::jobs::{self, Repeat};
 use crate::price;
@@ -18,15 +18,15 @@ pub(crate) struct BatchOrder {
     pub(crate) account: Uuid,
     /// With which key; none: in a browser.
     pub(crate) api_key: Option<KeyUse>,
-    /// What for; at least one.
-    pub(crate) requests: Vec<GenerationRequest>,
+    /// What for, and by when; at least one.
+    pub(crate) requests: Vec<(GenerationRequest, Option<Deadline>)>,
     /// How it may be repeated.
     pub(crate) repeat: Repeat,
 }
 
 /// What each of them would cost, in milli-credits; a fault names which of them has it.
-pub(crate) fn quote(app: &App, requests: &[GenerationRequest]) -> Result<Vec<i64>, ApiError> {
-    let price = |(n, request): (usize, &GenerationRequest)| {
+pub(crate) fn quote(app: &App, requests: &[(GenerationRequest, Option<Deadline>)]) -> Result<Vec<i64>, ApiError> {
+    let price = |(n, (request, _)): (usize, &(GenerationRequest, Option<Deadline>))| {
         let resolved = jobs::judge(app, request, 0).map_err(|error| of_job(error, n))?;
         Ok(price::quote(&resolved, &app.tariff))
     };
@@ -73,9 +73,10 @@ pub(crate) async fn place(app: &App, order: &BatchOrder) -> Result<(Uuid, bool),
 /// Its jobs, in their order: ids of version 7 grow. The first carries the idempotency key of them all.
 fn draft(app: &App, order: &BatchOrder) -> Result<Vec<NewJob>, ApiError> {
     let BatchOrder { account, api_key, requests, repeat } = order;
-    let job = |(n, request): (usize, &GenerationRequest)| {
+    let job = |(n, (request, deadline)): (usize, &(GenerationRequest, Option<Deadline>))| {
         let resolved = jobs::judge(app, request, jobs::draw_seed()).map_err(|error| of_job(error, n))?;
         let mut job = jobs::draft(app, (*account, api_key.clone()), resolved, repeat);
+        job.deadline = *deadline;
         if n > 0 {
             job.repeat = None;
         }
@@ -84,6 +85,7 @@ fn draft(app: &App, order: &BatchOrder) -> Result<Vec<NewJob>, ApiError> {
     requests.iter().enumerate().map(job).collect()
 }
 
-fn of_job(error: ApiError, n: usize) -> ApiError {
+/// Says which of the jobs is at fault.
+pub(crate) fn of_job(error: ApiError, n: usize) -> ApiError {
     error.rename_param_to(|param| format!("jobs[{n}].{param}"))
 }

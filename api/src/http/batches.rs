@@ -11,17 +11,22 @@ use futures::stream::{BoxStream, SelectAll};
 use futures::{Stream, StreamExt};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tintype_crds::WhenLate;
 use tintype_types::{GenerationRequest, JobEvent};
 use uuid::Uuid;
 
 use super::account;
 use super::auth::Caller;
 use super::body::{self, Json};
+use super::deadline::{self, Sent};
 use super::events::{event_id, follow};
 use super::images::REPLAYED;
+use super::jobs::JobBody;
 use super::view::JobView;
 use crate::batches::{self, BatchOrder};
 use crate::clock;
+use crate::creation::Deadline;
 use crate::error::ApiError;
 use crate::jobs;
 use crate::records::batch::{self, Batch};
@@ -45,8 +50,16 @@ const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct BatchBody {
     /// What to make: 1 to 100 jobs, made all or none.
-    #[schemars(extend("minItems" = 1, "maxItems" = JOBS_MAX))]
-    jobs: Vec<GenerationRequest>,
+    #[schemars(with = "Vec<JobBody>", extend("minItems" = 1, "maxItems" = JOBS_MAX))]
+    jobs: Vec<Value>,
+    /// By when each should be done that does not say so itself, in milliseconds since 1970.
+    #[schemars(with = "Option<u64>", range(min = 0, max = 9_007_199_254_740_991_u64))]
+    #[serde(default)]
+    deadline_ms: Value,
+    /// What becomes of those when that cannot be: refused, a job fails at once and costs nothing, and the others go on.
+    #[schemars(with = "Option<WhenLate>")]
+    #[serde(default)]
+    when_late: Value,
 }
 
 /// A batch.
@@ -115,12 +128,18 @@ pub(crate) async fn create(
     Ok(response)
 }
 
-fn read_jobs(body: serde_json::Value) -> Result<Vec<GenerationRequest>, ApiError> {
-    let BatchBody { jobs } = body::parse(body)?;
-    if (1..=JOBS_MAX).contains(&jobs.len()) {
-        return Ok(jobs);
+fn read_jobs(body: Value) -> Result<Vec<(GenerationRequest, Option<Deadline>)>, ApiError> {
+    let BatchBody { jobs, deadline_ms, when_late } = body::parse(body)?;
+    let all = Sent { at: deadline_ms, late: when_late }.read(deadline::OURS, clock::now())?;
+    if !(1..=JOBS_MAX).contains(&jobs.len()) {
+        return Err(ApiError::invalid("jobs", format!("a batch has 1 to {JOBS_MAX} jobs; send more in several")));
     }
-    Err(ApiError::invalid("jobs", format!("a batch has 1 to {JOBS_MAX} jobs; send more in several")))
+    let read = |(n, mut job): (usize, Value)| {
+        let own = deadline::take(&mut job).map_err(|error| batches::of_job(error, n))?;
+        let request = body::parse(job).map_err(|error| batches::of_job(error, n))?;
+        Ok((request, own.or(all)))
+    };
+    jobs.into_iter().enumerate().map(read).collect()
 }
 
 /// A batch of the caller's.

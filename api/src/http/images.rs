@@ -10,9 +10,11 @@ use tintype_types::{ErrorCode, GenerationRequest, ImageFormat, ModelKind};
 
 use super::auth::Caller;
 use super::body::{self, Json};
+use super::deadline;
 use super::openai::{self, Format, ImagesRequest};
 use super::partials::{self, Operation};
 use super::view::JobView;
+use crate::clock;
 use crate::error::ApiError;
 use crate::jobs::{self, Order, Placed, Waited};
 use crate::records::generation::Generation;
@@ -52,6 +54,10 @@ pub(super) async fn respond(
     operation: Operation,
 ) -> Result<Response, ApiError> {
     let keyed = headers.contains_key("idempotency-key");
+    if placed.job.deadline.is_some() {
+        let judged = jobs::judged(app, placed.job.id).await;
+        judged.map_err(|error| named(error.rename_param(openai::dialect_name), placed.job.id))?;
+    }
     let response = if body::prefers_async(headers) {
         jobs::answered(app, placed.job.id).await?;
         accepted(&placed.job)
@@ -72,8 +78,10 @@ pub(super) async fn place(
 ) -> Result<Placed, ApiError> {
     let mut request = read.request.clone();
     fill_model(app, &mut request)?;
-    let order = Order { account: caller.account, api_key: caller.key_use(), request, deadline: None, repeat };
-    jobs::place(app, &order, jobs::draw_seed()).await.map_err(|error| error.rename_param(openai::dialect_name))
+    let deadline = read.deadline.clone().read(deadline::DIALECTS, clock::now())?;
+    let order = Order { account: caller.account, api_key: caller.key_use(), request, deadline, repeat };
+    let placed = jobs::place(app, &order, jobs::draw_seed()).await;
+    placed.map_err(|error| error.rename_param(openai::dialect_name))
 }
 
 /// A request that names no model gets the first there is.

@@ -1,7 +1,5 @@
 //! Our own way of asking: make a job, look at it, list, cancel, fetch its pictures.
 
-use std::time::Duration;
-
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -10,16 +8,15 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 use tintype_crds::WhenLate;
-use tintype_types::{GenerationRequest, Timestamp};
+use tintype_types::GenerationRequest;
 use uuid::Uuid;
 
 use super::auth::Caller;
 use super::body::{self, Json};
+use super::deadline;
 use super::images::{JOB, REPLAYED};
 use super::picture::{self, PictureQuery};
 use super::view::{EstimateView, JobPage, JobView};
-use crate::clock;
-use crate::creation::Deadline;
 use crate::error::ApiError;
 use crate::gallery::image;
 use crate::jobs::{self, Order, Placed, Repeat};
@@ -32,9 +29,6 @@ const ROUTE: &str = "POST /api/v1/jobs";
 const PAGE: i64 = 20;
 /// Things on a page at most.
 const PAGE_MAX: i64 = 100;
-
-/// How far ahead a deadline may be: nothing is planned for longer.
-const DEADLINE_MAX: Duration = Duration::from_hours(366 * 24);
 
 /// A request for a job: what to make, and by when.
 #[derive(JsonSchema)]
@@ -53,29 +47,6 @@ pub(crate) struct JobBody {
     /// meet the deadline, and costs nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     when_late: Option<WhenLate>,
-}
-
-/// Takes out of a body what [`JobBody`] has beside the request.
-fn take_deadline(body: &mut Value) -> Result<Option<Deadline>, ApiError> {
-    let Some(fields) = body.as_object_mut() else { return Ok(None) };
-    let (at, late) = (fields.remove("deadlineMs"), fields.remove("whenLate"));
-    let late = serde_json::from_value::<Option<WhenLate>>(late.unwrap_or_default());
-    let late = late.map_err(|_| ApiError::invalid("whenLate", "it is `Run` or `Refuse`"))?;
-    match at {
-        None | Some(Value::Null) => match late {
-            Some(WhenLate::Refuse) => Err(ApiError::invalid("whenLate", "a job is late by a `deadlineMs`; name one")),
-            Some(WhenLate::Run) | None => Ok(None),
-        },
-        Some(at) => {
-            let now = clock::now();
-            let at = at.as_u64().map(Timestamp).filter(|at| *at > now && *at <= now.plus(DEADLINE_MAX));
-            let at = at.ok_or_else(|| {
-                let message = "a deadline is a moment to come, within a year, in milliseconds since 1970";
-                ApiError::invalid("deadlineMs", message)
-            })?;
-            Ok(Some(Deadline { at, when_late: late.unwrap_or_default() }))
-        }
-    }
 }
 
 /// Makes a job and answers at once.
@@ -119,7 +90,7 @@ async fn place(app: &App, caller: &Caller, repeat: Repeat, mut body: Value) -> R
         return Ok(placed);
     }
     let (refused, repeat) =
-        match take_deadline(&mut body).and_then(|due| Ok((due, body::parse::<GenerationRequest>(body)?))) {
+        match deadline::take(&mut body).and_then(|due| Ok((due, body::parse::<GenerationRequest>(body)?))) {
             Ok((deadline, request)) => {
                 let order = Order { account, api_key: caller.key_use(), request, deadline, repeat };
                 match jobs::place(app, &order, jobs::draw_seed()).await {

@@ -13,6 +13,7 @@ mod body;
 mod clerk;
 mod cluster;
 mod collections;
+mod deadline;
 mod edits;
 mod events;
 mod gallery;

@@ -6,10 +6,12 @@
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use tintype_crds::WhenLate;
 use tintype_types::{
     ControlUse, GenerationRequest, Hires, ImageFormat, InitImage, Levels, LoraUse, NoiseSource, Sampler,
 };
 
+use super::deadline::Sent;
 use crate::error::ApiError;
 
 /// Fields of theirs that change nothing here and mean nothing for the picture.
@@ -77,6 +79,11 @@ pub(crate) struct ImagesBody {
     levels: Option<Levels>,
     /// Which generator makes the noise.
     noise: Option<NoiseSource>,
+    /// By when it should be done, in milliseconds since 1970.
+    #[schemars(range(min = 0, max = 9_007_199_254_740_991_u64))]
+    deadline_ms: Option<u64>,
+    /// What becomes of it when that cannot be: refused, it is so at once and costs nothing.
+    when_late: Option<WhenLate>,
     /// Taken, and without effect.
     user: Option<String>,
     /// Taken, and without effect.
@@ -122,6 +129,8 @@ pub(crate) struct ImagesRequest {
     pub(crate) stream: bool,
     /// How many partial pictures it has.
     pub(crate) partial_images: u32,
+    /// By when it should be done.
+    pub(crate) deadline: Sent,
     /// Fields that were given and not honoured.
     pub(crate) ignored: Vec<&'static str>,
 }
@@ -132,8 +141,14 @@ pub(crate) fn read(body: &Value) -> Result<ImagesRequest, ApiError> {
         return Err(ApiError::invalid("body", "the body must be a JSON object with a `prompt`"));
     };
     let request = GenerationRequest::new("", "");
-    let mut read =
-        ImagesRequest { request, format: Format::Url, stream: false, partial_images: 0, ignored: Vec::new() };
+    let mut read = ImagesRequest {
+        request,
+        format: Format::Url,
+        stream: false,
+        partial_images: 0,
+        deadline: Sent::default(),
+        ignored: Vec::new(),
+    };
     for (name, value) in fields.iter().filter(|(_, value)| !value.is_null()) {
         read_field(&mut read, name, value)?;
     }
@@ -181,6 +196,8 @@ fn read_field(read: &mut ImagesRequest, name: &str, value: &Value) -> Result<(),
         "guidance_rescale" => request.guidance_rescale = Some(typed(name, value)?),
         "levels" => request.levels = Some(typed(name, value)?),
         "noise" => request.noise = Some(typed(name, value)?),
+        "deadline_ms" => read.deadline.at = value.clone(),
+        "when_late" => read.deadline.late = value.clone(),
         "response_format" => read.format = format(name, value)?,
         "stream" => read.stream = flag(name, value)?,
         "partial_images" => {
@@ -254,6 +271,8 @@ pub(crate) fn dialect_name(param: &str) -> &str {
         "clipSkip" => "clip_skip",
         "guidanceRescale" => "guidance_rescale",
         "format" => "output_format",
+        "deadlineMs" => "deadline_ms",
+        "whenLate" => "when_late",
         "images" => "n",
         "width" | "height" => "size",
         other => other,

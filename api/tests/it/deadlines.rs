@@ -100,3 +100,60 @@ async fn what_cannot_be_in_time_is_refused_at_once_with_what_would_help() {
     assert_eq!((still.status, still.body["id"].as_str()), (StatusCode::ACCEPTED, Some(id)));
     rig.audit().await;
 }
+
+/// One worker is busy for minutes, and a batch or a dialect wants something sooner.
+#[tokio::test]
+async fn batches_and_dialects_have_deadlines_too() {
+    let rig = Rig::with(Options { lease: Duration::from_mins(10), ..Options::default() }).await;
+    let user = rig.user().await;
+    let long = json!({ "model": "tintype/shapes", "prompt": "p", "steps": 150, "images": 4 });
+    assert_eq!(user.post("/api/v1/jobs", long).await.status, StatusCode::ACCEPTED);
+    rig.worker("w").claim().await;
+    let before = user.credits().await;
+    let (soon, far) = (hence(Duration::from_mins(1)), hence(Duration::from_hours(5)));
+
+    let late = json!({ "prompt": "a cat", "deadline_ms": soon, "when_late": "Refuse" });
+    for path in ["/v1/images/generations", "/openai/v1/images/generations"] {
+        let refused = user.post(path, late.clone()).await;
+        assert_eq!(refused.error(), (400, "invalid_request", "deadline_ms"), "{}", refused.body);
+        assert!(refused.body.to_string().contains("it would be with a deadline "), "{}", refused.body);
+    }
+    let wrong = user.post("/v1/images/generations", json!({ "prompt": "a cat", "when_late": "Refuse" })).await;
+    assert_eq!(wrong.error(), (400, "invalid_request", "when_late"));
+    let prediction = |at: u64| json!({ "version": "tintype/shapes", "input": { "prompt": "p", "deadline_ms": at, "when_late": "Refuse" } });
+    let refused = user.post("/replicate/v1/predictions", prediction(soon)).await;
+    assert_eq!(
+        (refused.status, &refused.body["param"]),
+        (StatusCode::BAD_REQUEST, &json!("input.deadline_ms")),
+        "{}",
+        refused.body
+    );
+    crate::rig::until("their credits are back", || async { (user.credits().await == before).then_some(()) }).await;
+    assert_eq!(user.post("/replicate/v1/predictions", prediction(far)).await.status, StatusCode::CREATED);
+
+    let body = json!({ "deadlineMs": far, "jobs": [
+        { "model": "tintype/shapes", "prompt": "a" },
+        { "model": "tintype/shapes", "prompt": "b", "deadlineMs": soon, "whenLate": "Refuse" },
+        { "model": "tintype/shapes", "prompt": "c", "whenLate": "Run" },
+    ] });
+    let made = user.post("/api/v1/batches", body).await;
+    assert_eq!(made.status, StatusCode::ACCEPTED, "{}", made.body);
+    let deadlines: Vec<_> = (0..3).map(|n| made.body["jobs"][n]["deadlineMs"].as_u64()).collect();
+    assert_eq!(deadlines, [Some(far), Some(soon), Some(far)]);
+    let path = format!("/api/v1/batches/{}", made.body["id"].as_str().unwrap());
+    let batch = crate::rig::until("the one that cannot be in time is refused", || async {
+        Some(user.get(&path).await.body).filter(|batch| batch["failed"] == 1)
+    })
+    .await;
+    assert_eq!((&batch["open"], &batch["jobs"][1]["failure"]), (&json!(2), &json!("DeadlineExceeded")), "{batch}");
+    for (body, param) in [
+        (json!({ "deadlineMs": 5, "jobs": [{ "model": "tintype/shapes", "prompt": "a" }] }), "deadlineMs"),
+        (json!({ "jobs": [{ "model": "tintype/shapes", "prompt": "a", "deadlineMs": "x" }] }), "jobs[0].deadlineMs"),
+        (json!({ "jobs": [{ "model": "tintype/shapes", "prompt": "a", "whenLate": "no" }] }), "jobs[0].whenLate"),
+        (json!({ "jobs": [{ "model": "tintype/shapes" }] }), "jobs[0].prompt"),
+    ] {
+        let refused = user.post("/api/v1/batches", body.clone()).await;
+        assert_eq!((refused.status, refused.body["param"].as_str()), (StatusCode::BAD_REQUEST, Some(param)), "{body}");
+    }
+    rig.audit().await;
+}

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use tintype_types::{GenerationRequest, ImageFormat, Sampler};
 
 use crate::error::ApiError;
+use crate::http::deadline::Sent;
 
 /// An input, read. The pictures are still what was sent.
 #[derive(Debug, PartialEq)]
@@ -18,6 +19,8 @@ pub(crate) struct Read {
     pub(crate) mask: Option<String>,
     /// How much is redrawn.
     pub(crate) strength: Option<f64>,
+    /// By when it should be done.
+    pub(crate) deadline: Sent,
     /// Fields that were given and not honoured.
     pub(crate) ignored: Vec<String>,
 }
@@ -29,6 +32,7 @@ pub(crate) fn read(model: &str, input: &Map<String, Value>) -> Result<Read, ApiE
         image: None,
         mask: None,
         strength: None,
+        deadline: Sent::default(),
         ignored: Vec::new(),
     };
     for (name, value) in input.iter().filter(|(_, value)| !value.is_null()) {
@@ -67,6 +71,8 @@ fn field(read: &mut Read, name: &str, value: &Value) -> Result<(), ApiError> {
         "controls" => request.controls = typed(name, value)?,
         "clip_skip" => request.clip_skip = typed(name, value)?,
         "guidance_rescale" => request.guidance_rescale = typed(name, value)?,
+        "deadline_ms" => read.deadline.at = value.clone(),
+        "when_late" => read.deadline.late = value.clone(),
         "image" => read.image = typed(name, value)?,
         "mask" => read.mask = typed(name, value)?,
         "prompt_strength" | "strength" => read.strength = typed(name, value)?,
@@ -120,6 +126,8 @@ pub(crate) fn dialect_name(param: &str) -> String {
         "clipSkip" => "clip_skip",
         "sampler" => "scheduler",
         "format" => "output_format",
+        "deadlineMs" => "deadline_ms",
+        "whenLate" => "when_late",
         "init" | "init.image" => "image",
         "init.mask" => "mask",
         "init.strength" => "prompt_strength",

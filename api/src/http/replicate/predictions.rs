@@ -9,7 +9,6 @@ use axum::http::{HeaderMap, StatusCode};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use tintype_types::GenerationRequest;
 use tintype_types::inputs::InitImage;
 use uuid::Uuid;
 
@@ -86,6 +85,9 @@ async fn make(
     let wait = wait_for(headers);
     let earlier = jobs::earlier(app, caller.account, caller.key(), &repeat).await?;
     let job = if let Some(placed) = earlier { placed.job } else { place(app, &caller, repeat, body, model).await? };
+    if job.deadline.is_some() {
+        jobs::judged(app, job.id).await.map_err(|error| error.rename_param_to(input::dialect_name))?;
+    }
     let job = match wait {
         Some(limit) => match jobs::wait(app, job.id, limit.min(app.wait_max)).await? {
             Waited::Ended(ended) => *ended,
@@ -122,11 +124,13 @@ async fn place(
         let start = Start { image, mask: read.mask.as_deref(), strength: read.strength };
         request.init = Some(start.keep(app, caller.account, &mut sent).await?);
     }
+    let deadline = read.deadline.read(["input.deadline_ms", "input.when_late"], clock::now())?;
     let id = Uuid::now_v7();
     let sent = Sent { input: Value::Object(sent), ignored: read.ignored, stream: draw_token() };
     let new = NewPrediction { generation: id, account: caller.account, sent, webhook, events };
     prediction::create(&app.pool, &new, clock::now()).await?;
-    let placed = order(app, caller, repeat, request, id).await;
+    let order = Order { account: caller.account, api_key: caller.key_use(), request, deadline, repeat };
+    let placed = jobs::place_as(app, &order, jobs::draw_seed(), id).await.map(|placed| placed.job);
     match placed {
         Ok(job) if job.id == id => Ok(job),
         other => {
@@ -134,17 +138,6 @@ async fn place(
             other.map_err(rename)
         }
     }
-}
-
-async fn order(
-    app: &App,
-    caller: &Caller,
-    repeat: jobs::Repeat,
-    request: GenerationRequest,
-    id: Uuid,
-) -> Result<Generation, ApiError> {
-    let order = Order { account: caller.account, api_key: caller.key_use(), request, deadline: None, repeat };
-    Ok(jobs::place_as(app, &order, jobs::draw_seed(), id).await?.job)
 }
 
 /// What a prediction starts from, as it was sent.
