@@ -22,6 +22,23 @@ test("the first load of Create has at most 200 kB of script", async () => {
   expect(sizes.reduce((sum, size) => sum + size, 0)).toBeLessThanOrEqual(FIRST_LOAD_MAX);
 });
 
+test("nothing of the generator is covered on a desk: all of it can be scrolled to and pressed", async () => {
+  const somebody = await visit();
+  const { page } = somebody;
+  await signUp(somebody);
+  for (const height of [600, 860]) {
+    await page.setViewportSize({ width: 1280, height });
+    const covered = await page.getByRole("form", { name: "Create" }).evaluate((form) => {
+      const boxes = [...form.children].map((part) => part.getBoundingClientRect());
+      return boxes.slice(1).filter(({ top }, n) => top < (boxes[n]?.bottom ?? 0));
+    });
+    expect(covered, `${height} pixels high`).toEqual([]);
+    await page.locator("summary", { hasText: "Advanced" }).click();
+    await page.getByRole("button", { name: "Generate" }).click({ trial: true });
+  }
+  await somebody.context.close();
+});
+
 test("no word goes past the catalogues", async () => {
   const somebody = await visit();
   const { page } = somebody;

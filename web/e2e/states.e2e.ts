@@ -27,6 +27,21 @@ test("while the server has not answered, every screen is whole and says that it 
   await context.close();
 });
 
+test("what could not be read is asked for again where somebody wants it", async () => {
+  const somebody = await visit({ outages: true });
+  const { context, page } = somebody;
+  await signUp(somebody);
+  const PLANS = /\/api\/v1\/plans$/;
+  await context.route(PLANS, (route) => route.abort());
+  await page.goto("/credits/");
+  const shop = page.getByRole("region", { name: "Get credits" });
+  await shop.getByText("What can be bought cannot be read now").waitFor();
+  await context.unroute(PLANS);
+  await shop.getByRole("button", { name: "Try again" }).click();
+  await shop.getByText("100 credits").first().waitFor();
+  await context.close();
+});
+
 test("where the server cannot be reached, every screen says so", async () => {
   const somebody = await visit({ outages: true });
   const { context, page } = somebody;
@@ -36,6 +51,9 @@ test("where the server cannot be reached, every screen says so", async () => {
   for (const path of SCREENS) {
     await page.goto(path);
     await page.locator("main [role=alert]").first().waitFor();
+    const left = page.locator("main [role=alert]").filter({ hasNot: page.getByRole("button", { name: "Try again" }) });
+    // The page of the service's state asks again by itself.
+    if (path !== "/status/") expect(await left.allInnerTexts(), `${path}: no way to ask again`).toEqual([]);
     await inspect(somebody, `failed-${nameOf(path)}`);
   }
   await context.close();

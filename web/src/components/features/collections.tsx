@@ -11,7 +11,8 @@ import { Field, Input } from "@/components/ui/field";
 import { Link } from "@/components/ui/link";
 import { Menu } from "@/components/ui/menu";
 import { PageHead } from "@/components/ui/page-head";
-import { Empty, Notice, Skeleton } from "@/components/ui/states";
+import { Empty, Skeleton } from "@/components/ui/states";
+import { Unread } from "@/components/ui/unread";
 import {
   askRun,
   type Collection,
@@ -39,7 +40,7 @@ function Shelf() {
           <FolderPlus aria-hidden /> {t("collections.make")}
         </Button>
       </PageHead>
-      {collections.error && <Notice title={collections.error.message} />}
+      <Unread of={collections} />
       {collections.isPending && <Skeleton className="h-56 rounded-lg" />}
       {collections.data?.length === 0 && (
         <Empty icon={<Folder aria-hidden />} title={t("collections.empty.title")}>

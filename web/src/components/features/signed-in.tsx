@@ -3,13 +3,13 @@
 "use client";
 
 import { LockKeyhole } from "lucide-react";
-import type { ReactNode } from "react";
+import { type ReactNode, useMemo } from "react";
 
 import { Button } from "@/components/ui/button";
 import { Link } from "@/components/ui/link";
 import { Empty, Notice } from "@/components/ui/states";
 import type { Me } from "@/lib/api/client";
-import { useMe } from "@/lib/api/queries";
+import { useMe, useWho } from "@/lib/api/queries";
 import { useT } from "@/lib/i18n";
 import { usePathname } from "@/lib/navigation";
 
@@ -19,23 +19,30 @@ interface SignedInProps {
   others?: ReactNode;
 }
 
-export function SignedIn({ children, others = <Door /> }: SignedInProps) {
+const DOOR = <Door />;
+
+export function SignedIn({ children, others = DOOR }: SignedInProps) {
+  const who = useWho();
+  // The same drawing until somebody else is there: what only looked is not drawn anew.
+  return useMemo(() => {
+    if (who instanceof Error) return <Unasked error={who} />;
+    return who === null ? others : children(who);
+  }, [who, children, others]);
+}
+
+function Unasked({ error }: { error: Error }) {
   const t = useT();
-  const me = useMe();
-  if (me.data || me.isPending) return children(me.data ?? undefined);
-  if (me.error) {
-    return (
-      <Notice
-        title={me.error.message}
-        actions={
-          <Button look="outline" size="small" onClick={() => void me.refetch()}>
-            {t("ui.retry")}
-          </Button>
-        }
-      />
-    );
-  }
-  return others;
+  const { refetch } = useMe();
+  return (
+    <Notice
+      title={error.message}
+      actions={
+        <Button look="outline" size="small" onClick={() => void refetch()}>
+          {t("ui.retry")}
+        </Button>
+      }
+    />
+  );
 }
 
 /** To a screen that is somebody's. */

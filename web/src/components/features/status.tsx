@@ -13,6 +13,7 @@ import { api, unwrap } from "@/lib/api/client";
 import type { Condition } from "@/lib/api/schema.gen";
 import { duration } from "@/lib/format";
 import { type Key, useLocale, useT } from "@/lib/i18n";
+import { decimal } from "@/lib/numbers";
 
 /** How often it is looked at; the server reads itself as often. */
 const EVERY_MS = 5_000;
@@ -71,8 +72,8 @@ export function Status() {
           {now.queue && (
             <Card title={t("status.queue")}>
               <dl className="grid grid-cols-3 gap-4 text-sm">
-                <Figure label={t("status.waiting")} value={now.queue.waiting.toLocaleString()} />
-                <Figure label={t("status.running")} value={now.queue.running.toLocaleString()} />
+                <Figure label={t("status.waiting")} value={decimal(now.queue.waiting, locale)} />
+                <Figure label={t("status.running")} value={decimal(now.queue.running, locale)} />
                 <Figure
                   label={t("status.startsIn")}
                   value={now.queue.startsIn ? duration(now.queue.startsIn.p50Ms, locale === "de" ? "de" : "en") : "–"}

@@ -9,7 +9,7 @@ import { Button } from "@/components/ui/button";
 import { Link } from "@/components/ui/link";
 import { Menu } from "@/components/ui/menu";
 import { Skeleton } from "@/components/ui/states";
-import { useMe } from "@/lib/api/queries";
+import { useWho } from "@/lib/api/queries";
 import { useSignOut } from "@/lib/api/session";
 import { cn } from "@/lib/cn";
 import { type Key, useT } from "@/lib/i18n";
@@ -19,7 +19,6 @@ import { type Theme, useUi } from "@/stores/ui";
 export function Header() {
   const t = useT();
   const path = usePathname();
-  const me = useMe();
   return (
     <header className="sticky top-0 z-40 border-b bg-background/85 backdrop-blur-md">
       <div className="mx-auto flex h-14 max-w-[100rem] items-center gap-6 px-4 sm:px-6">
@@ -47,26 +46,36 @@ export function Header() {
         </nav>
         <div className="ml-auto flex items-center gap-1.5">
           <ThemeMenu />
-          {me.data && (
-            <>
-              <CreditBalance credits={me.data.credits} />
-              <AccountMenu />
-            </>
-          )}
-          {me.isPending && <Unknown />}
-          {me.data === null && (
-            <>
-              <Button asChild look="ghost">
-                <Link href="/login/">{t("nav.signIn")}</Link>
-              </Button>
-              <Button asChild className="max-sm:hidden">
-                <Link href="/welcome/">{t("nav.signUp")}</Link>
-              </Button>
-            </>
-          )}
+          <Somebody />
         </div>
       </div>
     </header>
+  );
+}
+
+/** What they have and where they are, or the way in. */
+function Somebody() {
+  const t = useT();
+  const who = useWho();
+  if (who instanceof Error) return null;
+  if (who === undefined) return <Unknown />;
+  if (who) {
+    return (
+      <>
+        <CreditBalance credits={who.credits} />
+        <AccountMenu admin={who.user?.admin ?? false} />
+      </>
+    );
+  }
+  return (
+    <>
+      <Button asChild look="ghost">
+        <Link href="/login/">{t("nav.signIn")}</Link>
+      </Button>
+      <Button asChild className="max-sm:hidden">
+        <Link href="/welcome/">{t("nav.signUp")}</Link>
+      </Button>
+    </>
   );
 }
 
@@ -111,11 +120,10 @@ function ThemeMenu() {
   );
 }
 
-function AccountMenu() {
+function AccountMenu({ admin }: { admin: boolean }) {
   const t = useT();
   const router = useRouter();
   const signOut = useSignOut();
-  const admin = useMe().data?.user?.admin ?? false;
   return (
     <Menu
       trigger={

@@ -46,15 +46,12 @@ export function Shell({ children }: { children: ReactNode }) {
 
 function Frame({ children }: { children: ReactNode }) {
   const t = useT();
-  const me = useMe();
-  const connected = useLive((live) => live.connected);
-  useLiveStream(Boolean(me.data));
   useTheme();
   const [kept, setKept] = useState(false);
   useEffect(() => {
     // What this browser keeps is read after the first drawing, which must be what the server sent.
     void useDraft.persist.rehydrate();
-    void Promise.resolve(useUi.persist.rehydrate()).then(() => setKept(true));
+    void Promise.resolve(useUi.persist.rehydrate()).then(() => whenIdle(() => setKept(true)));
   }, []);
   return (
     <div className="flex min-h-dvh flex-col">
@@ -65,11 +62,7 @@ function Frame({ children }: { children: ReactNode }) {
         {t("ui.skip")}
       </a>
       <Header />
-      <div role="status" aria-live="polite">
-        {!connected && (
-          <p className="border-b bg-accent px-4 py-2 text-center text-sm text-accent-foreground">{t("live.lost")}</p>
-        )}
-      </div>
+      <Connection />
       {kept && (
         <Suspense fallback={null}>
           <Consent />
@@ -89,4 +82,27 @@ function Frame({ children }: { children: ReactNode }) {
       <Shortcuts />
     </div>
   );
+}
+
+/** Keeps the page's stream open, and says when it is lost. */
+function Connection() {
+  const t = useT();
+  const connected = useLive((live) => live.connected);
+  useLiveStream(Boolean(useMe().data));
+  return (
+    <div role="status" aria-live="polite">
+      {!connected && (
+        <p className="border-b bg-accent px-4 py-2 text-center text-sm text-accent-foreground">{t("live.lost")}</p>
+      )}
+    </div>
+  );
+}
+
+/** Longest that what nobody waits for is put off. */
+const IDLE_MS = 2_000;
+
+/** Once there is nothing better to do; Safari does not say when that is. */
+function whenIdle(run: () => void): void {
+  if ("requestIdleCallback" in window) window.requestIdleCallback(run, { timeout: IDLE_MS });
+  else setTimeout(run, IDLE_MS);
 }

@@ -20,8 +20,12 @@ const base = typeof window === "undefined" ? "http://localhost" : window.locatio
 export const api = createClient<schema.paths>({
   baseUrl: base,
   credentials: "same-origin",
+  // In a task of its own: a screen that opens asks several things at once, and each takes as long as drawing a part of it does.
   // Looked up at each call, so that tests can put their own in its place.
-  fetch: (request) => globalThis.fetch(request),
+  fetch: async (request) => {
+    await new Promise((next) => setTimeout(next));
+    return globalThis.fetch(request);
+  },
 });
 
 /** The API refused, or could not be asked (`code` is `offline` then). */

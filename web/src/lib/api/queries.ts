@@ -8,8 +8,9 @@ import {
   useQuery,
   useQueryClient,
 } from "@tanstack/react-query";
+import { useDeferredValue } from "react";
 
-import { api, ApiFailure, type Job, type JobPage, type JobRequest, unwrap } from "./client";
+import { api, ApiFailure, type Job, type JobPage, type JobRequest, type Me, unwrap } from "./client";
 
 export const keys = {
   me: ["me"],
@@ -39,6 +40,15 @@ export const meQuery = queryOptions({
 });
 
 export const useMe = () => useQuery(meQuery);
+
+/**
+ * Who is signed in, for whole screens that hang on it: null for nobody, undefined until it is known, an error where it cannot be
+ * asked. Taken in by small steps, between which the page goes on; an answer of the server's would draw everything in one.
+ */
+export function useWho(): Me | null | undefined | Error {
+  const { data, error } = useMe();
+  return useDeferredValue(data === undefined ? (error ?? undefined) : data);
+}
 
 export function useModels(enabled: boolean) {
   return useQuery({

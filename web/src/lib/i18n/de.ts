@@ -131,6 +131,9 @@ export const de: Catalogue = {
   "job.reuse": "Wieder verwenden",
   "job.reuse.hint": "Alle Einstellungen, auch der Seed",
   "job.retry": "Noch einmal versuchen",
+  "job.report": "Für eine Meldung kopieren",
+  "job.report.hint": "Die Nummer des Auftrags und was schiefging, für den, der diesen Server betreibt",
+  "job.ledger": "Zum Buch",
   "job.progress": "Fortschritt dieses Auftrags",
   "job.picture": "Bild {n}: {prompt}",
   "job.download": "Bild {n} herunterladen",
@@ -251,6 +254,7 @@ export const de: Catalogue = {
   "money.lapses": "Verfällt am {when}",
   "money.stays": "Verfällt nicht",
   "money.shop": "Credits holen",
+  "money.shop.failed": "Was es zu kaufen gibt, lässt sich gerade nicht lesen",
   "money.shop.words": "Pakete werden einmal gekauft und verfallen nicht.",
   "money.monthly": "Jeden Monat",
   "money.monthly.words":

@@ -29,6 +29,7 @@ export const enDesk = {
   "money.lapses": "Lapses on {when}",
   "money.stays": "Does not lapse",
   "money.shop": "Get credits",
+  "money.shop.failed": "What can be bought cannot be read now",
   "money.shop.words": "Packs are bought once and do not lapse.",
   "money.monthly": "Every month",
   "money.monthly.words":

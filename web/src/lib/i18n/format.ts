@@ -1,4 +1,5 @@
 // Fills a message: `{name}`, and plurals as ICU writes them: `{n, plural, =0 {none} one {# job} other {# jobs}}`.
+import { decimal, plural } from "@/lib/numbers";
 
 export type Values = Readonly<Record<string, string | number>>;
 
@@ -30,12 +31,12 @@ function fill(inner: string, values: Values, locale: string): string {
   const [name = "", kind, ...rest] = inner.split(",").map((part) => part.trim());
   const value = values[name];
   if (value === undefined) throw new Error(`nothing was given for {${name}}`);
-  if (kind !== "plural") return typeof value === "number" ? value.toLocaleString(locale) : value;
+  if (kind !== "plural") return typeof value === "number" ? decimal(value, locale) : value;
   const number = Number(value);
   const cases = readCases(rest.join(","));
-  const found = cases[`=${number}`] ?? cases[new Intl.PluralRules(locale).select(number)] ?? cases.other;
+  const found = cases[`=${number}`] ?? cases[plural(number)] ?? cases.other;
   if (found === undefined) throw new Error(`{${name}} has no case "other"`);
-  return format(found.replaceAll("#", number.toLocaleString(locale)), values, locale);
+  return format(found.replaceAll("#", decimal(number, locale)), values, locale);
 }
 
 function readCases(text: string): Record<string, string> {

@@ -4,8 +4,9 @@
 import { Badge } from "@/components/ui/badge";
 import { Button } from "@/components/ui/button";
 import { Card } from "@/components/ui/card";
-import { Notice, Skeleton } from "@/components/ui/states";
+import { Skeleton } from "@/components/ui/states";
 import { Table } from "@/components/ui/table";
+import { Unread } from "@/components/ui/unread";
 import { useEndSession, useSessions } from "@/lib/api/account";
 import { ago } from "@/lib/format";
 import { useLocale, useT } from "@/lib/i18n";
@@ -20,7 +21,7 @@ export function Sessions({ className }: { className?: string }) {
   const language = locale === "pseudo" ? "en" : locale;
   return (
     <Card title={t("account.sessions")} words={t("account.sessions.words")} className={className}>
-      {sessions.error && <Notice title={sessions.error.message} />}
+      <Unread of={sessions} />
       {sessions.isPending && <Skeleton className="h-24" />}
       {sessions.data && (
         <Table

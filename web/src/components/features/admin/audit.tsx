@@ -3,8 +3,9 @@
 
 import { Button } from "@/components/ui/button";
 import { Card } from "@/components/ui/card";
-import { Notice, Skeleton } from "@/components/ui/states";
+import { Skeleton } from "@/components/ui/states";
 import { Table } from "@/components/ui/table";
+import { Unread } from "@/components/ui/unread";
 import { useAudit } from "@/lib/api/admin";
 import { dateTime } from "@/lib/format";
 import { type Key, useLocale, useT } from "@/lib/i18n";
@@ -24,7 +25,7 @@ export function Audit() {
   const deeds = audit.data?.pages.flatMap(({ data }) => data) ?? [];
   return (
     <Card title={t("admin.audit")} words={t("admin.audit.words")}>
-      {audit.error && <Notice title={audit.error.message} />}
+      <Unread of={audit} />
       {audit.isPending && <Skeleton className="h-64" />}
       {deeds.length > 0 && (
         <Table

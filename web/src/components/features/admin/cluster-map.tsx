@@ -6,18 +6,20 @@ import { Cpu, MonitorOff } from "lucide-react";
 import { verdictWords } from "@/components/features/admin/verdict";
 import { Badge } from "@/components/ui/badge";
 import { Card } from "@/components/ui/card";
-import { Empty, Notice, Skeleton } from "@/components/ui/states";
+import { Empty, Skeleton } from "@/components/ui/states";
 import { Table } from "@/components/ui/table";
+import { Unread } from "@/components/ui/unread";
 import { type Cluster, type Gpu, type OpenJob, useCluster, type WorkerStanding } from "@/lib/api/admin";
 import { ago, bytes, duration } from "@/lib/format";
 import { useLocale, useT } from "@/lib/i18n";
+import { decimal } from "@/lib/numbers";
 
 export function ClusterMap() {
   const cluster = useCluster();
   if (cluster.isPending) return <Skeleton className="h-72 rounded-lg" />;
   return (
     <div className="grid grid-cols-1 gap-6">
-      {cluster.error && <Notice title={cluster.error.message} />}
+      <Unread of={cluster} />
       {cluster.data && (
         <>
           <Workers cluster={cluster.data} />
@@ -205,10 +207,10 @@ function Queues({ cluster: { queues } }: { cluster: Cluster }) {
         {queues.map(({ queue, weight, running, waiting, runningMax, servedMs }) => (
           <tr key={queue} className="tabular-nums">
             <td translate="no">{queue}</td>
-            <td>{weight.toLocaleString(language)}</td>
-            <td>{running.toLocaleString(language)}</td>
-            <td>{waiting.toLocaleString(language)}</td>
-            <td>{runningMax?.toLocaleString(language) ?? "–"}</td>
+            <td>{decimal(weight, language)}</td>
+            <td>{decimal(running, language)}</td>
+            <td>{decimal(waiting, language)}</td>
+            <td>{runningMax === undefined || runningMax === null ? "–" : decimal(runningMax, language)}</td>
             <td translate="no">{duration(servedMs, language)}</td>
           </tr>
         ))}

@@ -5,11 +5,13 @@ import { RotateCcw, Trash2 } from "lucide-react";
 
 import { Button } from "@/components/ui/button";
 import { Card } from "@/components/ui/card";
-import { Notice, Skeleton } from "@/components/ui/states";
+import { Skeleton } from "@/components/ui/states";
 import { Table } from "@/components/ui/table";
+import { Unread } from "@/components/ui/unread";
 import { type Errand, useDeadErrands, useDiscardErrand, useLanes, useRetryErrand } from "@/lib/api/admin";
 import { ago } from "@/lib/format";
 import { useLocale, useT } from "@/lib/i18n";
+import { decimal } from "@/lib/numbers";
 import { useNow } from "@/lib/use-now";
 
 export function Lanes() {
@@ -22,7 +24,7 @@ export function Lanes() {
   return (
     <div className="grid grid-cols-1 gap-6">
       <Card title={t("admin.lanes")} words={t("admin.lanes.words")}>
-        {lanes.error && <Notice title={lanes.error.message} />}
+        <Unread of={lanes} />
         {lanes.isPending && <Skeleton className="h-32" />}
         {lanes.data && (
           <Table
@@ -38,11 +40,9 @@ export function Lanes() {
             {lanes.data.map(({ lane, waiting, running, dead: given, oldestDueMs }) => (
               <tr key={lane} className="tabular-nums">
                 <td translate="no">{lane}</td>
-                <td>{waiting.toLocaleString(language)}</td>
-                <td>{running.toLocaleString(language)}</td>
-                <td className={given > 0 ? "font-medium text-destructive" : undefined}>
-                  {given.toLocaleString(language)}
-                </td>
+                <td>{decimal(waiting, language)}</td>
+                <td>{decimal(running, language)}</td>
+                <td className={given > 0 ? "font-medium text-destructive" : undefined}>{decimal(given, language)}</td>
                 <td translate="no">{oldestDueMs ? ago(oldestDueMs, now, language) : "–"}</td>
               </tr>
             ))}
@@ -50,7 +50,7 @@ export function Lanes() {
         )}
       </Card>
       <Card title={t("admin.errands")} words={t("admin.errands.words")}>
-        {dead.error && <Notice title={dead.error.message} />}
+        <Unread of={dead} />
         {dead.data?.length === 0 && <p className="text-sm text-muted-foreground">{t("admin.errands.none")}</p>}
         {dead.data && dead.data.length > 0 && (
           <Table

@@ -3,8 +3,9 @@
 
 import { Badge } from "@/components/ui/badge";
 import { Card } from "@/components/ui/card";
-import { Notice, Skeleton } from "@/components/ui/states";
+import { Skeleton } from "@/components/ui/states";
 import { Table } from "@/components/ui/table";
+import { Unread } from "@/components/ui/unread";
 import { useModels } from "@/lib/api/queries";
 import { useT } from "@/lib/i18n";
 
@@ -13,7 +14,7 @@ export function ModelList() {
   const models = useModels(true);
   return (
     <Card title={t("admin.models")} words={t("admin.models.words")}>
-      {models.error && <Notice title={models.error.message} />}
+      <Unread of={models} />
       {models.isPending && <Skeleton className="h-32" />}
       {models.data && (
         <Table

@@ -10,9 +10,10 @@ import { Card } from "@/components/ui/card";
 import { Dialog } from "@/components/ui/dialog";
 import { Field, Input, Select } from "@/components/ui/field";
 import { Menu } from "@/components/ui/menu";
-import { Notice, Skeleton } from "@/components/ui/states";
+import { Skeleton } from "@/components/ui/states";
 import { Table } from "@/components/ui/table";
 import { say } from "@/components/ui/toast";
+import { Unread } from "@/components/ui/unread";
 import { type Person, useChangePerson, useGrant, usePeople, useSignPersonOut } from "@/lib/api/admin";
 import type { Gift } from "@/lib/api/schema.gen";
 import { randomId } from "@/lib/browser";
@@ -50,7 +51,7 @@ export function People() {
         </form>
       }
     >
-      {people.error && <Notice title={people.error.message} />}
+      <Unread of={people} />
       {people.isPending && <Skeleton className="h-40" />}
       {people.data && list.length === 0 && <p className="text-sm text-muted-foreground">{t("admin.people.none")}</p>}
       {list.length > 0 && (

@@ -2,6 +2,7 @@
 "use client";
 
 import { ChevronDown, Dices, RotateCcw, X } from "lucide-react";
+import { memo, useState } from "react";
 
 import { Button } from "@/components/ui/button";
 import { Field, Input, Select, Textarea } from "@/components/ui/field";
@@ -18,86 +19,95 @@ interface AdvancedProps {
   onChange: (part: Partial<Draft>) => void;
 }
 
-export function Advanced({ card, draft, onChange }: AdvancedProps) {
+/** Drawn when it is first opened: most never do. */
+export const Advanced = memo(function Advanced(props: AdvancedProps) {
   const t = useT();
-  const steps = draft.steps ?? card?.defaults.steps ?? LIMITS.steps.min;
-  const guidance = draft.guidanceScale ?? card?.defaults.guidanceScale ?? LIMITS.guidanceScale.min;
+  const [opened, setOpened] = useState(false);
   return (
-    <details className="group rounded-md border bg-card">
+    <details className="group rounded-md border bg-card" onToggle={() => setOpened(true)}>
       <summary className="flex cursor-pointer list-none items-center justify-between rounded-md px-3 py-2.5 text-sm font-medium select-none">
         {t("create.advanced")}
         <ChevronDown aria-hidden className="size-4 transition-transform group-open:rotate-180" />
       </summary>
-      <div className="grid gap-5 border-t p-3">
-        <Field label={t("create.negative")}>
-          {(ids) => (
-            <Textarea
-              {...ids}
-              value={draft.negativePrompt}
-              maxLength={LIMITS.negativePrompt.max}
-              placeholder={t("create.negative.placeholder")}
-              onChange={(event) => onChange({ negativePrompt: event.target.value })}
-              className="field-sizing-content max-h-40 min-h-16"
-            />
-          )}
-        </Field>
-        <Numbered label={t("create.steps")} hint={t("create.steps.hint")} value={steps}>
-          <Slider
-            label={t("create.steps")}
-            value={steps}
-            {...LIMITS.steps}
-            onChange={(next) => onChange({ steps: next })}
-          />
-        </Numbered>
-        <Numbered label={t("create.guidance")} hint={t("create.guidance.hint")} value={guidance}>
-          <Slider
-            label={t("create.guidance")}
-            value={guidance}
-            {...LIMITS.guidanceScale}
-            step={0.5}
-            onChange={(next) => onChange({ guidanceScale: next })}
-          />
-        </Numbered>
-        <Field label={t("create.sampler")}>
-          {(ids) => (
-            <Select
-              {...ids}
-              value={draft.sampler ?? ""}
-              onChange={(event) => onChange({ sampler: (event.target.value || null) as Sampler | null })}
-            >
-              <option value="">{t("create.sampler.model", { name: card?.defaults.sampler ?? "–" })}</option>
-              {SAMPLERS.map((sampler) => (
-                <option key={sampler} value={sampler} translate="no">
-                  {sampler}
-                </option>
-              ))}
-            </Select>
-          )}
-        </Field>
-        <SeedField seed={draft.seed} onChange={(seed) => onChange({ seed })} />
-        <label className="flex items-center justify-between gap-4">
-          <span className="grid gap-0.5">
-            <span className="text-sm font-medium">{t("create.embed")}</span>
-            <span className="text-xs text-muted-foreground">{t("create.embed.hint")}</span>
-          </span>
-          <Switch
-            checked={draft.embedParameters}
-            onCheckedChange={(embedParameters) => onChange({ embedParameters })}
-            aria-label={t("create.embed")}
-          />
-        </label>
-        <Button
-          look="outline"
-          size="small"
-          className="justify-self-start"
-          onClick={() =>
-            onChange({ steps: null, guidanceScale: null, sampler: null, width: null, height: null, seed: null })
-          }
-        >
-          <RotateCcw aria-hidden /> {t("create.reset")}
-        </Button>
-      </div>
+      {opened && <Settings {...props} />}
     </details>
+  );
+});
+
+function Settings({ card, draft, onChange }: AdvancedProps) {
+  const t = useT();
+  const steps = draft.steps ?? card?.defaults.steps ?? LIMITS.steps.min;
+  const guidance = draft.guidanceScale ?? card?.defaults.guidanceScale ?? LIMITS.guidanceScale.min;
+  return (
+    <div className="grid gap-5 border-t p-3">
+      <Field label={t("create.negative")}>
+        {(ids) => (
+          <Textarea
+            {...ids}
+            value={draft.negativePrompt}
+            maxLength={LIMITS.negativePrompt.max}
+            placeholder={t("create.negative.placeholder")}
+            onChange={(event) => onChange({ negativePrompt: event.target.value })}
+            className="field-sizing-content max-h-40 min-h-16"
+          />
+        )}
+      </Field>
+      <Numbered label={t("create.steps")} hint={t("create.steps.hint")} value={steps}>
+        <Slider
+          label={t("create.steps")}
+          value={steps}
+          {...LIMITS.steps}
+          onChange={(next) => onChange({ steps: next })}
+        />
+      </Numbered>
+      <Numbered label={t("create.guidance")} hint={t("create.guidance.hint")} value={guidance}>
+        <Slider
+          label={t("create.guidance")}
+          value={guidance}
+          {...LIMITS.guidanceScale}
+          step={0.5}
+          onChange={(next) => onChange({ guidanceScale: next })}
+        />
+      </Numbered>
+      <Field label={t("create.sampler")}>
+        {(ids) => (
+          <Select
+            {...ids}
+            value={draft.sampler ?? ""}
+            onChange={(event) => onChange({ sampler: (event.target.value || null) as Sampler | null })}
+          >
+            <option value="">{t("create.sampler.model", { name: card?.defaults.sampler ?? "–" })}</option>
+            {SAMPLERS.map((sampler) => (
+              <option key={sampler} value={sampler} translate="no">
+                {sampler}
+              </option>
+            ))}
+          </Select>
+        )}
+      </Field>
+      <SeedField seed={draft.seed} onChange={(seed) => onChange({ seed })} />
+      <label className="flex items-center justify-between gap-4">
+        <span className="grid gap-0.5">
+          <span className="text-sm font-medium">{t("create.embed")}</span>
+          <span className="text-xs text-muted-foreground">{t("create.embed.hint")}</span>
+        </span>
+        <Switch
+          checked={draft.embedParameters}
+          onCheckedChange={(embedParameters) => onChange({ embedParameters })}
+          aria-label={t("create.embed")}
+        />
+      </label>
+      <Button
+        look="outline"
+        size="small"
+        className="justify-self-start"
+        onClick={() =>
+          onChange({ steps: null, guidanceScale: null, sampler: null, width: null, height: null, seed: null })
+        }
+      >
+        <RotateCcw aria-hidden /> {t("create.reset")}
+      </Button>
+    </div>
   );
 }
 

@@ -65,36 +65,39 @@ export function ImageGenerator({ me }: { me: Me | null | undefined }) {
       }}
       noValidate
       aria-label={t("create.title")}
-      className="grid gap-5 lg:sticky lg:top-20 lg:max-h-[calc(100dvh-6.5rem)] lg:overflow-y-auto lg:pr-2 lg:pb-1 lg:pl-1"
+      className="grid gap-5 lg:sticky lg:top-20 lg:flex lg:max-h-[calc(100dvh-6.5rem)] lg:flex-col lg:gap-3"
     >
-      <PromptField
-        value={draft.prompt}
-        showErrors={showErrors}
-        register={form.register("prompt")}
-        onChange={(prompt) => change({ prompt })}
-      />
-      <Recall />
-      <StylePicker style={draft.style ?? null} onChange={(style) => change({ style })} />
-      <ModelPicker
-        models={models.data}
-        loading={models.isPending && me !== null}
-        card={card}
-        onChoose={(model) =>
-          change({ model, width: null, height: null, steps: null, guidanceScale: null, sampler: null })
-        }
-      />
-      <ShapePicker card={card} width={draft.width} height={draft.height} onChange={change} />
-      <div className="grid gap-1.5">
-        <p className="text-sm font-medium">{t("create.images")}</p>
-        <Segmented
-          label={t("create.images")}
-          value={draft.images}
-          choices={COUNTS}
-          onChange={(images) => change({ images })}
+      {/* On a desk this scrolls by itself, above what is pressed in the end: nothing is covered by it. */}
+      <div className="grid gap-5 lg:min-h-0 lg:gap-4 lg:overflow-y-auto lg:pr-2 lg:pb-1 lg:pl-1">
+        <PromptField
+          value={draft.prompt}
+          showErrors={showErrors}
+          register={form.register("prompt")}
+          onChange={(prompt) => change({ prompt })}
         />
+        <Recall />
+        <StylePicker style={draft.style ?? null} onChange={(style) => change({ style })} />
+        <ModelPicker
+          models={models.data}
+          loading={models.isPending && me !== null}
+          card={card}
+          onChoose={(model) =>
+            change({ model, width: null, height: null, steps: null, guidanceScale: null, sampler: null })
+          }
+        />
+        <ShapePicker card={card} width={draft.width} height={draft.height} onChange={change} />
+        <div className="grid gap-1.5">
+          <p className="text-sm font-medium">{t("create.images")}</p>
+          <Segmented
+            label={t("create.images")}
+            value={draft.images}
+            choices={COUNTS}
+            onChange={(images) => change({ images })}
+          />
+        </div>
+        <Advanced card={card} draft={draft} onChange={change} />
       </div>
-      <Advanced card={card} draft={draft} onChange={change} />
-      <div className="sticky bottom-16 [@media(max-height:32rem)]:static z-10 -mx-1 grid gap-2.5 rounded-lg border bg-card p-3 shadow-raised md:bottom-2">
+      <div className="sticky bottom-16 [@media(max-height:32rem)]:static z-10 -mx-1 grid gap-2.5 rounded-lg border bg-card p-3 shadow-raised md:bottom-2 lg:static lg:mx-0">
         <Refused
           failure={make.error}
           quote={quote.data}

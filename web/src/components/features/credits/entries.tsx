@@ -3,8 +3,9 @@
 
 import { Button } from "@/components/ui/button";
 import { Card } from "@/components/ui/card";
-import { Notice, Skeleton } from "@/components/ui/states";
+import { Skeleton } from "@/components/ui/states";
 import { Table } from "@/components/ui/table";
+import { Unread } from "@/components/ui/unread";
 import { useEntries, type WalletLine } from "@/lib/api/wallet";
 import { credits, dateTime } from "@/lib/format";
 import { type Key, type Translate, useLocale, useT } from "@/lib/i18n";
@@ -16,7 +17,7 @@ export function Entries() {
   const lines = entries.data?.pages.flatMap((page) => page.data) ?? [];
   return (
     <Card title={t("money.book")} words={t("money.book.words")}>
-      {entries.error && <Notice title={entries.error.message} />}
+      <Unread of={entries} />
       {entries.isPending && <Skeleton className="h-40" />}
       {entries.data && (
         <Table label={t("money.book")} heads={[t("money.when"), t("money.what"), t("nav.credits")]}>

@@ -7,6 +7,7 @@ import { Button } from "@/components/ui/button";
 import { Card } from "@/components/ui/card";
 import { Notice, Skeleton } from "@/components/ui/states";
 import { Table } from "@/components/ui/table";
+import { Unread } from "@/components/ui/unread";
 import { type Payment, usePayments, usePlans, usePortal } from "@/lib/api/wallet";
 import { credits, dateTime, money } from "@/lib/format";
 import { type Key, useLocale, useT } from "@/lib/i18n";
@@ -23,7 +24,7 @@ export function Payments() {
   const plans = usePlans();
   const portal = usePortal();
   const list = payments.data ?? [];
-  if (!plans.data?.selling && list.length === 0) return null;
+  if (!plans.data?.selling && list.length === 0 && !payments.error) return null;
   return (
     <Card
       title={t("money.payments")}
@@ -36,7 +37,8 @@ export function Payments() {
         )
       }
     >
-      {(payments.error ?? portal.error) && <Notice title={(payments.error ?? portal.error)?.message ?? ""} />}
+      <Unread of={payments} />
+      {portal.error && <Notice title={portal.error.message} />}
       {payments.isPending && <Skeleton className="h-20" />}
       {payments.data && list.length === 0 && (
         <p className="text-sm text-muted-foreground">{t("money.payments.none")}</p>

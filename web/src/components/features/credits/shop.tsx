@@ -7,6 +7,7 @@ import { Button } from "@/components/ui/button";
 import { Card } from "@/components/ui/card";
 import { Notice, Skeleton } from "@/components/ui/states";
 import { Switch } from "@/components/ui/switch";
+import { Unread } from "@/components/ui/unread";
 import { useBuy, usePlans, usePortal, useWallet } from "@/lib/api/wallet";
 import { credits, money } from "@/lib/format";
 import { useLocale, useT } from "@/lib/i18n";
@@ -19,7 +20,13 @@ export function Shop() {
   const buy = useBuy();
   const [keepCard, setKeepCard] = useState(false);
   if (plans.isPending) return <Skeleton className="h-48 rounded-lg" />;
-  if (!plans.data) return null;
+  if (!plans.data) {
+    return (
+      <Card title={t("money.shop")}>
+        <Unread of={plans} title={t("money.shop.failed")} />
+      </Card>
+    );
+  }
   const { currency, packs, selling } = plans.data;
   return (
     <Card title={t("money.shop")} words={t(selling ? "money.shop.words" : "money.shop.closed")}>

@@ -14,7 +14,8 @@ import {
 import { Badge } from "@/components/ui/badge";
 import { Card } from "@/components/ui/card";
 import { Input } from "@/components/ui/field";
-import { Notice, Skeleton } from "@/components/ui/states";
+import { Skeleton } from "@/components/ui/states";
+import { Unread } from "@/components/ui/unread";
 import { useT } from "@/lib/i18n";
 import { useSeen } from "@/lib/use-seen";
 
@@ -35,7 +36,7 @@ export function ApiReference() {
   const found = operations.filter(({ path, summary }) => `${path} ${summary}`.toLowerCase().includes(words));
   return (
     <Card title={t("dev.api")} words={t("dev.api.words")}>
-      {document.error && <Notice title={document.error.message} />}
+      <Unread of={document} />
       {document.isPending && (
         <div ref={frame} className="h-64">
           {seen && <Skeleton className="h-64" />}

@@ -6,8 +6,9 @@ import { useState } from "react";
 
 import { Badge } from "@/components/ui/badge";
 import { Button } from "@/components/ui/button";
-import { Notice, Skeleton } from "@/components/ui/states";
+import { Skeleton } from "@/components/ui/states";
 import { Table } from "@/components/ui/table";
+import { Unread } from "@/components/ui/unread";
 import { type Delivery, useDeliveries, useReplay } from "@/lib/api/webhooks";
 import { ago, duration } from "@/lib/format";
 import { type Key, useLocale, useT } from "@/lib/i18n";
@@ -39,7 +40,7 @@ function Log({ id }: { id: string }) {
   const lines = log.data?.pages.flatMap(({ data }) => data) ?? [];
   return (
     <div className="border-t px-5 py-2">
-      {log.error && <Notice title={log.error.message} />}
+      <Unread of={log} />
       {log.isPending && <Skeleton className="my-2 h-16" />}
       {log.data && lines.length === 0 && <p className="py-2 text-sm text-muted-foreground">{t("hooks.log.none")}</p>}
       {lines.length > 0 && (

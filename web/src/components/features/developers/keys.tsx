@@ -9,8 +9,9 @@ import { Button } from "@/components/ui/button";
 import { Card } from "@/components/ui/card";
 import { Dialog } from "@/components/ui/dialog";
 import { Field, Input } from "@/components/ui/field";
-import { NoneYet, Notice, Skeleton } from "@/components/ui/states";
+import { NoneYet, Skeleton } from "@/components/ui/states";
 import { Table } from "@/components/ui/table";
+import { Unread } from "@/components/ui/unread";
 import { useKeys, useMakeKey, useRevokeKey } from "@/lib/api/account";
 import { ago } from "@/lib/format";
 import { useLocale, useT } from "@/lib/i18n";
@@ -31,7 +32,7 @@ export function Keys() {
         </Button>
       }
     >
-      {keys.error && <Notice title={keys.error.message} />}
+      <Unread of={keys} />
       {keys.isPending && <Skeleton className="h-24" />}
       {keys.data && live.length === 0 && <NoneYet>{t("dev.keys.none")}</NoneYet>}
       {live.length > 0 && (

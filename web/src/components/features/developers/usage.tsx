@@ -4,12 +4,14 @@
 import { useQuery } from "@tanstack/react-query";
 
 import { Card } from "@/components/ui/card";
-import { NoneYet, Notice, Skeleton } from "@/components/ui/states";
+import { NoneYet, Skeleton } from "@/components/ui/states";
 import { Table } from "@/components/ui/table";
+import { Unread } from "@/components/ui/unread";
 import { useKeys } from "@/lib/api/account";
 import { api, unwrap } from "@/lib/api/client";
 import { credits, duration } from "@/lib/format";
 import { useLocale, useT } from "@/lib/i18n";
+import { dayInUtc, decimal } from "@/lib/numbers";
 
 export function Usage() {
   const t = useT();
@@ -24,7 +26,7 @@ export function Usage() {
     key ? (keys.data?.find(({ id }) => id === key)?.name ?? key) : t("dev.usage.studio");
   return (
     <Card title={t("dev.usage")} words={t("dev.usage.words")}>
-      {usage.error && <Notice title={usage.error.message} />}
+      <Unread of={usage} />
       {usage.isPending && <Skeleton className="h-24" />}
       {usage.data?.data.length === 0 && <NoneYet>{t("dev.usage.none")}</NoneYet>}
       {usage.data && usage.data.data.length > 0 && (
@@ -42,13 +44,11 @@ export function Usage() {
         >
           {usage.data.data.map(({ dayMs, model, key, images, failed, gpuMs, spentMillis }) => (
             <tr key={`${dayMs} ${model} ${key ?? ""}`} className="tabular-nums">
-              <td className="whitespace-nowrap">
-                {new Date(dayMs).toLocaleDateString(language, { dateStyle: "medium", timeZone: "UTC" })}
-              </td>
+              <td className="whitespace-nowrap">{dayInUtc(dayMs, language)}</td>
               <td>{model}</td>
               <td>{nameOf(key)}</td>
-              <td>{images.toLocaleString(language)}</td>
-              <td>{failed.toLocaleString(language)}</td>
+              <td>{decimal(images, language)}</td>
+              <td>{decimal(failed, language)}</td>
               <td className="whitespace-nowrap">{duration(gpuMs, language)}</td>
               <td>{credits(spentMillis, language)}</td>
             </tr>

@@ -12,8 +12,9 @@ import { Card } from "@/components/ui/card";
 import { Dialog } from "@/components/ui/dialog";
 import { Field, Input } from "@/components/ui/field";
 import { Menu } from "@/components/ui/menu";
-import { NoneYet, Notice, Skeleton } from "@/components/ui/states";
+import { NoneYet, Skeleton } from "@/components/ui/states";
 import { say } from "@/components/ui/toast";
+import { Unread } from "@/components/ui/unread";
 import {
   useChangeWebhook,
   useDropWebhook,
@@ -47,7 +48,7 @@ export function Webhooks() {
         </Button>
       }
     >
-      {webhooks.error && <Notice title={webhooks.error.message} />}
+      <Unread of={webhooks} />
       {webhooks.isPending && <Skeleton className="h-24" />}
       {webhooks.data?.length === 0 && <NoneYet>{t("hooks.none")}</NoneYet>}
       <ul className="grid grid-cols-1 gap-3">

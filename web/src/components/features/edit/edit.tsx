@@ -19,6 +19,7 @@ import { PageHead } from "@/components/ui/page-head";
 import { Segmented } from "@/components/ui/segmented";
 import { Slider } from "@/components/ui/slider";
 import { Empty, Notice, Skeleton } from "@/components/ui/states";
+import { Unread } from "@/components/ui/unread";
 import { fileOf, type Picture, usePicture } from "@/lib/api/gallery";
 import { useJobs, useMakeJob } from "@/lib/api/queries";
 import { randomId } from "@/lib/browser";
@@ -63,7 +64,7 @@ function Nothing() {
 
 function Opened({ id }: { id: string }) {
   const picture = usePicture(id);
-  if (picture.error) return <Notice title={picture.error.message} />;
+  if (picture.error) return <Unread of={picture} />;
   if (!picture.data) return <Skeleton className="h-[60vh] rounded-lg" />;
   return <Editor picture={picture.data} />;
 }

@@ -3,7 +3,7 @@
 
 import { useQueryClient } from "@tanstack/react-query";
 import { ImageOff, Images } from "lucide-react";
-import { useEffect, useMemo } from "react";
+import { useDeferredValue, useEffect, useMemo } from "react";
 
 import { BulkBar } from "@/components/features/gallery/bulk-bar";
 import { Grid } from "@/components/features/gallery/grid";
@@ -38,7 +38,9 @@ function useFilter(): Filter {
 function Pictures() {
   const t = useT();
   const filter = useFilter();
-  const { strip, error } = useGallery();
+  const error = useGallery((gallery) => gallery.error);
+  // The grid is drawn in small steps.
+  const strip = useDeferredValue(useGallery((gallery) => gallery.strip));
   useReopened(filter);
   const narrowed = Object.keys(filter).length > 0;
   return (

@@ -2,7 +2,16 @@
 "use client";
 
 import { useWindowVirtualizer } from "@tanstack/react-virtual";
-import { type KeyboardEvent, useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "react";
+import {
+  type KeyboardEvent,
+  startTransition,
+  useCallback,
+  useEffect,
+  useLayoutEffect,
+  useMemo,
+  useRef,
+  useState,
+} from "react";
 
 import { landmarks, type Row, rowsOf } from "@/components/features/gallery/rows";
 import { change, keepScroll, need, useGallery } from "@/components/features/gallery/store";
@@ -10,6 +19,7 @@ import type { Strip } from "@/components/features/gallery/strip";
 import { Tile } from "@/components/features/gallery/tile";
 import { type Filter, type Picture, useBulk } from "@/lib/api/gallery";
 import { useLocale, useT } from "@/lib/i18n";
+import { month, shortMonth } from "@/lib/numbers";
 
 const GAP = 8;
 const HEAD = 48;
@@ -129,24 +139,15 @@ function useStar(): (picture: Picture) => void {
 function Landmark({ name }: { name: string }) {
   const locale = useLocale();
   if (name.length === 4) return name;
-  return new Date(`${name}-01T00:00:00Z`).toLocaleDateString(locale === "pseudo" ? "en" : locale, {
-    month: "short",
-    year: "2-digit",
-    timeZone: "UTC",
-  });
+  return shortMonth(Date.parse(`${name}-01T00:00:00Z`), locale);
 }
 
 function Head({ atMs, images }: { atMs: number; images: number }) {
   const t = useT();
   const locale = useLocale();
-  const month = new Date(atMs).toLocaleDateString(locale === "pseudo" ? "en" : locale, {
-    month: "long",
-    year: "numeric",
-    timeZone: "UTC",
-  });
   return (
     <h2 className="flex h-12 items-center gap-3 text-sm font-semibold">
-      <span translate="no">{month}</span>{" "}
+      <span translate="no">{month(atMs, locale)}</span>{" "}
       <span className="font-normal text-muted-foreground">{t("job.images", { n: images })}</span>
     </h2>
   );
@@ -166,9 +167,10 @@ function useBox(frame: React.RefObject<HTMLElement | null>): { width: number; to
   useLayoutEffect(() => {
     const element = frame.current;
     if (!element) return;
-    const observer = new ResizeObserver(() =>
-      setBox({ width: element.clientWidth, top: element.getBoundingClientRect().top + window.scrollY }),
-    );
+    const observer = new ResizeObserver(() => {
+      const box = { width: element.clientWidth, top: element.getBoundingClientRect().top + window.scrollY };
+      startTransition(() => setBox(box));
+    });
     observer.observe(element);
     return () => observer.disconnect();
   }, [frame]);

@@ -1,20 +1,24 @@
 // One job: what was asked for, where it stands, its pictures.
 "use client";
 
-import { Copy, Download, RefreshCw, Shuffle, X } from "lucide-react";
+import { ClipboardCopy, Copy, Download, RefreshCw, Shuffle, X } from "lucide-react";
+import { memo } from "react";
 
 import { isOpen, type Stand, standOf } from "@/components/features/jobs/stand";
 import { Badge } from "@/components/ui/badge";
 import { Button } from "@/components/ui/button";
+import { Link } from "@/components/ui/link";
+import { say } from "@/components/ui/toast";
 import type { Job } from "@/lib/api/client";
 import { useLive } from "@/lib/api/live";
-import { useCancelJob } from "@/lib/api/queries";
+import { useCancelJob, useMakeJob } from "@/lib/api/queries";
+import { copyText, randomId } from "@/lib/browser";
 import { cn } from "@/lib/cn";
 import { credits } from "@/lib/format";
 import { type Translate, useLocale, useT } from "@/lib/i18n";
-import { draftOf, useDraft } from "@/stores/draft";
+import { draftOf, requestOf, useDraft } from "@/stores/draft";
 
-export function JobCard({ job }: { job: Job }) {
+export const JobCard = memo(function JobCard({ job }: { job: Job }) {
   const t = useT();
   const stand = standOf(
     job,
@@ -47,7 +51,7 @@ export function JobCard({ job }: { job: Job }) {
       <Foot job={job} stand={stand} />
     </article>
   );
-}
+});
 
 function Actions({ job, stand }: { job: Job; stand: Stand }) {
   const t = useT();
@@ -69,15 +73,38 @@ function Actions({ job, stand }: { job: Job; stand: Stand }) {
       </Button>
     );
   }
+  if (stand.kind !== "complete") return <Again job={job} stand={stand} />;
   return (
     <div className="flex gap-1.5">
       <Button look="secondary" size="small" title={t("job.remix.hint")} onClick={() => take(null)}>
-        {stand.kind === "complete" ? <Shuffle aria-hidden /> : <RefreshCw aria-hidden />}
-        {t(stand.kind === "complete" ? "job.remix" : "job.retry")}
+        <Shuffle aria-hidden /> {t("job.remix")}
       </Button>
-      {stand.kind === "complete" && (
-        <Button look="secondary" size="small" title={t("job.reuse.hint")} onClick={() => take(job.request.seed)}>
-          <Copy aria-hidden /> {t("job.reuse")}
+      <Button look="secondary" size="small" title={t("job.reuse.hint")} onClick={() => take(job.request.seed)}>
+        <Copy aria-hidden /> {t("job.reuse")}
+      </Button>
+    </div>
+  );
+}
+
+/** For a job that made nothing: the same once more, and what helps whoever is asked why. */
+function Again({ job, stand }: { job: Job; stand: Stand }) {
+  const t = useT();
+  const make = useMakeJob();
+  const { request } = job;
+  const again = () => {
+    const same = requestOf({ ...draftOf(request, request.seed), images: request.images }, request.model);
+    make.mutate({ request: same, key: randomId() }, { onError: (error) => say({ text: error.message }) });
+  };
+  const report = (message: string) =>
+    void copyText(`${job.id}: ${message}`).then((done) => done && say({ text: t("ui.copied") }));
+  return (
+    <div className="flex flex-wrap gap-1.5">
+      <Button look="secondary" size="small" disabled={make.isPending} onClick={again}>
+        <RefreshCw aria-hidden /> {t("job.retry")}
+      </Button>
+      {stand.kind === "failed" && (
+        <Button look="outline" size="small" title={t("job.report.hint")} onClick={() => report(stand.message)}>
+          <ClipboardCopy aria-hidden /> {t("job.report")}
         </Button>
       )}
     </div>
@@ -153,7 +180,12 @@ function Foot({ job, stand }: { job: Job; stand: Stand }) {
         role={isOpen(stand) ? "status" : undefined}
         className={cn("tabular-nums", stand.kind === "failed" && "text-destructive")}
       >
-        {sentence(stand, price, t)}
+        {sentence(stand, price, t)}{" "}
+        {stand.kind === "failed" && (
+          <Link href="/credits/" className="underline underline-offset-4">
+            {t("job.ledger")}
+          </Link>
+        )}
       </p>
       {stand.kind === "failed" && <p>{stand.message}</p>}
     </footer>

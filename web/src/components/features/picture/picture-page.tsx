@@ -10,7 +10,8 @@ import { useGallery } from "@/components/features/gallery/store";
 import { Lost } from "@/components/features/lost";
 import { SharedPage } from "@/components/features/picture/shared-page";
 import { Door, SignedIn } from "@/components/features/signed-in";
-import { Notice, Skeleton } from "@/components/ui/states";
+import { Skeleton } from "@/components/ui/states";
+import { Unread } from "@/components/ui/unread";
 import { ApiFailure } from "@/lib/api/client";
 import { usePicture } from "@/lib/api/gallery";
 import { usePathname } from "@/lib/navigation";
@@ -46,7 +47,7 @@ function Shown({ id }: { id: string | null }) {
   }
   // Nobody is signed in: said in a moment.
   if (picture.error instanceof ApiFailure && picture.error.status === 401) return <Waiting />;
-  if (picture.error) return <Notice title={picture.error.message} />;
+  if (picture.error) return <Unread of={picture} />;
   if (!picture.data) return <Waiting />;
   return (
     <div className="grid items-start gap-6 lg:grid-cols-[minmax(0,1fr)_22rem]">

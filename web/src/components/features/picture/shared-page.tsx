@@ -7,7 +7,8 @@ import type { ReactNode } from "react";
 import { PictureFacts } from "@/components/features/picture/picture-facts";
 import { Stage } from "@/components/features/picture/stage";
 import { Button } from "@/components/ui/button";
-import { Notice, Skeleton } from "@/components/ui/states";
+import { Skeleton } from "@/components/ui/states";
+import { Unread } from "@/components/ui/unread";
 import { ApiFailure } from "@/lib/api/client";
 import { useSharedPicture } from "@/lib/api/gallery";
 import { useT } from "@/lib/i18n";
@@ -26,7 +27,7 @@ export function SharedPage({ token, otherwise }: SharedPageProps) {
   const setDraft = useDraft((store) => store.change);
   const picture = useSharedPicture(token);
   if (picture.error instanceof ApiFailure && picture.error.status === 404) return otherwise;
-  if (picture.error) return <Notice title={picture.error.message} />;
+  if (picture.error) return <Unread of={picture} />;
   if (!picture.data) return <Skeleton className="h-[60vh] rounded-lg" />;
   const { settings, ...shown } = picture.data;
   const remix = (of: NonNullable<typeof settings>) => {
