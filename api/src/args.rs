@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args as Flags, Parser, Subcommand, ValueEnum};
+use tintype_telemetry::TelemetryArgs;
 
 use crate::http::studio_settings::StudioArgs;
 use crate::identity::args::IdentityArgs;
@@ -45,6 +46,8 @@ pub struct Cli {
     storage: StorageArgs,
     #[command(flatten)]
     studio: StudioArgs,
+    #[command(flatten)]
+    telemetry: TelemetryArgs,
 }
 
 impl Cli {
@@ -55,8 +58,8 @@ impl Cli {
 
     /// A chore, or how to run; neither when nothing was said.
     pub fn parts(self) -> (Option<Chore>, Option<Args>) {
-        let Self { chore, run, identity, mail, payments, services, storage, studio } = self;
-        (chore, run.map(|args| Args { identity, mail, payments, services, storage, studio, ..args }))
+        let Self { chore, run, identity, mail, payments, services, storage, studio, telemetry } = self;
+        (chore, run.map(|args| Args { identity, mail, payments, services, storage, studio, telemetry, ..args }))
     }
 }
 
@@ -181,6 +184,9 @@ pub struct Args {
     /// Whom the studio may tell how it is used.
     #[arg(skip)]
     pub studio: StudioArgs,
+    /// Where traces go.
+    #[arg(skip)]
+    pub telemetry: TelemetryArgs,
 }
 
 /// What `tintype up` says about the API it runs.
@@ -221,6 +227,8 @@ struct Surroundings {
     services: ServicesArgs,
     #[command(flatten)]
     studio: StudioArgs,
+    #[command(flatten)]
+    telemetry: TelemetryArgs,
     /// See [`Args::webhook_private_targets`].
     #[arg(long, env = "TINTYPE_WEBHOOK_PRIVATE_TARGETS")]
     webhook_private_targets: bool,
@@ -248,14 +256,22 @@ impl LocalArgs {
 }
 
 impl Args {
-    /// Everything on one machine. How people sign in, mail, payments, services and where webhooks may go are read from
-    /// the environment.
+    /// Everything on one machine. How people sign in, mail, payments, services, traces and where webhooks may go are
+    /// read from the environment.
     ///
     /// # Errors
     /// What the environment says of these is wrong.
     pub fn local(local: LocalArgs) -> Result<Self, clap::Error> {
-        let Surroundings { identity, mail, payments, services, studio, webhook_private_targets, database_direct_url } =
-            Surroundings::try_parse_from(["tintype"])?;
+        let Surroundings {
+            identity,
+            mail,
+            payments,
+            services,
+            studio,
+            telemetry,
+            webhook_private_targets,
+            database_direct_url,
+        } = Surroundings::try_parse_from(["tintype"])?;
         Ok(Self {
             listen: local.listen,
             port_file: Some(local.port_file),
@@ -288,6 +304,7 @@ impl Args {
             reports: None,
             storage: StorageArgs::from_environment(),
             studio,
+            telemetry,
         })
     }
 }

@@ -9,6 +9,7 @@ use rand::RngExt;
 use sha2::{Digest, Sha256};
 use tintype_crds::WhenLate;
 use tintype_scheduler::{Estimate, Explanation, Verdict};
+use tintype_telemetry::{Attribute, Stage};
 use tintype_types::limits::SEED_MAX;
 use tintype_types::{ErrorCode, FailureReason, GenerationRequest, JobState, ResolvedRequest, Timestamp};
 use tokio::time::Instant;
@@ -18,6 +19,7 @@ use crate::adapters;
 use crate::clock;
 use crate::creation::{Deadline, KeyUse, NewJob, Outcome, sql};
 use crate::error::ApiError;
+use crate::http::trace;
 use crate::ledger::MILLI_PER_CREDIT;
 use crate::ledger::post::Stamp;
 use crate::price;
@@ -132,6 +134,7 @@ pub(crate) async fn place_as(app: &App, order: &Order, seed: u64, id: Uuid) -> R
     let resolved = judge(app, request, seed)?;
     let new = NewJob { id, deadline: *deadline, ..draft(app, (*account, api_key.clone()), resolved, repeat) };
     let job = Generation::new(&new);
+    let mut holding = app.telemetry.stage(new.traceparent, Stage::Hold).with(Attribute::Job(&job.job_id()));
     // Pictures are locked with their job, which is rare enough to go alone.
     let outcome = if job.request.input_keys().next().is_some() {
         app.shared.changes(&[*account]).await;
@@ -141,6 +144,10 @@ pub(crate) async fn place_as(app: &App, order: &Order, seed: u64, id: Uuid) -> R
     } else {
         app.lane.make(new).await?
     };
+    if outcome != Outcome::Made {
+        holding.set(Attribute::Outcome("refused"));
+    }
+    holding.end();
     match outcome {
         Outcome::Made => {
             app.board.wake(job.account);
@@ -177,6 +184,7 @@ pub(crate) fn draft(
         deadline: None,
         open_max: app.open_jobs_max,
         submitted: None,
+        traceparent: trace::current(),
     }
 }
 

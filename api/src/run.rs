@@ -10,6 +10,7 @@ use anyhow::Context;
 use prometheus::{IntCounterVec, Opts, Registry};
 use tintype_dispatch::{DispatchConfig, JournalConfig, TokenSource};
 use tintype_store::Store;
+use tintype_telemetry::Telemetry;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -82,12 +83,20 @@ async fn run_until(args: Args, stop: &CancellationToken) -> anyhow::Result<()> {
     let store = storage::open(&args, address)?;
     let registry = Registry::new();
     let metrics = Metrics::new(registry.clone()).context("cannot register the metrics")?;
+    let telemetry = Telemetry::open(&args.telemetry, "tintype-api", &registry).context("cannot set up traces")?;
     let back_to = public_url(&args, address).trim_end_matches('/').to_owned();
     let payments = Payments::open(&args.payments, back_to, &metrics)?;
     let (board, bells) = (Board::default(), Bells::default());
     let services = open_services(&args, &registry, stop)?;
     let shared = Shared::open(args.services.redis_url.as_deref(), &registry)?;
-    let parts = Parts { pool: pool.clone(), store, board: board.clone(), bells: bells.clone(), registry };
+    let parts = Parts {
+        pool: pool.clone(),
+        store,
+        board: board.clone(),
+        bells: bells.clone(),
+        registry,
+        telemetry: telemetry.clone(),
+    };
     let (cluster, lock) = start_cluster(&args, parts, stop).await?;
     let world = World {
         pool: pool.clone(),
@@ -102,6 +111,7 @@ async fn run_until(args: Args, stop: &CancellationToken) -> anyhow::Result<()> {
         mail: mailer.is_some(),
         payments,
         price_book,
+        telemetry,
     };
     let mut reconcilers = reconcile::start(&world, stop);
     let listening = keyring::listen(pool.clone(), world.keyring.clone(), world.shared.clone());
@@ -123,6 +133,7 @@ async fn run_until(args: Args, stop: &CancellationToken) -> anyhow::Result<()> {
     if let Err(error) = key::touch(&pool, &world.keyring.take_used()).await {
         tracing::warn!(%error, "when keys were last used could not be written down");
     }
+    world.telemetry.close().await;
     lock.release().await;
     requests.close().await;
     pool.close().await;
@@ -191,6 +202,7 @@ fn open_app(
             rate: args.rate(),
             shared: world.shared.clone(),
             services: world.services.clone(),
+            telemetry: world.telemetry.clone(),
             enhancing: Limiter::new(Rate { per_minute: PER_MINUTE, burst: PER_MINUTE }),
             identity: Identity::new(&args.identity, args.public_url.clone(), public_url.clone(), world.mail)?,
             exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
@@ -295,6 +307,7 @@ struct Parts {
     board: Board,
     bells: Bells,
     registry: Registry,
+    telemetry: Telemetry,
 }
 
 async fn start_cluster(
@@ -302,7 +315,7 @@ async fn start_cluster(
     parts: Parts,
     stop: &CancellationToken,
 ) -> anyhow::Result<(Arc<dyn Cluster>, SchedulerLock)> {
-    let Parts { pool, store, board, bells, registry } = parts;
+    let Parts { pool, store, board, bells, registry, telemetry } = parts;
     match args.cluster {
         ClusterKind::Local => {
             let token = args.worker_token_file.as_ref().context("local mode needs --worker-token-file")?;
@@ -315,8 +328,14 @@ async fn start_cluster(
             let reader_token = args.admin_token_file.as_ref().map(TokenSource::file).transpose();
             let reader_token = reader_token.context("cannot read the administrator's token")?;
             let decision_log = args.decision_log.clone().map(JournalConfig::at);
-            let dispatch =
-                DispatchConfig { scheduler, worker_token, reader_token, output_ttl: OUTPUT_TTL, decision_log };
+            let dispatch = DispatchConfig {
+                scheduler,
+                worker_token,
+                reader_token,
+                output_ttl: OUTPUT_TTL,
+                decision_log,
+                telemetry,
+            };
             let models_dirs = args.models_dirs.clone();
             let config = LocalConfig { dispatch, models_dirs, pool, store, board, bells, registry };
             Ok((Arc::new(Local::start(config, stop).await?), lock))

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tintype_telemetry::Telemetry;
 use tintype_types::{ErrorCode, ModelCard, ModelKind};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -67,6 +68,8 @@ pub(crate) struct Inner {
     pub(crate) shared: Shared,
     /// What others run for us.
     pub(crate) services: Services,
+    /// Where what requests do is traced.
+    pub(crate) telemetry: Telemetry,
     /// How fast accounts may have prompts written out.
     pub(crate) enhancing: Limiter,
     /// How people sign in.

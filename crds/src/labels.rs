@@ -2,6 +2,9 @@
 
 /// Label of a job made by the API: the id of its row there.
 pub const GENERATION: &str = "tintype.dev/generation";
+/// Annotation that says what a job is part of, if it is traced: a `traceparent` of W3C Trace Context. It is no part of the spec:
+/// what is asked for does not depend on who looks.
+pub const TRACEPARENT: &str = "tintype.dev/traceparent";
 /// Finalizer the API puts on a job it has held credits for; it comes off once the hold is captured or voided.
 pub const SETTLEMENT: &str = "tintype.dev/settlement";
 /// Label by which the Service finds the one operator that leads.

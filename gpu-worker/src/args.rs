@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use clap::{Parser, ValueEnum};
 use reqwest::Url;
+use tintype_telemetry::TelemetryArgs;
 use tintype_types::{PoolName, WorkerId};
 
 use crate::cache::Keep;
@@ -83,6 +84,9 @@ pub struct Args {
     /// How pictures are finished.
     #[command(flatten)]
     pub output: OutputArgs,
+    /// Where traces go.
+    #[command(flatten)]
+    pub telemetry: TelemetryArgs,
     /// How the log is written.
     #[arg(long, env = "TINTYPE_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,

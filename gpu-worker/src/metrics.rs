@@ -99,6 +99,11 @@ impl Metrics {
         })
     }
 
+    /// For what others count.
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
     /// Shows the probe's GPUs from now on; with `dcgm` also under the names of NVIDIA's exporter.
     ///
     /// # Errors

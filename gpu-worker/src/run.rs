@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use tintype_telemetry::Telemetry;
 use tintype_types::worker::{Assignment, Claim};
 use tintype_types::{BootId, PoolName, WorkerId};
 use tokio::sync::watch;
@@ -45,6 +46,7 @@ pub(crate) struct Worker {
     pub(crate) publisher: Arc<Publisher>,
     /// Who brings models that are named by a URL; nobody where they are not done.
     pub(crate) fetcher: Option<Fetcher>,
+    pub(crate) telemetry: Telemetry,
     /// Most jobs at a time.
     slots: u32,
     pool: PoolName,
@@ -95,6 +97,8 @@ pub async fn run_with(
     let publisher =
         tokio::task::spawn_blocking(move || output.publisher()).await.context("setting up the output broke")??;
     let metrics = Metrics::new().context("cannot set up metrics")?;
+    let telemetry =
+        Telemetry::open(&args.telemetry, "tintype-worker", metrics.registry()).context("cannot set up traces")?;
     let probe: Arc<dyn GpuProbe> = Arc::from(probe);
     metrics.show_gpus(Arc::clone(&probe), args.dcgm_metrics).context("cannot set up the GPUs' metrics")?;
     let client = Client::new(config.dispatch, config.token_file, metrics.calls.clone())
@@ -121,6 +125,7 @@ pub async fn run_with(
         checkpoint_every: config.checkpoint_every,
         publisher: Arc::new(publisher),
         fetcher,
+        telemetry,
         slots: config.slots,
         pool: config.pool,
         ready,
@@ -132,6 +137,7 @@ pub async fn run_with(
         () = worker.tell_health() => {}
     }
     tracing::info!(worker.id = %worker.id, "the worker ends");
+    worker.telemetry.close().await;
     if let Some(listening) = listening {
         listening.await.context("the probe listener broke")?;
     }
@@ -167,7 +173,7 @@ impl Worker {
             };
             if let Some(assignment) = claimed {
                 let (worker, drain) = (Arc::clone(self), shutdown.clone());
-                attempts.spawn(async move { worker.run_attempt(&assignment, &drain).await });
+                attempts.spawn(async move { worker.run_traced(&assignment, &drain).await });
             }
         }
         // They give their jobs back, within a step.

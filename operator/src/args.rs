@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args as Flags, Parser, Subcommand};
+use tintype_telemetry::TelemetryArgs;
 
 use crate::election::Timings;
 
@@ -17,7 +18,18 @@ pub struct Cli {
     pub chore: Option<Chore>,
     /// How to run.
     #[command(flatten)]
-    pub run: Option<Args>,
+    run: Option<Args>,
+    // Beside the rest and not inside it: an optional group that holds groups counts as left out, whatever was given.
+    #[command(flatten)]
+    telemetry: TelemetryArgs,
+}
+
+impl Cli {
+    /// How to run; nothing where nothing was said.
+    pub fn args(self) -> Option<Args> {
+        let Self { chore: _, run, telemetry } = self;
+        run.map(|args| Args { telemetry, ..args })
+    }
 }
 
 /// What it can do beside running.
@@ -101,6 +113,9 @@ pub struct Args {
     /// Write the address listened on to this file once it is.
     #[arg(long)]
     pub port_file: Option<PathBuf>,
+    /// Where traces go.
+    #[arg(skip)]
+    pub telemetry: TelemetryArgs,
 }
 
 impl Args {
@@ -163,14 +178,14 @@ mod tests {
     fn running_needs_its_secrets() {
         assert!(parse("operator").is_err());
         assert!(parse("operator --store-dir d").is_err());
-        let args = parse(NEEDED).unwrap().run.unwrap();
+        let args = parse(NEEDED).unwrap().args().unwrap();
         assert_eq!(args.timings().unwrap(), Timings::default());
         assert_eq!(args.finished_ttl, Ttl(Some(Duration::from_hours(24))));
     }
 
     #[test]
     fn durations_have_units() {
-        let with = |flag: &str| parse(&format!("{NEEDED} {flag}")).map(|cli| cli.run.unwrap());
+        let with = |flag: &str| parse(&format!("{NEEDED} {flag}")).map(|cli| cli.args().unwrap());
         assert_eq!(with("--attempt-lease 250ms").unwrap().attempt_lease, Duration::from_millis(250));
         assert_eq!(with("--finished-ttl never").unwrap().finished_ttl, Ttl(None));
         assert!(with("--attempt-lease 30").is_err());
@@ -179,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_leader_that_could_overlap_the_next_is_refused() {
-        let args = parse(&format!("{NEEDED} --leader-deadline 15s")).unwrap().run.unwrap();
+        let args = parse(&format!("{NEEDED} --leader-deadline 15s")).unwrap().args().unwrap();
         assert!(args.timings().is_err());
     }
 }

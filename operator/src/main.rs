@@ -20,7 +20,7 @@ fn main() -> ExitCode {
         Some(Chore::Crds) => return print_crds(),
         None => log_to_stderr(),
     }
-    let Some(args) = cli.run else { return ExitCode::from(2) };
+    let Some(args) = cli.args() else { return ExitCode::from(2) };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

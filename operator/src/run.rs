@@ -10,6 +10,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use prometheus::Registry;
 use tintype_dispatch::{Dispatch, DispatchConfig, JournalConfig, TokenSource};
 use tintype_store::{FolderConfig, Secret, Store};
+use tintype_telemetry::Telemetry;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -48,7 +49,8 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> 
     // An error means one is there already, which is as good.
     drop(rustls::crypto::ring::default_provider().install_default());
     let parts = Parts::start(&args).await?;
-    let Parts { client, namespace, index, term, metrics, registry, dispatch, store, dispatcher, listener } = parts;
+    let Parts { client, namespace, index, term, metrics, registry, telemetry, dispatch, store, dispatcher, listener } =
+        parts;
     let identity = format!("{}_{}", args.pod_name.as_deref().unwrap_or("operator"), uuid::Uuid::new_v4());
     let pod = OwnPod::new(client.clone(), &namespace, args.pod_name.clone());
     pod.unmark().await;
@@ -62,16 +64,9 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> 
     drop(changes);
     tasks.spawn(ttl::run(client.clone(), Arc::clone(&index), args.finished_ttl.0, leads.clone(), metrics.clone()));
 
-    let reporter = Reporter::new(client.clone(), &namespace, dispatch.clone(), Arc::clone(&index), metrics.clone());
-    tasks.spawn(reporter.run(leads.clone(), args.report_every));
-
-    let keeper = Keeper::new(client.clone(), &namespace, dispatch.clone(), Arc::clone(&index), metrics.clone());
-    tasks.spawn(keeper.run(leads.clone()));
-
-    tasks.spawn(Librarian::new(&client, &namespace, &args.lease_name, &index, &metrics)?.run(leads.clone()));
-
-    let memory = Memory::new(&client, &namespace, &args.lease_name, metrics.clone());
-    tasks.spawn(memory.clone().run(dispatch.clone(), leads.clone(), args.learned_every));
+    let keeping =
+        Keeping { client: &client, namespace: &namespace, dispatch: &dispatch, index: &index, metrics: &metrics };
+    let memory = keeping.start(&args, &leads, &mut tasks)?;
 
     let campaign = Campaign {
         api: Campaign::api(client.clone(), &namespace),
@@ -123,7 +118,39 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> 
     within("giving the lease back", campaign).await;
     close.cancel();
     within("closing connections", server).await;
+    telemetry.close().await;
     outcome
+}
+
+/// What the tasks need that look after objects while this replica leads.
+struct Keeping<'a> {
+    client: &'a Client,
+    namespace: &'a str,
+    dispatch: &'a Dispatch,
+    index: &'a Arc<Index>,
+    metrics: &'a Metrics,
+}
+
+impl Keeping<'_> {
+    /// Starts them; answers where what was learned is kept.
+    fn start(
+        &self,
+        args: &Args,
+        leads: &watch::Receiver<Leadership>,
+        tasks: &mut JoinSet<()>,
+    ) -> anyhow::Result<Memory> {
+        let Self { client, namespace, dispatch, index, metrics } = *self;
+        let (of_client, of_dispatch, of_index, of_metrics) =
+            (|| client.clone(), || dispatch.clone(), || Arc::clone(index), || metrics.clone());
+        let reporter = Reporter::new(of_client(), namespace, of_dispatch(), of_index(), of_metrics());
+        tasks.spawn(reporter.run(leads.clone(), args.report_every));
+        let keeper = Keeper::new(of_client(), namespace, of_dispatch(), of_index(), of_metrics());
+        tasks.spawn(keeper.run(leads.clone()));
+        tasks.spawn(Librarian::new(client, namespace, &args.lease_name, index, metrics)?.run(leads.clone()));
+        let memory = Memory::new(client, namespace, &args.lease_name, of_metrics());
+        tasks.spawn(memory.clone().run(of_dispatch(), leads.clone(), args.learned_every));
+        Ok(memory)
+    }
 }
 
 async fn within<T>(what: &'static str, step: impl Future<Output = T>) {
@@ -140,6 +167,7 @@ struct Parts {
     term: Arc<Term>,
     metrics: Metrics,
     registry: Registry,
+    telemetry: Telemetry,
     dispatch: Dispatch,
     store: Store,
     dispatcher: AbortOnDropHandle<()>,
@@ -154,6 +182,7 @@ impl Parts {
         let registry = Registry::new();
         let metrics = Metrics::new(&registry).context("registering the metrics")?;
 
+        let telemetry = Telemetry::open(&args.telemetry, "tintype-operator", &registry).context("setting up traces")?;
         let listener = TcpListener::bind(args.listen).await.with_context(|| format!("listening on {}", args.listen))?;
         let address = listener.local_addr().context("reading the address listened on")?;
         let store = Store::folder(FolderConfig {
@@ -180,6 +209,7 @@ impl Parts {
             reader_token,
             output_ttl: args.output_ttl,
             decision_log: args.decision_log.clone().map(JournalConfig::at),
+            telemetry: telemetry.clone(),
         };
         let (dispatch, dispatcher) =
             Dispatch::start(config, Arc::new(writer), store.clone(), &registry).context("starting the dispatcher")?;
@@ -188,7 +218,7 @@ impl Parts {
         }
         tracing::info!(%address, namespace, "listening");
         let dispatcher = AbortOnDropHandle::new(dispatcher);
-        Ok(Self { client, namespace, index, term, metrics, registry, dispatch, store, dispatcher, listener })
+        Ok(Self { client, namespace, index, term, metrics, registry, telemetry, dispatch, store, dispatcher, listener })
     }
 }
 

@@ -11,13 +11,14 @@ use std::time::Duration;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
-use tintype_crds::labels::MANAGER_SCHEDULER;
+use tintype_crds::labels::{MANAGER_SCHEDULER, TRACEPARENT};
 use tintype_crds::{GROUP, GenerationJob, GenerationJobStatus, VERSION};
-use tintype_dispatch::{Record, WriteError, Written};
+use tintype_dispatch::{Given, Record, WriteError, Written};
 use tintype_scheduler::Decision;
+use tintype_types::{Timestamp, Traceparent};
 use tokio::time::timeout;
 
-use crate::convert::now;
+use crate::convert::{from_time, now};
 use crate::index::Index;
 use crate::metrics::Metrics;
 use crate::resolve::resolve;
@@ -49,7 +50,12 @@ impl Writer {
                 let model = &job.spec.request.model;
                 let defaults =
                     self.index.model_defaults(model).ok_or_else(|| refused("no model of that name is known"))?;
-                Written::Assigned(Box::new(resolve(&job, &defaults)))
+                let submitted = job.metadata.creation_timestamp.as_ref().map_or(Timestamp(0), from_time);
+                Written::Assigned(Box::new(Given {
+                    request: resolve(&job, &defaults),
+                    submitted,
+                    traceparent: traceparent(&job),
+                }))
             }
             Decision::Progress { .. }
             | Decision::Requeue { .. }
@@ -123,8 +129,10 @@ impl Record for Writer {
     fn write(&self, decision: Decision) -> Pin<Box<dyn Future<Output = Result<Written, WriteError>> + Send + '_>> {
         Box::pin(async move {
             let (name, job) = (decision.name(), job_of(&decision).clone());
+            let part_of = self.index.job(&job).and_then(|job| traceparent(&job));
             let outcome = self.carry_out(decision).await;
             self.count(name, &outcome);
+            let _in_trace = part_of.map(|part_of| tracing::info_span!("job", trace.id = part_of.trace()).entered());
             match &outcome {
                 Ok(_) => tracing::info!(job.id = %job, decision = name, "decision written"),
                 Err(WriteError::Refused(why)) => {
@@ -137,6 +145,11 @@ impl Record for Writer {
             outcome
         })
     }
+}
+
+/// What the job is part of. What is no traceparent is none: a slip in an annotation must not keep a job from running.
+fn traceparent(job: &GenerationJob) -> Option<Traceparent> {
+    job.annotations().get(TRACEPARENT)?.parse().ok()
 }
 
 /// What is applied: nothing of the spec, everything of the status.

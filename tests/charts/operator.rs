@@ -33,7 +33,7 @@ async fn the_operator_leads_with_the_rights_it_is_given() {
         format!("--store-dir={}", path("store")),
         format!("--port-file={}", path("port")),
     ];
-    let args = Cli::try_parse_from(line).unwrap().run.unwrap();
+    let args = Cli::try_parse_from(line).unwrap().args().unwrap();
     let stop = CancellationToken::new();
     let running = tokio::spawn(tintype_operator::run(args, stop.clone()));
 

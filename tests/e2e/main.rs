@@ -19,3 +19,4 @@ mod monitoring;
 mod plugin;
 mod redrawn;
 mod support;
+mod traces;

@@ -15,7 +15,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tintype-catalogue", &["tintype-types"]),
     ("tintype-purchase", &["tintype-types"]),
     ("tintype-provider", &["tintype-types", "tintype-purchase", "tintype-crds", "tintype-worker"]),
-    ("tintype-dispatch", &["tintype-types", "tintype-scheduler", "tintype-store"]),
+    ("tintype-telemetry", &["tintype-types"]),
+    ("tintype-dispatch", &["tintype-types", "tintype-scheduler", "tintype-store", "tintype-telemetry"]),
     (
         "tintype-operator",
         &[
@@ -25,6 +26,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "tintype-dispatch",
             "tintype-crds",
             "tintype-catalogue",
+            "tintype-telemetry",
         ],
     ),
     (
@@ -36,14 +38,16 @@ const ARROWS: &[(&str, &[&str])] = &[
             "tintype-dispatch",
             "tintype-crds",
             "tintype-catalogue",
+            "tintype-telemetry",
         ],
     ),
     ("tintype-kernels", &[]),
-    ("tintype-worker", &["tintype-types", "tintype-catalogue", "tintype-kernels"]),
+    ("tintype-worker", &["tintype-types", "tintype-catalogue", "tintype-kernels", "tintype-telemetry"]),
     ("tintype-kubetest", &[]),
     ("tintype-cluster", &[]),
     ("tintype-fake-nvml", &[]),
     ("tintype-stripe-twin", &[]),
+    ("tintype-otlp-receiver", &[]),
     ("tintype-fuzz", &["tintype-types", "tintype-worker"]),
     ("tintype-monitoring", &[]),
     (

@@ -19,7 +19,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::DeserializeGuard;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
-use tintype_crds::labels::{GENERATION, MANAGER_API, SETTLEMENT};
+use tintype_crds::labels::{GENERATION, MANAGER_API, SETTLEMENT, TRACEPARENT};
 use tintype_crds::{DiffusionModel, GenerationJob, GenerationJobSpec};
 use tintype_dispatch::WorkerSeen;
 use tintype_scheduler::{Explanation, Overview};
@@ -321,6 +321,7 @@ fn object(job: &Generation, held: bool) -> GenerationJob {
     let mut object = GenerationJob::new(&job.id.to_string(), spec);
     object.metadata = ObjectMeta {
         labels: Some(BTreeMap::from([(GENERATION.to_owned(), job.id.to_string())])),
+        annotations: job.traceparent.map(|part_of| BTreeMap::from([(TRACEPARENT.to_owned(), part_of.to_string())])),
         finalizers: held.then(|| vec![SETTLEMENT.to_owned()]),
         uid: job.cluster_uid.clone(),
         ..object.metadata

@@ -328,11 +328,11 @@ impl LocalRecord {
         let written = match decision {
             Decision::Assign { worker, promised, .. } => {
                 let given = progress::Given { worker: &worker, promised };
-                let request = progress::assign(pool, fence, given, now).await.map_err(unavailable)?;
+                let job = progress::assign(pool, fence, given, now).await.map_err(unavailable)?;
                 // Whoever wants to hear that a job has begun is told by an errand.
                 self.bells.lanes.ring();
-                return match request {
-                    Some(request) => Ok(Written::Assigned(Box::new(request))),
+                return match job {
+                    Some(job) => Ok(Written::Assigned(Box::new(job))),
                     None => Err(refused(fence)),
                 };
             }

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tintype_crds::WhenLate;
-use tintype_types::{ResolvedRequest, Timestamp};
+use tintype_types::{ResolvedRequest, Timestamp, Traceparent};
 use uuid::Uuid;
 
 use crate::ledger::Book;
@@ -70,6 +70,8 @@ pub struct NewJob {
     pub open_max: u64,
     /// When it counts as handed to the scheduler; none: it is handed over later.
     pub submitted: Option<Timestamp>,
+    /// What it is part of, if it is traced.
+    pub traceparent: Option<Traceparent>,
 }
 
 impl NewJob {
@@ -193,6 +195,7 @@ mod tests {
             deadline: None,
             open_max: 100,
             submitted: None,
+            traceparent: None,
         }
     }
 

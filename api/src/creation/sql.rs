@@ -128,11 +128,11 @@ async fn count_budgets(conn: &mut PgConnection, made: &[(&NewJob, &Posting)]) ->
 /// Columns come as lists, one for each value of a job, a line, a book or a lot.
 const WRITE: &str = "
     with jobs as (
-        insert into generation (id, account, api_key, request, body_sha256, price, created_ms, answered_ms, submitted_ms, deadline_ms, when_late)
-        select id, account, api_key, request, body, price, at, case when key is not null then at end, submitted, deadline, late from
+        insert into generation (id, account, api_key, request, body_sha256, price, created_ms, answered_ms, submitted_ms, deadline_ms, when_late, traceparent)
+        select id, account, api_key, request, body, price, at, case when key is not null then at end, submitted, deadline, late, trace from
         unnest($1::uuid[], $2::uuid[], $3::text[], $4::jsonb[], $5::bytea[], $6::bigint[], $7::bigint[], $9::text[], $31::bigint[],
-            $32::bigint[], $33::text[])
-        as t (id, account, api_key, request, body, price, at, key, submitted, deadline, late)
+            $32::bigint[], $33::text[], $34::text[])
+        as t (id, account, api_key, request, body, price, at, key, submitted, deadline, late, trace)
     ), keys as (
         insert into idempotency (account, route, key, body_sha256, generation, created_ms)
         select account, route, key, body, id, at from
@@ -196,6 +196,7 @@ async fn write(conn: &mut PgConnection, made: &[(&NewJob, &Posting)]) -> sqlx::R
         .bind(made.iter().map(|(job, _)| job.submitted.map(to_ms)).collect::<Vec<_>>())
         .bind(made.iter().map(|(job, _)| job.deadline.map(|due| to_ms(due.at))).collect::<Vec<_>>())
         .bind(made.iter().map(|(job, _)| when_late(job.deadline)).collect::<Vec<_>>())
+        .bind(made.iter().map(|(job, _)| job.traceparent.map(String::from)).collect::<Vec<_>>())
         .execute(conn)
         .await?;
     if written.rows_affected() as usize == column.books.len() {

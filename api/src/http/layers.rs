@@ -4,6 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
+use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
@@ -15,18 +16,18 @@ use crate::state::App;
 pub(crate) async fn count(State(app): State<App>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
-    let method = request.method().clone();
+    let method = known(request.method());
     let response = next.run(request).await;
-    // Methods are a closed set only after ours: anything unusual is one label.
-    let method = if ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"].contains(&method.as_str()) {
-        method.as_str()
-    } else {
-        "other"
-    };
     let status = response.status();
     app.metrics.requests.with_label_values(&[method, &route, status.as_str()]).inc();
     app.metrics.request_seconds.with_label_values(&[method, &route]).observe(started.elapsed().as_secs_f64());
     response
+}
+
+/// Methods are a closed set only after ours: anything unusual is one label.
+pub(crate) fn known(method: &Method) -> &'static str {
+    const KNOWN: [&str; 6] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"];
+    KNOWN.into_iter().find(|known| *known == method.as_str()).unwrap_or("other")
 }
 
 /// Middleware: a panic in a handler is our fault and is answered as such.

@@ -51,6 +51,7 @@ mod sign_in;
 pub(crate) mod status;
 pub(crate) mod studio;
 pub(crate) mod studio_settings;
+pub(crate) mod trace;
 mod usage;
 mod users;
 pub(crate) mod view;
@@ -80,7 +81,8 @@ pub(crate) fn router(app: &App) -> Router {
     let guarded = |route: routes::Route| match route.access {
         Access::Key | Access::Session => {
             let scope = scope_of(route.method, route.path);
-            route.handler.route_layer(from_fn_with_state((app.clone(), scope), auth::admit))
+            let admitted = route.handler.route_layer(from_fn_with_state((app.clone(), scope), auth::admit));
+            admitted.route_layer(from_fn_with_state(app.clone(), trace::follow))
         }
         Access::Anybody | Access::Admin => route.handler,
     };

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
+use tintype_telemetry::Telemetry;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -73,6 +74,7 @@ pub(crate) struct World {
     /// None where nothing is sold.
     pub(crate) payments: Option<Payments>,
     pub(crate) price_book: PriceBook,
+    pub(crate) telemetry: Telemetry,
 }
 
 /// What a pass found.

@@ -5,7 +5,9 @@
 use sqlx::PgConnection;
 use sqlx::types::Json;
 use tintype_crds::WhenLate;
-use tintype_types::{Attempt, FailureReason, JobEvent, JobId, JobState, Output, ResolvedRequest, Timestamp, WorkerId};
+use tintype_types::{
+    Attempt, FailureReason, JobEvent, JobId, JobState, Output, ResolvedRequest, Timestamp, Traceparent, WorkerId,
+};
 use uuid::Uuid;
 
 use crate::clock::{from_ms, to_ms};
@@ -70,6 +72,8 @@ pub struct Generation {
     pub finished: Option<Timestamp>,
     /// When its credits were captured or given back.
     pub settled: Option<Timestamp>,
+    /// What it is part of, if it is traced.
+    pub traceparent: Option<Traceparent>,
 }
 
 impl Generation {
@@ -102,6 +106,7 @@ impl Generation {
             cancelled: None,
             finished: None,
             settled: None,
+            traceparent: new.traceparent,
         }
     }
 
@@ -131,7 +136,7 @@ macro_rules! columns {
     () => {
         "id, account, request, price, priority, pool, state, attempt, failed_attempts, worker, not_before_ms, step, \
          steps, outputs, failure, message, gpu_ms, cluster_uid, created_ms, submitted_ms, started_ms, cancelled_ms, \
-         finished_ms, settled_ms, deadline_ms, when_late, promised_ms"
+         finished_ms, settled_ms, deadline_ms, when_late, promised_ms, traceparent"
     };
 }
 
@@ -164,6 +169,7 @@ struct Row {
     deadline_ms: Option<i64>,
     when_late: String,
     promised_ms: Option<i64>,
+    traceparent: Option<String>,
 }
 
 impl Row {
@@ -199,6 +205,7 @@ impl Row {
             cancelled: self.cancelled_ms.map(from_ms),
             finished: self.finished_ms.map(from_ms),
             settled: self.settled_ms.map(from_ms),
+            traceparent: self.traceparent.and_then(|text| text.parse().ok()),
         }
     }
 }

@@ -2,10 +2,11 @@
 //! one that was written is fine.
 
 use sqlx::types::Json;
+use tintype_dispatch::Given as GivenJob;
 use tintype_types::{Attempt, FailureReason, JobState, Output, ResolvedRequest, Timestamp, WorkerId};
 use uuid::Uuid;
 
-use crate::clock::to_ms;
+use crate::clock::{from_ms, to_ms};
 use crate::database::Db;
 
 /// Longest message kept with a failure, in characters.
@@ -36,18 +37,18 @@ pub struct Given<'a> {
 }
 
 /// Gives the job to a worker as this attempt. None when the record says otherwise.
-pub async fn assign(pool: &Db, fence: Fence, given: Given<'_>, at: Timestamp) -> sqlx::Result<Option<ResolvedRequest>> {
+pub async fn assign(pool: &Db, fence: Fence, given: Given<'_>, at: Timestamp) -> sqlx::Result<Option<GivenJob>> {
     const ASSIGN: &str = "
         update generation set state = 'Assigned', attempt = $2, worker = $3, step = 0,
             steps = (request->>'steps')::int * (request->>'images')::int,
             not_before_ms = null, message = null, started_ms = coalesce(started_ms, $4), promised_ms = coalesce($5, promised_ms)
         where id = $1 and attempt = $2 - 1 and state in ('Queued', 'Preempted') and cancelled_ms is null
-        returning request";
+        returning request, created_ms, traceparent";
     const ASSIGNED: &str = "
-        select request from generation
+        select request, created_ms, traceparent from generation
         where id = $1 and attempt = $2 and worker = $3 and state in ('Assigned', 'Running')";
     let Given { worker, promised } = given;
-    let assigned: Option<Json<ResolvedRequest>> = sqlx::query_scalar(ASSIGN)
+    let assigned: Option<GivenRow> = sqlx::query_as(ASSIGN)
         .bind(fence.job)
         .bind(fence.attempt())
         .bind(worker.as_str())
@@ -55,16 +56,24 @@ pub async fn assign(pool: &Db, fence: Fence, given: Given<'_>, at: Timestamp) ->
         .bind(promised.map(to_ms))
         .fetch_optional(pool)
         .await?;
-    if let Some(request) = assigned {
-        return Ok(Some(request.0));
+    if let Some(row) = assigned {
+        return Ok(Some(given_job(row)));
     }
-    let before: Option<Json<ResolvedRequest>> = sqlx::query_scalar(ASSIGNED)
+    let before: Option<GivenRow> = sqlx::query_as(ASSIGNED)
         .bind(fence.job)
         .bind(fence.attempt())
         .bind(worker.as_str())
         .fetch_optional(pool)
         .await?;
-    Ok(before.map(|request| request.0))
+    Ok(before.map(given_job))
+}
+
+/// What is asked for, when it was made, what it is part of.
+type GivenRow = (Json<ResolvedRequest>, i64, Option<String>);
+
+fn given_job((request, created_ms, traceparent): GivenRow) -> GivenJob {
+    let traceparent = traceparent.and_then(|text| text.parse().ok());
+    GivenJob { request: request.0, submitted: from_ms(created_ms), traceparent }
 }
 
 /// Notes how far the attempt has come.

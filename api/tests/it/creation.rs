@@ -9,7 +9,7 @@ use tintype_api::database::Db;
 use tintype_api::ledger::post::Stamp;
 use tintype_api::ledger::{Grant, Source};
 use tintype_crds::WhenLate;
-use tintype_types::{GenerationRequest, ModelDefaults, Sampler, Timestamp};
+use tintype_types::{GenerationRequest, ModelDefaults, Sampler, Timestamp, Traceparent};
 use uuid::Uuid;
 
 use crate::support::{database, gift, ledger_faults};
@@ -62,6 +62,7 @@ fn orders(seed: u64, count: u128) -> Vec<NewJob> {
             deadline: n.is_multiple_of(5).then_some(Deadline { at: Timestamp(n as u64), when_late: WhenLate::Refuse }),
             open_max: 1_000,
             submitted: n.is_multiple_of(3).then_some(Timestamp(10)),
+            traceparent: n.is_multiple_of(4).then_some(Traceparent { trace_id: n + 1, span_id: 7, sampled: true }),
         }
     };
     (0..count).map(&mut order).collect()

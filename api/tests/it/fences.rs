@@ -44,6 +44,7 @@ async fn job(pool: &PgPool) -> Uuid {
         deadline: None,
         open_max: 9,
         submitted: None,
+        traceparent: None,
     };
     assert_eq!(create(&Db::from(pool.clone()), &[new]).await.unwrap(), [Outcome::Made]);
     id

@@ -107,6 +107,22 @@ securityContext:
   {{- toYaml .root.Values.containerSecurityContext | nindent 2 }}
 {{- end }}
 
+{{/* Where traces go, for every program. Takes the root. */}}
+{{- define "tintype.telemetryEnv" -}}
+{{- with .Values.telemetry.otlp }}
+{{- if .endpoint }}
+- name: OTEL_EXPORTER_OTLP_ENDPOINT
+  value: {{ .endpoint | quote }}
+- name: OTEL_TRACES_SAMPLER_ARG
+  value: {{ .ratio | toString | quote }}
+{{- with .headersSecret }}
+- name: OTEL_EXPORTER_OTLP_HEADERS
+  valueFrom: { secretKeyRef: { name: {{ . }}, key: headers } }
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{/* Labels and annotations of a pod. Takes a dict with `root`, `component` and `of`. */}}
 {{- define "tintype.podMetadata" -}}
 labels:

@@ -47,6 +47,9 @@ spec:
           value: 0.0.0.0:8080
         - name: TINTYPE_LOG
           value: {{ $v.logLevel | quote }}
+        {{- with include "tintype.telemetryEnv" . }}
+        {{- . | nindent 8 }}
+        {{- end }}
         - name: TINTYPE_C2PA
           value: {{ ternary "on" "off" $v.c2pa.enabled | quote }}
         {{- if $c2pa }}

@@ -24,6 +24,7 @@ use crate::events::Events;
 use crate::finishes::{FinishReply, Finishes, Key};
 use crate::metrics::Metrics;
 use crate::told;
+use crate::traces::Traces;
 use crate::workers::{WorkerSeen, Workers};
 use crate::writes::Writes;
 
@@ -68,6 +69,7 @@ pub(crate) struct Actor {
     pub(crate) workers: Workers,
     /// How many pictures an attempt that is out was asked for.
     pub(crate) asked: Bounded<JobId, (Attempt, u32)>,
+    pub(crate) traces: Traces,
     pub(crate) last_tick: Timestamp,
 }
 
@@ -264,6 +266,7 @@ impl Actor {
         self.finishes.abandon();
         self.writes.abandon();
         self.asked.clear();
+        self.traces.forget();
         self.events.reset();
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tintype_scheduler::{Estimate, Explanation, Learned, Observation, Overview, Scheduler, Verdict, WorldSeen};
 use tintype_store::Store;
+use tintype_telemetry::Telemetry;
 use tintype_types::{JobEvent, JobId, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -21,6 +22,7 @@ use crate::finishes::Finishes;
 use crate::journal::{Journal, JournalConfig};
 use crate::metrics::Metrics;
 use crate::record::Record;
+use crate::traces::Traces;
 use crate::workers::{WorkerSeen, Workers};
 use crate::writes::Writes;
 use crate::{actor, reads, routes};
@@ -42,6 +44,8 @@ pub struct DispatchConfig {
     pub output_ttl: Duration,
     /// Where everything told and decided is taken down; nowhere if none.
     pub decision_log: Option<JournalConfig>,
+    /// Where jobs that are traced have their waits told.
+    pub telemetry: Telemetry,
 }
 
 /// Why the dispatcher could not be started.
@@ -106,7 +110,7 @@ impl Dispatch {
         store: Store,
         metrics: &prometheus::Registry,
     ) -> Result<(Self, JoinHandle<()>), StartError> {
-        let DispatchConfig { scheduler, worker_token, reader_token, output_ttl, decision_log } = config;
+        let DispatchConfig { scheduler, worker_token, reader_token, output_ttl, decision_log, telemetry } = config;
         let lease = scheduler.lease;
         if output_ttl < lease {
             return Err(StartError::ShortOutputTtl { output_ttl, lease });
@@ -131,6 +135,7 @@ impl Dispatch {
             finishes: Finishes::new(),
             workers: Workers::default(),
             asked: Bounded::new(actor::ASKED_KEPT_MAX),
+            traces: Traces::new(telemetry),
             last_tick: Timestamp::default(),
         };
         let task = tokio::spawn(actor.run(messages));

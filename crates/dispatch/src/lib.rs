@@ -24,6 +24,7 @@ mod record;
 mod replay;
 mod routes;
 mod told;
+mod traces;
 mod workers;
 mod writes;
 
@@ -31,6 +32,6 @@ pub use auth::{TokenError, TokenSource};
 pub use dispatch::{Dispatch, DispatchClosed, DispatchConfig, StartError};
 pub use events::{JobWatch, TooManyWatchers};
 pub use journal::{JOURNAL_VERSION, JOURNAL_WORD, JournalConfig};
-pub use record::{Record, WriteError, WriteFuture, Written};
+pub use record::{Given, Record, WriteError, WriteFuture, Written};
 pub use replay::{Difference, ReplayError, Replayed, replay};
 pub use workers::WorkerSeen;

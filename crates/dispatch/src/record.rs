@@ -6,7 +6,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use tintype_scheduler::Decision;
-use tintype_types::ResolvedRequest;
+use tintype_types::{ResolvedRequest, Timestamp, Traceparent};
 
 /// What a write answers.
 pub type WriteFuture<'a> = Pin<Box<dyn Future<Output = Result<Written, WriteError>> + Send + 'a>>;
@@ -24,10 +24,21 @@ pub trait Record: Send + Sync + 'static {
 /// A decision that is durable now.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Written {
-    /// The job is assigned; this is what it asks for.
-    Assigned(Box<ResolvedRequest>),
+    /// The job is assigned.
+    Assigned(Box<Given>),
     /// Any other decision.
     Recorded,
+}
+
+/// What the record knows of a job that is given to a worker.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Given {
+    /// What it asks for.
+    pub request: ResolvedRequest,
+    /// When it was made.
+    pub submitted: Timestamp,
+    /// What it is part of, if it is traced.
+    pub traceparent: Option<Traceparent>,
 }
 
 /// A decision that is not (known to be) durable.

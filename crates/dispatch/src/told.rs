@@ -1,6 +1,7 @@
 //! Write first, tell second: what happens once the record has answered.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use tintype_scheduler::{Decision, Observation};
 use tintype_store::{StoreError, checkpoint_key, image_key};
@@ -12,7 +13,8 @@ use crate::answer::Refusal;
 use crate::checkpoints;
 use crate::claims::ClaimReply;
 use crate::finishes::Key;
-use crate::record::{WriteError, Written};
+use crate::record::{Given, WriteError, Written};
+use crate::traces::Assigned;
 use crate::writes::Done;
 
 /// A decision is written, or is not: tells the worker that waits for it, the watchers, and the scheduler if it is not.
@@ -26,7 +28,7 @@ pub(crate) fn written(actor: &mut Actor, done: Done) {
     actor.metrics.writes.with_label_values(&[decision.name(), outcome]).observe(took.as_secs_f64());
     log(&decision, &result);
     match result {
-        Ok(Written::Assigned(request)) => assigned(actor, decision, *request),
+        Ok(Written::Assigned(given)) => assigned(actor, decision, *given, took),
         Ok(Written::Recorded) => recorded(actor, decision),
         Err(error) => failed(actor, decision, &error),
     }
@@ -57,11 +59,14 @@ fn log(decision: &Decision, result: &Result<Written, WriteError>) {
     }
 }
 
-fn assigned(actor: &mut Actor, decision: Decision, request: ResolvedRequest) {
-    let Decision::Assign { job, attempt, worker, boot_id, pool: _, lease_end, evict: _, promised: _ } = decision else {
+fn assigned(actor: &mut Actor, decision: Decision, given: Given, took: Duration) {
+    let Decision::Assign { job, attempt, worker, boot_id, pool, lease_end, evict: _, promised: _ } = decision else {
         tracing::error!(decision = decision.name(), "the record answered a decision as if it were an assignment");
         return recorded(actor, decision);
     };
+    let Given { request, submitted, traceparent } = given;
+    let told = Assigned { job: &job, attempt, worker: &worker, pool: &pool, model: &request.model, submitted, took };
+    let traceparent = traceparent.and_then(|part_of| actor.traces.assigned(part_of, &told));
     actor.asked.insert(job.clone(), (attempt, request.images));
     let steps = request.steps.saturating_mul(request.images);
     let event = JobEvent { steps, ..bare_event(job.clone(), JobState::Assigned, attempt) };
@@ -81,7 +86,8 @@ fn assigned(actor: &mut Actor, decision: Decision, request: ResolvedRequest) {
     let lease_ms = u64::try_from(actor.lease.as_millis()).unwrap_or(u64::MAX);
     let checkpoint = Some(checkpoint);
     let watched = actor.events.is_watched(&job);
-    let assignment = Assignment { job, attempt, request, lease_end, lease_ms, outputs, inputs, checkpoint, watched };
+    let assignment =
+        Assignment { job, attempt, request, lease_end, lease_ms, outputs, inputs, checkpoint, watched, traceparent };
     answer(actor, assignment, parked.reply);
 }
 
@@ -146,6 +152,9 @@ fn recorded(actor: &mut Actor, decision: Decision) {
             checkpoints::forget_old(&actor.store, job.clone(), attempt);
         }
         actor.asked.remove(job);
+        if !event.state.is_terminal() {
+            actor.traces.requeued(job);
+        }
         actor.events.publish(event);
         actor.finishes.was_seen_early(&key);
         actor.finishes.settle(&key, &Ok(()));

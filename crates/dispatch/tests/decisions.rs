@@ -10,6 +10,7 @@ use std::path::Path;
 use rig::{Rig, Runner, failed};
 use serde_json::Value;
 use tintype_dispatch::{JournalConfig, ReplayError, Replayed, replay};
+use tintype_telemetry::Telemetry;
 use tintype_types::FailureReason;
 
 #[tokio::test]
@@ -96,7 +97,7 @@ async fn people_are_told_why_when_and_of_everything() {
 /// So many jobs through real calls with a log; the first job fails once.
 async fn work(log: &Path, bytes_max: u64, jobs: u32) {
     let to = JournalConfig { path: log.to_owned(), bytes_max, old_files: 2 };
-    let rig = Rig::start_with(Some(to));
+    let rig = Rig::start_with(Some(to), &Telemetry::off());
     rig.lead().await;
     let worker = Runner::new("w1", "b1");
     for number in 0..jobs {

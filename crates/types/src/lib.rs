@@ -11,6 +11,7 @@ pub mod model;
 pub mod progress;
 pub mod request;
 pub mod time;
+pub mod trace;
 pub mod worker;
 
 pub use error::{ErrorBody, ErrorCode, ErrorDetail};
@@ -21,3 +22,4 @@ pub use model::{ModelCard, ModelDefaults, ModelFamily, ModelKind};
 pub use progress::{JobEvent, Preview};
 pub use request::{GenerationRequest, RequestError, ResolvedRequest, Sampler};
 pub use time::Timestamp;
+pub use trace::Traceparent;

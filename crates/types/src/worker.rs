@@ -13,6 +13,7 @@ use crate::job::{FailureReason, Output};
 use crate::progress::Preview;
 use crate::request::ResolvedRequest;
 use crate::time::Timestamp;
+use crate::trace::Traceparent;
 
 /// Path of the claim call.
 pub const CLAIM_PATH: &str = "/worker/v1/claim";
@@ -122,6 +123,9 @@ pub struct Assignment {
     /// Whether somebody watches the job: then previews are worth making. Each renewal's answer says it again.
     #[serde(default)]
     pub watched: bool,
+    /// What the attempt is part of, where the job is traced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<Traceparent>,
 }
 
 /// Where checkpoints of a job go and come from.

@@ -3,13 +3,14 @@
 
 mod end;
 mod previews;
+mod traced;
 mod work;
 
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use tintype_types::FailureReason;
 use tintype_types::worker::{Assignment, Finish, Outcome, Renew, RenewAnswer};
+use tintype_types::{FailureReason, Traceparent};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -44,6 +45,8 @@ struct Control {
     stop: CancellationToken,
     /// The job is to be given back, with a checkpoint.
     give_back: CancellationToken,
+    /// The attempt's span, if it is traced.
+    part_of: Option<Traceparent>,
 }
 
 impl Control {
@@ -82,23 +85,30 @@ impl Control {
 }
 
 impl Worker {
-    /// Runs one attempt to its end, whatever that is. `drain` asks it to give the job back.
-    pub(crate) async fn run_attempt(&self, assignment: &Assignment, drain: &CancellationToken) {
+    /// Runs one attempt to its end, whatever that is. `drain` asks it to give the job back. Answers in a word how it ended.
+    async fn run_attempt(
+        &self,
+        assignment: &Assignment,
+        part_of: Option<Traceparent>,
+        drain: &CancellationToken,
+    ) -> &'static str {
         let (job, attempt) = (&assignment.job, assignment.attempt);
         tracing::info!(job.id = %job, %attempt, model = %assignment.request.model, "an attempt begins");
-        let control = Control::default();
+        let control = Control { part_of, ..Control::default() };
         let outcome = self.outcome(assignment, &control, drain).await;
+        self.tell_marks(&control);
         let name = outcome.as_ref().map_or("dropped", outcome_name);
         self.metrics.attempts.with_label_values(&[name]).inc();
         let Some(outcome) = outcome else {
             tracing::warn!(job.id = %job, %attempt, "the attempt is not this worker's any more; its work is dropped");
-            return;
+            return name;
         };
         if let Outcome::Failed { reason, message, .. } = &outcome {
             tracing::warn!(job.id = %job, %attempt, reason = reason.as_str(), why = %message, "the attempt failed");
         }
         let (worker, boot_id, gpu_ms) = (self.id.clone(), self.boot_id.clone(), control.gpu_ms());
         self.say_finished(assignment, Finish { worker, boot_id, outcome, gpu_ms }).await;
+        name
     }
 
     /// Works until the work is done or somebody wants it to stop; nothing where nobody waits for the end.

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
+use tintype_telemetry::{Attribute, Stage};
 use tintype_types::limits::{CHECKPOINT_BYTES_MAX, IMAGE_BYTES_MAX, INPUT_BYTES_MAX};
 use tintype_types::worker::{Assignment, CheckpointLeft};
-use tintype_types::{FailureReason, GenerationRequest, Output};
+use tintype_types::{FailureReason, GenerationRequest, Output, Traceparent};
 
 use super::end::{Failure, Worked};
 use super::{Control, FAULT_NEWS_MAX, FAULT_READINGS};
@@ -35,7 +36,7 @@ impl Worker {
     pub(super) async fn work(&self, assignment: &Assignment, control: &Control) -> Result<Worked, Failure> {
         check(assignment)?;
         let join = tokio::select! {
-            join = self.prepare(assignment) => join?,
+            join = self.prepare(assignment, control) => join?,
             () = control.stop.cancelled() => return Err(Failure::pipeline(&PipelineError::Stopped)),
             () = control.give_back.cancelled() => return Ok(Worked::Left(None)),
         };
@@ -43,7 +44,7 @@ impl Worker {
         control.begun(seat.control());
         let mut outputs = Vec::with_capacity(assignment.outputs.len());
         let stored = tokio::select! {
-            stored = self.take_in(assignment, &mut seat, &mut outputs) => stored,
+            stored = self.take_in(assignment, control.part_of, &mut seat, &mut outputs) => stored,
             () = control.stop.cancelled() => Ok(()),
         };
         let end = seat.end().await;
@@ -73,12 +74,17 @@ impl Worker {
     async fn take_in(
         &self,
         assignment: &Assignment,
+        part_of: Option<Traceparent>,
         seat: &mut Seat,
         outputs: &mut Vec<Output>,
     ) -> Result<(), Failure> {
         while let Some(news) = seat.news().await {
             match news {
-                News::Picture(picture) => outputs.push(self.store(assignment, picture).await?),
+                News::Picture(picture) => {
+                    let span = self.telemetry.stage(part_of, Stage::Store).with(Attribute::Picture(picture.index));
+                    outputs.push(self.store(assignment, picture).await?);
+                    span.end();
+                }
                 News::Checkpoint(saved) => {
                     // One that cannot be stored costs steps should this worker die, and nothing else.
                     self.leave(assignment, Some(saved)).await;
@@ -90,7 +96,7 @@ impl Worker {
     }
 
     /// What the engine needs to know: the input pictures, and where an earlier attempt stopped.
-    async fn prepare(&self, assignment: &Assignment) -> Result<Join, Failure> {
+    async fn prepare(&self, assignment: &Assignment, control: &Control) -> Result<Join, Failure> {
         if let Some(fetcher) = &self.fetcher {
             fetcher.bring(&assignment.request).await.map_err(|(name, error)| {
                 let (reason, retryable) = error.reason();
@@ -110,7 +116,8 @@ impl Worker {
                 }
             },
         };
-        Ok(Join { order, saved, checkpoint_every: self.checkpoint_every })
+        let traced = control.part_of.is_some_and(|part_of| part_of.sampled);
+        Ok(Join { order, saved, checkpoint_every: self.checkpoint_every, traced })
     }
 
     /// Puts a checkpoint to its place in the store, if there are both.

@@ -8,6 +8,7 @@ use tintype_types::{FailureReason, ResolvedRequest};
 
 use super::checkpoint::{self, CheckpointError, LaneState};
 use super::line::{End, Look, News, Outlet, Picture, Saved, Wish};
+use super::marks::{Doing, loaded_in};
 use super::thread::{Join, Models};
 use crate::pipeline::{Lane, Order, Pipeline, PipelineError};
 
@@ -94,9 +95,14 @@ impl<P: Pipeline> Crew<P> {
     }
 
     fn try_join(&mut self, join: Join, outlet: Outlet) {
+        let before = outlet.is_noted().then(|| self.pipeline.resident());
         let started = Instant::now();
         let lanes = self.begin(&join.order, join.saved.as_deref());
-        outlet.charge(started.elapsed());
+        let took = started.elapsed();
+        outlet.charge(took);
+        if let Some(before) = before.filter(|_| lanes.is_ok()) {
+            outlet.mark_beginning(took, loaded_in(&before, &self.pipeline.resident()));
+        }
         match lanes {
             Err(PipelineError::NoRoomNow(why)) if !self.jobs.is_empty() => {
                 tracing::info!(%why, "a job waits for room");
@@ -104,7 +110,7 @@ impl<P: Pipeline> Crew<P> {
                 self.waiting.push_front((join, outlet));
             }
             Ok(lanes) => {
-                let Join { order, saved: _, checkpoint_every } = join;
+                let Join { order, saved: _, checkpoint_every, traced: _ } = join;
                 if lanes.is_empty() {
                     return outlet.end(End::Done);
                 }
@@ -201,7 +207,9 @@ impl<P: Pipeline> Crew<P> {
             let Some((place, permit)) = ready.and_then(|place| Some((place, job.outlet.room()?))) else { continue };
             let (started, pipeline, lane) = (Instant::now(), &mut self.pipeline, &job.lanes[place].lane);
             let finished = guarded(|| pipeline.finish(lane));
-            job.outlet.charge(started.elapsed());
+            let took = started.elapsed();
+            job.outlet.charge(took);
+            job.outlet.mark(Doing::Decode { picture: place as u32 }, took);
             match finished {
                 Ok(image) => {
                     permit.send(News::Picture(Picture { index: place as u32, image }));
@@ -282,6 +290,11 @@ impl<P: Pipeline> Crew<P> {
             job.outlet.charge(took / batch.len() as u32);
             job.show_progress();
             (self.options.on_step)(took);
+        }
+        let mut jobs: Vec<usize> = batch.iter().map(|(at, _)| *at).collect();
+        jobs.dedup();
+        for job in jobs.iter().filter_map(|at| self.jobs.get(*at)).filter(|_| stepped.is_ok()) {
+            job.outlet.mark(Doing::Step { done: job.progress().0, calls: 1 }, took);
         }
         stepped
     }

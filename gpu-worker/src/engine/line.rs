@@ -3,11 +3,12 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
+use super::marks::{Doing, Mark, Marks};
 use super::thread::Engine;
 use crate::output::RgbImage;
 use crate::pipeline::PipelineError;
@@ -86,12 +87,19 @@ struct Shared {
     wants_looks: AtomicBool,
     /// The newest looks that nobody has taken: one a picture at most.
     looks: Mutex<Vec<Look>>,
+    /// What was done for the job; none where nobody wants to know.
+    marks: Mutex<Option<Marks>>,
 }
 
 impl Shared {
     fn looks(&self) -> MutexGuard<'_, Vec<Look>> {
         // It is replaced as a whole, so a poisoned lock holds a good list.
         self.looks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn marks(&self) -> MutexGuard<'_, Option<Marks>> {
+        // A mark that is lost costs a span.
+        self.marks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -187,6 +195,11 @@ impl Control {
         (self.shared.step.load(Ordering::Relaxed), self.shared.steps.load(Ordering::Relaxed))
     }
 
+    /// What was done for the job since this was last asked, if that is noted.
+    pub(crate) fn marks(&self) -> Vec<Mark> {
+        self.shared.marks().as_mut().map(Marks::take).unwrap_or_default()
+    }
+
     /// Time the job was worked for: its part of every call it shared.
     pub(crate) fn drawing(&self) -> Duration {
         Duration::from_micros(self.shared.drawing_us.load(Ordering::Relaxed))
@@ -231,6 +244,40 @@ impl Outlet {
 
     pub(super) fn charge(&self, time: Duration) {
         self.shared.drawing_us.fetch_add(time.as_micros() as u64, Ordering::Relaxed);
+    }
+
+    /// Has what is done for the job noted.
+    pub(super) fn note(&self) {
+        *self.shared.marks() = Some(Marks::default());
+    }
+
+    pub(super) fn is_noted(&self) -> bool {
+        self.shared.marks().is_some()
+    }
+
+    /// Something was done until now.
+    pub(super) fn mark(&self, doing: Doing, took: Duration) {
+        self.mark_before(doing, took, Duration::ZERO);
+    }
+
+    /// A job was begun in this time, so much of which went into bringing models in. That comes first; what is left went into
+    /// prompts and pictures.
+    pub(super) fn mark_beginning(&self, took: Duration, load: Duration) {
+        let rest = took.saturating_sub(load);
+        if !load.is_zero() {
+            self.mark_before(Doing::Load, load.min(took), rest);
+        }
+        self.mark(Doing::Encode, rest);
+    }
+
+    /// Something was done until a while ago.
+    fn mark_before(&self, doing: Doing, took: Duration, ago: Duration) {
+        if let Some(marks) = &mut *self.shared.marks() {
+            // Only a clock near 1970 has nothing before it.
+            let now = SystemTime::now();
+            let to = now.checked_sub(ago).unwrap_or(now);
+            marks.add(Mark { doing, from: to.checked_sub(took).unwrap_or(to), to });
+        }
     }
 
     /// Room for one thing to send, if there is any.

@@ -21,6 +21,7 @@ mod crew;
 mod ground;
 mod lane;
 mod line;
+mod marks;
 mod pass;
 pub(crate) mod step;
 #[cfg(test)]
@@ -32,4 +33,5 @@ pub use lane::Lane;
 
 pub(crate) use crew::{Crew, CrewOptions, Turn};
 pub(crate) use line::{Control, End, Look, News, Picture, Saved, Seat, Wish};
+pub(crate) use marks::{Doing, Mark};
 pub(crate) use thread::{Engine, Join, Models};

@@ -138,7 +138,7 @@ impl Scene {
             ModelDefaults { width: 64, height: 64, steps: STEPS, guidance_scale: 1.0, sampler: Sampler::Ddim };
         let mut request = GenerationRequest::new("m", name).resolve(&defaults, 1);
         request.images = images;
-        let mut join = Join { order: Order::from(&request), saved: None, checkpoint_every: 0 };
+        let mut join = Join { order: Order::from(&request), saved: None, checkpoint_every: 0, traced: false };
         change(&mut join);
         let (seat, outlet) = line(&self.engine);
         self.crew.join(join, outlet);
@@ -293,7 +293,7 @@ fn a_job_goes_on_from_its_own_checkpoint_and_from_no_other() {
             1,
         );
         request.images = 2;
-        let join = Join { order: Order::from(&request), saved: Some(file.clone()), checkpoint_every: 0 };
+        let join = Join { order: Order::from(&request), saved: Some(file.clone()), checkpoint_every: 0, traced: false };
         scene.crew.join(join, outlet);
         assert_eq!(seat.control().progress(), (8 - 2 * steps, 8), "{name}");
         assert_eq!(scene.turns(50).len(), steps as usize, "{name}");

@@ -21,6 +21,8 @@ pub(crate) struct Join {
     pub(crate) saved: Option<Bytes>,
     /// Steps of a picture after which a checkpoint is made unasked; 0 is never.
     pub(crate) checkpoint_every: u32,
+    /// Whether what is done for it is noted.
+    pub(crate) traced: bool,
 }
 
 pub(super) enum Command {
@@ -72,6 +74,9 @@ impl Engine {
     /// Gives a job to the engine. Its pictures, and its end, come by the seat.
     pub(crate) async fn join(&self, join: Join) -> Result<Seat, EngineEnded> {
         let (seat, outlet) = line(self);
+        if join.traced {
+            outlet.note();
+        }
         self.commands.send(Command::Join(Box::new(join), outlet)).await.map_err(|_| EngineEnded)?;
         Ok(seat)
     }

@@ -344,6 +344,7 @@ pub(crate) fn assignment(job: &str, images: u32) -> Assignment {
             resume_url: None,
         }),
         watched: false,
+        traceparent: None,
     }
 }
 

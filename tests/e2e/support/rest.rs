@@ -51,6 +51,14 @@ impl Rest {
         answer
     }
 
+    /// The same as part of a trace.
+    pub(crate) async fn post_traced(&self, traceparent: &str, path: &str, body: Value) -> Value {
+        let request = self.http.post(format!("{}{path}", self.url)).bearer_auth(&self.key);
+        let response = request.header("traceparent", traceparent).json(&body).send().await.unwrap();
+        assert!(response.status().is_success(), "POST {path}: {}", response.status());
+        response.json().await.unwrap()
+    }
+
     /// Uploads a picture that must be taken; the key requests name it by.
     pub(crate) async fn upload(&self, content: Vec<u8>) -> String {
         let request = self.http.post(format!("{}/api/v1/assets", self.url)).bearer_auth(&self.key);

@@ -29,10 +29,16 @@ pub(crate) struct Up {
 impl Up {
     /// Starts it with its data in `folder`, and waits for the line to export.
     pub(crate) async fn start(folder: &Path, more: &[&str]) -> Self {
+        Self::start_in(folder, more, &[]).await
+    }
+
+    /// The same with these variables in its environment.
+    pub(crate) async fn start_in(folder: &Path, more: &[&str], environment: &[(&str, &str)]) -> Self {
         let data = folder.join("data");
         let number = std::fs::read_dir(folder).map_or(0, Iterator::count);
         let mut up = command("tintype", ["up", "--listen", "127.0.0.1:0"]);
         up.args(more).current_dir(root()).env("TINTYPE_DATA", &data).env_remove("DATABASE_URL");
+        up.envs(environment.iter().copied());
         if !more.contains(&"--models-dir") {
             up.arg("--models-dir").arg(models());
         }

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use tintype_dispatch::{Dispatch, DispatchConfig, JournalConfig, TokenSource};
 use tintype_scheduler::{ModelSeen, Observation, WorldSeen};
 use tintype_store::{FolderConfig, Secret, Store};
+use tintype_telemetry::Telemetry;
 use tintype_types::worker::{Assignment, Claim, ClaimAnswer, Finish, Gpu, Outcome, Renew, RenewAnswer};
 use tintype_types::{BootId, FailureReason, JobId, Output, WorkerId};
 use tokio::task::JoinHandle;
@@ -56,16 +57,20 @@ impl Rig {
 
     /// One that does not lead yet.
     pub(crate) fn start() -> Self {
-        Self::start_with(None)
+        Self::start_with(None, &Telemetry::off())
     }
 
-    /// The same with a decision log.
-    pub(crate) fn start_with(decision_log: Option<JournalConfig>) -> Self {
-        Self::start_at("http://store.test".to_owned(), decision_log)
+    /// The same with a decision log, or a collector of traces.
+    pub(crate) fn start_with(decision_log: Option<JournalConfig>, telemetry: &Telemetry) -> Self {
+        Self::start_all("http://store.test".to_owned(), decision_log, telemetry)
     }
 
     /// The same with a store that is reached at this address.
     pub(crate) fn start_at(public_url: String, decision_log: Option<JournalConfig>) -> Self {
+        Self::start_all(public_url, decision_log, &Telemetry::off())
+    }
+
+    fn start_all(public_url: String, decision_log: Option<JournalConfig>, telemetry: &Telemetry) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let secret = Secret::from_bytes(vec![5; 32]).unwrap();
         let store = Store::folder(FolderConfig { root: folder.path().join("store"), secret, public_url }).unwrap();
@@ -75,6 +80,7 @@ impl Rig {
             reader_token: Some(TokenSource::bytes(READER_TOKEN).unwrap()),
             output_ttl: Duration::from_hours(1),
             decision_log,
+            telemetry: telemetry.clone(),
         };
         let (record, mut changes) = MemoryRecord::new();
         let metrics = prometheus::Registry::new();

@@ -4,10 +4,11 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use tintype_dispatch::{Record, WriteError, WriteFuture, Written};
+use tintype_dispatch::{Given, Record, WriteError, WriteFuture, Written};
 use tintype_scheduler::{Decision, JobSeen, Place};
 use tintype_types::{
     Attempt, FailureReason, GenerationRequest, JobId, ModelDefaults, Output, ResolvedRequest, Sampler, Timestamp,
+    Traceparent,
 };
 use tokio::sync::{Semaphore, mpsc};
 
@@ -59,6 +60,7 @@ struct Inner {
 struct Row {
     seen: JobSeen,
     request: ResolvedRequest,
+    traceparent: Option<Traceparent>,
     ended: Option<Ended>,
 }
 
@@ -90,10 +92,15 @@ impl MemoryRecord {
         let defaults = ModelDefaults { width: 64, height: 64, steps: 20, guidance_scale: 3.0, sampler };
         let (work_steps, submitted) = (20 * images, Timestamp(1));
         let seen = JobSeen { work_steps, submitted, ..JobSeen::new(id, "default", request.model.as_str()) };
-        let row = Row { seen: seen.clone(), request: request.resolve(&defaults, 7), ended: None };
+        let row = Row { seen: seen.clone(), request: request.resolve(&defaults, 7), traceparent: None, ended: None };
         self.lock().rows.insert(seen.id.clone(), row);
         self.tell(&seen);
         seen.id
+    }
+
+    /// Has an earlier job be part of a trace.
+    pub(crate) fn trace(&self, id: &JobId, part_of: Traceparent) {
+        self.lock().rows.get_mut(id).unwrap().traceparent = Some(part_of);
     }
 
     pub(crate) fn cancel(&self, id: &JobId) {
@@ -215,7 +222,9 @@ impl Row {
                     return Err(format!("attempt {attempt} is not the next one of {}", self.seen.id));
                 }
                 (self.seen.place, self.seen.attempt) = (place, *attempt);
-                return Ok(Written::Assigned(Box::new(self.request.clone())));
+                let traceparent = self.traceparent;
+                let given = Given { request: self.request.clone(), submitted: self.seen.submitted, traceparent };
+                return Ok(Written::Assigned(Box::new(given)));
             }
             Decision::Progress { attempt, .. } => current(*attempt)?,
             Decision::Requeue { attempt, not_before, failed_attempts, .. } => {
