@@ -106,6 +106,10 @@ pub struct Args {
     /// keeping for so long, and for what loading their models takes.
     #[arg(long, env = "TINTYPE_WORKER_START_TIME", default_value = "1m", value_parser = duration)]
     pub worker_start_time: Duration,
+    /// A taint's key or a condition's type that says that a node is about to go, beside those of the clouds and autoscalers that
+    /// are known; may be given several times. The workers of such a node are ended at once.
+    #[arg(long, env = "TINTYPE_NODE_NOTICE", value_delimiter = ',')]
+    pub node_notice: Vec<String>,
     /// Take down everything the scheduler is told and decides in this file, for `tintype replay`. It is bounded: older
     /// parts are kept beside it, and the oldest go.
     #[arg(long, env = "TINTYPE_DECISION_LOG")]

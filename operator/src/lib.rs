@@ -5,12 +5,14 @@
 pub mod admin;
 pub mod args;
 pub mod convert;
+pub mod costs;
 pub mod election;
 pub mod index;
 pub mod lease;
 pub mod memory;
 pub mod metrics;
 pub mod models;
+pub mod nodes;
 pub mod pod;
 pub mod pools;
 mod refusal;

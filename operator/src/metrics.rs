@@ -10,11 +10,16 @@ use prometheus::{
 use tintype_scheduler::PoolPlan;
 use tintype_types::JobState;
 
+use crate::costs::Costs;
+use crate::nodes::Notice;
+
 /// Bounds of the time a write to the API server takes, in seconds. The last but one is near our own timeout.
 const WRITE_SECONDS: [f64; 10] = [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 5.0];
 
+/// What the workers are, in words.
+const WORKERS_HELP: &str = "Workers of all pools: those there are, and those the plan wants";
 /// What is watched, as metrics call it.
-const KINDS: [&str; 4] = ["jobs", "queues", "models", "pools"];
+const KINDS: [&str; 5] = ["jobs", "queues", "models", "pools", "nodes"];
 
 /// The words for states in metrics.
 const STATES: [(JobState, &str); 6] = [
@@ -54,6 +59,10 @@ pub struct Inner {
     pub models: IntCounterVec,
     /// Pools given another number of workers by the scheduler's plan: direction.
     pub scalings: IntCounterVec,
+    /// Workers ended because their node was about to go: who gave notice.
+    pub evacuations: IntCounterVec,
+    /// What finished work took and cost.
+    pub costs: Costs,
     /// Jobs in the cluster: state.
     pub jobs: IntGaugeVec,
     /// Workers of all pools: had, or wanted by the plan.
@@ -109,38 +118,33 @@ impl Metrics {
             )?,
             memory: counters(
                 "tintype_operator_learned_calls_total",
-                "Reads and writes of what was learned of the cost of work",
+                "Reads and writes of what was learned",
                 &["outcome"],
             )?,
             pools: counters(
                 "tintype_operator_pool_rounds_total",
-                "Rounds over the pools whose workers are kept by the operator",
+                "Rounds over pools with workers kept here",
                 &["outcome"],
             )?,
             models: counters("tintype_operator_model_rounds_total", "Rounds over models by URL", &["outcome"])?,
             scalings: counters(
                 "tintype_operator_pool_scalings_total",
-                "Pools that were given more or fewer workers, by the work there was for them",
+                "Pools given more or fewer workers",
                 &["direction"],
+            )?,
+            evacuations: counters(
+                "tintype_operator_evacuations_total",
+                "Workers ended before their node",
+                &["notice"],
             )?,
             deletions: counters(
                 "tintype_operator_ttl_deletions_total",
-                "Ended jobs deleted after their time, by outcome",
+                "Ended jobs deleted after their time",
                 &["outcome"],
             )?,
-            jobs: register_int_gauge_vec_with_registry!(
-                Opts::new("tintype_operator_jobs", "Jobs in the cluster, by state"),
-                &["state"],
-                registry
-            )?,
-            workers: register_int_gauge_vec_with_registry!(
-                Opts::new(
-                    "tintype_operator_workers",
-                    "Workers of all pools: those there are, and those the plan wants"
-                ),
-                &["which"],
-                registry
-            )?,
+            costs: Costs::register(registry)?,
+            jobs: gauges(registry, "tintype_operator_jobs", "Jobs in the cluster, by state", "state")?,
+            workers: gauges(registry, "tintype_operator_workers", WORKERS_HELP, "which")?,
         }));
         made.begin_at_zero();
         Ok(made)
@@ -155,6 +159,13 @@ impl Metrics {
         self.show_workers(&[]);
         for direction in ["up", "down"] {
             self.scalings.with_label_values(&[direction]);
+        }
+        for notice in Notice::ALL {
+            self.evacuations.with_label_values(&[notice.as_str()]);
+        }
+        for outcome in ["ok", "failed", "timeout"] {
+            self.pools.with_label_values(&[outcome]);
+            self.models.with_label_values(&[outcome]);
         }
         for outcome in ["written", "failed"] {
             self.lease_writes.with_label_values(&[outcome]);
@@ -178,4 +189,9 @@ impl Metrics {
             self.jobs.with_label_values(&[word]).set(i64::try_from(count).unwrap_or(i64::MAX));
         }
     }
+}
+
+/// Gauges told apart by one label.
+fn gauges(registry: &Registry, name: &str, help: &str, label: &str) -> prometheus::Result<IntGaugeVec> {
+    register_int_gauge_vec_with_registry!(Opts::new(name, help), &[label], registry)
 }

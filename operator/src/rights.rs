@@ -62,6 +62,13 @@ pub const RIGHTS: &[Right] = &[
         why: "to give a pool that says so (spec.scaling) as many workers as there is work for",
     },
     Right {
+        scope: Scope::Watched,
+        group: "",
+        resources: &["nodes"],
+        verbs: &["list", "watch"],
+        why: "to see which nodes are about to go",
+    },
+    Right {
         scope: Scope::Own,
         group: "tintype.dev",
         resources: &["gpuworkers"],
@@ -93,8 +100,9 @@ pub const RIGHTS: &[Right] = &[
         scope: Scope::Own,
         group: "",
         resources: &["pods"],
-        verbs: &["list", "patch"],
-        why: "to label its own pod while it leads, so that a Service finds it, and to say which worker is to go first",
+        verbs: &["list", "patch", "delete"],
+        why: "to label its own pod while it leads, so that a Service finds it, to say which worker is to go first, and to end \
+              workers whose node is about to go",
     },
     Right {
         scope: Scope::Own,

@@ -25,6 +25,7 @@ use crate::lease::{Campaign, Leadership};
 use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::models::Librarian;
+use crate::nodes::Evacuator;
 use crate::pod::OwnPod;
 use crate::pools::Keeper;
 use crate::report::Reporter;
@@ -146,6 +147,8 @@ impl Keeping<'_> {
         tasks.spawn(reporter.run(leads.clone(), args.report_every));
         let keeper = Keeper::new(of_client(), namespace, of_dispatch(), of_index(), of_metrics());
         tasks.spawn(keeper.run(leads.clone()));
+        let evacuator = Evacuator::new(of_client(), namespace, of_dispatch(), args.node_notice.clone(), of_metrics());
+        tasks.spawn(evacuator.run(leads.clone()));
         tasks.spawn(Librarian::new(client, namespace, &args.lease_name, index, metrics)?.run(leads.clone()));
         let memory = Memory::new(client, namespace, &args.lease_name, of_metrics());
         tasks.spawn(memory.clone().run(of_dispatch(), leads.clone(), args.learned_every));

@@ -64,9 +64,13 @@ impl Writer {
             | Decision::Cancel { .. }
             | Decision::Preempt { .. } => Written::Recorded,
         };
-        match next_status(&job, decision, epoch, now()).map_err(WriteError::Refused)? {
+        match next_status(&job, decision.clone(), epoch, now()).map_err(WriteError::Refused)? {
             Next::Shown => Ok(answer),
-            Next::Write(status) => self.apply(&job, &status).await.map(|()| answer),
+            Next::Write(status) => {
+                self.apply(&job, &status).await?;
+                self.metrics.costs.written(&job, &decision, &self.index.pool_objects());
+                Ok(answer)
+            }
         }
     }
 

@@ -141,7 +141,7 @@ type Right = (&'static str, bool, &'static str, &'static str, &'static str);
 fn the_api_server_gives_each_program_its_rights_and_no_more() {
     const OPERATOR: &str = "tintype-operator";
     const WORKER: &str = "tintype-worker";
-    const RIGHTS: [Right; 29] = [
+    const RIGHTS: [Right; 33] = [
         (OPERATOR, true, "watch", "generationjobs.tintype.dev", "elsewhere"),
         (OPERATOR, true, "delete", "generationjobs.tintype.dev", "elsewhere"),
         (OPERATOR, true, "patch", "generationjobs.tintype.dev/status", "elsewhere"),
@@ -167,7 +167,11 @@ fn the_api_server_gives_each_program_its_rights_and_no_more() {
         (OPERATOR, true, "create", "deployments.apps", NAMESPACE),
         (OPERATOR, false, "create", "deployments.apps", "elsewhere"),
         (OPERATOR, false, "create", "podtemplates", NAMESPACE),
-        (OPERATOR, false, "list", "nodes", ""),
+        (OPERATOR, true, "delete", "pods", NAMESPACE),
+        (OPERATOR, false, "delete", "pods", "elsewhere"),
+        (OPERATOR, true, "list", "nodes", ""),
+        (OPERATOR, false, "get", "nodes", ""),
+        (OPERATOR, false, "patch", "nodes", ""),
         (WORKER, false, "get", "generationjobs.tintype.dev", NAMESPACE),
         (WORKER, false, "list", "diffusionmodels.tintype.dev", ""),
         (WORKER, false, "get", "secrets", NAMESPACE),

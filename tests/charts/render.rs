@@ -187,7 +187,7 @@ fn alerts_and_dashboards_reach_the_cluster_as_the_files_have_them() {
         .into_iter()
         .filter(|map| map.pointer("/metadata/labels/grafana_dashboard") == Some(&json!("1")))
         .collect();
-    assert_eq!(dashboards.len(), 8);
+    assert_eq!(dashboards.len(), 9);
     for map in dashboards {
         for (name, text) in map["data"].as_object().unwrap() {
             let written = std::fs::read_to_string(chart().join("monitoring/dashboards").join(name)).unwrap();

@@ -38,7 +38,9 @@ fn roles_speak_of_our_kinds_and_of_little_else() {
         let rendered = render(&values);
         for role in of_kind(&rendered, "ClusterRole") {
             for rule in rules(&role) {
-                assert_eq!(words(rule, "apiGroups"), ["tintype.dev"], "{example}: {}", name(&role));
+                // Nodes are nobody's; the operator sees which are about to go.
+                let nodes = words(rule, "resources") == ["nodes"] && words(rule, "verbs") == ["list", "watch"];
+                assert!(nodes || words(rule, "apiGroups") == ["tintype.dev"], "{example}: {}", name(&role));
             }
         }
         for role in of_kind(&rendered, "Role") {
@@ -49,8 +51,8 @@ fn roles_speak_of_our_kinds_and_of_little_else() {
                     ([""], ["configmaps"]) => {
                         words(rule, "verbs") == ["create"] || words(rule, "resourceNames").len() == 1
                     }
-                    // The leader's label, and which worker is to go first.
-                    ([""], ["pods"]) => words(rule, "verbs") == ["list", "patch"],
+                    // The leader's label, which worker is to go first, and which goes as its node does.
+                    ([""], ["pods"]) => words(rule, "verbs") == ["list", "patch", "delete"],
                     // The workers of pools that name a template.
                     ([""], ["podtemplates"]) => words(rule, "verbs") == ["get"],
                     (["apps"], ["deployments"]) => words(rule, "verbs") == ["list", "create", "patch", "delete"],

@@ -30,6 +30,11 @@ async fn every_panel_shows_something_and_no_alert_reads_what_is_not_there() {
     std::fs::write(folder.join("admin-token"), "admin-0123456789abcdef0123456789abcdef").unwrap();
     let _api = start_api(&cluster, &database_url, &folder);
     let api = address(&folder.join("api-port"), LIMIT).await;
+    // What pictures cost is told of pools that say a price.
+    cluster.apply(&json!({
+        "apiVersion": "tintype.dev/v1alpha1", "kind": "GpuPool", "metadata": { "name": "default" },
+        "spec": { "pricePerGpuHour": "1.80" }
+    }));
     cluster.worker.kill_9();
     let worker = worker_with_a_gpu(&cluster.address, &folder);
     let worker_address = listening(&worker, "listening for probes").await;

@@ -32,6 +32,8 @@ use crate::writes::Writes;
 pub(crate) const ASKED_KEPT_MAX: usize = 200_000;
 /// Least time between two ticks, so that a deadline that stays in the past cannot keep the loop busy.
 const TICK_INTERVAL_MIN: Duration = Duration::from_millis(1);
+/// How old an overview may be. Each tick is a line of the decision log, so not every question brings one.
+const OVERVIEW_AGE_MAX: Duration = Duration::from_secs(1);
 
 /// What the actor can be told and asked.
 pub(crate) enum Message {
@@ -130,6 +132,7 @@ impl Actor {
                 let _ = reply.send(self.brain.estimate(&job));
             }
             Message::Overview(reply) => {
+                self.catch_up();
                 let _ = reply.send(self.brain.overview());
             }
             Message::Learned(most, reply) => {
@@ -241,6 +244,14 @@ impl Actor {
             self.metrics.claims.with_label_values(&["empty"]).inc();
             let _ = parked.reply.send(Ok(ClaimAnswer { assignment: None, skipped }));
             self.step(Observation::ClaimEnded(worker, boot_id));
+        }
+    }
+
+    /// Where nothing happens and nothing is due, the scheduler is not told the time; what it says of how things stand, as how
+    /// long a worker has been idle, would be of long ago. A tick that is due may also wait behind the question.
+    fn catch_up(&mut self) {
+        if self.is_leading() && self.clock.now().since(self.last_tick) >= OVERVIEW_AGE_MAX {
+            self.tick();
         }
     }
 

@@ -308,3 +308,12 @@ async fn shutting_down_ends_claims_and_streams_and_the_task() {
     let (status, _) = rig.worker_call("/worker/v1/claim", &json!(Runner::new("w1", "b1").claim())).await;
     assert_eq!(status, 503);
 }
+
+#[tokio::test(start_paused = true)]
+async fn how_things_stand_is_told_as_of_now_however_long_nothing_happened() {
+    let rig = Rig::start();
+    rig.lead().await;
+    let before = rig.dispatch.overview().await.now;
+    tokio::time::advance(Duration::from_hours(3)).await;
+    assert_eq!(rig.dispatch.overview().await.now.since(before), Duration::from_hours(3));
+}

@@ -104,10 +104,12 @@ impl Keeper {
         let found = self.deployments.list(&ours).await.context("listing the Deployments of pools")?;
         let mut found: BTreeMap<_, _> =
             found.into_iter().filter_map(|one| Some((one.labels().get(POOL)?.clone(), one))).collect();
+        let mut kept = Ok(());
         for pool in pools.iter().filter(|pool| pool.spec.template.is_some()) {
             let name = pool.name_any();
             let before = found.remove(&name);
-            Box::pin(self.keep(pool, before)).await.with_context(|| format!("keeping the workers of pool {name}"))?;
+            let done = Box::pin(self.keep(pool, before)).await;
+            kept = kept.and(done.with_context(|| format!("keeping the workers of pool {name}")));
         }
         // What is left belongs to pools that are gone or whose workers are somebody else's now.
         for (pool, deployment) in found {
@@ -116,7 +118,7 @@ impl Keeper {
             gone_is_fine(self.deployments.delete(&name, &DeleteParams::background()).await)
                 .context("deleting a Deployment")?;
         }
-        scaled
+        scaled.and(kept)
     }
 
     /// Writes how many workers each pool with `spec.scaling` is to have, where that has changed. The Deployment follows
@@ -130,6 +132,7 @@ impl Keeper {
         }
         let plans = self.dispatch.overview().await.pools;
         let busy = self.index.busy_workers();
+        let mut all = Ok(());
         for (pool, name, scaling) in scaled {
             // At the beginning of a term the scheduler may not know the pool yet.
             let Some(plan) = plans.iter().find(|plan| plan.pool.as_str() == name) else { continue };
@@ -140,10 +143,12 @@ impl Keeper {
             let steady = self.steady.entry(name.clone()).or_insert_with(|| Steady::begin(now(), before));
             let target = steady.target(now(), scaling, wanted);
             if target != before {
-                self.rescale(&name, before, target, plan).await.with_context(|| format!("pool {name}"))?;
+                let done = self.rescale(&name, before, target, plan).await.with_context(|| format!("pool {name}"));
+                // The pools behind it have work too. The first failure is told, and the next round tries again.
+                all = all.and(done);
             }
         }
-        Ok(())
+        all
     }
 
     async fn rescale(&self, pool: &str, before: u32, target: u32, plan: &PoolPlan) -> Result<(), kube::Error> {

@@ -5,6 +5,7 @@ mod happy;
 mod leader;
 mod memory;
 mod models;
+mod nodes;
 mod pools;
 mod preempt;
 mod queues;

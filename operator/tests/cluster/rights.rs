@@ -70,6 +70,7 @@ async fn every_right_is_used_and_none_is_missing() {
     let kept = until(async || maps.get_opt("tintype-operator-learned").await.ok().flatten());
     assert!(kept.await.is_some(), "{}", operator.log());
     fetch_a_model(&bench).await;
+    lose_a_node(&bench).await;
     keep_workers(&bench, &pool).await;
     compare(&bench);
 }
@@ -80,6 +81,15 @@ async fn fetch_a_model(bench: &Bench) {
     let models = crate::models::make(bench, &name, "checkpoint", "http://127.0.0.1:9/a.safetensors").await;
     assert_eq!(crate::models::reason(&models, &name, |reason| reason != "SourcePending").await, "SourceUnreachable");
     models.delete(&name, &kube::api::DeleteParams::default()).await.expect("the model is deleted");
+}
+
+/// The one worker there is runs on a node that is about to go.
+async fn lose_a_node(bench: &Bench) {
+    let node = format!("node-of-{}", bench.namespace);
+    crate::nodes::make_node(bench, &node, "w-1").await;
+    crate::nodes::taint(bench, &node, "karpenter.sh/disrupted").await;
+    assert!(crate::nodes::is_ended(bench, "w-1").await);
+    crate::nodes::remove(bench, &node).await;
 }
 
 /// The pool gets workers of its own, as many as its bounds say, then fewer, then none.

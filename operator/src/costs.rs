@@ -1,0 +1,153 @@
+//! What finished work took and cost: pictures, GPU time and money, by model, pool and provider. Counted as a job's end is
+//! written, so once: whoever writes the end has seen that it was not there before.
+//!
+//! Models and pools have names that people choose, so the number of series is bounded: beyond it names are `other`.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus::{CounterVec, IntCounterVec, Opts, Registry};
+use tintype_crds::{GenerationJob, GpuPool};
+use tintype_scheduler::Decision;
+
+/// Models, and pools, that are told apart.
+const NAMES_MAX: usize = 64;
+/// What is said of a name beyond that.
+const OTHER: &str = "other";
+/// Who runs the workers of a pool: we do, on GPUs of one's own or by the hour.
+const OWN: &str = "kubernetes";
+/// Milliseconds of an hour.
+const HOUR_MS: f64 = 3_600_000.0;
+const LABELS: [&str; 3] = ["model", "pool", "provider"];
+
+/// The counters. Cloning is cheap; clones are the same.
+#[derive(Clone)]
+pub struct Costs(Arc<Inner>);
+
+struct Inner {
+    images: IntCounterVec,
+    gpu_seconds: CounterVec,
+    money: CounterVec,
+    unpriced: IntCounterVec,
+    names: Mutex<[BTreeSet<String>; 2]>,
+}
+
+impl Costs {
+    /// Registers them.
+    ///
+    /// # Errors
+    /// When one of the names is taken.
+    pub fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let images = Opts::new("tintype_operator_images_total", "Pictures of jobs that are complete");
+        let seconds = Opts::new("tintype_operator_gpu_seconds_total", "GPU time of the attempts that completed jobs");
+        let money = Opts::new(
+            "tintype_operator_cost_total",
+            "What that GPU time cost, in the money the prices of pools are in; of pools that say a price",
+        );
+        let unpriced = Opts::new("tintype_operator_unpriced_images_total", "Pictures of pools that say no price");
+        let inner = Inner {
+            images: IntCounterVec::new(images, &LABELS)?,
+            gpu_seconds: CounterVec::new(seconds, &LABELS)?,
+            money: CounterVec::new(money, &LABELS)?,
+            unpriced: IntCounterVec::new(unpriced, &["provider"])?,
+            names: Mutex::default(),
+        };
+        registry.register(Box::new(inner.images.clone()))?;
+        registry.register(Box::new(inner.gpu_seconds.clone()))?;
+        registry.register(Box::new(inner.money.clone()))?;
+        registry.register(Box::new(inner.unpriced.clone()))?;
+        inner.unpriced.with_label_values(&[OWN]);
+        Ok(Self(Arc::new(inner)))
+    }
+
+    /// A decision was written for the first time; if it completes the job, what that took is counted.
+    pub fn written(&self, job: &GenerationJob, decision: &Decision, pools: &[GpuPool]) {
+        let Decision::Complete { outputs, gpu_ms, .. } = decision else { return };
+        let given = job.status.as_ref().and_then(|status| status.assignment.as_ref()?.pool.clone());
+        let pool = given.as_ref().map_or("-", |pool| pool.as_str());
+        let found = pools.iter().find(|object| object.metadata.name.as_deref() == Some(pool));
+        let price: Option<f64> = found.and_then(|pool| pool.spec.price_per_gpu_hour.as_ref()?.parse().ok());
+        let (model, pool) = (self.name(0, &job.spec.request.model), self.name(1, pool));
+        let labels = [model.as_str(), pool.as_str(), OWN];
+        self.0.images.with_label_values(&labels).inc_by(outputs.len() as u64);
+        self.0.gpu_seconds.with_label_values(&labels).inc_by(*gpu_ms as f64 / 1e3);
+        match price.filter(|price| price.is_finite() && *price >= 0.0) {
+            Some(price) => self.0.money.with_label_values(&labels).inc_by(price * *gpu_ms as f64 / HOUR_MS),
+            None => self.0.unpriced.with_label_values(&[OWN]).inc_by(outputs.len() as u64),
+        }
+    }
+
+    /// The name itself, or that it is one of too many.
+    fn name(&self, kind: usize, name: &str) -> String {
+        let mut names = self.0.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = &mut names[kind];
+        if known.contains(name) || known.len() < NAMES_MAX {
+            known.insert(name.to_owned());
+            return name.to_owned();
+        }
+        OTHER.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use tintype_crds::{GenerationJobSpec, GpuPoolSpec};
+    use tintype_types::{Attempt, GenerationRequest, Output};
+
+    use super::*;
+
+    fn job(model: &str, pool: &str) -> GenerationJob {
+        let mut job = GenerationJob::new("j", GenerationJobSpec::new(GenerationRequest::new(model, "p")));
+        let status = json!({
+            "state": "Running",
+            "assignment": { "worker": "w", "pool": pool, "attempt": 1, "leaderEpoch": 1 },
+        });
+        job.status = Some(serde_json::from_value(status).unwrap());
+        job
+    }
+
+    fn complete(images: usize, gpu_ms: u64) -> Decision {
+        let key = "k".to_owned();
+        let output = Output { key, sha256: String::new(), bytes: 1, width: 64, height: 64, seed: 1 };
+        let outputs = vec![output; images];
+        Decision::Complete { job: "j".into(), attempt: Attempt(1), worker: "w".into(), outputs, gpu_ms }
+    }
+
+    fn pool(name: &str, price: &str) -> GpuPool {
+        let price_per_gpu_hour = Some(price.to_owned());
+        GpuPool::new(name, GpuPoolSpec { price_per_gpu_hour, ..GpuPoolSpec::default() })
+    }
+
+    #[test]
+    fn what_completes_is_counted_with_the_price_of_its_pool() {
+        let costs = Costs::register(&Registry::new()).unwrap();
+        let pools = [pool("l40s", "1.80"), pool("a100", "3.60")];
+        costs.written(&job("sdxl", "l40s"), &complete(2, 10_000), &pools);
+        costs.written(&job("sdxl", "l40s"), &complete(1, 10_000), &pools);
+        costs.written(&job("sdxl", "a100"), &complete(1, 1_000), &pools);
+        costs.written(&job("sdxl", "cellar"), &complete(3, 1_000), &pools);
+        costs.written(&job("sdxl", "l40s"), &Decision::Preempt { job: "j".into(), attempt: Attempt(1) }, &pools);
+        let of = |pool: &str| {
+            let labels = ["sdxl", pool, OWN];
+            let Inner { images, gpu_seconds, money, .. } = &*costs.0;
+            let cost = (money.with_label_values(&labels).get() * 1e6).round();
+            (images.with_label_values(&labels).get(), gpu_seconds.with_label_values(&labels).get(), cost)
+        };
+        assert_eq!(of("l40s"), (3, 20.0, 10_000.0));
+        assert_eq!(of("a100"), (1, 1.0, 1_000.0));
+        assert_eq!(of("cellar"), (3, 1.0, 0.0));
+        assert_eq!(costs.0.unpriced.with_label_values(&[OWN]).get(), 3);
+    }
+
+    #[test]
+    fn names_people_choose_make_a_bounded_number_of_series() {
+        let costs = Costs::register(&Registry::new()).unwrap();
+        for number in 0..=2 * NAMES_MAX {
+            costs.written(&job(&format!("m{number}"), "l40s"), &complete(1, 1), &[]);
+        }
+        costs.written(&job("m0", "l40s"), &complete(1, 1), &[]);
+        let images = |model: &str| costs.0.images.with_label_values(&[model, "l40s", OWN]).get();
+        assert_eq!((images("m0"), images(OTHER)), (2, NAMES_MAX as u64 + 1));
+    }
+}
