@@ -221,7 +221,7 @@ fn options(url: &str) -> anyhow::Result<PgConnectOptions> {
 
 async fn open(pool: PgPoolOptions, options: PgConnectOptions) -> anyhow::Result<PgPool> {
     let opened = pool.acquire_timeout(ACQUIRE_TIMEOUT).connect_with(options).await;
-    opened.context("cannot connect to PostgreSQL; is it running, and is DATABASE_URL right?")
+    opened.context("cannot connect to PostgreSQL; is it running, and is its URL right?")
 }
 
 /// Brings the schema up to date. Several replicas may do it at once: the migrator holds a lock.

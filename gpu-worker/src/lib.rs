@@ -31,6 +31,7 @@ mod run;
 pub mod runpod;
 pub mod safety;
 pub mod samplers;
+mod stop;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod weights;
@@ -42,3 +43,4 @@ pub use args::{Args, LogFormat};
 pub use generate::{GenerateArgs, generate};
 pub use run::{run, run_with};
 pub use runpod::RunpodArgs;
+pub use stop::stop_signal;

@@ -4,8 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{CommandFactory as _, FromArgMatches as _};
-use tintype_worker::{Args, GenerateArgs, RunpodArgs, runpod};
-use tokio::signal::unix::{SignalKind, signal};
+use tintype_worker::{Args, GenerateArgs, RunpodArgs, runpod, stop_signal};
 use tokio_util::sync::CancellationToken;
 
 /// Name of the command that draws without a server; without it the program is a worker.
@@ -49,20 +48,5 @@ fn command() -> clap::Command {
 fn start<F: Future<Output = Result<()>>>(program: impl FnOnce(CancellationToken) -> F) -> Result<()> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the async runtime")?;
-    runtime.block_on(async {
-        let shutdown = CancellationToken::new();
-        let (mut terminate, mut interrupt) = (
-            signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?,
-            signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?,
-        );
-        let stop = shutdown.clone();
-        tokio::spawn(async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            stop.cancel();
-        });
-        program(shutdown).await
-    })
+    runtime.block_on(async { program(stop_signal()?).await })
 }

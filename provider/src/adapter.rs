@@ -10,7 +10,7 @@ use kube::Client as Kube;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use reqwest::Url;
 use tintype_crds::PoolProvider;
-use tintype_purchase::{Event, Window};
+use tintype_purchase::{Event, MicroUsd, Window};
 use tintype_types::worker::{Assignment, Claim, Gpu};
 use tintype_types::{BootId, JobId, PoolName, Timestamp, WorkerId};
 use tintype_worker::client::{Backoff, Client};
@@ -103,7 +103,7 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<()> {
 async fn start(args: Args) -> Result<Adapter> {
     let pool = PoolName(args.pool.clone());
     let (source, keeper) = match (&args.pool_file, &args.book_file) {
-        (Some(pool), Some(book)) => (Source::File(pool.clone()), Keeper::File(book.clone())),
+        (Some(file), Some(book)) => (Source::File(file.clone(), pool.clone()), Keeper::File(book.clone())),
         (Some(_), None) => bail!("--pool-file needs --book-file: without a cluster, the book is a file"),
         (None, _) => {
             let config = kube_config(&args).await?;
@@ -120,7 +120,7 @@ async fn start(args: Args) -> Result<Adapter> {
     let dispatch = Url::parse(&args.dispatch_url).context("--dispatch-url is no address")?;
     let dispatch = Client::new(dispatch, args.token_file.clone(), metrics.worker_calls.clone());
     let caller = Caller::new(args.key_file.clone(), metrics.calls.clone()).context("cannot set up the HTTP client")?;
-    caller.key().await.context("the provider's key")?;
+    caller.key().await.context("--key-file")?;
     let webhook_secret = match &args.webhook_secret_file {
         Some(file) => Some(std::fs::read_to_string(file).context("reading --webhook-secret-file")?),
         None => None,
@@ -203,7 +203,6 @@ impl Adapter {
         let settings = match self.may_buy().await {
             Ok(Some(settings)) => settings,
             Ok(None) => {
-                tracing::info!(pool = %self.pool, "the budget is used up; nothing is claimed for now");
                 self.pause(PAUSE);
                 return None;
             }
@@ -259,15 +258,23 @@ impl Adapter {
         let mut cheapest = None;
         for model in &settings.models {
             let possible = price(model)?.possible(1, model.seconds_max);
-            cheapest = Some(cheapest.map_or(possible, |least: tintype_purchase::MicroUsd| least.min(possible)));
+            cheapest = Some(cheapest.map_or(possible, |least: MicroUsd| least.min(possible)));
         }
         let (caps, pool, at) = (caps(&settings), &self.pool, now());
         let left = self.ledger.read(|book| {
-            let left = |window, cap: tintype_purchase::MicroUsd| cap.less(book.spend(pool, window, at).total());
+            let left = |window, cap: MicroUsd| cap.less(book.spend(pool, window, at).total());
             left(Window::Day, caps.day).min(left(Window::Month, caps.month))
         });
         let left = left.await?;
-        Ok(cheapest.is_some_and(|cheapest| cheapest <= left).then_some(settings))
+        if cheapest.is_some_and(|cheapest| cheapest <= left) {
+            return Ok(Some(settings));
+        }
+        let needed = cheapest.unwrap_or_default();
+        tracing::info!(
+            pool = %self.pool, left_micro_usd = left.0, needed_micro_usd = needed.0,
+            "nothing is claimed for now: of the budget, less is left than the cheapest job may cost"
+        );
+        Ok(None)
     }
 
     /// Claims nothing for so long.

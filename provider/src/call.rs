@@ -31,7 +31,7 @@ const KEY_BYTES_MAX: usize = 4 << 10;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CallError {
     /// Nothing has left this machine.
-    #[error("was not reached: {0}")]
+    #[error("nothing was sent: {0}")]
     NotSent(String),
     /// The provider said no.
     #[error("answered {status}")]

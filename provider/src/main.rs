@@ -1,24 +1,27 @@
 //! The `tintype-provider` program: the library's `run`, stopped by SIGTERM or SIGINT.
 
-use anyhow::Context as _;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
 use clap::Parser as _;
 use tintype_provider::Args;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
+use tintype_worker::stop_signal;
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let args = Args::parse();
-    let shutdown = CancellationToken::new();
-    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-    let stop = shutdown.clone();
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+fn main() -> ExitCode {
+    match start(Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            #[expect(clippy::print_stderr, reason = "the program ends here, and the person who started it reads this")]
+            {
+                eprintln!("tintype-provider: {error:#}");
+            }
+            ExitCode::FAILURE
         }
-        stop.cancel();
-    });
-    tintype_provider::run(args, shutdown).await
+    }
+}
+
+fn start(args: Args) -> Result<()> {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the async runtime")?;
+    runtime.block_on(async { tintype_provider::run(args, stop_signal()?).await })
 }

@@ -20,7 +20,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub(crate) enum Source {
     /// A GpuPool in a file.
-    File(PathBuf),
+    File(PathBuf, PoolName),
     /// The cluster's.
     Cluster(Box<Api<GpuPool>>, PoolName),
 }
@@ -36,11 +36,17 @@ impl Source {
     /// A pool that is not there, or has no provider, or one whose settings cannot work.
     pub(crate) async fn read(&self) -> Result<PoolProvider> {
         let provider = match self {
-            Self::File(path) => {
+            Self::File(path, name) => {
                 let read = tokio::fs::read_to_string(path).await;
                 let text = read.with_context(|| format!("reading the pool's file {}", path.display()))?;
                 let pool: GpuPool = serde_yaml_ng::from_str(&text)
                     .with_context(|| format!("{} does not hold a GpuPool", path.display()))?;
+                let found = pool.metadata.name.as_deref().unwrap_or_default();
+                ensure!(
+                    found == name.as_str(),
+                    "{} holds the pool `{found}`, and --pool says `{name}`",
+                    path.display()
+                );
                 pool.spec.provider
             }
             Self::Cluster(pools, name) => {
@@ -105,4 +111,33 @@ pub(crate) fn price(model: &ProviderModel) -> Result<Price> {
 /// The most the pool may cost.
 pub(crate) fn caps(provider: &PoolProvider) -> Caps {
     Caps { day: MicroUsd(provider.budget.day_micro_usd), month: MicroUsd(provider.budget.month_micro_usd) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The example of docs/providers.md, in a file.
+    fn example() -> (tempfile::TempDir, PathBuf) {
+        let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/providers.md")).unwrap();
+        let (_, from) = text.split_once("```yaml\n").unwrap();
+        let (folder, (yaml, _)) = (tempfile::tempdir().unwrap(), from.split_once("```").unwrap());
+        let file = folder.path().join("burst.yaml");
+        std::fs::write(&file, yaml).unwrap();
+        (folder, file)
+    }
+
+    #[tokio::test]
+    async fn the_documented_pool_is_one_that_can_be_bought_for() {
+        let (_folder, file) = example();
+        let provider = Source::File(file, "burst".into()).read().await.unwrap();
+        assert_eq!(caps(&provider), Caps { day: MicroUsd(5_000_000), month: MicroUsd(60_000_000) });
+    }
+
+    #[tokio::test]
+    async fn the_file_of_another_pool_is_refused_for_its_budget_is_another() {
+        let (_folder, file) = example();
+        let error = Source::File(file, "other".into()).read().await.unwrap_err();
+        assert!(error.to_string().contains("holds the pool `burst`, and --pool says `other`"), "{error}");
+    }
 }

@@ -7,8 +7,9 @@ mod runpod;
 
 use std::time::Duration;
 
+use reqwest::header::HeaderMap;
 use reqwest::{StatusCode, Url};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tintype_crds::{ProviderKind, ProviderModel};
 use tintype_types::Timestamp;
 
@@ -140,11 +141,12 @@ impl Dialect<'_> {
 
     /// Ends a purchase, if it can still be ended.
     pub(crate) async fn cancel(&self, id: &str) -> Result<(), CallError> {
-        match self.kind {
-            ProviderKind::Replicate => replicate::cancel(self, id).await,
-            ProviderKind::Runpod => runpod::cancel(self, id).await,
-            ProviderKind::Modal => modal::cancel(self, id).await,
-        }
+        let path = match self.kind {
+            ProviderKind::Replicate => replicate::cancel(id),
+            ProviderKind::Runpod => runpod::cancel(id),
+            ProviderKind::Modal => modal::cancel(id),
+        };
+        self.caller.post("cancel", self.url(&path?)?, HeaderMap::new(), &json!({})).await.map(|_| ())
     }
 
     /// The ids a webhook's own id may mean here.
@@ -167,6 +169,16 @@ impl Dialect<'_> {
         let text = format!("{}/{path}", self.base.as_str().trim_end_matches('/'));
         Url::parse(&text).map_err(|_| CallError::NotSent("the address is none".to_owned()))
     }
+}
+
+/// A purchase that brought what its `output` holds.
+fn succeeded(job: &Value, held_ms: Option<u64>) -> Progress {
+    Progress::Succeeded { pictures: pictures::pictures_in(job.get("output").unwrap_or(&Value::Null)), held_ms }
+}
+
+/// An id that [`is_id`] refuses.
+fn no_path() -> CallError {
+    CallError::NotSent("the id cannot stand in an address".to_owned())
 }
 
 /// Whether a provider's id may stand in a path.

@@ -1,5 +1,5 @@
 //! Modal has functions and no API for jobs of its own, so a web function there speaks a protocol of ours, made for what we
-//! need: the buyer names the job, so a lost answer is looked up by its name. docs/providers.md has it, and a function.
+//! need: the buyer names the job, so a lost answer is looked up by its name. docs/providers.md has it.
 //!
 //! `POST {target}` of `{id, input, secondsMax, webhook?}` answers `{id}`; the same id again is the same job. `GET
 //! {target}/{id}` answers `{id, status: queued | running | succeeded | failed, seconds?, output?}`, 404 if there is none.
@@ -9,8 +9,7 @@ use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 use tintype_crds::ProviderModel;
 
-use super::pictures::pictures_in;
-use super::{Ask, Dialect, Lost, Progress, id_in, is_id, milliseconds};
+use super::{Ask, Dialect, Lost, Progress, id_in, is_id, milliseconds, no_path, succeeded};
 use crate::call::CallError;
 
 pub(super) async fn send(dialect: &Dialect<'_>, ask: &Ask<'_>) -> Result<Option<String>, CallError> {
@@ -27,9 +26,7 @@ pub(super) async fn look(dialect: &Dialect<'_>, id: &str) -> Result<Progress, Ca
     let job = dialect.caller.get("look", dialect.url(path(id)?)?).await?;
     let held_ms = milliseconds(job.get("seconds"));
     Ok(match job.get("status").and_then(Value::as_str) {
-        Some("succeeded") => {
-            Progress::Succeeded { pictures: pictures_in(job.get("output").unwrap_or(&Value::Null)), held_ms }
-        }
+        Some("succeeded") => succeeded(&job, held_ms),
         Some("failed") => Progress::Failed { why: "the provider's function failed", held_ms },
         Some("running") => Progress::Running,
         Some(_) | None => Progress::Waiting,
@@ -53,14 +50,14 @@ pub(super) async fn find(
     Ok(None)
 }
 
-pub(super) async fn cancel(dialect: &Dialect<'_>, id: &str) -> Result<(), CallError> {
-    let url = dialect.url(&format!("{}/cancel", path(id)?))?;
-    dialect.caller.post("cancel", url, HeaderMap::new(), &json!({})).await.map(|_| ())
+/// Where it is ended.
+pub(super) fn cancel(id: &str) -> Result<String, CallError> {
+    Ok(format!("{}/cancel", path(id)?))
 }
 
 fn path(kept: &str) -> Result<&str, CallError> {
     match kept.rsplit_once('/') {
         Some((_, id)) if is_id(id) => Ok(kept),
-        Some(_) | None => Err(CallError::NotSent("the id cannot stand in an address".to_owned())),
+        Some(_) | None => Err(no_path()),
     }
 }

@@ -7,8 +7,7 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
 use tintype_crds::ProviderModel;
 
-use super::pictures::pictures_in;
-use super::{Ask, Dialect, Lost, Progress, id_in, is_id, milliseconds};
+use super::{Ask, Dialect, Lost, Progress, id_in, is_id, milliseconds, no_path, succeeded};
 use crate::call::CallError;
 use crate::input::{digest, restricted};
 
@@ -32,7 +31,7 @@ pub(super) async fn send(dialect: &Dialect<'_>, ask: &Ask<'_>) -> Result<Option<
     }
     let mut headers = HeaderMap::new();
     let limit = HeaderValue::from_str(&format!("{}s", ask.model.seconds_max));
-    headers.insert(HeaderName::from_static("cancel-after"), limit.map_err(|_| not_a_path())?);
+    headers.insert(HeaderName::from_static("cancel-after"), limit.map_err(|_| no_path())?);
     Ok(id_in(&dialect.caller.post("buy", dialect.url(&path)?, headers, &body).await?))
 }
 
@@ -44,9 +43,7 @@ pub(super) async fn look(dialect: &Dialect<'_>, id: &str) -> Result<Progress, Ca
 fn progress(prediction: &Value) -> Progress {
     let held_ms = milliseconds(prediction.pointer("/metrics/predict_time"));
     match prediction.get("status").and_then(Value::as_str) {
-        Some("succeeded") => {
-            Progress::Succeeded { pictures: pictures_in(prediction.get("output").unwrap_or(&Value::Null)), held_ms }
-        }
+        Some("succeeded") => succeeded(prediction, held_ms),
         Some("failed") => Progress::Failed { why: "the provider's model failed", held_ms },
         Some("canceled" | "aborted") => {
             Progress::Failed { why: "the provider ended it: it was cancelled or ran too long", held_ms }
@@ -82,17 +79,13 @@ pub(super) async fn find(
     Ok(None)
 }
 
-pub(super) async fn cancel(dialect: &Dialect<'_>, id: &str) -> Result<(), CallError> {
-    let url = dialect.url(&format!("{}/cancel", path(id)?))?;
-    dialect.caller.post("cancel", url, HeaderMap::new(), &json!({})).await.map(|_| ())
+/// Where it is ended.
+pub(super) fn cancel(id: &str) -> Result<String, CallError> {
+    Ok(format!("{}/cancel", path(id)?))
 }
 
 fn path(id: &str) -> Result<String, CallError> {
-    if is_id(id) { Ok(format!("predictions/{id}")) } else { Err(not_a_path()) }
-}
-
-fn not_a_path() -> CallError {
-    CallError::NotSent("the id cannot stand in an address".to_owned())
+    if is_id(id) { Ok(format!("predictions/{id}")) } else { Err(no_path()) }
 }
 
 /// The next page, unless it is somewhere else: the key goes there.

@@ -4,8 +4,7 @@
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 
-use super::pictures::pictures_in;
-use super::{Ask, Dialect, Progress, id_in, is_id};
+use super::{Ask, Dialect, Progress, id_in, is_id, no_path, succeeded};
 use crate::call::CallError;
 
 /// How much longer than it may run a job may lie in RunPod's queue before it is dropped there, in milliseconds.
@@ -27,9 +26,7 @@ pub(super) async fn look(dialect: &Dialect<'_>, id: &str) -> Result<Progress, Ca
     let job = dialect.caller.get("look", dialect.url(&path(id, "status")?)?).await?;
     let held_ms = job.get("executionTime").and_then(Value::as_u64);
     Ok(match job.get("status").and_then(Value::as_str) {
-        Some("COMPLETED") => {
-            Progress::Succeeded { pictures: pictures_in(job.get("output").unwrap_or(&Value::Null)), held_ms }
-        }
+        Some("COMPLETED") => succeeded(&job, held_ms),
         Some("FAILED") => Progress::Failed { why: "the provider's worker failed", held_ms },
         Some("CANCELLED") => Progress::Failed { why: "the provider ended it: it was cancelled", held_ms },
         Some("TIMED_OUT") => Progress::Failed { why: "the provider ended it: it ran or waited too long", held_ms },
@@ -38,14 +35,14 @@ pub(super) async fn look(dialect: &Dialect<'_>, id: &str) -> Result<Progress, Ca
     })
 }
 
-pub(super) async fn cancel(dialect: &Dialect<'_>, id: &str) -> Result<(), CallError> {
-    let url = dialect.url(&path(id, "cancel")?)?;
-    dialect.caller.post("cancel", url, HeaderMap::new(), &json!({})).await.map(|_| ())
+/// Where it is ended.
+pub(super) fn cancel(id: &str) -> Result<String, CallError> {
+    path(id, "cancel")
 }
 
 fn path(kept: &str, call: &str) -> Result<String, CallError> {
     match kept.rsplit_once('/') {
         Some((endpoint, id)) if is_id(id) => Ok(format!("{endpoint}/{call}/{id}")),
-        Some(_) | None => Err(CallError::NotSent("the id cannot stand in an address".to_owned())),
+        Some(_) | None => Err(no_path()),
     }
 }
