@@ -1,10 +1,12 @@
 //! Searching in a real Typesense: what it finds, what it is told and forgets, and that nobody needs it.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use tintype_store::testing::own_address;
 use tokio::process::{Child, Command};
 
 use crate::browser::{Browser, PASSWORD};
@@ -21,16 +23,17 @@ const BY_DATABASE: &str = "tintype_api_searches_total{backend=\"postgres\"}";
 struct Typesense {
     folder: tempfile::TempDir,
     url: String,
-    ports: [u16; 2],
+    /// Where it answers; its other port is the next.
+    address: SocketAddr,
     process: Child,
 }
 
 impl Typesense {
     async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let ports = [free_port(), free_port()];
-        let process = launch(folder.path(), ports);
-        let typesense = Self { folder, url: format!("http://127.0.0.1:{}", ports[0]), ports, process };
+        let address = own_address();
+        let process = launch(folder.path(), address);
+        let typesense = Self { folder, url: format!("http://{address}"), address, process };
         typesense.answers().await;
         typesense
     }
@@ -49,7 +52,7 @@ impl Typesense {
     }
 
     async fn start_again(&mut self) {
-        self.process = launch(self.folder.path(), self.ports);
+        self.process = launch(self.folder.path(), self.address);
         self.answers().await;
     }
 
@@ -66,14 +69,11 @@ impl Typesense {
     }
 }
 
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-fn launch(folder: &Path, [port, peering]: [u16; 2]) -> Child {
+fn launch(folder: &Path, address: SocketAddr) -> Child {
     let mut command = Command::new(clients::tool("typesense", "typesense-server"));
-    command.arg("--data-dir").arg(folder).args(["--api-key", KEY, "--api-address", "127.0.0.1", "--peering-address"]);
-    command.args(["127.0.0.1", "--api-port", &port.to_string(), "--peering-port", &peering.to_string()]);
+    let [ip, port, peering] = [address.ip().to_string(), address.port().to_string(), (address.port() + 1).to_string()];
+    command.arg("--data-dir").arg(folder).args(["--api-key", KEY, "--api-address", &ip, "--peering-address", &ip]);
+    command.args(["--api-port", &port, "--peering-port", &peering]);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true).spawn().unwrap()
 }
 

@@ -2,6 +2,7 @@
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
+use tintype_store::testing::own_address;
 
 use crate::rig::{Options, PRICE, Rig};
 use crate::worker::client;
@@ -98,8 +99,7 @@ async fn anybody_may_ask_how_the_service_is() {
 
 #[tokio::test]
 async fn numbers_may_have_a_listener_of_their_own() {
-    // A port that was free a moment ago.
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let free = own_address();
     let rig = Rig::with(Options { metrics_listen: Some(free), ..Options::default() }).await;
     let get = async |url: String| client().get(url).send().await.unwrap();
     let numbers = get(format!("http://{free}/metrics")).await;

@@ -1,11 +1,13 @@
 //! What the tests stand on: the real dispatcher with a real store, a provider's twin, and the adapter between them.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::Parser as _;
 use serde_json::{Value, json};
 use tintype_provider::Args;
 use tintype_purchase::Book;
+use tintype_store::testing::own_address;
 use tintype_types::JobId;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -23,8 +25,8 @@ pub(crate) struct Stand {
     pub(crate) twin: Twin,
     pub(crate) folder: tempfile::TempDir,
     pub(crate) kind: &'static str,
-    /// Where the adapter listens.
-    pub(crate) port: u16,
+    /// Where the adapter listens: told to the provider before it listens.
+    pub(crate) listen: SocketAddr,
     dispatch_url: String,
     adapter: Option<(JoinHandle<anyhow::Result<()>>, CancellationToken)>,
 }
@@ -42,9 +44,8 @@ impl Stand {
         std::fs::write(folder.path().join("token"), WORKER_TOKEN).unwrap();
         std::fs::write(folder.path().join("key"), KEY).unwrap();
         std::fs::write(folder.path().join("webhook-secret"), WEBHOOK_SECRET).unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let twin = Twin::start().await;
-        let stand = Self { rig, twin, folder, kind, port, dispatch_url, adapter: None };
+        let stand = Self { rig, twin, folder, kind, listen: own_address(), dispatch_url, adapter: None };
         stand.budget(1_000_000);
         stand
     }
@@ -102,19 +103,26 @@ impl Stand {
             format!("--token-file={}", path("token")),
             format!("--key-file={}", path("key")),
             format!("--c2pa-dir={}", path("c2pa")),
-            format!("--listen=127.0.0.1:{}", self.port),
+            format!("--listen={}", self.listen),
             format!("--webhook-secret-file={}", path("webhook-secret")),
         ];
         words.extend(["--poll-ms=20", "--sweep-ms=20"].map(str::to_owned));
         words.extend_from_slice(more);
         let stop = CancellationToken::new();
-        let running = tokio::spawn(tintype_provider::run(Args::try_parse_from(words).unwrap(), stop.clone()));
+        let adapter = tintype_provider::run(Args::try_parse_from(words).unwrap(), stop.clone());
+        let running = tokio::spawn(async move {
+            let ended = adapter.await;
+            if let Err(error) = &ended {
+                tracing::error!("the adapter has ended: {error:#}");
+            }
+            ended
+        });
         self.adapter = Some((running, stop));
     }
 
     /// Where the provider reaches the adapter.
     pub(crate) fn public_url(&self) -> String {
-        format!("--public-url=http://127.0.0.1:{}", self.port)
+        format!("--public-url=http://{}", self.listen)
     }
 
     /// Ends the adapter as kill -9 does: between any two steps.
@@ -124,7 +132,7 @@ impl Stand {
         assert!(running.await.is_err(), "it was at work");
         // What a task of its own would do beyond its process: the port is free once its listener is.
         stop.cancel();
-        let address = ("127.0.0.1", self.port);
+        let address = self.listen;
         until("the port is free", || std::net::TcpStream::connect(address).is_err().then_some(())).await;
     }
 
@@ -162,7 +170,7 @@ impl Stand {
     }
 
     pub(crate) async fn metrics(&self) -> String {
-        let url = format!("http://127.0.0.1:{}/metrics", self.port);
+        let url = format!("http://{}/metrics", self.listen);
         reqwest::Client::new().get(url).send().await.unwrap().text().await.unwrap()
     }
 }

@@ -32,8 +32,10 @@ export async function open(filter: Filter): Promise<void> {
   try {
     // The head comes with it, before the old strip goes, so that nothing flickers.
     const [{ data }, first] = await Promise.all([askDays(filter), askRun(filter, "newest")]);
-    if (getState().key !== key) return;
-    setState({ strip: Strip.of<Picture>(data).filled(0, first.data), error: null });
+    const now = getState();
+    if (now.key !== key) return;
+    // What is on the screen stays there until it has been asked for anew.
+    setState({ strip: Strip.of<Picture>(data).filled(0, first.data).over(now.strip), error: null });
   } catch (error) {
     if (getState().key === key) setState({ error: error as Error });
   }

@@ -40,4 +40,25 @@ describe("a strip", () => {
     expect(fewer.find("p504")).toBe(500);
     expect(some.without(new Set(["unknown"]))).toBe(some);
   });
+
+  test("counted anew shows what was here where it is now, and asks for it again", () => {
+    const before = empty.filled(0, run(0, 2)).filled(2, run(2, 200)).filled(502, run(502, 3));
+    const counted = [{ fromMs: 10 * DAY, images: 1 }, { fromMs: 9 * DAY, images: 3 }, ...days.slice(1)];
+    const after = Strip.of<{ id: string }>(counted)
+      .filled(0, [{ id: "new" }])
+      .over(before);
+    // The day of another number is empty until it has come; the others have moved by two.
+    expect([0, 1, 2, 3, 4, 203, 204, 506].map((index) => after.at(index)?.id)).toEqual([
+      ...["new", undefined, undefined, undefined, "p2", "p201", undefined, "p504"],
+    ]);
+    expect(after.missing(4, 10)).toEqual({ start: 4, before: 8 * DAY });
+    const come = after.filled(4, [{ id: "p3" }, { id: "p4" }]);
+    expect([4, 5, 6].map((index) => come.at(index)?.id)).toEqual(["p3", "p4", "p4"]);
+    // A picture known in two places goes from where the newer answer has it.
+    const fewer = come.without(new Set(["p4"]));
+    expect([fewer.length, ...[4, 5, 6].map((index) => fewer.at(index)?.id)]).toEqual([506, "p3", undefined, "p5"]);
+    expect(come.changed(new Set(["p201"]), ({ id }) => ({ id: `${id}!` })).at(203)?.id).toBe("p201!");
+    expect(come.find("p504")).toBe(506);
+    expect(Strip.of<{ id: string }>(counted).over(null).at(0)).toBeUndefined();
+  });
 });

@@ -22,16 +22,22 @@ export class Strip<T extends Named> {
     /** Index of the first picture of each day. */
     private readonly starts: readonly number[],
     private readonly items: ReadonlyMap<number, T>,
+    /** What an older strip had, seen where nothing newer has come, and still to be asked for. */
+    private readonly old: ReadonlyMap<number, T>,
   ) {}
 
-  static of<T extends Named>(days: readonly Day[], items: ReadonlyMap<number, T> = new Map()): Strip<T> {
+  static of<T extends Named>(
+    days: readonly Day[],
+    items: ReadonlyMap<number, T> = new Map(),
+    old: ReadonlyMap<number, T> = new Map(),
+  ): Strip<T> {
     let next = 0;
     const starts = days.map(({ images }) => {
       const start = next;
       next += images;
       return start;
     });
-    return new Strip(days, starts, items);
+    return new Strip(days, starts, items, old);
   }
 
   get length(): number {
@@ -40,12 +46,26 @@ export class Strip<T extends Named> {
   }
 
   at(index: number): T | undefined {
-    return this.items.get(index);
+    return this.items.get(index) ?? this.old.get(index);
   }
 
   find(id: string): number {
-    for (const [index, item] of this.items) if (item.id === id) return index;
+    for (const items of [this.items, this.old]) for (const [index, item] of items) if (item.id === id) return index;
     return -1;
+  }
+
+  /** The same that shows the pictures of `before` on every day that has as many as it had, until newer ones come. */
+  over(before: Strip<T> | null): Strip<T> {
+    if (!before) return this;
+    const old = new Map<number, T>();
+    const now = new Map(this.days.map((day, n) => [day.fromMs, n]));
+    for (const [index, item] of [...before.old, ...before.items]) {
+      const then = before.dayOf(index);
+      const day = now.get(before.days[then]?.fromMs ?? -1);
+      if (day === undefined || this.days[day]?.images !== before.days[then]?.images) continue;
+      old.set(this.startOf(day) + index - before.startOf(then), item);
+    }
+    return new Strip(this.days, this.starts, this.items, old);
   }
 
   /** Which of the days the picture at this index is of. */
@@ -82,34 +102,38 @@ export class Strip<T extends Named> {
   filled(start: number, run: readonly T[]): Strip<T> {
     const items = new Map(this.items);
     run.forEach((item, n) => items.set(start + n, item));
-    return new Strip(this.days, this.starts, items);
+    return new Strip(this.days, this.starts, items, this.old);
   }
 
   /** The same with some pictures changed. */
   changed(ids: ReadonlySet<string>, change: (item: T) => T): Strip<T> {
-    const items = new Map([...this.items].map(([index, item]) => [index, ids.has(item.id) ? change(item) : item]));
-    return new Strip(this.days, this.starts, items);
+    const next = (items: ReadonlyMap<number, T>) =>
+      new Map([...items].map(([index, item]) => [index, ids.has(item.id) ? change(item) : item]));
+    return new Strip(this.days, this.starts, next(this.items), next(this.old));
   }
 
   /** The same without some pictures: those after them move up. */
   without(ids: ReadonlySet<string>): Strip<T> {
-    const gone = [...this.items]
-      .filter(([, item]) => ids.has(item.id))
-      .map(([index]) => index)
-      .sort((a, b) => a - b);
+    // What is new says where a picture is, if it has it.
+    const places = new Map<string, number>();
+    for (const [index, { id }] of [...this.old, ...this.items]) if (ids.has(id)) places.set(id, index);
+    const gone = [...new Set(places.values())].sort((a, b) => a - b);
     if (gone.length === 0) return this;
     const fewer = new Map<number, number>();
     gone.forEach((index) => fewer.set(this.dayOf(index), (fewer.get(this.dayOf(index)) ?? 0) + 1));
     const days = this.days
       .map((day, n) => ({ ...day, images: day.images - (fewer.get(n) ?? 0) }))
       .filter(({ images }) => images > 0);
-    const items = new Map<number, T>();
-    for (const [index, item] of this.items) {
-      if (ids.has(item.id)) continue;
-      let before = 0;
-      while (before < gone.length && (gone[before] ?? 0) < index) before++;
-      items.set(index - before, item);
-    }
-    return Strip.of(days, items);
+    const moved = (from: ReadonlyMap<number, T>) => {
+      const items = new Map<number, T>();
+      for (const [index, item] of from) {
+        let before = 0;
+        while (before < gone.length && (gone[before] ?? 0) < index) before++;
+        if (ids.has(item.id) || gone[before] === index) continue;
+        items.set(index - before, item);
+      }
+      return items;
+    };
+    return Strip.of(days, moved(this.items), moved(this.old));
   }
 }
