@@ -175,6 +175,14 @@ test("one of eight is cancelled while it waits; the others keep their order and 
   await third.getByRole("button", { name: "Cancel" }).click();
   await third.getByText("Cancelled. Not charged.").waitFor();
   await inspect(somebody, "create-cancelled");
+  // Once more is another job with the same settings; it is taken away again, so that seven are left.
+  await third.getByRole("button", { name: "Try again" }).click();
+  await third.nth(1).waitFor();
+  const again = await page.evaluate(async () => (await (await fetch("/api/v1/jobs?limit=1")).json()).data[0].request);
+  expect([again.prompt, again.steps, again.images]).toEqual(["a red circle, number 3", 150, 4]);
+  await third.first().getByRole("button", { name: "Cancel" }).click();
+  await third.first().getByText("Cancelled. Not charged.").waitFor();
+  before.unshift((await third.first().getAttribute("data-job")) ?? "");
   process.kill(worker, "SIGCONT");
   await page.locator("[data-stand=complete]").nth(6).waitFor({ timeout: ALL_DONE_MS });
   expect((await stands(page)).map(({ id }) => id)).toEqual(before);

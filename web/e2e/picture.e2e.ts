@@ -55,6 +55,54 @@ test("a picture is shared by its link, seen by somebody without an account, and 
   await Promise.all([owner.context.close(), stranger.context.close()]);
 });
 
+test("a whole collection is shared by its link, seen by somebody without an account, and taken back", async () => {
+  const owner = await visit();
+  const { page } = owner;
+  await signUp(owner);
+  await makePicture(owner, PROMPT, 2);
+  await page.goto("/gallery/");
+  await page.locator("[data-index] img").nth(1).waitFor();
+  for (const n of [0, 1]) await page.getByRole("checkbox").nth(n).click();
+  await page.getByRole("button", { name: "Add to collection" }).click();
+  await page.getByLabel("Name").fill("Circles");
+  await page.getByRole("button", { name: "New collection" }).click();
+  await page.getByText("2 pictures added").waitFor();
+  await page.goto("/collections/");
+  const share = async () => {
+    await page.getByRole("button", { name: "What can be done with Circles" }).click();
+    await page.getByRole("menuitem", { name: "Share" }).click();
+  };
+  await share();
+  const dialog = page.getByRole("dialog", { name: "Share this collection" });
+  await dialog.getByRole("button", { name: "Make a link" }).click();
+  const link = await dialog.getByLabel("Link", { exact: true }).inputValue();
+  await inspect(owner, "collection-shared");
+
+  const stranger = await visit();
+  await stranger.page.goto(link);
+  await stranger.page.getByRole("heading", { name: "Circles" }).waitFor();
+  await stranger.page.getByText("2 pictures", { exact: true }).waitFor();
+  await stranger.page
+    .getByRole("button", { name: /^Picture \d, larger/ })
+    .nth(1)
+    .waitFor();
+  expect(await stranger.page.content()).not.toContain(PROMPT);
+  await inspect(stranger, "shared-collection");
+  await stranger.page.getByRole("button", { name: "Picture 1, larger" }).click();
+  const drawn = await stranger.page
+    .getByRole("dialog", { name: "Circles" })
+    .getByRole("img", { name: "A shared picture" })
+    .evaluate((image: HTMLImageElement) => image.decode().then(() => image.naturalWidth));
+  expect(drawn).toBe(64);
+
+  await dialog.getByRole("button", { name: "Take the link back" }).click();
+  await dialog.getByRole("button", { name: "Make a link" }).waitFor();
+  await stranger.page.goto(link);
+  await stranger.page.getByText("This is behind your account").waitFor();
+  expect([...owner.faults, ...stranger.faults]).toEqual([]);
+  await Promise.all([owner.context.close(), stranger.context.close()]);
+});
+
 test("four pictures near one are made of it, and the same one twice as large", async () => {
   const somebody = await visit();
   const { page } = somebody;

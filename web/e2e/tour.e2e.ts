@@ -45,6 +45,30 @@ test("pictures are found again, starred, collected, deleted and brought back", a
   await page.getByRole("searchbox", { name: "Search prompts" }).fill("purple star");
   await page.getByText("2 pictures", { exact: true }).first().waitFor();
   expect(new URL(page.url()).searchParams.get("q")).toBe("purple star");
+  // One picture alone has its seed.
+  const seed = await page.evaluate(async () => (await (await fetch("/api/v1/images?limit=1")).json()).data[0].seed);
+  await page.getByRole("button", { name: "More filters" }).click();
+  await page.getByRole("textbox", { name: "Seed" }).fill(String(seed));
+  await page.getByText("1 picture", { exact: true }).first().waitFor();
+  await page.getByRole("textbox", { name: "Seed" }).fill("");
+  await page.getByText("2 pictures", { exact: true }).first().waitFor();
+  // By shape, and by the day it was made.
+  const shape = page.getByRole("combobox", { name: "Shape" });
+  await shape.selectOption("16:9");
+  await page.getByText("No picture is like that").waitFor();
+  await inspect(somebody, "gallery-filters");
+  await shape.selectOption("1:1");
+  await page.getByText("2 pictures", { exact: true }).first().waitFor();
+  const made = await page.evaluate(
+    async () => (await (await fetch("/api/v1/images?limit=1")).json()).data[0].createdMs as number,
+  );
+  const dayOf = (ms: number) => new Date(ms).toISOString().slice(0, 10);
+  await page.getByLabel("From").fill(dayOf(made + 86_400_000));
+  await page.getByText("No picture is like that").waitFor();
+  await page.getByLabel("From").fill(dayOf(made - 86_400_000));
+  await page.getByLabel("To", { exact: true }).fill(dayOf(made + 86_400_000));
+  await page.getByText("2 pictures", { exact: true }).first().waitFor();
+  expect([...new URL(page.url()).searchParams.keys()].sort()).toEqual(["from", "q", "ratio", "to"]);
   await page.getByRole("searchbox", { name: "Search prompts" }).fill("nothing like it");
   await page.getByText("No picture is like that").waitFor();
   await page.getByRole("button", { name: "Clear filters" }).click();

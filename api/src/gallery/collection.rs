@@ -21,9 +21,11 @@ pub struct Collection {
     pub cover: Option<String>,
     /// When it was made.
     pub created: Timestamp,
+    /// The secret in the link it is shared by.
+    pub link: Option<Uuid>,
 }
 
-type Row = (Uuid, String, i64, Option<String>, i64);
+type Row = (Uuid, String, i64, Option<String>, i64, Option<Uuid>);
 
 /// The columns of [`Row`].
 macro_rules! select {
@@ -33,13 +35,13 @@ macro_rules! select {
                 where m.collection = c.id and i.deleting_ms is null),
             (select i.key from collection_image m join image i on i.id = m.image
                 where m.collection = c.id and i.deleting_ms is null order by m.image desc limit 1),
-            c.created_ms
+            c.created_ms, (select s.token from shared_collection s where s.collection = c.id)
          from collection c where c.account = $1"
     };
 }
 
-fn collection((id, name, images, cover, created_ms): Row) -> Collection {
-    Collection { id, name, images: images.unsigned_abs(), cover, created: from_ms(created_ms) }
+fn collection((id, name, images, cover, created_ms, link): Row) -> Collection {
+    Collection { id, name, images: images.unsigned_abs(), cover, created: from_ms(created_ms), link }
 }
 
 /// An account's collections, oldest first: as many as there may be.
@@ -71,6 +73,35 @@ pub async fn create(conn: &mut PgConnection, account: Uuid, id: Uuid, name: &str
 pub async fn rename(pool: &Db, account: Uuid, id: Uuid, name: &str) -> sqlx::Result<bool> {
     const SQL: &str = "update collection set name = $3 where account = $1 and id = $2";
     Ok(sqlx::query(SQL).bind(account).bind(id).bind(name).execute(pool).await?.rows_affected() == 1)
+}
+
+/// Makes the link it is shared by, or takes it back: the next one is another. False when it is not there.
+pub async fn share(pool: &Db, account: Uuid, id: Uuid, shared: bool) -> sqlx::Result<bool> {
+    const SHARE: &str = "insert into shared_collection (collection)
+        select id from collection where account = $1 and id = $2 on conflict (collection) do nothing";
+    const UNSHARE: &str = "delete from shared_collection s using collection c
+        where s.collection = c.id and c.account = $1 and c.id = $2";
+    let sql = if shared { SHARE } else { UNSHARE };
+    let mut tx = pool.begin().await?;
+    let there = lock(&mut tx, account, id).await?;
+    sqlx::query(sql).bind(account).bind(id).execute(&mut *tx).await?;
+    tx.commit().await?;
+    Ok(there)
+}
+
+/// The collection its owner shows to whoever has this link, while they may be here at all: its id, its name and how many
+/// pictures it holds.
+pub async fn shown(pool: &Db, token: Uuid) -> sqlx::Result<Option<(Uuid, String, u64)>> {
+    const SQL: &str = "select c.id, c.name,
+            (select count(*) from collection_image m join image i on i.id = m.image
+                where m.collection = c.id and i.deleting_ms is null)
+        from shared_collection s join collection c on c.id = s.collection
+        where s.token = $1
+            and not exists (select 1 from account a where a.id = c.account
+                and (a.suspended_ms is not null or a.erased_ms is not null))
+            and not exists (select 1 from person p where p.account = c.account and p.suspended_ms is not null)";
+    let row: Option<(Uuid, String, i64)> = sqlx::query_as(SQL).bind(token).fetch_optional(pool).await?;
+    Ok(row.map(|(id, name, images)| (id, name, images.unsigned_abs())))
 }
 
 /// Deletes it, and none of its pictures; false when it is not there.

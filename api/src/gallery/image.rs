@@ -97,12 +97,26 @@ impl From<Row> for Image {
     }
 }
 
-/// The columns of [`Row`], of `image i`.
-const SELECT: &str = "select i.id, i.generation, i.n, i.key, i.width, i.height, i.bytes, i.sha256, i.seed, i.starred_ms, \
-     s.token, s.settings as shows_settings, i.created_ms, g.request, \
-     array(select c.collection from collection_image c where c.image = i.id order by c.collection) as collections \
-     from image i join generation g on g.id = i.generation left join shared_image s on s.image = i.id \
-     where i.deleting_ms is null and ";
+/// The columns of [`Row`], of `image i`, with others before them and tables joined.
+macro_rules! select {
+    ($columns:literal, $joined:literal) => {
+        concat!(
+            "select ",
+            $columns,
+            "i.id, i.generation, i.n, i.key, i.width, i.height, i.bytes, i.sha256, i.seed, i.starred_ms,
+                s.token, s.settings as shows_settings, i.created_ms, g.request,
+                array(select c.collection from collection_image c where c.image = i.id order by c.collection) as collections
+            from image i join generation g on g.id = i.generation left join shared_image s on s.image = i.id ",
+            $joined,
+            " where i.deleting_ms is null and "
+        )
+    };
+}
+
+const SELECT: &str = select!("", "");
+
+/// What a picture's shape may be called: the nearest of these, as the function `image_ratio` of the database has it.
+pub const RATIOS: [&str; 9] = ["9:21", "9:16", "2:3", "3:4", "1:1", "4:3", "3:2", "16:9", "21:9"];
 
 /// Which pictures. The default is all of them.
 #[derive(Clone, Debug, Default)]
@@ -115,6 +129,10 @@ pub struct Filter {
     pub collection: Option<Uuid>,
     /// Only those this model made.
     pub model: Option<String>,
+    /// Only those that this seed makes.
+    pub seed: Option<u64>,
+    /// Only those of about this shape.
+    pub ratio: Option<&'static str>,
     /// Only those made at this moment or later.
     pub from: Option<Timestamp>,
     /// Only those made before this moment.
@@ -129,7 +147,7 @@ impl Filter {
     /// Adds its conditions. Only those that are asked for: each combination is a statement of its own, planned for what
     /// it does.
     fn narrow(&self, sql: &mut QueryBuilder<Postgres>) {
-        let Self { before, starred, collection, model, from, to, words, among } = self;
+        let Self { before, starred, collection, model, seed, ratio, from, to, words, among } = self;
         if let Some(among) = among {
             sql.push(" and i.id = any(").push_bind(among.clone()).push(")");
         }
@@ -150,6 +168,13 @@ impl Filter {
         }
         if let Some(model) = model {
             sql.push(" and i.model = ").push_bind(model.clone());
+        }
+        if let Some(seed) = seed {
+            // No picture has one that the column cannot hold.
+            sql.push(" and i.seed = ").push_bind(i64::try_from(*seed).unwrap_or(-1));
+        }
+        if let Some(ratio) = ratio {
+            sql.push(" and image_ratio(i.width, i.height) = ").push_bind(*ratio);
         }
         for word in words {
             sql.push(" and position(").push_bind(word.to_lowercase()).push(" in lower(g.request->>'prompt')) > 0");
@@ -204,6 +229,40 @@ pub async fn shared(pool: &Db, token: Uuid) -> sqlx::Result<Option<Image>> {
     sql.push("s.token = ").push_bind(token).push(WELCOME);
     let row: Option<Row> = sql.build_query_as().fetch_optional(pool).await?;
     Ok(row.map(Image::from))
+}
+
+/// Pictures of a shared collection, newest first, each by the key it is shown under; those after `before`.
+pub async fn shown(pool: &Db, collection: Uuid, before: Option<Uuid>, limit: i64) -> sqlx::Result<Vec<(Uuid, Image)>> {
+    const AFTER: &str =
+        " and i.id < (select b.image from collection_image b where b.collection = m.collection and b.shown = ";
+    let mut sql = shown_of(collection);
+    if let Some(before) = before {
+        sql.push(AFTER).push_bind(before).push(")");
+    }
+    sql.push(" order by i.id desc limit ").push_bind(limit);
+    let rows: Vec<ShownRow> = sql.build_query_as().fetch_all(pool).await?;
+    Ok(rows.into_iter().map(|ShownRow { shown, row }| (shown, row.into())).collect())
+}
+
+/// The picture of a shared collection that is shown under this key.
+pub async fn find_shown(pool: &Db, collection: Uuid, key: Uuid) -> sqlx::Result<Option<Image>> {
+    let mut sql = shown_of(collection);
+    sql.push(" and m.shown = ").push_bind(key);
+    let row: Option<ShownRow> = sql.build_query_as().fetch_optional(pool).await?;
+    Ok(row.map(|ShownRow { row, .. }| row.into()))
+}
+
+#[derive(sqlx::FromRow)]
+struct ShownRow {
+    shown: Uuid,
+    #[sqlx(flatten)]
+    row: Row,
+}
+
+fn shown_of(collection: Uuid) -> QueryBuilder<Postgres> {
+    let mut sql = QueryBuilder::new(select!("m.shown, ", "join collection_image m on m.image = i.id"));
+    sql.push("m.collection = ").push_bind(collection);
+    sql
 }
 
 /// Whether a job's picture is still there for its owner.

@@ -68,7 +68,7 @@ struct Asking<'a> {
 
 impl<'a> Asking<'a> {
     fn new(typesense: &'a Typesense, account: Uuid, filter: &Filter) -> Self {
-        let Filter { before, starred: _, collection: _, model, from, to, words, among: _ } = filter;
+        let Filter { before, starred: _, collection: _, seed: _, ratio: _, model, from, to, words, among: _ } = filter;
         let ends = [before.map(place), to.map(|to| place(first_id(to)))];
         let search = Search {
             account,

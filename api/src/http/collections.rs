@@ -3,7 +3,7 @@
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tintype_types::ErrorCode;
 use uuid::Uuid;
 
@@ -31,13 +31,18 @@ pub(crate) struct CollectionView {
     cover: Option<String>,
     /// When it was made, in milliseconds since 1970.
     created_ms: u64,
+    /// The secret of the link it is shared by: its pictures are at `/g/{shared}/` of the studio and at
+    /// `/api/v1/shared-collections/{shared}`. Absent: nobody else sees it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shared: Option<String>,
 }
 
 impl CollectionView {
     fn of(app: &App, collection: Collection) -> Self {
-        let Collection { id, name, images, cover, created } = collection;
+        let Collection { id, name, images, cover, created, link } = collection;
         let cover = cover.and_then(|key| app.cluster.signed_url(&key));
-        Self { id: id.to_string(), name, images, cover, created_ms: created.0 }
+        let shared = link.map(|token| token.to_string());
+        Self { id: id.to_string(), name, images, cover, created_ms: created.0, shared }
     }
 }
 
@@ -68,7 +73,7 @@ pub(crate) async fn create(
         return Err(ApiError::new(ErrorCode::PermissionDenied, message));
     }
     tx.commit().await?;
-    let made = Collection { id, name, images: 0, cover: None, created: now };
+    let made = Collection { id, name, images: 0, cover: None, created: now, link: None };
     Ok((StatusCode::CREATED, axum::Json(CollectionView::of(&app, made))))
 }
 
@@ -82,15 +87,34 @@ pub(crate) async fn read(
     Ok(axum::Json(CollectionView::of(&app, found)))
 }
 
-/// Gives a collection another name.
-pub(crate) async fn rename(
+/// What is to be different about a collection. What is left out stays.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct CollectionPatch {
+    /// Another name.
+    name: Option<String>,
+    /// Whether whoever has its link sees its pictures, without prompts and settings. A link that was taken back stays back: the
+    /// next one is another.
+    shared: Option<bool>,
+}
+
+/// Gives a collection another name, shares it, or takes its link back.
+pub(crate) async fn patch(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<String>,
     Json(body): Json,
 ) -> Result<axum::Json<CollectionView>, ApiError> {
-    let name = body::parse::<Named>(body)?.checked()?;
-    if !collection::rename(&app.pool, caller.account, parse(&id)?, &name).await? {
+    let CollectionPatch { name, shared } = body::parse(body)?;
+    let name = name.map(|name| Named::of(name).checked()).transpose()?;
+    if let Some(name) = name
+        && !collection::rename(&app.pool, caller.account, parse(&id)?, &name).await?
+    {
+        return Err(missing());
+    }
+    if let Some(shared) = shared
+        && !collection::share(&app.pool, caller.account, parse(&id)?, shared).await?
+    {
         return Err(missing());
     }
     read(State(app), caller, Path(id)).await

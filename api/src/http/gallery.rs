@@ -15,7 +15,7 @@ use super::picture::{self, PictureQuery};
 use crate::clock;
 use crate::cluster::PICTURE_URL_TTL;
 use crate::error::ApiError;
-use crate::gallery::image::{self, Filter, Image};
+use crate::gallery::image::{self, Filter, Image, RATIOS};
 use crate::gallery::keeping::{self, Audience, Change};
 use crate::gallery::{BULK_MAX, COLLECTIONS_MAX, collection, search};
 use crate::records::generation;
@@ -139,6 +139,8 @@ pub(crate) struct ListQuery {
     collection: Option<Uuid>,
     starred: Option<bool>,
     model: Option<String>,
+    seed: Option<u64>,
+    ratio: Option<String>,
     from: Option<u64>,
     to: Option<u64>,
 }
@@ -151,15 +153,18 @@ pub(crate) const LIST_QUERY: &[(&str, &str)] = &[
     ("collection", "string"),
     ("starred", "boolean"),
     ("model", "string"),
+    ("seed", "integer"),
+    ("ratio", "string"),
     ("from", "integer"),
     ("to", "integer"),
 ];
 
 impl ListQuery {
     fn checked(query: Result<Query<Self>, QueryRejection>) -> Result<(Filter, i64), ApiError> {
-        let Query(Self { cursor, limit, q, collection, starred, model, from, to }) = query.map_err(|_| {
+        let Query(Self { cursor, limit, q, collection, starred, model, seed, ratio, from, to }) = query.map_err(|_| {
             let message = "the list takes `cursor` (the `next` of the page before), `limit`, `q` (words of the prompt), \
-                 `collection` (an id), `starred` (true or false), `model`, and `from` and `to` (milliseconds since 1970)";
+                 `collection` (an id), `starred` (true or false), `model`, `seed`, `ratio` (as `16:9`), and `from` and `to` \
+                 (milliseconds since 1970)";
             ApiError::invalid("query", message)
         })?;
         let limit = limit.unwrap_or(PAGE);
@@ -168,8 +173,15 @@ impl ListQuery {
         }
         let words = words(q.as_deref().unwrap_or_default())?;
         let (from, to) = (from.map(Timestamp), to.map(Timestamp));
-        Ok((Filter { before: cursor, starred, collection, model, from, to, words, among: None }, limit))
+        let ratio = ratio.map(|name| named_ratio(&name)).transpose()?;
+        Ok((Filter { before: cursor, starred, collection, model, seed, ratio, from, to, words, among: None }, limit))
     }
+}
+
+/// A shape by its name.
+fn named_ratio(name: &str) -> Result<&'static str, ApiError> {
+    let found = RATIOS.into_iter().find(|ratio| *ratio == name);
+    found.ok_or_else(|| ApiError::invalid("ratio", format!("a ratio is one of {}", RATIOS.join(", "))))
 }
 
 /// The words of a search.

@@ -30,6 +30,11 @@ pub(crate) struct Named {
 }
 
 impl Named {
+    /// A name to be checked.
+    pub(crate) fn of(name: String) -> Self {
+        Self { name }
+    }
+
     /// The name, checked.
     pub(crate) fn checked(self) -> Result<String, ApiError> {
         let name = self.name.trim().to_owned();

@@ -47,6 +47,7 @@ pub(crate) mod replicate;
 mod routes;
 mod sessions;
 mod shared;
+mod shared_collections;
 mod sign_in;
 pub(crate) mod status;
 pub(crate) mod studio;

@@ -20,7 +20,7 @@ const FILES_MAX: usize = 16;
 static FILES: Semaphore = Semaphore::const_new(FILES_MAX);
 
 /// A link can be taken back, so nobody keeps what it led to; and it is told to the people it was given to, not to search engines.
-const DISCREET: [(HeaderName, HeaderValue); 2] = [
+pub(super) const DISCREET: [(HeaderName, HeaderValue); 2] = [
     (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     (HeaderName::from_static("x-robots-tag"), HeaderValue::from_static("noindex")),
 ];
@@ -65,6 +65,11 @@ pub(crate) async fn read(State(app): State<App>, Path(token): Path<String>) -> R
 /// Its file.
 pub(crate) async fn file(State(app): State<App>, Path(token): Path<String>) -> Result<Response, ApiError> {
     let image = find(&app, &token).await?;
+    send(&app, &image).await
+}
+
+/// Sends a picture's file to somebody it is not of: without what is written in it.
+pub(super) async fn send(app: &App, image: &Image) -> Result<Response, ApiError> {
     let Ok(_room) = FILES.try_acquire() else {
         let message = "as many shared pictures as this server sends at a time are under way; repeat in a moment";
         return Err(ApiError::new(ErrorCode::Unavailable, message).retry_after(1));
@@ -83,6 +88,6 @@ async fn find(app: &App, token: &str) -> Result<Image, ApiError> {
     image::shared(&app.pool, token).await?.ok_or_else(missing)
 }
 
-fn missing() -> ApiError {
+pub(super) fn missing() -> ApiError {
     ApiError::not_found("picture")
 }

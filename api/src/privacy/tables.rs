@@ -46,7 +46,7 @@ const fn table(name: &'static str, owned: &'static str, export: Export, erase: E
 const ALL: Export = Export::Without(&[]);
 
 /// Tables whose rows are somebody's, in the order in which rows can be deleted.
-pub const TABLES: [Table; 39] = [
+pub const TABLES: [Table; 40] = [
     table("person", "t.id = subject.person", Export::Without(&["password", "email_folded"]), Erase::Delete),
     table("session", "t.person = subject.person", Export::Without(&["token_sha256"]), Erase::Cascade),
     table("identity", "t.person = subject.person", ALL, Erase::Cascade),
@@ -61,6 +61,12 @@ pub const TABLES: [Table; 39] = [
         Erase::Cascade,
     ),
     table("shared_image", "t.image in (select id from image i where i.account = subject.account)", ALL, Erase::Cascade),
+    table(
+        "shared_collection",
+        "t.collection in (select id from collection c where c.account = subject.account)",
+        ALL,
+        Erase::Cascade,
+    ),
     table("image", "t.account = subject.account", ALL, Erase::Delete),
     table("asset", "t.account = subject.account", ALL, Erase::Delete),
     table(

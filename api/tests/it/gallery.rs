@@ -241,6 +241,111 @@ async fn a_shared_picture_is_seen_by_who_has_its_link_until_it_is_taken_back() {
 }
 
 #[tokio::test]
+async fn a_shared_collection_shows_its_pictures_alone_until_its_link_is_taken_back() {
+    let rig = Rig::start().await;
+    let (user, other) = (rig.user().await, rig.user().await);
+    draw(&rig, &user, json!({ "prompt": "a white star on purple", "images": 3 })).await;
+    let images = listed(&user, "").await;
+    let made = user.post("/api/v1/collections", json!({ "name": "stars" })).await.body;
+    let own = format!("/api/v1/collections/{}", made["id"].as_str().unwrap());
+    let put = json!({ "ids": images[..2], "action": "collect", "collection": made["id"] });
+    assert_eq!(user.post("/api/v1/images/bulk", put).await.body["changed"], 2);
+    assert_eq!(user.get(&own).await.body.get("shared"), None, "private until its owner says");
+    let token = patch(&user, &own, json!({ "shared": true })).await.body["shared"].as_str().unwrap().to_owned();
+    assert_eq!(patch(&user, &own, json!({ "shared": true })).await.body["shared"], json!(token), "one link");
+    let link = format!("/api/v1/shared-collections/{token}");
+
+    let answer = stranger(&rig, &link).await;
+    assert_eq!((answer.status(), &answer.headers()["cache-control"]), (StatusCode::OK, &"no-store".parse().unwrap()));
+    let text = answer.text().await.unwrap();
+    assert!(!text.contains("purple") && images.iter().all(|id| !text.contains(&id[19..])), "no prompt, no id: {text}");
+    let seen: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((&seen["name"], &seen["images"], seen.get("next")), (&json!("stars"), &json!(2), None));
+    let files: Vec<&str> = seen["data"].as_array().unwrap().iter().map(|one| one["file"].as_str().unwrap()).collect();
+    assert_eq!(files.len(), 2, "the third is in no collection");
+    for file in &files {
+        assert_eq!(&stranger(&rig, file).await.bytes().await.unwrap()[1..4], b"PNG");
+    }
+    let after = format!("{link}?cursor={}", seen["data"][0]["key"].as_str().unwrap());
+    let rest: Value = stranger(&rig, &after).await.json().await.unwrap();
+    assert_eq!(rest["data"], json!([seen["data"][1]]), "the page after the first picture");
+    let foreign = format!("{link}/{}/file", images[0]);
+    assert_eq!(stranger(&rig, &foreign).await.status(), StatusCode::NOT_FOUND, "an id is no key");
+    assert_eq!(patch(&other, &own, json!({ "shared": true })).await.error().0, 404, "its owner alone shares it");
+
+    let out = json!({ "ids": images[..1], "action": "uncollect", "collection": made["id"] });
+    user.post("/api/v1/images/bulk", out).await;
+    assert_eq!(stranger(&rig, files[0]).await.status(), StatusCode::NOT_FOUND, "taken out of it");
+    sqlx::query("update account set suspended_ms = 1 where id = $1")
+        .bind(user.account)
+        .execute(&rig.pool)
+        .await
+        .unwrap();
+    assert_eq!(stranger(&rig, &link).await.status(), StatusCode::NOT_FOUND, "its owner is shut out");
+    sqlx::query("update account set suspended_ms = null").execute(&rig.pool).await.unwrap();
+    assert_eq!(stranger(&rig, files[1]).await.status(), StatusCode::OK);
+
+    assert_eq!(patch(&user, &own, json!({ "shared": false })).await.body.get("shared"), None);
+    for path in [link.as_str(), files[1]] {
+        assert_eq!(stranger(&rig, path).await.status(), StatusCode::NOT_FOUND, "taken back: {path}");
+    }
+    let next = patch(&user, &own, json!({ "shared": true })).await.body["shared"].clone();
+    assert_ne!(next, json!(token), "what was taken back stays back");
+}
+
+#[tokio::test]
+async fn pictures_are_found_by_their_seed() {
+    let rig = Rig::start().await;
+    let user = rig.user().await;
+    draw(&rig, &user, json!({ "seed": 7, "images": 2 })).await;
+    let images = listed(&user, "").await;
+    let seeds = user.get("/api/v1/images").await.body;
+    for (n, id) in images.iter().enumerate() {
+        assert_eq!(listed(&user, &format!("seed={}", seeds["data"][n]["seed"])).await, std::slice::from_ref(id));
+    }
+    assert_eq!(listed(&user, &format!("seed={}", u64::MAX)).await, Vec::<String>::new());
+    assert_eq!(user.get("/api/v1/images?seed=x").await.error(), (400, "invalid_request", "query"));
+}
+
+#[tokio::test]
+async fn pictures_are_found_by_the_ratio_that_is_nearest_to_their_shape() {
+    let rig = Rig::start().await;
+    let user = rig.user().await;
+    // A little off 3:2, as sides in steps are.
+    draw(&rig, &user, json!({ "width": 640, "height": 448, "images": 3 })).await;
+    draw(&rig, &user, json!({ "width": 64, "height": 64 })).await;
+    let all = listed(&user, "").await;
+    assert_eq!(listed(&user, "ratio=3:2").await, all[1..], "as in the whole list: newest first");
+    let mut found = Vec::new();
+    let mut page = user.get("/api/v1/images?ratio=3:2&limit=1").await.body;
+    while let Some(next) = page["next"].as_str() {
+        found.push(page["data"][0]["id"].clone());
+        page = user.get(&format!("/api/v1/images?ratio=3:2&limit=1&cursor={next}")).await.body;
+    }
+    found.push(page["data"][0]["id"].clone());
+    assert_eq!(json!(found), json!(all[1..]), "page by page");
+    assert_eq!(listed(&user, "ratio=1:1").await, all[..1]);
+    assert_eq!(listed(&user, "ratio=2:3").await, Vec::<String>::new());
+    assert_eq!(user.get("/api/v1/images/days?ratio=3:2").await.body["data"][0]["images"], 3);
+    assert_eq!(user.get("/api/v1/images?ratio=7:5").await.error(), (400, "invalid_request", "ratio"));
+}
+
+#[tokio::test]
+async fn the_database_knows_each_ratio_by_its_name() {
+    let rig = Rig::start().await;
+    for name in tintype_api::gallery::image::RATIOS {
+        let (wide, high) = name.split_once(':').unwrap();
+        let called: String = sqlx::query_scalar("select image_ratio($1::int * 64, $2::int * 64)")
+            .bind(wide.parse::<i32>().unwrap())
+            .bind(high.parse::<i32>().unwrap())
+            .fetch_one(&rig.pool)
+            .await
+            .unwrap();
+        assert_eq!(called, name);
+    }
+}
+
+#[tokio::test]
 async fn links_of_who_is_suspended_or_erased_lead_nowhere() {
     let rig = Rig::start().await;
     let user = rig.user().await;

@@ -20,6 +20,7 @@ const OPEN: &[&str] = &[
     "/api/v1/plans",
     // Its token is the secret.
     "/api/v1/shared/{token}",
+    "/api/v1/shared-collections/{token}",
     "/api/v1/status",
     "/api/v1/studio",
     "/auth/link",

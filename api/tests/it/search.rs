@@ -136,6 +136,10 @@ async fn words_are_found_misspelt_or_begun_among_ones_own_pictures_newest_first(
     assert_eq!(find(&ada, "q=gondlas&starred=true").await.0, std::slice::from_ref(&first));
     assert_eq!(find(&ada, "q=gondlas&model=tintype/shapes").await.0, [second.clone(), first.clone()]);
     assert_eq!(find(&ada, "q=gondlas&model=other").await.0, Vec::<String>::new());
+    assert_eq!(find(&ada, "q=gondlas&ratio=1:1").await.0, [second.clone(), first.clone()]);
+    assert_eq!(find(&ada, "q=gondlas&ratio=16:9").await.0, Vec::<String>::new());
+    let seed = ada.get(&format!("/api/v1/images/{first}")).await.body["seed"].clone();
+    assert_eq!(find(&ada, &format!("q=gondlas&seed={seed}")).await.0, std::slice::from_ref(&first));
     assert_eq!(find(&ada, "q=gondlas&to=1000").await.0, Vec::<String>::new());
     assert_eq!(ada.get("/api/v1/images/days?q=gondlas").await.body["data"][0]["images"], 2);
     assert!(rig.metric(BY_INDEX).await >= 9.0);

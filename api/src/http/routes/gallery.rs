@@ -3,7 +3,7 @@
 use axum::routing::{delete, get, patch, post};
 
 use super::{Answer, Route, of};
-use crate::http::{collections, gallery, keys, shared};
+use crate::http::{collections, gallery, keys, shared, shared_collections};
 
 pub(super) fn table() -> Vec<Route> {
     let mut routes = vec![
@@ -58,9 +58,9 @@ pub(super) fn table() -> Vec<Route> {
         ),
         Route::patch(
             "/api/v1/collections/{id}",
-            patch(collections::rename),
-            "Gives a collection another name",
-            of::<keys::Named>,
+            patch(collections::patch),
+            "Gives a collection another name, shares it, or takes its link back",
+            of::<collections::CollectionPatch>,
         )
         .gives(200, Answer::Json(of::<collections::CollectionView>)),
         Route::delete(
@@ -87,6 +87,23 @@ fn shared_routes() -> Vec<Route> {
             "/api/v1/shared/{token}/file",
             get(shared::file),
             "Sends a shared picture's file, without what is written in it",
+            Answer::File,
+        )
+        .open(),
+        Route {
+            query: shared_collections::PAGE_QUERY,
+            ..Route::get(
+                "/api/v1/shared-collections/{token}",
+                get(shared_collections::read),
+                "Shows a collection its owner shares by its link: its pictures, newest first",
+                Answer::Json(of::<shared_collections::SharedCollectionView>),
+            )
+            .open()
+        },
+        Route::get(
+            "/api/v1/shared-collections/{token}/{picture}/file",
+            get(shared_collections::file),
+            "Sends a file of a shared collection, without what is written in it",
             Answer::File,
         )
         .open(),

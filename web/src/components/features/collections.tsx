@@ -1,9 +1,10 @@
 // Collections: pictures in groups, each the gallery narrowed to it.
 "use client";
 
-import { Folder, FolderPlus, MoreHorizontal, Pencil, Trash2 } from "lucide-react";
+import { Folder, FolderPlus, Link2, MoreHorizontal, Pencil, Trash2 } from "lucide-react";
 import { type FormEvent, useState } from "react";
 
+import { ShareLink } from "@/components/features/picture/share-link";
 import { SignedIn } from "@/components/features/signed-in";
 import { Button } from "@/components/ui/button";
 import { Dialog } from "@/components/ui/dialog";
@@ -21,6 +22,7 @@ import {
   useDeleteCollection,
   useMakeCollection,
   useRenameCollection,
+  useShareCollection,
 } from "@/lib/api/gallery";
 import { useQuery } from "@tanstack/react-query";
 import { useT } from "@/lib/i18n";
@@ -33,6 +35,8 @@ function Shelf() {
   const t = useT();
   const collections = useCollections(true);
   const [naming, setNaming] = useState<Collection | "new" | null>(null);
+  const [sharing, setSharing] = useState<string | null>(null);
+  const shared = collections.data?.find(({ id }) => id === sharing);
   return (
     <>
       <PageHead title={t("nav.collections")} words={t("collections.words")}>
@@ -49,15 +53,27 @@ function Shelf() {
       )}
       <ul className="grid grid-cols-2 gap-4 md:grid-cols-3 xl:grid-cols-5">
         {collections.data?.map((collection) => (
-          <Cover key={collection.id} collection={collection} onRename={() => setNaming(collection)} />
+          <Cover
+            key={collection.id}
+            collection={collection}
+            onRename={() => setNaming(collection)}
+            onShare={() => setSharing(collection.id)}
+          />
         ))}
       </ul>
+      {shared && <ShareCollection collection={shared} onClose={() => setSharing(null)} />}
       {naming && <NameDialog of={naming} onClose={() => setNaming(null)} />}
     </>
   );
 }
 
-function Cover({ collection, onRename }: { collection: Collection; onRename: () => void }) {
+interface CoverProps {
+  collection: Collection;
+  onRename: () => void;
+  onShare: () => void;
+}
+
+function Cover({ collection, onRename, onShare }: CoverProps) {
   const t = useT();
   const drop = useDeleteCollection();
   const newest = useQuery({
@@ -77,7 +93,14 @@ function Cover({ collection, onRename }: { collection: Collection; onRename: () 
         </span>
         <span className="grid gap-0.5 p-3 pr-12">
           <span className="truncate text-sm font-medium">{collection.name}</span>
-          <span className="text-xs text-muted-foreground">{t("job.images", { n: collection.images })}</span>
+          <span className="flex flex-wrap gap-x-2 text-xs whitespace-nowrap text-muted-foreground">
+            {t("job.images", { n: collection.images })}{" "}
+            {collection.shared && (
+              <span className="flex items-center gap-1 text-success">
+                <Link2 aria-hidden className="size-3.5" /> {t("collections.shared")}
+              </span>
+            )}
+          </span>
         </span>
       </Link>
       <div className="absolute right-2 bottom-3">
@@ -88,12 +111,28 @@ function Cover({ collection, onRename }: { collection: Collection; onRename: () 
             </Button>
           }
           items={[
+            { label: t("collections.share"), icon: Link2, run: onShare },
             { label: t("collections.rename"), icon: Pencil, run: onRename },
             { label: t("collections.delete"), icon: Trash2, danger: true, run: () => drop.mutate(collection.id) },
           ]}
         />
       </div>
     </li>
+  );
+}
+
+function ShareCollection({ collection, onClose }: { collection: Collection; onClose: () => void }) {
+  const t = useT();
+  const share = useShareCollection(collection.id);
+  return (
+    <Dialog open onOpenChange={onClose} title={t("collections.share.title")} description={t("collections.share.words")}>
+      <ShareLink
+        token={collection.shared ?? null}
+        busy={share.isPending}
+        error={share.error}
+        onShare={(on) => share.mutate(on)}
+      />
+    </Dialog>
   );
 }
 

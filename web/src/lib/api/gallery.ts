@@ -1,5 +1,5 @@
 // Pictures and collections: what is asked of the server.
-import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useInfiniteQuery, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 
 import { api, unwrap } from "./client";
 import type { Audience, BulkAction, CollectionView, ImageView } from "./schema.gen";
@@ -12,6 +12,13 @@ export interface Filter {
   starred?: boolean;
   collection?: string;
   model?: string;
+  seed?: number;
+  /** The name of a shape: `16:9`. */
+  ratio?: string;
+  /** Made at this moment or later. */
+  from?: number;
+  /** Made before this moment. */
+  to?: number;
 }
 
 /** Pictures a request brings. */
@@ -41,6 +48,32 @@ export const useSharedPicture = (token: string | null) =>
       unwrap(api.GET("/api/v1/shared/{token}", { params: { path: { token: token ?? "" } }, signal })),
     enabled: Boolean(token),
   });
+
+/** A collection somebody shares by its link, page by page. */
+export const useSharedCollection = (token: string | null) =>
+  useInfiniteQuery({
+    queryKey: ["shared-collection", token],
+    queryFn: ({ pageParam, signal }) =>
+      unwrap(
+        api.GET("/api/v1/shared-collections/{token}", {
+          params: { path: { token: token ?? "" }, query: pageParam ? { cursor: pageParam } : {} },
+          signal,
+        }),
+      ),
+    initialPageParam: "",
+    getNextPageParam: (page) => page.next ?? undefined,
+    enabled: Boolean(token),
+  });
+
+/** Shares a collection, or takes the link back. */
+export function useShareCollection(id: string) {
+  const client = useQueryClient();
+  return useMutation({
+    mutationFn: (shared: boolean) =>
+      unwrap(api.PATCH("/api/v1/collections/{id}", { params: { path: { id } }, body: { shared } })),
+    onSuccess: () => client.invalidateQueries({ queryKey: ["collections"] }),
+  });
+}
 
 /** Shares a picture, or takes the link back. */
 export function useShare(id: string) {

@@ -62,7 +62,7 @@ function Parts() {
       <PageHead title={t("nav.admin")} words={t("admin.words")} />
       <div className="-mx-4 mb-6 overflow-x-auto px-4">
         <Segmented
-          className="w-max"
+          className="w-max whitespace-nowrap"
           label={t("nav.admin")}
           value={shown}
           choices={NAMES.map((name) => ({ value: name, label: t(PARTS[name].label) }))}

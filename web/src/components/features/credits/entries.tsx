@@ -43,13 +43,13 @@ function Line({ line }: { line: WalletLine }) {
   const running = line.kind === "hold";
   return (
     <tr data-line={line.kind}>
-      <td translate="no" className="whitespace-nowrap text-muted-foreground tabular-nums">
+      <td translate="no" className="text-muted-foreground tabular-nums sm:whitespace-nowrap">
         {dateTime(line.atMs, language)}
       </td>
       <td>
         {what(line, t)}
         {line.jobId && (
-          <span translate="no" className="block font-mono text-xs text-muted-foreground">
+          <span translate="no" className="block font-mono text-xs break-all text-muted-foreground">
             {line.jobId}
           </span>
         )}

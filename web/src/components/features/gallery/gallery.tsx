@@ -7,6 +7,7 @@ import { useDeferredValue, useEffect, useMemo } from "react";
 
 import { BulkBar } from "@/components/features/gallery/bulk-bar";
 import { Grid } from "@/components/features/gallery/grid";
+import { moreOf } from "@/components/features/gallery/more-filters";
 import { open, useGallery } from "@/components/features/gallery/store";
 import { Toolbar } from "@/components/features/gallery/toolbar";
 import { SignedIn } from "@/components/features/signed-in";
@@ -31,6 +32,7 @@ function useFilter(): Filter {
       ...(model && { model }),
       ...(collection && { collection }),
       ...(params.has("starred") && { starred: true }),
+      ...moreOf(params),
     };
   }, [params]);
 }

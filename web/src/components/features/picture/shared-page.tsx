@@ -5,6 +5,7 @@ import { Shuffle } from "lucide-react";
 import type { ReactNode } from "react";
 
 import { PictureFacts } from "@/components/features/picture/picture-facts";
+import { SharedCollection } from "@/components/features/picture/shared-collection";
 import { Stage } from "@/components/features/picture/stage";
 import { Button } from "@/components/ui/button";
 import { Skeleton } from "@/components/ui/states";
@@ -26,7 +27,9 @@ export function SharedPage({ token, otherwise }: SharedPageProps) {
   const router = useRouter();
   const setDraft = useDraft((store) => store.change);
   const picture = useSharedPicture(token);
-  if (picture.error instanceof ApiFailure && picture.error.status === 404) return otherwise;
+  if (picture.error instanceof ApiFailure && picture.error.status === 404) {
+    return <SharedCollection token={token} otherwise={otherwise} />;
+  }
   if (picture.error) return <Unread of={picture} />;
   if (!picture.data) return <Skeleton className="h-[60vh] rounded-lg" />;
   const { settings, ...shown } = picture.data;
