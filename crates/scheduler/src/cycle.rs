@@ -49,7 +49,7 @@ impl Core {
         if turn(before) != turn(now) {
             let Self { state, index, .. } = self;
             state.workers.retain(|name, worker| {
-                let kept = worker.parked || index.runs.contains_key(name) || now.since(worker.seen_at) < memory;
+                let kept = worker.parked || index.runs_any(*name) || now.since(worker.seen_at) < memory;
                 if !kept {
                     index.holders.remove(worker.tag, worker.claim.pool, &worker.holds);
                     index.loaders.remove(&worker.claim);

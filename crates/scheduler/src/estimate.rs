@@ -141,8 +141,8 @@ impl Core {
     fn estimate_promised(&self, job: &Job, worker: Tag) -> Estimate {
         let Spread { p50, p90 } = self.state.costs.spread();
         let (now, run_ms) = (self.state.now, u64::from(job.run_ms));
-        let runs = self.index.runs.get(&worker.name()).into_iter().flatten();
-        let ends = runs.filter_map(|tag| Some(self.state.jobs.get(*tag)?.run.as_ref()?.ends_at));
+        let runs = self.index.runs_of(worker.name());
+        let ends = runs.filter_map(|tag| Some(self.state.jobs.get(tag)?.run.as_ref()?.ends_at));
         let wait_ms = ends.max().map_or(0, |ends| ms(now, ends));
         let after = |ms: u64, times: f64| now.plus(Duration::from_millis((ms as f64 * times) as u64));
         Estimate {
@@ -190,8 +190,8 @@ impl Core {
         let (mut lanes, now) = (Lanes::default(), self.state.now);
         let able = |worker: &&crate::worker::Worker| worker.in_pool(class) && worker.can_load(class.model);
         for worker in self.state.workers.values().filter(able) {
-            let runs = self.index.runs.get(&worker.tag.name()).into_iter().flatten();
-            let ends = runs.filter_map(|id| Some(self.state.jobs.get(*id)?.run.as_ref()?.ends_at.max(now).0));
+            let runs = self.index.runs_of(worker.tag.name());
+            let ends = runs.filter_map(|id| Some(self.state.jobs.get(id)?.run.as_ref()?.ends_at.max(now).0));
             let ends: Vec<u64> = ends.collect();
             let slots = (worker.slots.max(1) as usize).max(ends.len());
             let promised = self.index.promised.get(&worker.tag).and_then(|(tag, _)| self.state.jobs.get(*tag));

@@ -28,7 +28,7 @@ pub(crate) struct Index {
     /// Which models workers can load.
     pub(crate) loaders: Loaders,
     /// Attempts out with each worker.
-    pub(crate) runs: BTreeMap<Name, BTreeSet<Tag>>,
+    runs: BTreeSet<(Name, Tag)>,
     /// Jobs with an attempt out, the lowest priority first.
     pub(crate) running: BTreeSet<(i32, Tag)>,
     /// Those of them that were told to make way for another.
@@ -247,6 +247,16 @@ impl Index {
         self.filed.get(job).is_some_and(Filing::waits)
     }
 
+    /// Jobs whose attempts are out with a worker.
+    pub(crate) fn runs_of(&self, worker: Name) -> impl Iterator<Item = Tag> {
+        self.runs.range((worker, Tag::FIRST)..=(worker, Tag::LAST)).map(|(_, job)| *job)
+    }
+
+    /// Whether an attempt is out with a worker.
+    pub(crate) fn runs_any(&self, worker: Name) -> bool {
+        self.runs_of(worker).next().is_some()
+    }
+
     /// Where a job is filed.
     pub(crate) fn filed(&self, job: Tag) -> Option<Filed> {
         Some(self.filed.get(job)?.place)
@@ -294,7 +304,7 @@ impl Index {
                 if stopping {
                     self.stopping.insert(job);
                 }
-                self.runs.entry(worker).or_default().insert(job);
+                self.runs.insert((worker, job));
             }
             Filed::Ending => {}
             Filed::Ended(at) => {
@@ -334,12 +344,7 @@ impl Index {
                 if stopping {
                     self.stopping.remove(&job);
                 }
-                if let Some(runs) = self.runs.get_mut(&worker) {
-                    runs.remove(&job);
-                    if runs.is_empty() {
-                        self.runs.remove(&worker);
-                    }
-                }
+                self.runs.remove(&(worker, job));
             }
             Filed::Ending => {}
             Filed::Ended(at) => {

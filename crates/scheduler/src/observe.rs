@@ -195,7 +195,7 @@ impl Core {
         let Some(boot_id) = self.state.workers.get(&name).map(|worker| worker.claim.boot_id.clone()) else {
             return (heard, untold);
         };
-        for tag in self.index.runs.get(&name).cloned().unwrap_or_default() {
+        for tag in self.index.runs_of(name).collect::<Vec<_>>() {
             let Some(job) = self.state.jobs.get_mut(tag) else { continue };
             let Some(run) = &mut job.run else { continue };
             if !run.is_by(name, &boot_id) {

@@ -130,9 +130,9 @@ impl Core {
     fn worker_load(&self, id: &str, worker: &Worker) -> WorkerLoad {
         let steps = |job: &Job| job.run.as_ref().map_or((0, 0), |run| (run.step, run.steps));
         let text = |name: Name| self.state.names.text(name);
-        let runs = self.index.runs.get(&worker.tag.name()).into_iter().flatten();
-        let job = |tag: &Tag| {
-            let job = self.state.jobs.get(*tag)?;
+        let runs = self.index.runs_of(worker.tag.name());
+        let job = |tag: Tag| {
+            let job = self.state.jobs.get(tag)?;
             let (step, steps) = steps(job);
             Some((job.id.job_id(), step, steps))
         };

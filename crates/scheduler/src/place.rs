@@ -247,8 +247,8 @@ impl Core {
     pub(crate) fn free_in_ms(&self, worker: Tag) -> Option<u64> {
         let (now, name) = (self.state.now, worker.name());
         let worker = self.state.workers.get(&name)?;
-        let runs = self.index.runs.get(&name).into_iter().flatten();
-        let ends = runs.filter_map(|job| Some(self.state.jobs.get(*job)?.run.as_ref()?.ends_at));
+        let runs = self.index.runs_of(name);
+        let ends = runs.filter_map(|job| Some(self.state.jobs.get(job)?.run.as_ref()?.ends_at));
         let heard_of = worker.parked || worker.warming.is_some() || now.since(worker.seen_at) < CLAIM_GAP;
         let end = ends.max().or(heard_of.then_some(now))?;
         Some(end.0.saturating_sub(now.0))

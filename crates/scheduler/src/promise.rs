@@ -82,9 +82,9 @@ impl Core {
     /// guess or another is its next.
     fn sure_to_be_free(&self, worker: Tag, next: Tag) -> Option<u64> {
         let state = self.state.workers.get(&worker.name())?;
-        let mut runs = self.index.runs.get(&worker.name())?.iter();
+        let mut runs = self.index.runs_of(worker.name());
         let (Some(only), None) = (runs.next(), runs.next()) else { return None };
-        let running = self.state.jobs.get(*only)?;
+        let running = self.state.jobs.get(only)?;
         let run = running.run.as_ref()?;
         let kind = state.claim.kind;
         let sure = |tag: Tag| {
@@ -94,7 +94,7 @@ impl Core {
         let undisturbed = run.stop.is_none() && !run.doomed && !running.seen.cancelled && run.attempt == Attempt(1);
         let alone = state.slots <= 1 && state.warming.is_none() && !state.parked;
         let load_known = !run.cold || self.state.costs.sure_of_load(running.seen.model);
-        let known = alone && undisturbed && load_known && run.ends_at > self.state.now && sure(*only) && sure(next);
+        let known = alone && undisturbed && load_known && run.ends_at > self.state.now && sure(only) && sure(next);
         let taken = self.index.promised.contains_key(&worker);
         (known && !taken).then(|| run.ends_at.0 - self.state.now.0)
     }

@@ -70,7 +70,7 @@ impl Core {
     }
 
     fn plan_of(&self, pool: &str, here: &[&Worker], waiting: &Waiting) -> PoolPlan {
-        let runs = |worker: &&&Worker| self.index.runs.contains_key(&worker.tag.name());
+        let runs = |worker: &&&Worker| self.index.runs_any(worker.tag.name());
         let busy = here.iter().filter(runs).count() as u32;
         let idle = here.iter().filter(|worker| !runs(worker));
         let kept = idle.filter(|worker| self.is_worth_keeping(worker)).count() as u32;
