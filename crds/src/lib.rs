@@ -24,7 +24,9 @@ pub use job::{
 };
 pub use model::{DiffusionModel, DiffusionModelSpec, DiffusionModelStatus, ModelFetch, ModelHints};
 pub use pool::{GpuPool, GpuPoolSpec, GpuPoolStatus, PoolScaling};
-pub use provider::{PoolProvider, ProviderBudget, ProviderKind, ProviderModel, ProviderSpend, SecretKey, WindowSpend};
+pub use provider::{
+    PoolProvider, ProviderBudget, ProviderKind, ProviderModel, ProviderSpend, SecretKey, SpendWindow, WindowSpend,
+};
 pub use queue::{GenerationQueue, GenerationQueueSpec, GenerationQueueStatus, QueueQuota};
 pub use tintype_types::ModelKind;
 pub use worker::{GpuWorker, GpuWorkerSpec, GpuWorkerStatus};

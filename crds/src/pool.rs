@@ -44,6 +44,13 @@ use crate::provider::{PoolProvider, ProviderSpend};
         description = "Millionths of a US dollar",
         priority = 1
     ),
+    printcolumn(
+        name = "Used-Up",
+        type_ = "string",
+        json_path = ".status.provider.usedUp",
+        description = "Whose budget allows no job any more",
+        priority = 1
+    ),
     printcolumn(name = "Warm-Models", type_ = "string", json_path = ".spec.warmModels"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]

@@ -52,6 +52,22 @@ pub struct PoolProvider {
     pub concurrency_max: u32,
 }
 
+impl PoolProvider {
+    /// What a finished job of a model cost in US dollars: its pictures at their price, or the seconds the provider's hardware
+    /// was held, in milliseconds here. Nothing for a model the pool does not offer, or one without a price. For
+    /// people to read: the book counts in whole numbers.
+    pub fn cost_usd(&self, model: &str, images: u64, held_ms: u64) -> Option<f64> {
+        let model = self.models.iter().find(|offered| offered.name == model)?;
+        let micro_usd = match (model.price_per_image_micro_usd, model.price_per_second_micro_usd) {
+            (Some(image), None) => image as f64 * images as f64,
+            (None, Some(second)) => second as f64 * held_ms as f64 / 1e3,
+            // The schema lets neither pass.
+            (None, None) | (Some(_), Some(_)) => return None,
+        };
+        Some(micro_usd / 1e6)
+    }
+}
+
 /// A key of a Secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -86,9 +102,9 @@ pub struct ProviderModel {
     /// function's path on Modal.
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[A-Za-z0-9._/:-]+$"))]
     pub target: String,
-    /// What fields of a request are called there, such as `steps: num_inference_steps`. Fields that are not named are not
-    /// sent: a job that asks for something by one of them is refused. Left empty, the whole request is sent as `request`: for
-    /// workers of ours.
+    /// What fields of a request are called there, such as `steps: num_inference_steps` or `init.image: image`. Fields that are
+    /// not named are not sent: a job that asks for something by one of them is refused. Left empty, the whole request is sent
+    /// as `request`: for workers of ours.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     pub input: BTreeMap<String, String>,
@@ -131,6 +147,20 @@ pub struct ProviderSpend {
     /// Purchases whose outcome is not known: nobody answered. Each is counted in full.
     #[serde(default)]
     pub unknown: u32,
+    /// Whose budget leaves less than the pool's cheapest job may cost: until that window ends, or there is more budget, the
+    /// pool buys nothing and its jobs wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used_up: Option<SpendWindow>,
+}
+
+/// Which budget is used up, of UTC: the day's or the month's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum SpendWindow {
+    /// A day.
+    Day,
+    /// A month.
+    Month,
 }
 
 /// Money of one window.
@@ -143,4 +173,26 @@ pub struct WindowSpend {
     pub reserved_micro_usd: u64,
     /// The most both may be together.
     pub cap_micro_usd: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_job_costs_its_pictures_or_the_seconds_it_was_held() {
+        let pool: PoolProvider = serde_json::from_value(json!({
+            "kind": "runpod", "baseUrl": "https://x.test", "budget": { "dayMicroUsd": 1, "monthMicroUsd": 1 },
+            "models": [
+                { "name": "a", "target": "t", "pricePerImageMicroUsd": 3_000 },
+                { "name": "b", "target": "t", "pricePerSecondMicroUsd": 1_400 },
+            ],
+        }))
+        .unwrap();
+        assert_eq!(pool.cost_usd("a", 2, 90_000), Some(0.006));
+        assert_eq!(pool.cost_usd("b", 2, 2_500), Some(0.0035));
+        assert_eq!(pool.cost_usd("c", 2, 2_500), None);
+    }
 }

@@ -7,15 +7,17 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus::{CounterVec, IntCounterVec, Opts, Registry};
-use tintype_crds::{GenerationJob, GpuPool};
+use tintype_crds::{GenerationJob, GpuPool, ProviderKind};
 use tintype_scheduler::Decision;
 
 /// Models, and pools, that are told apart.
 const NAMES_MAX: usize = 64;
 /// What is said of a name beyond that.
 const OTHER: &str = "other";
-/// Who runs the workers of a pool: we do, on GPUs of one's own or by the hour.
+/// Who runs the workers of a pool that names no provider: we do, on GPUs of one's own or by the hour.
 const OWN: &str = "kubernetes";
+/// Who else may.
+const PAID: [ProviderKind; 3] = [ProviderKind::Replicate, ProviderKind::Runpod, ProviderKind::Modal];
 /// Milliseconds of an hour.
 const HOUR_MS: f64 = 3_600_000.0;
 const LABELS: [&str; 3] = ["model", "pool", "provider"];
@@ -42,7 +44,7 @@ impl Costs {
         let seconds = Opts::new("tintype_operator_gpu_seconds_total", "GPU time of the attempts that completed jobs");
         let money = Opts::new(
             "tintype_operator_cost_total",
-            "What that GPU time cost, in the money the prices of pools are in; of pools that say a price",
+            "What that GPU time cost, in the money the prices of pools are in; of pools that say a price. Providers' are in US dollars",
         );
         let unpriced = Opts::new("tintype_operator_unpriced_images_total", "Pictures of pools that say no price");
         let inner = Inner {
@@ -56,7 +58,9 @@ impl Costs {
         registry.register(Box::new(inner.gpu_seconds.clone()))?;
         registry.register(Box::new(inner.money.clone()))?;
         registry.register(Box::new(inner.unpriced.clone()))?;
-        inner.unpriced.with_label_values(&[OWN]);
+        for provider in PAID.map(ProviderKind::as_str).into_iter().chain([OWN]) {
+            inner.unpriced.with_label_values(&[provider]);
+        }
         Ok(Self(Arc::new(inner)))
     }
 
@@ -66,14 +70,21 @@ impl Costs {
         let given = job.status.as_ref().and_then(|status| status.assignment.as_ref()?.pool.clone());
         let pool = given.as_ref().map_or("-", |pool| pool.as_str());
         let found = pools.iter().find(|object| object.metadata.name.as_deref() == Some(pool));
-        let price: Option<f64> = found.and_then(|pool| pool.spec.price_per_gpu_hour.as_ref()?.parse().ok());
+        let provider = found.and_then(|pool| pool.spec.provider.as_ref());
+        let cost = match provider {
+            Some(provider) => provider.cost_usd(&job.spec.request.model, outputs.len() as u64, *gpu_ms),
+            None => found
+                .and_then(|pool| pool.spec.price_per_gpu_hour.as_ref()?.parse::<f64>().ok())
+                .map(|price| price * *gpu_ms as f64 / HOUR_MS),
+        };
+        let provider = provider.map_or(OWN, |provider| provider.kind.as_str());
         let (model, pool) = (self.name(0, &job.spec.request.model), self.name(1, pool));
-        let labels = [model.as_str(), pool.as_str(), OWN];
+        let labels = [model.as_str(), pool.as_str(), provider];
         self.0.images.with_label_values(&labels).inc_by(outputs.len() as u64);
         self.0.gpu_seconds.with_label_values(&labels).inc_by(*gpu_ms as f64 / 1e3);
-        match price.filter(|price| price.is_finite() && *price >= 0.0) {
-            Some(price) => self.0.money.with_label_values(&labels).inc_by(price * *gpu_ms as f64 / HOUR_MS),
-            None => self.0.unpriced.with_label_values(&[OWN]).inc_by(outputs.len() as u64),
+        match cost.filter(|cost| cost.is_finite() && *cost >= 0.0) {
+            Some(cost) => self.0.money.with_label_values(&labels).inc_by(cost),
+            None => self.0.unpriced.with_label_values(&[provider]).inc_by(outputs.len() as u64),
         }
     }
 
@@ -138,6 +149,25 @@ mod tests {
         assert_eq!(of("a100"), (1, 1.0, 1_000.0));
         assert_eq!(of("cellar"), (3, 1.0, 0.0));
         assert_eq!(costs.0.unpriced.with_label_values(&[OWN]).get(), 3);
+    }
+
+    #[test]
+    fn what_a_provider_makes_is_counted_under_its_name_at_its_price() {
+        let costs = Costs::register(&Registry::new()).unwrap();
+        let provider = json!({
+            "kind": "replicate", "baseUrl": "https://x.test", "budget": { "dayMicroUsd": 1, "monthMicroUsd": 1 },
+            "models": [{ "name": "sdxl", "target": "t", "pricePerImageMicroUsd": 3_000 }],
+        });
+        let spec = GpuPoolSpec { provider: serde_json::from_value(provider).unwrap(), ..GpuPoolSpec::default() };
+        let pools = [GpuPool::new("burst", spec)];
+        costs.written(&job("sdxl", "burst"), &complete(2, 1_000), &pools);
+        costs.written(&job("other", "burst"), &complete(1, 1_000), &pools);
+        let Inner { images, money, unpriced, .. } = &*costs.0;
+        let labels = ["sdxl", "burst", "replicate"];
+        assert_eq!(images.with_label_values(&labels).get(), 2);
+        assert!((money.with_label_values(&labels).get() - 0.006).abs() < 1e-12);
+        let count = |provider| unpriced.with_label_values(&[provider]).get();
+        assert_eq!((count("replicate"), count(OWN)), (1, 0));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use reqwest::Url;
 use tintype_crds::PoolProvider;
 use tintype_purchase::{Event, MicroUsd, Window};
+use tintype_types::reach::Reach;
 use tintype_types::worker::{Assignment, Claim, Gpu};
 use tintype_types::{BootId, JobId, PoolName, Timestamp, WorkerId};
 use tintype_worker::client::{Backoff, Client};
@@ -28,7 +29,7 @@ use crate::keep::Keeper;
 use crate::ledger::Ledger;
 use crate::listen;
 use crate::metrics::Metrics;
-use crate::settings::{Source, caps, price};
+use crate::settings::{Source, caps, cheapest};
 
 /// How long the dispatcher is asked to hold a claim open.
 const CLAIM_WAIT: Duration = Duration::from_secs(25);
@@ -51,6 +52,8 @@ pub(crate) struct Adapter {
     pub(crate) public_url: Option<String>,
     pub(crate) webhook_secret: Option<String>,
     pub(crate) poll: Duration,
+    /// Whether uploaded pictures are handed over by their signed URLs.
+    pub(crate) input_urls: bool,
     /// Rung when something was heard of a purchase.
     pub(crate) bell: Notify,
     /// Jobs that have an attempt here.
@@ -116,10 +119,12 @@ async fn start(args: Args) -> Result<Adapter> {
     let output = args.output.clone();
     let publisher =
         tokio::task::spawn_blocking(move || output.publisher()).await.context("setting up the output broke")??;
-    let metrics = Metrics::new().context("cannot set up metrics")?;
+    let metrics = Metrics::new(&pool, settings.kind.as_str()).context("cannot set up metrics")?;
     let dispatch = Url::parse(&args.dispatch_url).context("--dispatch-url is no address")?;
     let dispatch = Client::new(dispatch, args.token_file.clone(), metrics.worker_calls.clone());
-    let caller = Caller::new(args.key_file.clone(), metrics.calls.clone()).context("cannot set up the HTTP client")?;
+    let reach = if args.private_pictures { Reach::Private } else { Reach::Public };
+    let caller = Caller::new(args.key_file.clone(), metrics.calls.clone(), reach);
+    let caller = caller.context("cannot set up the HTTP client")?;
     caller.key().await.context("--key-file")?;
     let webhook_secret = match &args.webhook_secret_file {
         Some(file) => Some(std::fs::read_to_string(file).context("reading --webhook-secret-file")?),
@@ -138,6 +143,7 @@ async fn start(args: Args) -> Result<Adapter> {
         public_url: args.public_url.clone(),
         webhook_secret,
         poll: args.poll(),
+        input_urls: args.input_urls,
         bell: Notify::new(),
         busy: Mutex::default(),
         sending: Mutex::default(),
@@ -255,23 +261,18 @@ impl Adapter {
     async fn may_buy(&self) -> Result<Option<Arc<PoolProvider>>> {
         let settings = Arc::new(self.source.read().await?);
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&settings);
-        let mut cheapest = None;
-        for model in &settings.models {
-            let possible = price(model)?.possible(1, model.seconds_max);
-            cheapest = Some(cheapest.map_or(possible, |least: MicroUsd| least.min(possible)));
-        }
+        let cheapest = cheapest(&settings)?;
         let (caps, pool, at) = (caps(&settings), &self.pool, now());
         let left = self.ledger.read(|book| {
             let left = |window, cap: MicroUsd| cap.less(book.spend(pool, window, at).total());
             left(Window::Day, caps.day).min(left(Window::Month, caps.month))
         });
         let left = left.await?;
-        if cheapest.is_some_and(|cheapest| cheapest <= left) {
+        if cheapest <= left {
             return Ok(Some(settings));
         }
-        let needed = cheapest.unwrap_or_default();
         tracing::info!(
-            pool = %self.pool, left_micro_usd = left.0, needed_micro_usd = needed.0,
+            pool = %self.pool, left_micro_usd = left.0, needed_micro_usd = cheapest.0,
             "nothing is claimed for now: of the budget, less is left than the cheapest job may cost"
         );
         Ok(None)

@@ -48,6 +48,14 @@ pub struct Args {
     /// File with the secret Replicate signs webhooks with (`whsec_...`); without it none of Replicate's are believed.
     #[arg(long, env = "TINTYPE_PROVIDER_WEBHOOK_SECRET_FILE")]
     pub webhook_secret_file: Option<PathBuf>,
+    /// Let the provider name private addresses for pictures, and by http: where it is next door. Metadata services stay out of
+    /// reach. What it names under its own `baseUrl` is fetched in any case.
+    #[arg(long, env = "TINTYPE_PROVIDER_PRIVATE_PICTURES")]
+    pub private_pictures: bool,
+    /// Hand uploaded pictures over by the store's signed URLs, which the provider must be able to reach by https, instead of inside
+    /// the request, where only small ones fit.
+    #[arg(long, env = "TINTYPE_PROVIDER_INPUT_URLS")]
+    pub input_urls: bool,
     /// How often the provider is asked how far a job is, in milliseconds.
     #[arg(long, env = "TINTYPE_PROVIDER_POLL_MS", default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(10..=60_000))]
     pub poll_ms: u64,

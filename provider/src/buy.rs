@@ -16,7 +16,7 @@ use crate::attempt::{Came, Shown};
 use crate::call::RETRY_AFTER_MAX;
 use crate::dialect::{Ask, Lost, No, Progress, Sent};
 use crate::hooks;
-use crate::input::{digest, input_of};
+use crate::input::{check, digest, input_of};
 use crate::settings::{base_of, caps, price};
 
 /// How often an attempt looks for a purchase whose answer was lost.
@@ -56,7 +56,7 @@ enum Step {
 impl Adapter {
     /// Buys what an assignment asks for, or goes on with what was bought for its job before.
     pub(crate) async fn buy(self: &Arc<Self>, assignment: &Assignment, shown: &Shown) -> Came {
-        let mut purchase = match self.prepare(assignment) {
+        let mut purchase = match self.prepare(assignment).await {
             Ok(purchase) => purchase,
             Err(came) => return came,
         };
@@ -78,12 +78,14 @@ impl Adapter {
         }
     }
 
-    fn prepare<'a>(&self, assignment: &'a Assignment) -> Result<Purchase<'a>, Came> {
+    async fn prepare<'a>(&self, assignment: &'a Assignment) -> Result<Purchase<'a>, Came> {
         let (request, settings) = (&assignment.request, self.settings());
         let model = settings.models.iter().find(|model| model.name == request.model).cloned();
         let model = model.ok_or_else(|| Came::given_back("this provider's pool does not offer the model any more"))?;
-        let input = input_of(request, &model)
-            .map_err(|what| Came::failed(FailureReason::InvalidRequest, format!("the job {what}"), true))?;
+        let refused = |what| Came::failed(FailureReason::InvalidRequest, format!("the job {what}"), true);
+        check(request, &model).map_err(refused)?;
+        let uploads = self.uploads(assignment, settings.kind).await?;
+        let input = input_of(request, &model, &uploads).map_err(refused)?;
         let price = price(&model).map_err(|error| Came::given_back(&error.to_string()))?;
         let possible = price.possible(request.images, model.seconds_max);
         let order =

@@ -1,13 +1,19 @@
 //! Calls to a provider: each with a time limit and a bound on what is read, counted by its outcome. What only asks is
-//! repeated here, and nowhere else; what buys is sent once.
+//! repeated here, and nowhere else; what buys is sent once. Where the provider says its pictures are is a stranger's word:
+//! but under its own address, only what the public can reach is called, judged where the connection is made.
 
+use std::error::Error;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::IntCounterVec;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{AUTHORIZATION, HeaderMap, RETRY_AFTER};
 use reqwest::{Method, Response, StatusCode, Url};
 use serde_json::Value;
+use tintype_types::reach::{Reach, Refused};
 use tintype_worker::client::Backoff;
 
 /// How long reaching a provider may take.
@@ -39,6 +45,9 @@ pub(crate) enum CallError {
     /// What became of it is not known.
     #[error("gave no answer that says anything: {0}")]
     NoAnswer(String),
+    /// The provider named an address that is not called.
+    #[error("named an address that is not public, or not by https")]
+    Forbidden,
     /// It sent more than is read.
     #[error("sent more than {bytes_max} bytes")]
     TooLong { bytes_max: usize },
@@ -51,6 +60,7 @@ impl CallError {
             Self::Refused { .. } => "refused",
             Self::NoAnswer(_) => "no_answer",
             Self::TooLong { .. } => "too_long",
+            Self::Forbidden => "forbidden",
         }
     }
 
@@ -61,7 +71,7 @@ impl CallError {
             Self::Refused { status: StatusCode::TOO_MANY_REQUESTS, retry_after } => {
                 Some(retry_after.unwrap_or_default()).filter(|pause| *pause <= PAUSE_MAX)
             }
-            Self::Refused { .. } | Self::TooLong { .. } => None,
+            Self::Refused { .. } | Self::TooLong { .. } | Self::Forbidden => None,
         }
     }
 
@@ -75,11 +85,14 @@ impl CallError {
 /// Which call, in metrics.
 pub(crate) const CALLS: [&str; 5] = ["buy", "look", "find", "cancel", "picture"];
 /// How a call ends.
-pub(crate) const OUTCOMES: [&str; 5] = ["ok", "not_sent", "refused", "no_answer", "too_long"];
+pub(crate) const OUTCOMES: [&str; 6] = ["ok", "not_sent", "refused", "no_answer", "too_long", "forbidden"];
 
 /// Calls one provider.
 pub(crate) struct Caller {
     http: reqwest::Client,
+    /// For pictures that lie elsewhere than under the provider's address.
+    elsewhere: reqwest::Client,
+    reach: Reach,
     key_file: PathBuf,
     calls: IntCounterVec,
 }
@@ -87,14 +100,17 @@ pub(crate) struct Caller {
 impl Caller {
     /// # Errors
     /// The HTTP library's own.
-    pub(crate) fn new(key_file: PathBuf, calls: IntCounterVec) -> reqwest::Result<Self> {
-        let http = reqwest::Client::builder()
-            .connect_timeout(CONNECT_TIME_MAX)
-            // A redirect would carry the key to somebody else.
-            .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("tintype-provider/", env!("CARGO_PKG_VERSION")))
-            .build()?;
-        Ok(Self { http, key_file, calls })
+    pub(crate) fn new(key_file: PathBuf, calls: IntCounterVec, reach: Reach) -> reqwest::Result<Self> {
+        let client = || {
+            reqwest::Client::builder()
+                .connect_timeout(CONNECT_TIME_MAX)
+                // A redirect would carry the key to somebody else, or lead where nobody looked.
+                .redirect(reqwest::redirect::Policy::none())
+                .user_agent(concat!("tintype-provider/", env!("CARGO_PKG_VERSION")))
+        };
+        // A proxy would do the look-up in our place.
+        let elsewhere = client().dns_resolver(Arc::new(Guarded(reach))).no_proxy().build()?;
+        Ok(Self { http: client().build()?, elsewhere, reach, key_file, calls })
     }
 
     /// The provider's key.
@@ -165,15 +181,17 @@ impl Caller {
     }
 
     async fn fetch(&self, base: &Url, url: &Url) -> Result<Response, CallError> {
-        let own = url.origin() == base.origin();
-        if url.scheme() != "https" && !own {
-            return Err(CallError::Refused { status: StatusCode::FORBIDDEN, retry_after: None });
+        if url.origin() == base.origin() {
+            let key = format!("Bearer {}", self.key().await?);
+            return check(self.http.get(url.clone()).timeout(PICTURE_TIME_MAX).header(AUTHORIZATION, key).send().await);
         }
-        let mut call = self.http.get(url.clone()).timeout(PICTURE_TIME_MAX);
-        if own {
-            call = call.header(AUTHORIZATION, format!("Bearer {}", self.key().await?));
+        // The client's resolver is not asked about an address, so it is judged here.
+        let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+        let judged = host.parse().map_or(Ok(()), |ip: IpAddr| self.reach.judge(vec![ip]).map(drop));
+        if judged.is_err() || !self.reach.allows_scheme(url.scheme()) {
+            return Err(CallError::Forbidden);
         }
-        check(call.send().await)
+        check(self.elsewhere.get(url.clone()).timeout(PICTURE_TIME_MAX).send().await)
     }
 
     async fn send(
@@ -196,9 +214,27 @@ impl Caller {
     }
 }
 
+/// Resolves names to addresses that may be called, to which the client then connects: what a name means is not looked up
+/// twice.
+struct Guarded(Reach);
+
+impl Resolve for Guarded {
+    fn resolve(&self, name: Name) -> Resolving {
+        let reach = self.0;
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let judged = reach.judge(found.map(|address| address.ip()).collect())?;
+            Ok(Box::new(judged.into_iter().map(|ip| SocketAddr::new(ip, 0))) as Addrs)
+        })
+    }
+}
+
 /// What was answered. Bodies of errors are not read: they may repeat a prompt.
 fn check(sent: reqwest::Result<Response>) -> Result<Response, CallError> {
     let response = sent.map_err(|error| {
+        if is_forbidden(&error) {
+            return CallError::Forbidden;
+        }
         let error = error.without_url();
         if error.is_connect() || error.is_builder() {
             CallError::NotSent(error.to_string())
@@ -217,6 +253,18 @@ fn check(sent: reqwest::Result<Response>) -> Result<Response, CallError> {
     let seconds = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
     let retry_after = seconds.map(|seconds| Duration::from_secs(seconds).min(RETRY_AFTER_MAX));
     Err(CallError::Refused { status, retry_after })
+}
+
+/// Whether a name meant an address that is not called.
+fn is_forbidden(error: &reqwest::Error) -> bool {
+    let mut current: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = current {
+        if error.is::<Refused>() {
+            return true;
+        }
+        current = error.source();
+    }
+    false
 }
 
 async fn read_json(response: Response) -> Result<Value, CallError> {

@@ -59,7 +59,7 @@ impl Adapter {
             Picture::At(url) => match self.caller.picture(base, &url, INPUT_BYTES_MAX as usize).await {
                 Ok(file) => file,
                 Err(CallError::Refused { .. }) => return Err(lost()),
-                Err(error @ CallError::TooLong { .. }) => {
+                Err(error @ (CallError::TooLong { .. } | CallError::Forbidden)) => {
                     let message = format!("a picture cannot be taken: the provider {error}");
                     return Err(failed(FailureReason::Internal, message, false));
                 }

@@ -18,6 +18,7 @@ mod listen;
 mod metrics;
 mod settings;
 mod sweep;
+mod uploads;
 
 pub use adapter::run;
 pub use args::Args;

@@ -1,9 +1,10 @@
-//! What is counted. Labels come from closed lists, never from a job, a model or a user.
+//! What is counted. Everything carries the adapter's pool and the kind of its provider; other labels come from closed
+//! lists, never from a job, a model or a user.
 
 use prometheus::{Encoder as _, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 use tintype_crds::ProviderSpend;
 use tintype_purchase::State;
-use tintype_types::FailureReason;
+use tintype_types::{FailureReason, PoolName};
 use tintype_worker::client;
 
 use crate::call;
@@ -32,8 +33,11 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    pub(crate) fn new() -> prometheus::Result<Self> {
-        let registry = Registry::new();
+    /// Of the adapter of this pool, whose provider is of this kind as it starts.
+    pub(crate) fn new(pool: &PoolName, provider: &str) -> prometheus::Result<Self> {
+        let labels = [("pool", pool.as_str()), ("provider", provider)];
+        let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().collect();
+        let registry = Registry::new_custom(None, Some(labels))?;
         let counter = |name: &str, help: &str, labels: &[&str]| {
             let counter = IntCounterVec::new(Opts::new(format!("tintype_provider_{name}"), help), labels)?;
             registry.register(Box::new(counter.clone())).map(|()| counter)

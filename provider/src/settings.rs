@@ -108,6 +108,16 @@ pub(crate) fn price(model: &ProviderModel) -> Result<Price> {
     }
 }
 
+/// The most the cheapest job of the pool may cost: with less, nothing can be bought.
+///
+/// # Errors
+/// As [`price`].
+pub(crate) fn cheapest(provider: &PoolProvider) -> Result<MicroUsd> {
+    let possible = provider.models.iter().map(|model| Ok(price(model)?.possible(1, model.seconds_max)));
+    let all: Vec<MicroUsd> = possible.collect::<Result<_>>()?;
+    Ok(all.into_iter().min().unwrap_or_default())
+}
+
 /// The most the pool may cost.
 pub(crate) fn caps(provider: &PoolProvider) -> Caps {
     Caps { day: MicroUsd(provider.budget.day_micro_usd), month: MicroUsd(provider.budget.month_micro_usd) }

@@ -4,11 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tintype_crds::{PoolProvider, ProviderSpend, WindowSpend};
+use tintype_crds::{PoolProvider, ProviderSpend, SpendWindow, WindowSpend};
 use tintype_purchase::{Book, Event, Intent, State, Window};
 use tintype_types::{JobId, PoolName, Timestamp};
 
 use crate::adapter::{Adapter, lock, now};
+use crate::settings::cheapest;
 
 /// Most purchases looked after in one round.
 const ROUND_MAX: usize = 64;
@@ -79,6 +80,55 @@ fn seen(book: &Book, pool: &PoolName, settings: &PoolProvider, at: Timestamp) ->
         day: of(Window::Day, settings.budget.day_micro_usd),
         month: of(Window::Month, settings.budget.month_micro_usd),
         unknown: u32::try_from(unknown).unwrap_or(u32::MAX),
+        used_up: None,
     };
-    (spend, states)
+    (ProviderSpend { used_up: used_up(&spend, settings), ..spend }, states)
+}
+
+/// Whose budget leaves less than the cheapest job may cost; of two, the one that ends later.
+fn used_up(spend: &ProviderSpend, settings: &PoolProvider) -> Option<SpendWindow> {
+    // Settings that are wrong are told of where they are read.
+    let needed = cheapest(settings).ok()?.0;
+    let short = |window: WindowSpend| {
+        let taken = window.spent_micro_usd.saturating_add(window.reserved_micro_usd);
+        window.cap_micro_usd.saturating_sub(taken) < needed
+    };
+    match (short(spend.day), short(spend.month)) {
+        (_, true) => Some(SpendWindow::Month),
+        (true, false) => Some(SpendWindow::Day),
+        (false, false) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_budget_is_used_up_when_the_cheapest_job_does_not_fit_any_more() {
+        let settings: PoolProvider = serde_json::from_value(json!({
+            "kind": "modal", "baseUrl": "https://x.test", "budget": { "dayMicroUsd": 100, "monthMicroUsd": 1_000 },
+            "models": [
+                { "name": "a", "target": "t", "pricePerImageMicroUsd": 30 },
+                { "name": "b", "target": "t", "pricePerSecondMicroUsd": 10, "secondsMax": 60 },
+            ],
+        }))
+        .unwrap();
+        let of = |day: (u64, u64), month: u64| {
+            let window = |spent_micro_usd, reserved_micro_usd, cap_micro_usd| WindowSpend {
+                spent_micro_usd,
+                reserved_micro_usd,
+                cap_micro_usd,
+            };
+            let spend =
+                ProviderSpend { day: window(day.0, day.1, 100), month: window(month, 0, 1_000), ..Default::default() };
+            used_up(&spend, &settings)
+        };
+        assert_eq!(of((40, 30), 70), None, "thirty are left, and that is enough");
+        assert_eq!(of((41, 30), 71), Some(SpendWindow::Day), "what is set aside counts");
+        assert_eq!(of((0, 0), 971), Some(SpendWindow::Month));
+        assert_eq!(of((100, 0), 971), Some(SpendWindow::Month), "tomorrow it is no better");
+    }
 }

@@ -46,12 +46,13 @@ const OF_OTHERS: &str = r#"
      "annotations": {"type": "object", "additionalProperties": {"type": "string"}}}}}}}}}}}}}}]}}
 "#;
 
-/// A control plane with the chart installed as it comes.
+/// A control plane with the chart installed, and two adapters of paid providers beside what comes without a word.
 pub(crate) fn installed() -> &'static ControlPlane {
     static READY: OnceLock<&'static ControlPlane> = OnceLock::new();
     READY.get_or_init(|| {
         let plane = ControlPlane::shared_blocking().unwrap();
-        install(plane, &[]);
+        let providers = chart().join("ci/provider-values.yaml").display().to_string();
+        install(plane, &["--values", &providers]);
         done(&plane.kubectl_with_input(&["apply", "--filename", "-"], RESTRICTED_NAMESPACE).unwrap());
         done(&plane.kubectl_with_input(&["apply", "--filename", "-"], OF_OTHERS).unwrap());
         kubectl(plane, &["wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"]);
@@ -141,7 +142,8 @@ type Right = (&'static str, bool, &'static str, &'static str, &'static str);
 fn the_api_server_gives_each_program_its_rights_and_no_more() {
     const OPERATOR: &str = "tintype-operator";
     const WORKER: &str = "tintype-worker";
-    const RIGHTS: [Right; 33] = [
+    const PROVIDER: &str = "tintype-provider";
+    const RIGHTS: [Right; 46] = [
         (OPERATOR, true, "watch", "generationjobs.tintype.dev", "elsewhere"),
         (OPERATOR, true, "delete", "generationjobs.tintype.dev", "elsewhere"),
         (OPERATOR, true, "patch", "generationjobs.tintype.dev/status", "elsewhere"),
@@ -175,6 +177,19 @@ fn the_api_server_gives_each_program_its_rights_and_no_more() {
         (WORKER, false, "get", "generationjobs.tintype.dev", NAMESPACE),
         (WORKER, false, "list", "diffusionmodels.tintype.dev", ""),
         (WORKER, false, "get", "secrets", NAMESPACE),
+        (PROVIDER, true, "get", "gpupools.tintype.dev/burst", ""),
+        (PROVIDER, true, "patch", "gpupools.tintype.dev/burst/status", ""),
+        (PROVIDER, false, "get", "gpupools.tintype.dev/another", ""),
+        (PROVIDER, false, "patch", "gpupools.tintype.dev/another/status", ""),
+        (PROVIDER, false, "list", "gpupools.tintype.dev", ""),
+        (PROVIDER, false, "patch", "gpupools.tintype.dev/burst", ""),
+        (PROVIDER, true, "create", "configmaps", NAMESPACE),
+        (PROVIDER, true, "update", "configmaps/tintype-purchases", NAMESPACE),
+        (PROVIDER, false, "update", "configmaps/another", NAMESPACE),
+        (PROVIDER, false, "delete", "configmaps/tintype-purchases", NAMESPACE),
+        (PROVIDER, false, "create", "configmaps", "elsewhere"),
+        (PROVIDER, false, "get", "secrets", NAMESPACE),
+        (PROVIDER, false, "get", "generationjobs.tintype.dev", NAMESPACE),
     ];
     let plane = installed();
     for right in RIGHTS {

@@ -64,6 +64,11 @@ fn the_worker_takes_what_it_is_given() {
 }
 
 #[test]
+fn the_adapter_takes_what_it_is_given() {
+    check(&tintype_provider::Args::command(), "provider");
+}
+
+#[test]
 fn a_flag_the_program_does_not_have_would_be_noticed() {
     let mut container = containers("operator").remove(0).1;
     container["args"].as_array_mut().unwrap().push("--no-such-flag".into());

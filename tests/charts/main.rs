@@ -11,5 +11,6 @@ mod flags;
 mod helm;
 mod manifest;
 mod operator;
+mod providers;
 mod render;
 mod rights;

@@ -65,7 +65,7 @@ fn only_whom_the_cluster_must_know_gets_a_token() {
     for (example, values) in examples() {
         for pod in pods(&render(&values)) {
             let component = text(&pod, "/metadata/labels/app.kubernetes.io~1component");
-            let wanted = matches!(component, "operator" | "api");
+            let wanted = matches!(component, "operator" | "api" | "provider");
             assert_eq!(pod["spec"]["automountServiceAccountToken"], wanted, "{example}: {}", name(&pod));
         }
         for account in of_kind(&render(&values), "ServiceAccount") {

@@ -71,7 +71,7 @@ async fn rest_on_a_cluster_survives_the_operator_and_captures_once() {
     assert!(left.contains(&id), "the job stays until its TTL: {left}");
 }
 
-async fn credits_settled(rest: &Rest) -> (i64, i64) {
+pub(crate) async fn credits_settled(rest: &Rest) -> (i64, i64) {
     until("holds to be settled", JOB_LIMIT, || async {
         let credits = rest.credits().await;
         (credits.1 == 0).then_some(credits)

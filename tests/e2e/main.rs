@@ -17,6 +17,7 @@ mod front;
 mod local;
 mod monitoring;
 mod plugin;
+mod providers;
 mod redrawn;
 mod support;
 mod traces;

@@ -14,6 +14,7 @@ use tintype_pg::testing;
 use crate::front::start_api;
 use crate::support::cluster::Cluster;
 use crate::support::programs::{Running, address, command};
+use crate::support::provider;
 use crate::support::rest::Rest;
 use crate::support::wait::until;
 
@@ -39,14 +40,22 @@ async fn every_panel_shows_something_and_no_alert_reads_what_is_not_there() {
     let worker = worker_with_a_gpu(&cluster.address, &folder);
     let worker_address = listening(&worker, "listening for probes").await;
 
-    let targets = [("api", api.as_str()), ("operator", &cluster.address), ("worker", &worker_address)];
+    let (_twin, adapter) = provider::start(&cluster, 1_000_000).await;
+    let adapter_address = listening(&adapter, "listening").await;
+
+    let targets = [
+        ("api", api.as_str()),
+        ("operator", &cluster.address),
+        ("worker", &worker_address),
+        ("provider", &adapter_address),
+    ];
     let server = start_prometheus(&targets, &folder);
     let prometheus = Prometheus(listening(&server, "Listening on").await, reqwest::Client::new());
     until("Prometheus to be ready", LIMIT, || async { prometheus.is_ready().await.then_some(()) }).await;
 
     // What happens before the first scrape has no rate: the first load of a model must come after it.
     until("every program to be scraped", LIMIT, || async {
-        prometheus.shows("count(up == 1) == 3").await.then_some(())
+        prometheus.shows("count(up == 1) == 4").await.then_some(())
     })
     .await;
 

@@ -115,7 +115,7 @@ fn a_worker_is_drained(cluster: &Cluster) {
 }
 
 /// Runs the plugin as kubectl would; it must succeed. Gives what it printed.
-fn run(cluster: &Cluster, words: &[&str]) -> String {
+pub(crate) fn run(cluster: &Cluster, words: &[&str]) -> String {
     let output = output(cluster, words);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "kubectl tintype {words:?}: {said}{}", String::from_utf8_lossy(&output.stdout));

@@ -47,6 +47,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tintype-cluster", &[]),
     ("tintype-fake-nvml", &[]),
     ("tintype-stripe-twin", &[]),
+    ("tintype-provider-twin", &[]),
     ("tintype-otlp-receiver", &[]),
     ("tintype-fuzz", &["tintype-types", "tintype-worker"]),
     ("tintype-monitoring", &[]),

@@ -11,10 +11,10 @@
 {{- fail "operator.replicas is more than 1 and the store's volume can be mounted on one node only. Set operator.store.accessModes={ReadWriteMany} with a storage class that can do it, name such a claim in operator.store.existingClaim, or leave operator.replicas=1." }}
 {{- end }}
 {{- if not $v.operator.enabled }}
-{{- if and (or $v.worker.enabled $v.api.enabled) (not $v.dispatch.url) }}
+{{- if and (or $v.worker.enabled $v.api.enabled $v.providers.pools) (not $v.dispatch.url) }}
 {{- fail "operator.enabled is false and dispatch.url is empty: name the operator to work with, such as http://tintype-dispatch.tintype.svc:8080." }}
 {{- end }}
-{{- if and $v.worker.enabled (not $v.secrets.workerToken.existingSecret) }}
+{{- if and (or $v.worker.enabled $v.providers.pools) (not $v.secrets.workerToken.existingSecret) }}
 {{- fail "operator.enabled is false and secrets.workerToken.existingSecret is empty: name the Secret with the token the operator in dispatch.url knows." }}
 {{- end }}
 {{- if and $v.api.enabled (not $v.secrets.dispatchToken.existingSecret) }}
@@ -29,6 +29,19 @@
 {{- end }}
 {{- if and $v.worker.scaling.enabled (gt (int $v.worker.scaling.min) (int $v.worker.scaling.max)) }}
 {{- fail "worker.scaling.min is more than worker.scaling.max." }}
+{{- end }}
+{{- $pools := list }}
+{{- range $v.providers.pools }}
+{{- if has .name $pools }}
+{{- fail (printf "providers.pools has %s twice: one adapter serves a pool." .name) }}
+{{- end }}
+{{- $pools = append $pools .name }}
+{{- if gt (len (include "tintype.providerName" (dict "root" $ "pool" .))) 63 }}
+{{- fail (printf "providers.pools: with the pool's name %s the name of its Service has more than 63 characters. Take a shorter one, or set fullnameOverride." .name) }}
+{{- end }}
+{{- if and .webhookSecret (not .publicUrl) }}
+{{- fail (printf "providers.pools: %s has a webhookSecret and no publicUrl: say where the provider's webhooks reach the adapter, or leave the secret out." .name) }}
+{{- end }}
 {{- end }}
 {{- if $v.serviceMonitor.enabled }}
 {{- if not (.Capabilities.APIVersions.Has "monitoring.coreos.com/v1") }}

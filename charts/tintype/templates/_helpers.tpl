@@ -153,3 +153,33 @@ annotations:
     items:
       - { key: {{ .of.key }}, path: token }
 {{- end }}
+
+{{/* The Secret pictures are signed with, if there is one. Takes the root. */}}
+{{- define "tintype.signer" -}}
+{{- ternary .Values.worker.c2pa.existingSecret "" .Values.worker.c2pa.enabled }}
+{{- end }}
+
+{{/* How whoever writes pictures signs them. Takes the root. */}}
+{{- define "tintype.c2paEnv" -}}
+- name: TINTYPE_C2PA
+  value: {{ ternary "on" "off" .Values.worker.c2pa.enabled | quote }}
+{{- if include "tintype.signer" . }}
+- name: TINTYPE_C2PA_KEY
+  value: /etc/tintype/c2pa/tls.key
+- name: TINTYPE_C2PA_CERT
+  value: /etc/tintype/c2pa/tls.crt
+{{- else if .Values.worker.c2pa.enabled }}
+# A key of the pod's own, for as long as it lives.
+- name: TINTYPE_C2PA_DIR
+  value: /tmp/c2pa
+{{- end }}
+{{- end }}
+
+{{/* The volume of that Secret. Takes the root. */}}
+{{- define "tintype.signerVolume" -}}
+- name: c2pa
+  secret:
+    secretName: {{ include "tintype.signer" . }}
+    # 0440 in decimal, as with the tokens.
+    defaultMode: 288
+{{- end }}

@@ -2,7 +2,7 @@
 {{- define "tintype.workerPod" -}}
 {{- $v := .Values.worker }}
 {{- $of := dict "root" . "component" "worker" "of" $v }}
-{{- $c2pa := ternary $v.c2pa.existingSecret "" $v.c2pa.enabled }}
+{{- $c2pa := include "tintype.signer" . }}
 {{- $models := compact (list $v.models.bundledDir (ternary "/models" "" (ne $v.models.existingClaim "")) "/etc/tintype/models") -}}
 metadata:
   {{- include "tintype.podMetadata" $of | nindent 2 }}
@@ -50,18 +50,7 @@ spec:
         {{- with include "tintype.telemetryEnv" . }}
         {{- . | nindent 8 }}
         {{- end }}
-        - name: TINTYPE_C2PA
-          value: {{ ternary "on" "off" $v.c2pa.enabled | quote }}
-        {{- if $c2pa }}
-        - name: TINTYPE_C2PA_KEY
-          value: /etc/tintype/c2pa/tls.key
-        - name: TINTYPE_C2PA_CERT
-          value: /etc/tintype/c2pa/tls.crt
-        {{- else if $v.c2pa.enabled }}
-        # A key of the worker's own, for as long as its pod lives.
-        - name: TINTYPE_C2PA_DIR
-          value: /tmp/c2pa
-        {{- end }}
+        {{- include "tintype.c2paEnv" . | nindent 8 }}
         {{- if $v.gpu.enabled }}
         # `utility` is NVML, by which a worker sees what its GPUs are doing.
         - name: NVIDIA_DRIVER_CAPABILITIES
@@ -117,11 +106,7 @@ spec:
       emptyDir: { {{- with $v.models.cacheSize }} sizeLimit: {{ . }} {{ end -}} }
     {{- include "tintype.secretVolume" (dict "root" . "of" .Values.secrets.workerToken "suffix" "worker-token") | nindent 4 }}
     {{- if $c2pa }}
-    - name: c2pa
-      secret:
-        secretName: {{ $c2pa }}
-        # 0440 in decimal, as with the tokens.
-        defaultMode: 288
+    {{- include "tintype.signerVolume" . | nindent 4 }}
     {{- end }}
     {{- with $v.models.existingClaim }}
     - name: models

@@ -1,12 +1,12 @@
 //! `kubectl tintype cost`: what the pictures of finished jobs cost, from the time their GPUs were held and what an hour of a
-//! pool's GPU costs. It counts jobs that are still there; those whose time ran out are gone, and so is what they cost.
+//! pool's GPU costs, or from what a pool's provider charges; and what is left of providers' budgets. It counts jobs that are still there; those whose time ran out are gone, and so is what they cost.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use serde::Serialize;
-use tintype_crds::{GenerationJob, GpuPool};
+use tintype_crds::{GenerationJob, GpuPool, PoolProvider, SpendWindow, WindowSpend};
 use tintype_types::JobState;
 
 use super::args::CostArgs;
@@ -18,18 +18,23 @@ use crate::show::{self, Cells, ms, table};
 /// Milliseconds of an hour.
 const HOUR_MS: f64 = 3_600_000.0;
 
+/// Who makes the pictures of a pool that names no provider.
+const OWN: &str = "kubernetes";
+
 /// What pictures of one kind cost.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Line {
     model: String,
     pool: String,
+    /// Who made them: `kubernetes`, or a paid provider.
+    provider: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     queue: Option<String>,
     jobs: u64,
     images: u64,
     gpu_milliseconds: u64,
-    /// In the money the prices are in; absent where nobody said what the pool costs.
+    /// In the money the prices are in, of providers US dollars; absent where nobody said what the pool costs.
     #[serde(skip_serializing_if = "Option::is_none")]
     cost: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -47,18 +52,63 @@ pub(super) async fn run(args: &CostArgs) -> Result<ExitCode> {
     };
     let pools: List<GpuPool> = kubectl.read(&["get", "gpupools.tintype.dev", "-o", "json"]).await?;
     let lines = lines(&jobs.items, &prices(&pools.items, &args.price), args.by_queue);
-    let said = show::written(&lines, args.output, || text(&lines, args.output))?;
+    let said = show::written(&lines, args.output, || text(&lines, args.output) + &budgets(&pools.items))?;
     crate::terminal::result(said.trim_end());
     Ok(ExitCode::SUCCESS)
 }
 
-/// What an hour of a GPU costs in each pool: as the pool says, unless a flag says otherwise.
-fn prices(pools: &[GpuPool], flags: &[(String, f64)]) -> BTreeMap<String, f64> {
+/// What a pool is paid for by.
+enum Price<'a> {
+    /// The hour of a GPU.
+    Hour(f64),
+    /// What its provider charges.
+    Provider(&'a PoolProvider),
+}
+
+impl Price<'_> {
+    fn cost(&self, model: &str, sum: Sum) -> Option<f64> {
+        match self {
+            Self::Hour(price) => Some(price * sum.held_ms as f64 / HOUR_MS),
+            Self::Provider(provider) => provider.cost_usd(model, sum.images, sum.held_ms),
+        }
+    }
+}
+
+/// What each pool is paid for by: as it says, unless a flag says otherwise.
+fn prices<'a>(pools: &'a [GpuPool], flags: &[(String, f64)]) -> BTreeMap<String, Price<'a>> {
     let said = pools.iter().filter_map(|pool| {
-        let price = pool.spec.price_per_gpu_hour.as_ref()?.parse().ok()?;
+        let price = match &pool.spec.provider {
+            Some(provider) => Price::Provider(provider),
+            None => Price::Hour(pool.spec.price_per_gpu_hour.as_ref()?.parse().ok()?),
+        };
         Some((pool.metadata.name.clone()?, price))
     });
-    said.chain(flags.iter().cloned()).collect()
+    said.chain(flags.iter().map(|(pool, price)| (pool.clone(), Price::Hour(*price)))).collect()
+}
+
+/// What is left of the budgets of providers' pools; nothing where none has bought.
+fn budgets(pools: &[GpuPool]) -> String {
+    let window = |name: &str, window: WindowSpend| {
+        let [spent, reserved, cap] = [window.spent_micro_usd, window.reserved_micro_usd, window.cap_micro_usd];
+        let [spent, reserved, cap] = [spent, reserved, cap].map(|sum| sum as f64 / 1e6);
+        format!("\n  {name}: {spent:.4} of {cap:.2} US dollars spent, {reserved:.4} set aside")
+    };
+    let of = |pool: &GpuPool| {
+        let spend = pool.status.as_ref()?.provider?;
+        let name = pool.metadata.name.as_deref().unwrap_or_default();
+        let (day, month) = (window("today", spend.day), window("this month", spend.month));
+        let unknown = match spend.unknown {
+            0 => String::new(),
+            count => format!("\n  purchases whose outcome nobody knows, counted in full: {count}"),
+        };
+        let until = match spend.used_up {
+            None => "",
+            Some(SpendWindow::Day) => "\n  its jobs wait for the next day (UTC), or for more budget",
+            Some(SpendWindow::Month) => "\n  its jobs wait for the next month (UTC), or for more budget",
+        };
+        Some(format!("\n\n{name}{day}{month}{unknown}{until}"))
+    };
+    pools.iter().filter_map(of).collect()
 }
 
 /// What pictures are told apart by.
@@ -78,8 +128,7 @@ struct Sum {
 }
 
 /// One line for each model and pool, and queue if wanted; what cost most is first.
-#[expect(clippy::cast_precision_loss, reason = "money for people: 2^53 milliseconds are 285,000 years")]
-fn lines(all: &[GenerationJob], prices: &BTreeMap<String, f64>, by_queue: bool) -> Vec<Line> {
+fn lines(all: &[GenerationJob], prices: &BTreeMap<String, Price<'_>>, by_queue: bool) -> Vec<Line> {
     let mut found: BTreeMap<Kind, Sum> = BTreeMap::new();
     for job in all {
         let status = job.status_or_new();
@@ -92,10 +141,16 @@ fn lines(all: &[GenerationJob], prices: &BTreeMap<String, f64>, by_queue: bool) 
         sum.images += status.outputs.len() as u64;
         sum.held_ms = sum.held_ms.saturating_add(held);
     }
-    let line = |(Kind { model, pool, queue }, Sum { jobs, images, held_ms })| {
-        let cost = prices.get(&pool).map(|price| price * held_ms as f64 / HOUR_MS);
+    let line = |(Kind { model, pool, queue }, sum)| {
+        let price = prices.get(&pool);
+        let cost = price.and_then(|price| price.cost(&model, sum));
+        let provider = match price {
+            Some(Price::Provider(provider)) => provider.kind.as_str(),
+            Some(Price::Hour(_)) | None => OWN,
+        };
+        let Sum { jobs, images, held_ms } = sum;
         let cost_per_image = cost.filter(|_| images > 0).map(|cost| cost / images as f64);
-        Line { model, pool, queue, jobs, images, gpu_milliseconds: held_ms, cost, cost_per_image }
+        Line { model, pool, provider, queue, jobs, images, gpu_milliseconds: held_ms, cost, cost_per_image }
     };
     let mut lines: Vec<Line> = found.into_iter().map(line).collect();
     lines.sort_by(|a, b| b.cost.unwrap_or(0.0).total_cmp(&a.cost.unwrap_or(0.0)));
@@ -107,7 +162,7 @@ fn text(lines: &[Line], form: OutputFormat) -> String {
         return "no job here has made a picture".to_owned();
     }
     let by_queue = lines.iter().any(|line| line.queue.is_some());
-    let mut heads = vec!["MODEL", "POOL", "JOBS", "IMAGES", "GPU TIME", "COST", "PER IMAGE"];
+    let mut heads = vec!["MODEL", "POOL", "PROVIDER", "JOBS", "IMAGES", "GPU TIME", "COST", "PER IMAGE"];
     if by_queue {
         heads.insert(0, "QUEUE");
     }
@@ -116,6 +171,7 @@ fn text(lines: &[Line], form: OutputFormat) -> String {
         let mut cells = vec![
             line.model.clone(),
             line.pool.clone(),
+            line.provider.to_owned(),
             line.jobs.to_string(),
             line.images.to_string(),
             ms(line.gpu_milliseconds),
@@ -155,9 +211,44 @@ mod tests {
     }
 
     #[test]
+    fn what_a_provider_made_costs_what_it_charges_and_its_budget_is_shown() {
+        let pool: GpuPool = serde_json::from_value(json!({
+            "apiVersion": "tintype.dev/v1alpha1", "kind": "GpuPool", "metadata": { "name": "burst" },
+            "spec": { "provider": {
+                "kind": "replicate", "baseUrl": "https://x.test", "budget": { "dayMicroUsd": 5_000_000, "monthMicroUsd": 60_000_000 },
+                "models": [{ "name": "a", "target": "t", "pricePerSecondMicroUsd": 1_400 }],
+            }},
+            "status": { "provider": {
+                "day": { "spentMicroUsd": 42_000, "reservedMicroUsd": 168_000, "capMicroUsd": 5_000_000 },
+                "month": { "spentMicroUsd": 1_042_000, "reservedMicroUsd": 168_000, "capMicroUsd": 60_000_000 },
+                "unknown": 1, "usedUp": "day",
+            }},
+        }))
+        .unwrap();
+        let pools = [pool];
+        let all = [job("a", "burst", 30_000, 2, "Complete"), job("a", "l40s", 10_000, 1, "Complete")];
+        let lines = lines(&all, &prices(&pools, &[("l40s".to_owned(), 0.36)]), false);
+        let costs: Vec<_> = lines.iter().map(|line| (line.provider, (line.cost.unwrap() * 1e6).round())).collect();
+        assert_eq!(costs, [("replicate", 42_000.0), ("kubernetes", 1_000.0)]);
+        assert!(text(&lines, OutputFormat::Table).lines().all(|line| line.len() <= 100));
+        let said = budgets(&pools);
+        for part in [
+            "burst",
+            "today: 0.0420 of 5.00",
+            "0.1680 set aside",
+            "this month: 1.0420 of 60.00",
+            "in full: 1",
+            "wait for the next day",
+        ] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+    }
+
+    #[test]
     fn cost_is_the_time_a_gpu_was_held_at_its_price() {
         let spec = GpuPoolSpec { price_per_gpu_hour: Some("3.60".to_owned()), ..GpuPoolSpec::default() };
-        let prices = prices(&[GpuPool::new("l40s", spec)], &[("t4".to_owned(), 0.36)]);
+        let pools = [GpuPool::new("l40s", spec)];
+        let prices = prices(&pools, &[("t4".to_owned(), 0.36)]);
         let all = [
             job("a", "l40s", 10_000, 1, "Complete"),
             job("a", "l40s", 20_000, 2, "Complete"),

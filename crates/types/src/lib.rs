@@ -1,6 +1,7 @@
 //! The words that cross a wire: ids, the generation request, the worker protocol, progress, error bodies.
 //!
-//! Every program reads this crate, so it must not know a runtime, a transport, a database or a cluster.
+//! Beside them, which addresses may be called because a stranger named them. Every program reads this crate, so it must
+//! not know a runtime, a transport, a database or a cluster.
 
 pub mod error;
 pub mod id;
@@ -9,6 +10,7 @@ pub mod job;
 pub mod limits;
 pub mod model;
 pub mod progress;
+pub mod reach;
 pub mod request;
 pub mod time;
 pub mod trace;

@@ -112,7 +112,9 @@ impl Dialect<'_> {
                 let no = if not_now.contains(&status) { No::NotNow { status, after } } else { No::Invalid { status } };
                 Sent::Refused(no)
             }
-            Err(error @ (CallError::NoAnswer(_) | CallError::TooLong { .. })) => Sent::Lost(error.to_string()),
+            Err(error @ (CallError::NoAnswer(_) | CallError::TooLong { .. } | CallError::Forbidden)) => {
+                Sent::Lost(error.to_string())
+            }
         }
     }
 

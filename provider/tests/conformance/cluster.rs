@@ -1,40 +1,61 @@
-//! In a cluster: the pool is read there, the book is a ConfigMap, what was spent is in the pool's status; by an account
-//! that may do what docs/providers.md says, and nothing else.
+//! In a cluster: the pool is read there, the book is a ConfigMap, what was spent is in the pool's status; by the account the
+//! chart makes, whose rights are all used and enough.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
-use serde_json::json;
+use serde::Deserialize as _;
+use serde_json::{Value, json};
 use tintype_crds::GpuPool;
-use tintype_kubetest::ControlPlane;
+use tintype_kubetest::{AuditEvent, ControlPlane};
+use tintype_provider_twin::{Fault, until};
 
 use crate::rig::Ended;
 use crate::stand::{PRICE, Stand};
-use crate::twin::{Fault, until};
 
-const RIGHTS: &str = include_str!("../../../docs/providers.md");
+/// What the chart calls it.
+const ACCOUNT: &str = "tintype-provider";
 
-/// The rules of docs/providers.md under this comment, as YAML.
-fn rules(comment: &str) -> String {
-    let rest = RIGHTS.split_once(comment).expect("the rules are documented").1;
-    let rules: Vec<_> = rest.lines().skip(1).take_while(|line| line.starts_with("- {")).collect();
-    rules.iter().fold(String::new(), |text, rule| text + "  " + rule + "\n")
+/// The account of an adapter and its rights, as the chart renders them for this pool.
+fn account(namespace: &str, pool: &str) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let said = Command::new(root.join("tests/charts/helm.sh")).output().unwrap();
+    let helm = String::from_utf8(said.stdout).unwrap();
+    let rendered = Command::new(helm.lines().last().expect("helm.sh says above why there is no helm"))
+        .args(["template", "tintype", "--namespace", namespace, "--set", "operator.enabled=false,worker.enabled=false"])
+        .args(["--set", "dispatch.url=http://x.test,secrets.workerToken.existingSecret=token"])
+        .args(["--set", &format!("providers.pools[0].name={pool},providers.pools[0].keySecret.name=key")])
+        .args(["--show-only", "templates/provider-rbac.yaml", "--show-only", "templates/service-accounts.yaml"])
+        .arg(root.join("charts/tintype"))
+        .output()
+        .unwrap();
+    assert!(rendered.status.success(), "{}", String::from_utf8_lossy(&rendered.stderr));
+    String::from_utf8(rendered.stdout).unwrap()
 }
 
-/// A service account with the rights that are documented, in this namespace.
-fn account(namespace: &str, pool: &str) -> String {
-    format!(
-        "apiVersion: v1\nkind: ServiceAccount\nmetadata: {{ name: provider, namespace: {namespace} }}\n---\n\
-         apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {{ name: {pool} }}\nrules:\n{}---\n\
-         apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata: {{ name: p, namespace: {namespace} }}\nrules:\n{}---\n\
-         apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata: {{ name: {pool} }}\n\
-         roleRef: {{ apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: {pool} }}\n\
-         subjects: [{{ kind: ServiceAccount, name: provider, namespace: {namespace} }}]\n---\n\
-         apiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\nmetadata: {{ name: p, namespace: {namespace} }}\n\
-         roleRef: {{ apiGroup: rbac.authorization.k8s.io, kind: Role, name: p }}\n\
-         subjects: [{{ kind: ServiceAccount, name: provider, namespace: {namespace} }}]\n",
-        rules("# ClusterRole"),
-        rules("# Role in its namespace")
-    )
+/// What the roles of a rendering allow: verb and resource.
+fn granted(rendered: &str) -> BTreeSet<String> {
+    let objects = serde_yaml_ng::Deserializer::from_str(rendered).map(|object| Value::deserialize(object).unwrap());
+    let rules: Vec<Value> =
+        objects.flat_map(|object| object["rules"].as_array().cloned().unwrap_or_default()).collect();
+    let words = |rule: &Value, of: &str| -> Vec<String> { serde_json::from_value(rule[of].clone()).unwrap() };
+    let each = |rule: &Value| {
+        let (verbs, resources) = (words(rule, "verbs"), words(rule, "resources"));
+        let pairs = verbs.iter().flat_map(|verb| resources.iter().map(move |resource| format!("{verb} {resource}")));
+        pairs.collect::<Vec<_>>()
+    };
+    rules.iter().flat_map(each).collect()
+}
+
+/// What an account did: verb and resource. Nothing may have been refused it.
+fn done_by(plane: &ControlPlane, user: &str) -> BTreeSet<String> {
+    let events = plane.audit_log().unwrap().into_iter().filter(|event| event.user == user);
+    let events = events.inspect(|event| assert_ne!(event.code, 403, "refused: {event:?}"));
+    let resource = |event: &AuditEvent| format!("{}/{}", event.resource, event.subresource);
+    events.map(|event| format!("{} {}", event.verb, resource(&event).trim_end_matches('/'))).collect()
 }
 
 #[tokio::test]
@@ -50,14 +71,15 @@ async fn the_book_is_a_configmap_and_the_pool_shows_what_was_spent() {
     assert!(waited.unwrap().status.success());
     let namespace = plane.unique_namespace().await.unwrap();
     let pool = format!("burst-{namespace}");
-    apply(&account(&namespace, &pool));
+    let account = account(&namespace, &pool);
+    apply(&account);
     let mut stand = Stand::new("replicate").await;
     let mut object: GpuPool =
         serde_yaml_ng::from_str(&std::fs::read_to_string(stand.file("pool.yaml")).unwrap()).unwrap();
     object.metadata.name = Some(pool.clone());
     apply(&json!(object).to_string());
 
-    let kubeconfig = plane.service_account_kubeconfig(&namespace, "provider").await.unwrap();
+    let kubeconfig = plane.service_account_kubeconfig(&namespace, ACCOUNT).await.unwrap();
     stand.twin.next([Fault::LoseAnswer]);
     let in_cluster = [
         format!("--kubeconfig={}", kubeconfig.display()),
@@ -95,4 +117,8 @@ async fn the_book_is_a_configmap_and_the_pool_shows_what_was_spent() {
     let again = stand.rig.record.add("job-2", 1);
     assert!(matches!(stand.ended(&again).await, Ended::Complete(_)));
     until("both are bought", || (stand.twin.bought().len() == 2).then_some(())).await;
+
+    // All that it may, it did, and it was refused nothing.
+    let user = format!("system:serviceaccount:{namespace}:{ACCOUNT}");
+    assert_eq!(done_by(plane, &user), granted(&account));
 }

@@ -1,10 +1,10 @@
 //! Answers that are lost, and adapters that die: nothing is sent twice.
 
+use tintype_provider_twin::{Fault, until};
 use tintype_types::FailureReason;
 
 use crate::rig::Ended;
 use crate::stand::{PRICE, Stand};
-use crate::twin::{Fault, until};
 
 #[tokio::test]
 async fn a_purchase_whose_answer_was_lost_is_found_and_not_bought_again() {

@@ -10,14 +10,13 @@ mod cluster;
 mod hooks;
 mod lost;
 mod stand;
-mod twin;
 
 use serde_json::json;
+use tintype_provider_twin::{Fault, Files, Stage, until};
 use tintype_types::{FailureReason, GenerationRequest};
 
 use rig::{Ended, MODEL};
 use stand::{PRICE, Stand, holds};
-use twin::{Fault, Files, Stage, until};
 
 pub(crate) const KINDS: [&str; 3] = ["replicate", "runpod", "modal"];
 
@@ -36,8 +35,7 @@ async fn every_provider_is_bought_from_once_and_its_pictures_are_marked_and_stor
             (stand.spend() == (2 * PRICE, 0) && stand.book().get(&job).is_none()).then_some(())
         })
         .await;
-        let metrics = stand.metrics().await;
-        assert!(metrics.contains("tintype_provider_calls_total{call=\"buy\",outcome=\"ok\"} 1"), "{metrics}");
+        assert_eq!(stand.count("calls_total{call=\"buy\",outcome=\"ok\",").await, "1", "{kind}");
         match kind {
             "replicate" => {
                 let expected = json!({ "prompt": "a red circle", "num_outputs": 2, "seed": 7 });
@@ -111,6 +109,28 @@ async fn a_job_the_pool_cannot_be_told_of_is_refused_before_anything_is_bought()
 }
 
 #[tokio::test]
+async fn an_uploaded_picture_is_handed_over_inside_the_request_if_it_fits() {
+    let stand = Stand::working("replicate").await;
+    let put = async |key: &str, file: Vec<u8>| stand.rig.store.put(key, file.into()).await.unwrap();
+    put("inputs/small", b"\x89PNG small".to_vec()).await;
+    put("inputs/large", vec![0; 300_000]).await;
+    let from = |image: &str| {
+        let init = json!({ "image": image, "strength": 0.5 });
+        GenerationRequest { init: serde_json::from_value(init).unwrap(), ..GenerationRequest::new(MODEL, "x") }
+    };
+    let job = stand.rig.record.add_request("job-1", from("inputs/small"));
+    assert!(matches!(stand.ended(&job).await, Ended::Complete(_)));
+    let input = stand.twin.bought()[0].body["input"].clone();
+    assert_eq!(
+        (&input["image"], &input["prompt_strength"]),
+        (&json!("data:image/png;base64,iVBORyBzbWFsbA=="), &json!(0.5))
+    );
+    let job = stand.rig.record.add_request("job-2", from("inputs/large"));
+    assert_eq!(stand.ended(&job).await, Ended::Failed(FailureReason::TooManyAttempts));
+    assert_eq!(stand.twin.bought().len(), 1, "what does not fit is not bought");
+}
+
+#[tokio::test]
 async fn pictures_that_expired_or_never_end_fail_the_job_and_are_not_bought_twice() {
     for files in [Files::Expired, Files::Endless] {
         let stand = Stand::working("replicate").await;
@@ -119,6 +139,28 @@ async fn pictures_that_expired_or_never_end_fail_the_job_and_are_not_bought_twic
         assert_eq!(stand.ended(&job).await, Ended::Failed(FailureReason::Internal), "{files:?}");
         assert_eq!((stand.twin.bought().len(), stand.spend()), (1, (PRICE, 0)), "{files:?}");
     }
+}
+
+#[tokio::test]
+async fn pictures_are_fetched_from_public_addresses_and_from_others_only_where_that_is_allowed() {
+    // The last two: a name that means this machine, and where a cloud keeps its keys.
+    let (localhost, metadata) = (Files::At("https://localhost"), Files::At("https://169.254.169.254"));
+    for (files, more) in
+        [(Files::Elsewhere, &[][..]), (localhost, &[]), (metadata, &[]), (metadata, &["--private-pictures"])]
+    {
+        let mut stand = Stand::new("replicate").await;
+        stand.twin.files(files);
+        stand.start(more);
+        let job = stand.rig.record.add("job-1", 1);
+        assert_eq!(stand.ended(&job).await, Ended::Failed(FailureReason::Internal), "{files:?}");
+        assert_eq!((stand.twin.calls("file"), stand.twin.bought().len()), (0, 1), "{files:?}: it was called");
+        assert_eq!(stand.count("calls_total{call=\"picture\",outcome=\"forbidden\",").await, "1", "{files:?}");
+    }
+    let mut stand = Stand::new("replicate").await;
+    stand.twin.files(Files::Elsewhere);
+    stand.start(&["--private-pictures"]);
+    let job = stand.rig.record.add("job-1", 1);
+    assert!(matches!(stand.ended(&job).await, Ended::Complete(_)));
 }
 
 #[tokio::test]

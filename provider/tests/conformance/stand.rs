@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Parser as _;
 use serde_json::{Value, json};
 use tintype_provider::Args;
+use tintype_provider_twin::{KEY, Twin, until};
 use tintype_purchase::Book;
 use tintype_store::testing::own_address;
 use tintype_types::JobId;
@@ -13,7 +14,6 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::rig::{Ended, Rig, WORKER_TOKEN};
-use crate::twin::{KEY, Twin, until};
 
 /// Replicate's secret for webhooks, as it hands one out.
 pub(crate) const WEBHOOK_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -66,7 +66,10 @@ impl Stand {
         };
         let mut model = json!({ "name": "tintype/shapes", "target": target, "pricePerImageMicroUsd": PRICE });
         if self.kind == "replicate" {
-            model["input"] = json!({ "prompt": "prompt", "images": "num_outputs", "seed": "seed" });
+            model["input"] = json!({
+                "prompt": "prompt", "images": "num_outputs", "seed": "seed", "init.image": "image",
+                "init.strength": "prompt_strength",
+            });
         }
         let pool = json!({
             "apiVersion": "tintype.dev/v1alpha1", "kind": "GpuPool", "metadata": { "name": "burst" },
@@ -169,9 +172,15 @@ impl Stand {
         call.send().await.unwrap().status().as_u16()
     }
 
-    pub(crate) async fn metrics(&self) -> String {
+    /// The value of the one series of the adapter's that begins so; the labels all of them have come last, in any order.
+    pub(crate) async fn count(&self, begins: &str) -> String {
         let url = format!("http://{}/metrics", self.listen);
-        reqwest::Client::new().get(url).send().await.unwrap().text().await.unwrap()
+        let text = reqwest::Client::new().get(url).send().await.unwrap().text().await.unwrap();
+        let of_it = |line: &str| line.starts_with(&format!("tintype_provider_{begins}"));
+        let found: Vec<_> = text.lines().filter(|line| of_it(line)).collect();
+        assert_eq!(found.len(), 1, "{begins}: {text}");
+        assert!(found[0].contains("pool=\"burst\"") && found[0].contains(&format!("provider=\"{}\"", self.kind)));
+        found[0].rsplit(' ').next().unwrap().to_owned()
     }
 }
 

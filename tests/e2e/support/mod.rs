@@ -3,6 +3,7 @@
 pub(crate) mod cluster;
 pub(crate) mod picture;
 pub(crate) mod programs;
+pub(crate) mod provider;
 pub(crate) mod rest;
 pub(crate) mod up;
 pub(crate) mod wait;

@@ -10,11 +10,11 @@ use std::path::Path;
 use tintype_monitoring::{alerts, dashboards, folder, metrics, root};
 
 /// Where programs register what they count.
-const SOURCES: [&str; 4] = ["api/src", "operator/src", "gpu-worker/src", "crates"];
+const SOURCES: [&str; 5] = ["api/src", "operator/src", "gpu-worker/src", "provider/src", "crates"];
 /// Whose metrics they are: the second word of each name.
-const OWNERS: [&str; 5] = ["api", "operator", "worker", "dispatch", "telemetry"];
+const OWNERS: [&str; 6] = ["api", "operator", "worker", "provider", "dispatch", "telemetry"];
 /// Functions of ours that put the owner before a name.
-const NAMERS: [&str; 2] = ["counter(", "gauge("];
+const NAMERS: [&str; 3] = ["counter(", "gauge(", "gauges("];
 /// What Prometheus has of a histogram.
 const PARTS: [&str; 4] = ["", "_bucket", "_sum", "_count"];
 

@@ -1,5 +1,7 @@
 //! A provider of ours that speaks the three dialects as they are documented, remembers every purchase, and misbehaves
-//! when told to.
+//! when told to. It knows nothing of who buys.
+
+#![expect(clippy::unwrap_used, reason = "a test's helper stops the test")]
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -14,13 +16,15 @@ use axum::{Json, Router};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
-pub(crate) const KEY: &str = "the-providers-key";
+/// The key it is bought from with.
+pub const KEY: &str = "the-providers-key";
 
 /// What becomes of a purchase when it arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub enum Fault {
     /// It is taken, and the connection breaks before the answer.
     LoseAnswer,
     /// It is taken, and the answer waits until [`Twin::release`].
@@ -37,23 +41,37 @@ pub(crate) enum Fault {
 
 /// What its pictures are like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Files {
+pub enum Files {
+    /// Red ones of 64 by 64.
     #[default]
     Good,
+    /// They are gone.
     Expired,
+    /// They never end.
     Endless,
+    /// Good ones, by plain http under another address of this machine than its own.
+    Elsewhere,
+    /// Wherever this says.
+    At(&'static str),
 }
 
+/// A purchase as it arrived, and how far it is.
 #[derive(Clone, Debug)]
-pub(crate) struct Bought {
-    pub(crate) id: String,
-    pub(crate) body: Value,
-    pub(crate) headers: HeaderMap,
-    pub(crate) state: Stage,
+pub struct Bought {
+    /// Its name.
+    pub id: String,
+    /// What was sent.
+    pub body: Value,
+    /// And with which headers.
+    pub headers: HeaderMap,
+    /// How far it is.
+    pub state: Stage,
 }
 
+/// How far a purchase is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stage {
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Stage {
     Waiting,
     Running,
     Succeeded,
@@ -72,17 +90,26 @@ struct Inner {
     calls: BTreeMap<&'static str, u32>,
 }
 
+/// The provider.
 #[derive(Clone, Default)]
-pub(crate) struct Twin {
+pub struct Twin {
     inner: Arc<Mutex<Inner>>,
     held: Arc<Notify>,
     url: String,
+    elsewhere: String,
 }
 
 impl Twin {
-    pub(crate) async fn start() -> Self {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let twin = Self { url: format!("http://{}", listener.local_addr().unwrap()), ..Self::default() };
+    /// Listens on a free port, for as long as the runtime lives.
+    pub async fn start() -> Self {
+        let bind = async || {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let url = format!("http://{}", listener.local_addr().unwrap());
+            (listener, url)
+        };
+        let ((listener, url), (beside, elsewhere)) = (bind().await, bind().await);
+        let twin = Self { url, elsewhere, ..Self::default() };
+        let files = Router::new().route("/files/{name}", get(file)).with_state(twin.clone());
         let routes = Router::new()
             .route("/v1/predictions", post(replicate_buy).get(replicate_list))
             .route("/v1/models/{owner}/{name}/predictions", post(replicate_buy_official))
@@ -94,8 +121,9 @@ impl Twin {
             .route("/modal/draw", post(modal_buy))
             .route("/modal/draw/{id}", get(modal_look))
             .route("/modal/draw/{id}/cancel", post(cancel))
-            .route("/files/{name}", get(file))
-            .with_state(twin.clone());
+            .with_state(twin.clone())
+            .merge(files.clone());
+        tokio::spawn(async move { axum::serve(beside, files).await.unwrap() });
         tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
         twin
     }
@@ -104,36 +132,43 @@ impl Twin {
         self.inner.lock().unwrap()
     }
 
-    pub(crate) fn url(&self, path: &str) -> String {
+    /// The address of a path.
+    pub fn url(&self, path: &str) -> String {
         format!("{}{path}", self.url)
     }
 
-    pub(crate) fn next(&self, faults: impl IntoIterator<Item = Fault>) {
+    /// What becomes of the next purchases.
+    pub fn next(&self, faults: impl IntoIterator<Item = Fault>) {
         self.lock().faults.extend(faults);
     }
 
-    pub(crate) fn files(&self, files: Files) {
+    /// What its pictures are like from now on.
+    pub fn files(&self, files: Files) {
         self.lock().files = files;
     }
 
-    pub(crate) fn hold_still(&self, still: bool) {
+    /// Whether purchases stay where they are when they are looked at.
+    pub fn hold_still(&self, still: bool) {
         self.lock().still = still;
     }
 
-    pub(crate) fn fail_all(&self) {
+    /// Makes every purchase fail.
+    pub fn fail_all(&self) {
         self.lock().fails = true;
     }
 
-    pub(crate) fn release(&self) {
+    /// Lets answers go that were held.
+    pub fn release(&self) {
         self.held.notify_waiters();
     }
 
-    pub(crate) fn bought(&self) -> Vec<Bought> {
+    /// Every purchase, in the order they came.
+    pub fn bought(&self) -> Vec<Bought> {
         self.lock().bought.clone()
     }
 
     /// How often something was asked for.
-    pub(crate) fn calls(&self, call: &str) -> u32 {
+    pub fn calls(&self, call: &str) -> u32 {
         self.lock().calls.get(call).copied().unwrap_or(0)
     }
 
@@ -196,7 +231,12 @@ impl Twin {
     fn pictures(&self, bought: &Bought) -> Vec<String> {
         let input = &bought.body["input"];
         let images = input["num_outputs"].as_u64().or(input["request"]["images"].as_u64()).unwrap_or(1);
-        (0..images).map(|n| self.url(&format!("/files/{}-{n}.png", bought.id))).collect()
+        let base = match self.lock().files {
+            Files::Good | Files::Expired | Files::Endless => self.url.clone(),
+            Files::Elsewhere => self.elsewhere.clone(),
+            Files::At(place) => place.to_owned(),
+        };
+        (0..images).map(|n| format!("{base}/files/{}-{n}.png", bought.id)).collect()
     }
 
     fn prediction(&self, bought: &Bought) -> Value {
@@ -312,8 +352,9 @@ async fn cancel(
 
 async fn file(State(twin): State<Twin>, Path(_): Path<String>) -> Response {
     let files = twin.lock().files;
+    *twin.lock().calls.entry("file").or_default() += 1;
     match files {
-        Files::Good => picture().into_response(),
+        Files::Good | Files::Elsewhere | Files::At(_) => picture().into_response(),
         Files::Expired => StatusCode::NOT_FOUND.into_response(),
         Files::Endless => {
             let zeros = || async { Some((Ok::<_, std::io::Error>(Bytes::from(vec![0; 1 << 20])), ())) };
@@ -334,7 +375,7 @@ fn picture() -> Vec<u8> {
 }
 
 /// Waits for a condition for as long as any machine may need.
-pub(crate) async fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+pub async fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let started = std::time::Instant::now();
     loop {
         if let Some(found) = condition() {
