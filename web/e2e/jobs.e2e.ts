@@ -1,5 +1,7 @@
 // Flows 2, 3 and 5: many jobs, two browsers, a server that dies and a worker that does. Each breaks its own stack.
-import { readdirSync, readFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 
 import type { Page } from "playwright-core";
@@ -22,7 +24,7 @@ async function start(page: Page, count: number): Promise<void> {
   for (let n = 1; n <= count; n++) {
     await page.getByLabel("Prompt", { exact: true }).fill(`a red circle, number ${n}`);
     await page.getByRole("button", { name: "Generate" }).click();
-    await page.locator("[data-job]", { hasText: `number ${n}` }).waitFor();
+    await page.getByRole("article", { name: `a red circle, number ${n}` }).waitFor();
   }
 }
 
@@ -170,8 +172,11 @@ test("one of eight is cancelled while it waits; the others keep their order and 
   process.kill(worker, "SIGSTOP");
   await start(page, 8);
   const before = (await stands(page)).map(({ id }) => id);
-  const third = page.locator("[data-job]", { hasText: "number 3" });
+  const third = page.getByRole("article", { name: "a red circle, number 3" });
   expect(await third.getAttribute("data-stand")).toBe("queued");
+  // Its place, the one reason, and about when it begins.
+  await third.getByText(/^Number [23] in line · [12] of your jobs goe?s? first$/).waitFor();
+  await third.getByText(/starts in about \d+ (s|min)$/).waitFor();
   await third.getByRole("button", { name: "Cancel" }).click();
   await third.getByText("Cancelled. Not charged.").waitFor();
   await inspect(somebody, "create-cancelled");
@@ -181,6 +186,7 @@ test("one of eight is cancelled while it waits; the others keep their order and 
   const again = await page.evaluate(async () => (await (await fetch("/api/v1/jobs?limit=1")).json()).data[0].request);
   expect([again.prompt, again.steps, again.images]).toEqual(["a red circle, number 3", 150, 4]);
   await third.first().getByRole("button", { name: "Cancel" }).click();
+  await third.nth(1).getByText("Cancelled. Not charged.").waitFor();
   await third.first().getByText("Cancelled. Not charged.").waitFor();
   before.unshift((await third.first().getAttribute("data-job")) ?? "");
   process.kill(worker, "SIGCONT");
@@ -197,6 +203,69 @@ test("one of eight is cancelled while it waits; the others keep their order and 
   expect(somebody.faults).toEqual([]);
   await somebody.context.close();
   await stack.stop();
+});
+
+test("a job says that its model is loaded and how long that takes; then each preview can be kept", async () => {
+  // However long browsers take, its worker is not given up.
+  const stack = await Stack.start({ env: { TINTYPE_LEASE_SECONDS: "600" } });
+  const somebody = await visit({ url: stack.url });
+  const { page } = somebody;
+  await signUp(somebody);
+  // It has asked for work and does nothing once it is given some.
+  const worker = workerOf(stack);
+  process.kill(worker, "SIGSTOP");
+  await start(page, 1);
+  const job = page.locator("[data-job]");
+  await job.getByText("Loading tintype/shapes").waitFor();
+  await job.getByRole("progressbar", { name: "Loading of the model" }).waitFor();
+  await job.getByText(/about \d+(\.\d)? s left$/).waitFor();
+  await inspect(somebody, "create-loading");
+  process.kill(worker, "SIGCONT");
+  const keep = job.getByRole("link", { name: "Keep this preview of picture 1" });
+  await keep.waitFor();
+  // It stays where it is: the next one is not drawn.
+  process.kill(worker, "SIGSTOP");
+  await job.getByText(/^Step \d+ of 600$/).waitFor();
+  await inspect(somebody, "create-preview");
+  const [download] = await Promise.all([page.waitForEvent("download"), keep.click()]);
+  expect(download.suggestedFilename()).toBe("tintype-preview-1.jpg");
+  expect(
+    readFileSync(await download.path())
+      .subarray(0, 3)
+      .toString("hex"),
+    "a JPEG",
+  ).toBe("ffd8ff");
+  process.kill(worker, "SIGCONT");
+  await page.locator("[data-stand=complete]").waitFor({ timeout: ALL_DONE_MS });
+  expect(somebody.faults).toEqual([]);
+  await somebody.context.close();
+  await stack.stop();
+});
+
+test("what the safety filter holds back is said to be so, with a way to appeal, and its prompt is there to be changed", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "tt-filter-"));
+  const filter = join(folder, "filter.sh");
+  writeFileSync(filter, "#!/bin/sh\ncat > /dev/null\necho refuse\n", { mode: 0o755 });
+  const stack = await Stack.start({ env: { TINTYPE_SAFETY_FILTER: `command:${filter}` } });
+  const somebody = await visit({ url: stack.url });
+  const { page } = somebody;
+  await signUp(somebody);
+  await page.getByLabel("Prompt", { exact: true }).fill("a red circle on a blue background");
+  await page.getByRole("button", { name: "Generate" }).click();
+  const job = page.locator("[data-stand=blocked]");
+  await job.getByText(/Held back by this server's safety filter\. 0\.016 credits returned\./).waitFor();
+  await job.getByText("If it should not have been").waitFor();
+  await inspect(somebody, "create-blocked");
+  await page.getByLabel("Prompt", { exact: true }).fill("");
+  await job.getByRole("button", { name: "Edit prompt" }).click();
+  const prompt = page.getByLabel("Prompt", { exact: true });
+  expect(await prompt.inputValue()).toBe("a red circle on a blue background");
+  expect(await prompt.evaluate((field) => field === document.activeElement)).toBe(true);
+  await page.getByTestId("balance").getByText("10", { exact: true }).waitFor();
+  expect(somebody.faults).toEqual([]);
+  await somebody.context.close();
+  await stack.stop();
+  rmSync(folder, { recursive: true });
 });
 
 test("a worker dies in the middle; another takes over, with each picture once and one charge", async () => {

@@ -112,7 +112,7 @@ pub(crate) struct OpenJob {
 }
 
 /// The one reason a job is not running, with its figures: `waitingForQuota` comes with `used` and `limit`.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub(crate) struct VerdictView {
     /// Which.
     kind: String,
@@ -157,7 +157,7 @@ fn worker(load: WorkerLoad, gpus: Vec<Gpu>) -> WorkerStanding {
 fn open_job(job: &Generation, told: Option<Explanation>) -> OpenJob {
     let (queue, verdict, starts_ms) = match told {
         Some(Explanation { queue, verdict, estimate, .. }) => {
-            (Some(queue.to_string()), said(&verdict), estimate.map(|estimate| estimate.starts_p50.0))
+            (Some(queue.to_string()), VerdictView::of(&verdict), estimate.map(|estimate| estimate.starts_p50.0))
         }
         None => (None, None, None),
     };
@@ -172,11 +172,19 @@ fn open_job(job: &Generation, told: Option<Explanation>) -> OpenJob {
     }
 }
 
-/// The verdict as the scheduler writes it: whoever shows it has the words.
-fn said(verdict: &Verdict) -> Option<VerdictView> {
-    let serde_json::Value::Object(mut facts) = serde_json::to_value(verdict).ok()? else { return None };
-    let kind = facts.remove("kind")?.as_str()?.to_owned();
-    Some(VerdictView { kind, facts: facts.into_iter().collect() })
+impl VerdictView {
+    /// The verdict as the scheduler writes it: whoever shows it has the words.
+    pub(super) fn of(verdict: &Verdict) -> Option<Self> {
+        let serde_json::Value::Object(mut facts) = serde_json::to_value(verdict).ok()? else { return None };
+        let kind = facts.remove("kind")?.as_str()?.to_owned();
+        Some(Self { kind, facts: facts.into_iter().collect() })
+    }
+
+    /// The same with no figures but these.
+    pub(super) fn with_only(mut self, names: &[&str]) -> Self {
+        self.facts.retain(|name, _| names.contains(&name.as_str()));
+        self
+    }
 }
 
 fn lost(error: &ClusterError) -> ApiError {
@@ -190,9 +198,9 @@ mod tests {
 
     #[test]
     fn a_verdict_keeps_its_kind_and_its_figures() {
-        let told = said(&Verdict::WaitingForQuota { used: 2, limit: 3 }).unwrap();
+        let told = VerdictView::of(&Verdict::WaitingForQuota { used: 2, limit: 3 }).unwrap();
         let json = serde_json::to_value(&told).unwrap();
         assert_eq!(json, serde_json::json!({ "kind": "waitingForQuota", "used": 2, "limit": 3 }));
-        assert_eq!(serde_json::to_value(said(&Verdict::Settling).unwrap()).unwrap()["kind"], "settling");
+        assert_eq!(serde_json::to_value(VerdictView::of(&Verdict::Settling).unwrap()).unwrap()["kind"], "settling");
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! Every event is a whole snapshot: who comes back after a gap has missed nothing that is still true.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -15,10 +15,12 @@ use futures::{Stream, StreamExt};
 use schemars::JsonSchema;
 use serde::Serialize;
 use tintype_types::JobEvent;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::auth::Caller;
 use super::events::follow;
+use super::outlook::{self, JobOutlook};
 use super::view::Credits;
 use crate::board::Waiter;
 use crate::error::ApiError;
@@ -42,6 +44,8 @@ pub(crate) enum LiveEvent {
     Job(JobEvent),
     /// What the account has.
     Credits(Credits),
+    /// What a job waits for, and for how long.
+    Outlook(JobOutlook),
 }
 
 /// Streams the account's events.
@@ -54,8 +58,10 @@ pub(crate) async fn stream(State(app): State<App>, caller: Caller) -> Response {
         feeds: SelectAll::new(),
         followed: BTreeSet::new(),
         credits: None,
+        outlooks: BTreeMap::new(),
         ready: VecDeque::new(),
         looked: false,
+        looks_at: Instant::now(),
     };
     let keep_alive = KeepAlive::new().interval(HEARTBEAT_INTERVAL);
     Sse::new(events(live)).keep_alive(keep_alive).into_response()
@@ -68,8 +74,12 @@ struct Live {
     feeds: SelectAll<BoxStream<'static, JobEvent>>,
     followed: BTreeSet<Uuid>,
     credits: Option<Credits>,
+    /// What was last said of each open job.
+    outlooks: BTreeMap<String, JobOutlook>,
     ready: VecDeque<LiveEvent>,
     looked: bool,
+    /// When it looks again without being woken: however much is told meanwhile.
+    looks_at: Instant,
 }
 
 fn events(live: Live) -> impl Stream<Item = Result<Event, Infallible>> + Send + 'static {
@@ -96,7 +106,7 @@ impl Live {
             tokio::select! {
                 Some(event) = self.feeds.next() => self.told(event),
                 () = self.changes.changed() => self.look_or_wait().await,
-                () = tokio::time::sleep(LOOK_INTERVAL) => self.look_or_wait().await,
+                () = tokio::time::sleep_until(self.looks_at) => self.look_or_wait().await,
                 () = self.app.stop.cancelled() => return None,
             }
         }
@@ -115,6 +125,7 @@ impl Live {
 
     /// A database that cannot be read now is read again in a while.
     async fn look_or_wait(&mut self) {
+        self.looks_at = Instant::now() + LOOK_INTERVAL;
         if let Err(error) = self.look().await {
             tracing::debug!(?error, "a stream of events goes on without news from the database");
         }
@@ -125,6 +136,7 @@ impl Live {
         if self.credits.replace(credits) != Some(credits) {
             self.ready.push_back(LiveEvent::Credits(credits));
         }
+        let outlooks = outlook::of(&self.app, &open).await;
         for job in open {
             if self.followed.len() >= FOLLOWED_MAX {
                 break;
@@ -133,7 +145,21 @@ impl Live {
                 self.feeds.push(follow(self.app.clone(), job).await?.boxed());
             }
         }
+        self.say(outlooks);
         Ok(())
+    }
+
+    /// Of what jobs wait for, what is new.
+    fn say(&mut self, outlooks: Vec<JobOutlook>) {
+        let before = std::mem::take(&mut self.outlooks);
+        for outlook in outlooks {
+            // Measured from what was said: what moves a little each time is told in the end.
+            let said = before.get(outlook.job()).filter(|said| outlook.says(said)).cloned();
+            if said.is_none() {
+                self.ready.push_back(LiveEvent::Outlook(outlook.clone()));
+            }
+            self.outlooks.insert(outlook.job().to_owned(), said.unwrap_or(outlook));
+        }
     }
 }
 

@@ -35,6 +35,7 @@ mod openai;
 mod openapi;
 mod orgs;
 mod origin;
+mod outlook;
 mod partials;
 mod payments;
 mod peer;

@@ -221,6 +221,16 @@ impl Events {
         tokio::time::timeout(Duration::from_secs(20), read).await.expect("no event in 20 s")
     }
 
+    /// The first event that this finds something in: that.
+    pub(crate) async fn first(&mut self, find: impl Fn(&Value) -> Option<Value>) -> Value {
+        loop {
+            let event = self.next().await.expect("the stream ended");
+            if let Some(found) = find(&event) {
+                return found;
+            }
+        }
+    }
+
     pub(crate) async fn until(&mut self, state: &str) -> Value {
         loop {
             let event = self.next().await.unwrap_or_else(|| panic!("the stream ended before {state}"));

@@ -2,7 +2,7 @@
 //! and pages where there is no route.
 
 use reqwest::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::lifecycle::Events;
 use crate::rig::{PRICE, Rig, until};
@@ -16,7 +16,8 @@ async fn one_stream_tells_of_all_jobs_new_ones_too_and_of_the_credits() {
     let mut events = Events::open_at(&rig, &user, "/api/v1/events").await;
     let credits = events.next().await.unwrap();
     assert_eq!(credits["credits"]["availableMillis"], 10_000 - PRICE);
-    assert_eq!(events.next().await.unwrap()["job"]["job"], json!(first));
+    let told = events.first(|event| event.get("job").cloned()).await;
+    assert_eq!(told["job"], json!(first));
 
     other.submit().await;
     let second = user.submit().await;
@@ -33,6 +34,27 @@ async fn one_stream_tells_of_all_jobs_new_ones_too_and_of_the_credits() {
     }
     complete.sort();
     assert_eq!(complete, [first, second], "one's own jobs, and nobody else's");
+}
+
+#[tokio::test]
+async fn the_stream_says_why_a_job_waits_and_when_it_should_end_and_nothing_of_workers() {
+    let rig = Rig::start().await;
+    let user = rig.user().await;
+    let (first, second) = (user.submit().await, user.submit().await);
+    let mut events = Events::open_at(&rig, &user, "/api/v1/events").await;
+    let of = |event: &Value, job: &str| event.get("outlook").filter(|told| told["job"] == job).cloned();
+    let told = events.first(|event| of(event, &second)).await;
+    assert_eq!(told["reason"], json!({ "kind": "noMatchingWorker" }), "there is no worker");
+    // One that takes a job and says no more of it.
+    let worker = rig.worker("secret-node");
+    worker.claim().await;
+    let told = events.first(|event| of(event, &first).filter(|told| told["reason"]["kind"] == "running")).await;
+    assert_eq!(told["reason"], json!({ "kind": "running" }));
+    assert!(told["times"]["endsMs"].as_u64() >= told["times"]["startsMs"].as_u64(), "{told}");
+    let told =
+        events.first(|event| of(event, &second).filter(|told| told["reason"]["kind"] != "noMatchingWorker")).await;
+    assert_eq!((&told["reason"], &told["times"]["ahead"]), (&json!({ "kind": "waitingForWorker" }), &json!(0)));
+    assert!(!told.to_string().contains("secret-node"), "{told}");
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
 // Collections: pictures in groups, each the gallery narrowed to it.
 "use client";
 
+import "@/lib/i18n/shelf";
+
 import { Folder, FolderPlus, Link2, MoreHorizontal, Pencil, Trash2 } from "lucide-react";
 import { type FormEvent, useState } from "react";
 

@@ -8,7 +8,7 @@ import { create } from "zustand";
 
 import type { JobEvent, Me } from "./client";
 import { keys } from "./queries";
-import type { LiveEvent } from "./schema.gen";
+import type { JobOutlook, LiveEvent } from "./schema.gen";
 import { readEvents } from "./sse";
 
 /** Pause before the stream is opened again, and as much again by chance: inside the two seconds in which a page must be true
@@ -17,15 +17,22 @@ const REOPEN_MS = 500;
 /** How long a lost stream is not worth a word. */
 const GRACE_MS = 1_500;
 
+/** What a job waits for, and when that was heard by the clock here. */
+export type Outlook = JobOutlook & { heardMs: number };
+
 interface Live {
   /** False once the stream has been gone for longer than a moment. */
   connected: boolean;
   jobs: Readonly<Record<string, JobEvent>>;
+  /** Why jobs wait, and when they should end. */
+  outlooks: Readonly<Record<string, Outlook>>;
   /** How the pictures of running jobs look: the newest preview of each, as a URL. */
   previews: Readonly<Record<string, readonly (string | undefined)[]>>;
 }
 
-export const useLive = create<Live>(() => ({ connected: true, jobs: {}, previews: {} }));
+const NOTHING: Live = { connected: true, jobs: {}, outlooks: {}, previews: {} };
+
+export const useLive = create<Live>(() => NOTHING);
 
 /** Keeps the page's stream open while somebody is signed in. */
 export function useLiveStream(signedIn: boolean): void {
@@ -36,7 +43,7 @@ export function useLiveStream(signedIn: boolean): void {
     void follow(client, stop.signal);
     return () => {
       stop.abort();
-      useLive.setState({ connected: true, jobs: {}, previews: {} });
+      useLive.setState(NOTHING);
     };
   }, [client, signedIn]);
 }
@@ -65,13 +72,24 @@ async function follow(client: QueryClient, stop: AbortSignal): Promise<void> {
   }
 }
 
+const same = (a: Me["credits"], b: Me["credits"]) =>
+  a.availableMillis === b.availableMillis && a.heldMillis === b.heldMillis && a.spentMillis === b.spentMillis;
+
 /** Takes one event into the page's state. */
 export function apply(client: QueryClient, event: LiveEvent): void {
   if ("credits" in event) {
+    const before = client.getQueryData<Me | null>(keys.me)?.credits;
     client.setQueryData<Me | null>(keys.me, (me) => me && { ...me, credits: event.credits });
+    // What a page has just read is not read again.
+    if (before && same(before, event.credits)) return;
     void client.invalidateQueries({ queryKey: ["wallet"] });
     // A price says whether it can be paid.
     void client.invalidateQueries({ queryKey: ["quote"] });
+    return;
+  }
+  if ("outlook" in event) {
+    const outlook = { ...event.outlook, heardMs: Date.now() };
+    useLive.setState(({ outlooks }) => ({ outlooks: { ...outlooks, [outlook.job]: outlook } }));
     return;
   }
   const { job } = event;

@@ -4,6 +4,7 @@ import { describe, expect, test } from "vitest";
 import { de } from "./de";
 import { en } from "./en";
 import { enDesk } from "./en-desk";
+import { enShelf } from "./en-shelf";
 import { format } from "./format";
 import { pseudo } from "./index";
 
@@ -25,7 +26,7 @@ describe("messages", () => {
   });
 });
 
-const english = { ...en, ...enDesk };
+const english = { ...en, ...enDesk, ...enShelf };
 const gaps = (message: string) => [...message.matchAll(/\{(\w+)[,}]/g)].map(([, name]) => name).sort();
 
 describe("catalogues", () => {
@@ -35,8 +36,9 @@ describe("catalogues", () => {
     expect(gaps(pseudo(text))).toEqual(gaps(text));
   });
 
-  test("no word is in both parts of English", () => {
-    expect(Object.keys(en).filter((key) => key in enDesk)).toEqual([]);
+  test("no word is in two parts of English", () => {
+    const all = [en, enDesk, enShelf].flatMap((part) => Object.keys(part));
+    expect(all.filter((key, n) => all.indexOf(key) !== n)).toEqual([]);
   });
 
   test("no catalogue has words that another lacks", () => {

@@ -2,6 +2,7 @@
 "use client";
 
 import "@/lib/i18n/desk";
+import "@/lib/i18n/shelf";
 
 import { ShieldX } from "lucide-react";
 

@@ -1,6 +1,8 @@
 // The gallery: find it again. Search and filters above, a grid with a true scroll bar below.
 "use client";
 
+import "@/lib/i18n/shelf";
+
 import { useQueryClient } from "@tanstack/react-query";
 import { ImageOff, Images } from "lucide-react";
 import { useDeferredValue, useEffect, useMemo } from "react";

@@ -4,18 +4,17 @@
 import { ClipboardCopy, Copy, Download, RefreshCw, Shuffle, X } from "lucide-react";
 import { memo } from "react";
 
+import { JobFoot } from "@/components/features/jobs/job-foot";
 import { isOpen, type Stand, standOf } from "@/components/features/jobs/stand";
 import { Badge } from "@/components/ui/badge";
 import { Button } from "@/components/ui/button";
-import { Link } from "@/components/ui/link";
 import { say } from "@/components/ui/toast";
 import type { Job } from "@/lib/api/client";
 import { useLive } from "@/lib/api/live";
 import { useCancelJob, useMakeJob } from "@/lib/api/queries";
 import { copyText, randomId } from "@/lib/browser";
 import { cn } from "@/lib/cn";
-import { credits } from "@/lib/format";
-import { type Translate, useLocale, useT } from "@/lib/i18n";
+import { useT } from "@/lib/i18n";
 import { draftOf, requestOf, useDraft } from "@/stores/draft";
 
 export const JobCard = memo(function JobCard({ job }: { job: Job }) {
@@ -23,6 +22,7 @@ export const JobCard = memo(function JobCard({ job }: { job: Job }) {
   const stand = standOf(
     job,
     useLive((live) => live.jobs[job.id]),
+    useLive((live) => live.outlooks[job.id]),
   );
   const { request } = job;
   return (
@@ -48,7 +48,7 @@ export const JobCard = memo(function JobCard({ job }: { job: Job }) {
         <Actions job={job} stand={stand} />
       </header>
       <Pictures job={job} stand={stand} />
-      <Foot job={job} stand={stand} />
+      <JobFoot job={job} stand={stand} />
     </article>
   );
 });
@@ -73,6 +73,16 @@ function Actions({ job, stand }: { job: Job; stand: Stand }) {
       </Button>
     );
   }
+  if (stand.kind === "blocked") {
+    return (
+      <div className="flex flex-wrap gap-1.5">
+        <Button look="secondary" size="small" onClick={() => take(null)}>
+          {t("job.editPrompt")}
+        </Button>
+        <Report job={job} message={stand.message} />
+      </div>
+    );
+  }
   if (stand.kind !== "complete") return <Again job={job} stand={stand} />;
   return (
     <div className="flex gap-1.5">
@@ -95,25 +105,30 @@ function Again({ job, stand }: { job: Job; stand: Stand }) {
     const same = requestOf({ ...draftOf(request, request.seed), images: request.images }, request.model);
     make.mutate({ request: same, key: randomId() }, { onError: (error) => say({ text: error.message }) });
   };
-  const report = (message: string) =>
-    void copyText(`${job.id}: ${message}`).then((done) => done && say({ text: t("ui.copied") }));
   return (
     <div className="flex flex-wrap gap-1.5">
       <Button look="secondary" size="small" disabled={make.isPending} onClick={again}>
         <RefreshCw aria-hidden /> {t("job.retry")}
       </Button>
-      {stand.kind === "failed" && (
-        <Button look="outline" size="small" title={t("job.report.hint")} onClick={() => report(stand.message)}>
-          <ClipboardCopy aria-hidden /> {t("job.report")}
-        </Button>
-      )}
+      {stand.kind === "failed" && <Report job={job} message={stand.message} />}
     </div>
+  );
+}
+
+/** Copies what whoever runs the server needs to know. */
+function Report({ job, message }: { job: Job; message: string }) {
+  const t = useT();
+  const report = () => void copyText(`${job.id}: ${message}`).then((done) => done && say({ text: t("ui.copied") }));
+  return (
+    <Button look="outline" size="small" title={t("job.report.hint")} onClick={report}>
+      <ClipboardCopy aria-hidden /> {t("job.report")}
+    </Button>
   );
 }
 
 /** Frames of the right shape from the first moment, so that nothing jumps when the pictures come. */
 function Pictures({ job, stand }: { job: Job; stand: Stand }) {
-  if (stand.kind === "failed" || stand.kind === "cancelled") return null;
+  if (stand.kind === "failed" || stand.kind === "blocked" || stand.kind === "cancelled") return null;
   const { images, hires, width, height } = job.request;
   const [wide, high] = hires ? [hires.width, hires.height] : [width, height];
   return (
@@ -124,7 +139,7 @@ function Pictures({ job, stand }: { job: Job; stand: Stand }) {
           style={{ aspectRatio: `${wide} / ${high}` }}
           className={cn(
             "group relative overflow-hidden rounded-md bg-muted",
-            isOpen(stand) && (stand.kind === "running" || stand.kind === "assigned") && "animate-shimmer",
+            ["running", "loading", "assigned"].includes(stand.kind) && "animate-shimmer",
           )}
         >
           <Preview job={job.id} n={n} />
@@ -135,10 +150,28 @@ function Pictures({ job, stand }: { job: Job; stand: Stand }) {
   );
 }
 
-/** How it looks so far. Said by the progress bar to those who do not see it. */
+/** What is kept is pressed in the corner of what is seen. */
+const corner =
+  "absolute right-2 bottom-2 grid size-9 place-items-center rounded-md bg-black/65 text-white focus-visible:opacity-100 md:opacity-0 md:group-hover:opacity-100 md:focus-visible:opacity-100";
+
+/** How it looks so far, and to be kept as it is. Said by the progress bar to those who do not see it. */
 function Preview({ job, n }: { job: string; n: number }) {
+  const t = useT();
   const preview = useLive((live) => live.previews[job]?.[n]);
-  return preview && <img src={preview} alt="" data-preview className="absolute inset-0 size-full object-cover" />;
+  if (!preview) return null;
+  return (
+    <>
+      <img src={preview} alt="" data-preview className="absolute inset-0 size-full object-cover" />
+      <a
+        href={preview}
+        download={`tintype-preview-${n + 1}.jpg`}
+        aria-label={t("job.keep", { n: n + 1 })}
+        className={corner}
+      >
+        <Download aria-hidden className="size-4" />
+      </a>
+    </>
+  );
 }
 
 function Picture({ job, n }: { job: Job; n: number }) {
@@ -161,72 +194,10 @@ function Picture({ job, n }: { job: Job; n: number }) {
         href={file}
         download={`tintype-${output.seed}.${job.request.format ?? "png"}`}
         aria-label={t("job.download", { n: n + 1 })}
-        className="absolute right-2 bottom-2 grid size-9 place-items-center rounded-md bg-black/65 text-white focus-visible:opacity-100 md:opacity-0 md:group-hover:opacity-100 md:focus-visible:opacity-100"
+        className={corner}
       >
         <Download aria-hidden className="size-4" />
       </a>
     </>
-  );
-}
-
-function Foot({ job, stand }: { job: Job; stand: Stand }) {
-  const t = useT();
-  const locale = useLocale();
-  const price = credits(job.priceMillis, locale);
-  return (
-    <footer className="grid gap-2 text-[13px] text-muted-foreground">
-      {stand.kind === "running" && stand.steps > 0 && <Bar done={stand.step} of={stand.steps} />}
-      <p
-        role={isOpen(stand) ? "status" : undefined}
-        className={cn("tabular-nums", stand.kind === "failed" && "text-destructive")}
-      >
-        {sentence(stand, price, t)}{" "}
-        {stand.kind === "failed" && (
-          <Link href="/credits/" className="underline underline-offset-4">
-            {t("job.ledger")}
-          </Link>
-        )}
-      </p>
-      {stand.kind === "failed" && <p>{stand.message}</p>}
-    </footer>
-  );
-}
-
-function sentence(stand: Stand, price: string, t: Translate): string {
-  switch (stand.kind) {
-    case "queued":
-    case "assigned":
-    case "preempted":
-      return stand.attempt > 1 ? t("job.attempt", { n: stand.attempt }) : t(`job.${stand.kind}`);
-    case "running":
-      return t("job.running", { step: stand.step, steps: stand.steps });
-    case "complete":
-      return t("job.complete", { credits: price });
-    case "failed":
-      return t("job.failed", { credits: price });
-    case "cancelled":
-      return t("job.cancelled");
-    case "cancelling":
-      return t("job.cancelling");
-  }
-}
-
-function Bar({ done, of }: { done: number; of: number }) {
-  const t = useT();
-  return (
-    <div
-      role="progressbar"
-      aria-label={t("job.progress")}
-      aria-valuenow={done}
-      aria-valuemin={0}
-      aria-valuemax={of}
-      className="h-1.5 overflow-hidden rounded-full bg-muted"
-    >
-      <div
-        data-bar
-        className="h-full rounded-full bg-primary transition-[width] duration-300"
-        style={{ width: `${(100 * done) / of}%` }}
-      />
-    </div>
   );
 }

@@ -33,3 +33,23 @@ test("a job its owner does not want any more is cancelling until it has ended", 
   expect(standOf(job({ cancelled: true }), event({})).kind).toBe("cancelling");
   expect(standOf(job({ cancelled: true }), event({ state: "Complete" })).kind).toBe("complete");
 });
+
+test("a job whose worker has still to load its model is loading until the first step", () => {
+  const outlook = {
+    job: "j",
+    reason: { kind: "running", attempt: 1 },
+    times: { startsMs: 0, endsMs: 9, loadMs: 5, ahead: 0 },
+    nowMs: 0,
+  };
+  expect(standOf(job({}), event({ state: "Assigned", step: 0 }), outlook).kind).toBe("loading");
+  expect(standOf(job({}), event({ step: 1 }), outlook).kind).toBe("running");
+  const warm = { ...outlook, times: { ...outlook.times, loadMs: 0 } };
+  expect(standOf(job({}), event({ state: "Assigned", step: 0 }), warm).kind).toBe("assigned");
+  expect(standOf(job({}), event({ state: "Queued", step: 0 }), outlook).kind).toBe("queued");
+});
+
+test("what the safety filter held back is no failure of ours", () => {
+  const blocked = standOf(job({ state: "Failed", failure: "ContentRefused", message: "held back" }), undefined);
+  expect(blocked).toEqual({ kind: "blocked", message: "held back" });
+  expect(isOpen(blocked)).toBe(false);
+});

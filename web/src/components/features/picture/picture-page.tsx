@@ -1,6 +1,8 @@
 // One picture: large, with everything that made it and everything that can be done with it.
 "use client";
 
+import "@/lib/i18n/shelf";
+
 import { useSyncExternalStore } from "react";
 
 import { PictureFacts } from "@/components/features/picture/picture-facts";
