@@ -1,8 +1,10 @@
 // Flow 6: part of a picture is painted over with a finger on a phone, and only that part changes; then the same by keyboard.
+import { readFileSync } from "node:fs";
+
 import type { Page } from "playwright-core";
 import { expect, test } from "vitest";
 
-import { inspect, withBrowser } from "./support/browser";
+import { inspect, shoot, violations, withBrowser } from "./support/browser";
 import { makePicture, signUp } from "./support/people";
 
 const visit = withBrowser();
@@ -109,5 +111,37 @@ test("the keyboard paints too", async () => {
   expect(dab).toBeGreaterThan(100);
   for (let n = 0; n < 5; n++) await page.keyboard.press("Shift+ArrowRight");
   expect(await painted(page)).toBeGreaterThan(dab);
+
+  // The mask as a file, and back.
+  const brushed = await painted(page);
+  const [saved] = await Promise.all([
+    page.waitForEvent("download"),
+    page.getByRole("button", { name: "Save the mask as a file" }).press("Enter"),
+  ]);
+  await page.getByRole("button", { name: "Start over" }).press("Enter");
+  await expect.poll(() => painted(page)).toBe(0);
+  const file = page.locator("input[type=file]");
+  await file.setInputFiles({ name: "a.png", mimeType: "image/png", buffer: Buffer.from("no picture") });
+  await page.getByText("This file is no picture").waitFor();
+  await file.setInputFiles({ name: "m.png", mimeType: "image/png", buffer: readFileSync(await saved.path()) });
+  await page.getByText("Only what is painted changes.").waitFor();
+  await expect.poll(() => painted(page)).toBeGreaterThan(brushed * 0.9);
+  expect(await painted(page), "a soft edge and no more").toBeLessThan(brushed * 2);
+  // A loaded mask is painted over like any other.
+  await page.getByTestId("canvas").focus();
+  for (let n = 0; n < 9; n++) await page.keyboard.press("ArrowDown");
+  const loaded = await painted(page);
+  await page.keyboard.press("Space");
+  await expect.poll(() => painted(page)).toBeGreaterThan(loaded);
+
+  const whole = page.getByRole("button", { name: "Whole screen" });
+  await whole.press("Enter");
+  await page.waitForFunction(() => document.fullscreenElement?.contains(document.querySelector("canvas")));
+  await page.locator("[aria-label='Whole screen'][aria-pressed=true]").waitFor();
+  expect(await violations(page)).toEqual([]);
+  await shoot(page, "edit-whole");
+  await whole.press("Enter");
+  await page.waitForFunction(() => document.fullscreenElement === null);
+  expect(somebody.faults).toEqual([]);
   await somebody.context.close();
 });

@@ -33,7 +33,12 @@ test("who has never been here signs up, sees the price, makes a picture and pays
   await page.getByRole("button", { name: "a large red circle" }).click();
   await page.getByRole("radio", { name: "4", exact: true }).check();
   await page.getByRole("button", { name: /^tintype\/shapes/ }).click();
-  await page.getByRole("dialog", { name: "Model" }).waitFor();
+  const cards = page.getByRole("dialog", { name: "Model" });
+  // Each with its own price for what is asked for.
+  await cards
+    .locator("[data-costs]", { hasText: /^4 pictures · 0\.\d+ credits/ })
+    .nth(1)
+    .waitFor();
   await inspect(somebody, "create-models");
   await page.keyboard.press("Escape");
   // Whoever works by keyboard is where they were.
@@ -49,6 +54,10 @@ test("who has never been here signs up, sees the price, makes a picture and pays
   await page.getByTestId("balance").getByText("9.937").first().waitFor();
   await page.getByText("0.063 credits", { exact: true }).waitFor();
   await inspect(somebody, "create-done");
+  // A model's card shows what it has made of late.
+  await page.getByRole("button", { name: /^tintype\/shapes/ }).click();
+  await cards.locator("img").first().waitFor();
+  await page.keyboard.press("Escape");
   expect(somebody.faults).toEqual([]);
   await somebody.context.close();
 });

@@ -27,8 +27,8 @@ export const RUN = 100;
 export const askDays = (filter: Filter, signal?: AbortSignal) =>
   unwrap(api.GET("/api/v1/images/days", { params: { query: filter }, ...(signal && { signal }) }));
 
-export const askRun = (filter: Filter, at: { cursor: string } | { to: number } | "newest") =>
-  unwrap(api.GET("/api/v1/images", { params: { query: { ...filter, ...(at !== "newest" && at), limit: RUN } } }));
+export const askRun = (filter: Filter, at: { cursor: string } | { to: number } | "newest", limit = RUN) =>
+  unwrap(api.GET("/api/v1/images", { params: { query: { ...filter, ...(at !== "newest" && at), limit } } }));
 
 /** A picture; `kept` is shown until the server has answered. */
 export function usePicture(id: string | null, kept?: Picture) {

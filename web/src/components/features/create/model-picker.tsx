@@ -1,15 +1,17 @@
 // Which model draws: its card, and whether it is in some worker's memory now.
 "use client";
 
-import { Check, ChevronsUpDown, Flame, Snowflake } from "lucide-react";
-import { useState } from "react";
+import { ChevronsUpDown } from "lucide-react";
+import { lazy, Suspense, useState } from "react";
 
-import { Badge } from "@/components/ui/badge";
+import { Name, Warmth } from "@/components/features/create/model-name";
 import { Dialog } from "@/components/ui/dialog";
 import { Skeleton } from "@/components/ui/states";
 import type { ModelCard } from "@/lib/api/client";
-import { cn } from "@/lib/cn";
 import { useT } from "@/lib/i18n";
+
+// What is asked of the server for each comes with the list, not with Create.
+const ModelCards = lazy(async () => ({ default: (await import("./model-cards")).ModelCards }));
 
 interface Models {
   data: ModelCard[];
@@ -55,56 +57,18 @@ export function ModelPicker({ models, loading, card, onChoose }: ModelPickerProp
         <ChevronsUpDown aria-hidden className="size-4 text-muted-foreground" />
       </button>
       <Dialog open={open} onOpenChange={setOpen} title={t("create.model")}>
-        <ul className="grid gap-2">
-          {models.data
-            .filter((one) => one.kind === undefined || one.kind === "checkpoint")
-            .map((one) => (
-              <li key={one.name}>
-                <button
-                  type="button"
-                  aria-pressed={one.name === card.name}
-                  onClick={() => {
-                    onChoose(one.name);
-                    setOpen(false);
-                  }}
-                  className={cn(
-                    "flex w-full items-start gap-3 rounded-md border p-3 text-left transition-colors hover:bg-muted",
-                    one.name === card.name && "border-primary",
-                  )}
-                >
-                  <Name card={one} whole />
-                  <Warmth warm={warm(one.name)} />
-                  <Check
-                    aria-hidden
-                    className={cn("mt-0.5 size-4 text-primary", one.name !== card.name && "invisible")}
-                  />
-                </button>
-              </li>
-            ))}
-        </ul>
+        <Suspense fallback={<Skeleton className="h-40" />}>
+          <ModelCards
+            models={models.data.filter((one) => one.kind === undefined || one.kind === "checkpoint")}
+            warm={models.warm}
+            card={card}
+            onChoose={(name) => {
+              onChoose(name);
+              setOpen(false);
+            }}
+          />
+        </Suspense>
       </Dialog>
     </div>
-  );
-}
-
-function Name({ card, whole = false }: { card: ModelCard; whole?: boolean }) {
-  return (
-    <span translate="no" className="grid min-w-0 flex-1 gap-0.5">
-      <span className="truncate text-sm font-medium">{card.name}</span>
-      <span className={cn("text-xs text-muted-foreground", !whole && "truncate")}>
-        {card.description || card.family}
-      </span>
-    </span>
-  );
-}
-
-function Warmth({ warm }: { warm: boolean }) {
-  const t = useT();
-  const Icon = warm ? Flame : Snowflake;
-  return (
-    <Badge look={warm ? "warm" : "plain"} title={t(warm ? "create.model.warm.hint" : "create.model.cold.hint")}>
-      <Icon aria-hidden className="size-3" />
-      {t(warm ? "create.model.warm" : "create.model.cold")}
-    </Badge>
   );
 }

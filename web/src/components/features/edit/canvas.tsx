@@ -119,8 +119,7 @@ export function Canvas(props: CanvasProps) {
       onPointerUp={up}
       onPointerCancel={up}
       data-testid="canvas"
-      className="relative grid cursor-crosshair touch-none place-items-center overflow-hidden rounded-lg border bg-muted select-none"
-      style={{ height: "min(70vh, 100vw)" }}
+      className="relative grid h-[min(70vh,100vw)] cursor-crosshair touch-none place-items-center overflow-hidden rounded-lg border bg-muted select-none in-[:fullscreen]:h-full"
     >
       <p id="edit-keys" className="sr-only">
         {t("edit.canvas.keys")}

@@ -4,12 +4,13 @@
 import "@/lib/i18n/desk";
 
 import { useMutation, useQueryClient } from "@tanstack/react-query";
-import { Brush, Contrast, Eraser, ImageUp, Redo2, Save, Sparkles, Trash2, Undo2, ZoomIn, ZoomOut } from "lucide-react";
-import { type FormEvent, useState } from "react";
+import { ImageUp, Sparkles } from "lucide-react";
+import { type FormEvent, useRef, useState } from "react";
 
 import { Canvas } from "@/components/features/edit/canvas";
-import { type Change, maskOf, requestFor } from "@/components/features/edit/send";
-import { BLANK, isBlank, type Painting, redo, undo } from "@/components/features/edit/strokes";
+import { type Change, loadedMask, maskOf, requestFor } from "@/components/features/edit/send";
+import { BLANK, isBlank, type Painting } from "@/components/features/edit/strokes";
+import { Tools } from "@/components/features/edit/tools";
 import { JobCard } from "@/components/features/jobs/job-card";
 import { SignedIn } from "@/components/features/signed-in";
 import { Button } from "@/components/ui/button";
@@ -19,6 +20,7 @@ import { PageHead } from "@/components/ui/page-head";
 import { Segmented } from "@/components/ui/segmented";
 import { Slider } from "@/components/ui/slider";
 import { Empty, Notice, Skeleton } from "@/components/ui/states";
+import { say } from "@/components/ui/toast";
 import { Unread } from "@/components/ui/unread";
 import { fileOf, type Picture, usePicture } from "@/lib/api/gallery";
 import { useJobs, useMakeJob } from "@/lib/api/queries";
@@ -84,40 +86,28 @@ function Editor({ picture }: { picture: Picture }) {
   const set = (part: Partial<Change>) => setChange((now) => ({ ...now, ...part }));
   const [made, setMade] = useState<string[]>([]);
   const make = useRedraw((job) => setMade((all) => [job, ...all]));
+  const room = useRef<HTMLDivElement>(null);
+  const load = async (file: File) => {
+    const base = await loadedMask(file, picture);
+    if (base) setPainting({ ...BLANK, base });
+    else say({ text: t("edit.loadMask.failed") });
+  };
   const submit = (event: FormEvent) => {
     event.preventDefault();
     make.mutate({ picture, painting, change });
   };
   return (
     <div className="grid items-start gap-6 lg:grid-cols-[minmax(0,1fr)_22rem]">
-      <div className="grid gap-3">
-        <div role="toolbar" aria-label={t("edit.tools")} className="flex flex-wrap items-center gap-1.5">
-          <Segmented
-            label={t("edit.tool")}
-            value={kind}
-            onChange={setKind}
-            choices={[
-              { value: "brush", name: t("edit.brush"), label: <Brush aria-hidden className="size-4" /> },
-              { value: "eraser", name: t("edit.eraser"), label: <Eraser aria-hidden className="size-4" /> },
-            ]}
-          />
-          <Tool label={t("ui.undo")} icon={Undo2} off={painting.strokes.length === 0} run={() => setPainting(undo)} />
-          <Tool label={t("edit.redo")} icon={Redo2} off={painting.undone.length === 0} run={() => setPainting(redo)} />
-          <Tool
-            label={t("edit.invert")}
-            icon={Contrast}
-            run={() => setPainting((now) => ({ ...now, inverted: !now.inverted }))}
-          />
-          <Tool label={t("edit.clear")} icon={Trash2} off={isBlank(painting)} run={() => setPainting(BLANK)} />
-          <Tool label={t("edit.zoomOut")} icon={ZoomOut} off={zoom <= 1} run={() => setZoom(Math.max(1, zoom / 1.5))} />
-          <Tool label={t("edit.zoomIn")} icon={ZoomIn} off={zoom >= 8} run={() => setZoom(Math.min(8, zoom * 1.5))} />
-          <Tool
-            label={t("edit.saveMask")}
-            icon={Save}
-            off={isBlank(painting)}
-            run={() => void save(maskOf(painting, picture, change.feather))}
-          />
-        </div>
+      <div
+        ref={room}
+        className="grid gap-3 [&:fullscreen]:grid-rows-[auto_minmax(0,1fr)_auto] [&:fullscreen]:bg-background [&:fullscreen]:p-4"
+      >
+        <Tools
+          {...{ painting, setPainting, kind, setKind, zoom, setZoom }}
+          room={room}
+          save={() => void save(maskOf(painting, picture, change.feather))}
+          load={load}
+        />
         <Canvas
           src={fileOf(picture)}
           alt={picture.prompt}
@@ -178,21 +168,6 @@ function Editor({ picture }: { picture: Picture }) {
         <Made ids={made} />
       </form>
     </div>
-  );
-}
-
-interface ToolProps {
-  label: string;
-  icon: typeof Brush;
-  off?: boolean;
-  run: () => void;
-}
-
-function Tool({ label, icon: Icon, off = false, run }: ToolProps) {
-  return (
-    <Button look="outline" size="icon" aria-label={label} title={label} disabled={off} onClick={run}>
-      <Icon aria-hidden />
-    </Button>
   );
 }
 

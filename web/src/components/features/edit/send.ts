@@ -30,6 +30,26 @@ export function maskOf(painting: Painting, { width, height }: Picture, feather: 
   );
 }
 
+/** A saved mask, as it is painted over: white is redrawn, and what is darker the less. Null for what is no picture. */
+export async function loadedMask(file: Blob, { width, height }: Picture): Promise<HTMLCanvasElement | null> {
+  const bitmap = await createImageBitmap(file).catch(() => null);
+  const canvas = document.createElement("canvas");
+  canvas.width = MASK_WIDTH;
+  canvas.height = Math.round((MASK_WIDTH * height) / width);
+  const context = canvas.getContext("2d");
+  if (!bitmap || !context) return null;
+  context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+  const pixels = context.getImageData(0, 0, canvas.width, canvas.height);
+  const { data } = pixels;
+  for (let at = 0; at < data.length; at += 4) {
+    // The mask is grey; a clear pixel is not painted.
+    data[at + 3] = ((data[at] ?? 0) * (data[at + 3] ?? 0)) / 255;
+    data.fill(255, at, at + 3);
+  }
+  context.putImageData(pixels, 0, 0);
+  return canvas;
+}
+
 async function upload(file: Blob): Promise<string> {
   const response = await fetch("/api/v1/assets", {
     method: "POST",

@@ -17,9 +17,11 @@ export interface Painting {
   /** Undone, the last one first in line to come back. */
   undone: readonly Stroke[];
   inverted: boolean;
+  /** A mask that was loaded, white where it is to be redrawn and clear elsewhere: what strokes are painted over. */
+  base: CanvasImageSource | null;
 }
 
-export const BLANK: Painting = { strokes: [], undone: [], inverted: false };
+export const BLANK: Painting = { strokes: [], undone: [], inverted: false, base: null };
 
 /** Strokes remembered: beyond, the oldest can no longer be undone, and are no longer there. */
 const STROKES_MAX = 1_000;
@@ -48,13 +50,14 @@ export function redo(painting: Painting): Painting {
 }
 
 /** Whether anything would be redrawn in part: an empty mask means all of it. */
-export const isBlank = ({ strokes, inverted }: Painting) => strokes.length === 0 && !inverted;
+export const isBlank = ({ strokes, inverted, base }: Painting) => strokes.length === 0 && !inverted && !base;
 
 /** Paints white where it is to be redrawn. What was there is gone; the ground is clear, or black where `ground` says so. */
 export function draw(context: CanvasRenderingContext2D, painting: Painting, ground: "clear" | "black"): void {
   const { width, height } = context.canvas;
   context.globalCompositeOperation = "source-over";
   context.clearRect(0, 0, width, height);
+  if (painting.base) context.drawImage(painting.base, 0, 0, width, height);
   context.lineCap = "round";
   context.lineJoin = "round";
   for (const { kind, width: share, points } of painting.strokes) {
