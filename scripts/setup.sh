@@ -110,6 +110,14 @@ fi
 prometheus=$(tests/monitoring/prometheus.sh 2> >(sed 's/^/setup: /' >&2) | tail -n 1)
 say prometheus "$("$prometheus/prometheus" --version 2>&1 | sed -n '1s/^prometheus, version \([^ ]*\).*/\1/p')"
 
+# OpenTofu, to try the Terraform modules with.
+if [ -n "${TOFU:-}" ] || command -v go >/dev/null; then
+  tofu=$(tests/terraform/tofu.sh 2> >(sed 's/^/setup: /' >&2) | tail -n 1)
+  say tofu "$(basename "$(dirname "$tofu")")"
+else
+  say tofu "SKIPPED: it is built with Go, which is not here; the tests of terraform/ will not run"
+fi
+
 # What checks the workflows of the forge, and what a node needs for `make test-cluster`.
 scripts/actionlint.sh --version >/dev/null
 say actionlint "$(scripts/actionlint.sh --version | head -n 1)"

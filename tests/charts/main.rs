@@ -14,3 +14,4 @@ mod operator;
 mod providers;
 mod render;
 mod rights;
+mod terraform;
