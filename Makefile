@@ -103,8 +103,12 @@ bench-control-plane: ## The operator beside a scheduler that only writes, on a r
 bench-scheduler: ## The scheduler at scale, and on the trace TINTYPE_TRACE names (with TINTYPE_LATENCIES)
 	cargo bench -q -p tintype-simulate --bench scheduler
 
+.PHONY: mutants
+mutants: ## Breaks the ledger's rules one after another: a test must notice each; WORDS="debt" chooses some
+	scripts/mutants.py $(WORDS)
+
 .PHONY: soak
-soak: ## Long campaigns: many more simulation seeds, a quarter of an hour of fuzzing a target, 100,000 operations under kill -9
+soak: mutants ## Long campaigns: the ledger's rules broken one by one, many more simulation seeds, a quarter of an hour of fuzzing a target, 100,000 operations under kill -9
 	CAMPAIGN_OPERATIONS=$${CAMPAIGN_OPERATIONS:-100000} cargo test -p tintype-api --test it campaign -- --nocapture
 	FUZZ_SECONDS=$${FUZZ_SECONDS:-900} scripts/fuzz.sh
 	SIM_SEEDS=$${SIM_SEEDS:-200000} cargo test -p tintype-scheduler --release --test sim -- --nocapture

@@ -7,7 +7,8 @@ use tintype_api::ledger::account::GENESIS;
 use tintype_api::ledger::post::{self, End, Ended, Stamp, TakeBack};
 use tintype_api::ledger::verify::Replay;
 use tintype_api::ledger::{
-    AMOUNT_MAX, Account, Book, Bucket, DEBT_MAX, Grant, Hold, HoldState, LedgerError, Posting, Source, Txn,
+    AMOUNT_MAX, Account, Book, Bucket, DEBT_MAX, Grant, Hold, HoldState, LedgerError, OPEN_LOTS_MAX, Posting, Source,
+    Txn,
 };
 use tintype_types::Timestamp;
 use uuid::Uuid;
@@ -294,6 +295,18 @@ fn granted(book: u128, amount: i64) -> (Book, Txn) {
     let posting = post::grant(&book, &crate::support::gift(amount, "g"), stamp).unwrap();
     book.take(&posting);
     (book, posting.txn)
+}
+
+#[test]
+fn a_book_takes_so_many_lots_and_no_more() {
+    let mut book = Book::empty(Uuid::from_u128(1));
+    let mut give = |n: usize| {
+        let gift = Grant { source: Source::Promo, reference: n.to_string(), amount: 1, expires: None };
+        let stamp = Stamp { txn: Uuid::from_u128(n as u128), at: Timestamp(1) };
+        post::grant(&book, &gift, stamp).map(|posting| book.take(&posting))
+    };
+    (0..OPEN_LOTS_MAX).for_each(|n| give(n).unwrap());
+    assert_eq!(give(OPEN_LOTS_MAX), Err(LedgerError::TooManyLots));
 }
 
 #[test]

@@ -180,6 +180,9 @@ async fn the_database_refuses_what_the_code_would_never_do() {
             select gen_random_uuid(), account, 5, 'voided', 0, 0, 0 from ledger_account",
         "insert into ledger_entry (txn, line, account, bucket, amount, balance_after)
             select id, 9, account, 'available', 5, 105 from ledger_txn limit 1",
+        // With its lot: that it does not sum to zero is all there is against it.
+        "insert into ledger_entry (txn, line, account, bucket, amount, balance_after, lot)
+            select t.id, 9, t.account, 'available', 5, 105, l.id from ledger_txn t, lot l limit 1",
         "insert into ledger_txn (id, account, seq, kind, key, at_ms, prev_hash, hash)
             select gen_random_uuid(), account, 99, 'void', key, 0, prev_hash, hash from ledger_txn where kind = 'void'",
     ] {
@@ -228,6 +231,7 @@ async fn what_a_row_names_is_there_and_stays() {
         assert_eq!(code.as_deref(), Some("23503"), "{sql}: {refused}");
     }
     for removal in [
+        "delete from account",
         "delete from generation",
         "delete from api_key",
         "update api_key set id = '00000009'",

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::{Heard, until_long};
+use super::Heard;
+use super::progress::Progress;
 use crate::support::ledger_faults;
 
 /// Each by its name, as a query that names what breaks it. They hold in every committed state.
@@ -79,16 +80,17 @@ pub(super) async fn faults(pool: &PgPool) -> Vec<String> {
 }
 
 /// Waits until everything that was begun has ended: jobs settled, events applied, refunds answered, buttons' payments paid.
-pub(super) async fn settle(pool: &PgPool) {
+pub(super) async fn settle(pool: &PgPool, progress: &Progress) {
     const OPEN: &str = "select (select count(*) from generation where settled_ms is null)
         + (select count(*) from stripe_event where state = 'received') + (select count(*) from refund where state = 'asked')
         + (select count(*) from payment where session is not null and not paid and exists (
             select 1 from stripe_event e where e.payload->'data'->'object'->>'client_reference_id' = payment.id::text))";
-    until_long("everything has ended", || async {
-        let open: i64 = sqlx::query_scalar(OPEN).fetch_one(pool).await.ok()?;
-        (open == 0).then_some(())
-    })
-    .await;
+    progress
+        .until("everything to end", || async {
+            let open: i64 = sqlx::query_scalar(OPEN).fetch_one(pool).await.ok()?;
+            (open == 0).then_some(())
+        })
+        .await;
 }
 
 /// What clients were told is so, and there is nothing else.

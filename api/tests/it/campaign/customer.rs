@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use rand::RngExt as _;
 use rand::rngs::StdRng;
@@ -11,11 +10,12 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::Heard;
+use super::progress::Progress;
 use crate::rig::ADMIN_TOKEN;
 use crate::worker::client;
 
-/// Longest an operation is repeated until it is answered.
-const PATIENCE: Duration = Duration::from_mins(2);
+/// Characters of a refusal that are told while it is waited for another answer.
+const TOLD_CHARS: usize = 200;
 
 /// One of them.
 pub(super) struct Customer {
@@ -27,6 +27,7 @@ pub(super) struct Customer {
     /// The last job it ordered, and with which key.
     last: Option<(String, String)>,
     heard: Heard,
+    progress: Progress,
 }
 
 /// What a request has beside method and path.
@@ -38,9 +39,15 @@ struct Sent<'a> {
 }
 
 impl Customer {
-    pub(super) fn new(url: &str, stripe: &str, users: &Arc<Vec<(Uuid, String)>>, rng: StdRng) -> Self {
+    pub(super) fn new(
+        (url, stripe): (&str, &str),
+        users: &Arc<Vec<(Uuid, String)>>,
+        rng: StdRng,
+        progress: &Progress,
+    ) -> Self {
         let (url, stripe, users) = (url.to_owned(), stripe.to_owned(), Arc::clone(users));
-        Self { http: client(), url, stripe, users, rng, last: None, heard: Heard::default() }
+        let (heard, progress) = (Heard::default(), progress.clone());
+        Self { http: client(), url, stripe, users, rng, last: None, heard, progress }
     }
 
     /// Goes on while there is something left to do.
@@ -49,6 +56,7 @@ impl Customer {
         while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
             n += 1;
             self.act(format!("{name}-{n}")).await;
+            self.progress.done();
         }
         self.heard
     }
@@ -110,19 +118,22 @@ impl Customer {
 
     /// Asks until there is an answer: what it says, or nothing if it refuses.
     async fn insist(&self, method: Method, path: &str, sent: Sent<'_>) -> Option<Value> {
-        let asking = async {
-            loop {
-                if let Some(heard) = self.ask(method.clone(), path, sent).await {
-                    return heard;
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
+        let waiting = self.progress.waiting(format!("an answer to {method} {path} {}", sent.order.unwrap_or_default()));
+        loop {
+            match self.ask(method.clone(), path, sent).await {
+                Ok(heard) => return heard,
+                Err(why) => waiting.pause(&why).await,
             }
-        };
-        tokio::time::timeout(PATIENCE, asking).await.unwrap_or_else(|_| panic!("no answer to {path}"))
+        }
     }
 
-    /// One try: nothing was heard, or a refusal, or what it says.
-    async fn ask(&self, method: Method, path: &str, Sent { key, order, body }: Sent<'_>) -> Option<Option<Value>> {
+    /// One try: what it says, or none if it refuses; else why that is not known yet.
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        Sent { key, order, body }: Sent<'_>,
+    ) -> Result<Option<Value>, String> {
         let mut request = self.http.request(method, format!("{}{path}", self.url)).bearer_auth(key);
         if let Some(order) = order {
             request = request.header("idempotency-key", order);
@@ -130,21 +141,22 @@ impl Customer {
         if let Some(body) = body {
             request = request.body(body.to_string());
         }
-        let answer = request.send().await.ok()?;
+        let answer = request.send().await.map_err(|error| format!("{error:?}"))?;
         let status = answer.status();
         if status.is_success() {
-            let text = answer.text().await.ok()?;
-            return Some(Some(serde_json::from_str(&text).unwrap_or(Value::Null)));
+            let text = answer.text().await.map_err(|error| format!("{error:?}"))?;
+            return Ok(Some(serde_json::from_str(&text).unwrap_or(Value::Null)));
         }
         // "Not now": too many at once, or the same key in another request that has not ended.
         let later = status == StatusCode::TOO_MANY_REQUESTS || answer.headers().contains_key("retry-after");
         if status.is_server_error() || later {
-            return None;
+            let text = answer.text().await.unwrap_or_default();
+            return Err(format!("{status}: {}", text.chars().take(TOLD_CHARS).collect::<String>()));
         }
         let expected =
             [StatusCode::PAYMENT_REQUIRED, StatusCode::BAD_REQUEST, StatusCode::CONFLICT, StatusCode::NOT_FOUND];
         assert!(expected.contains(&status), "{path}: {status}");
-        Some(None)
+        Ok(None)
     }
 }
 

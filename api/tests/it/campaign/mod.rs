@@ -1,16 +1,18 @@
 //! The crash campaign: 64 clients do everything that moves credits while the API and PostgreSQL are killed with SIGKILL, ten
 //! times each. After each burst every invariant holds; in the end everything that was answered is so, once.
 //!
+//! It ends when it is over or nothing moves any more, and says how far it is and what it waits for ([`progress`]).
+//!
 //! `CAMPAIGN_OPERATIONS` says how much (`make soak` says 100,000), `TINTYPE_TEST_SEED` repeats what chance decided.
 
 mod books;
 mod customer;
+mod progress;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -26,6 +28,7 @@ use crate::crash::spawn_with;
 use crate::rig::{ADMIN_TOKEN, WORKER_TOKEN, prepare, until};
 use crate::worker::{Worker, client};
 use customer::Customer;
+use progress::Progress;
 
 const CLIENTS: usize = 64;
 /// Fewer than clients, so that they wait for each other's books.
@@ -166,6 +169,8 @@ async fn nothing_is_lost_or_invented_whoever_is_killed() {
     let workers: Vec<_> =
         (0..2).map(|n| tokio::spawn(Worker::new(&town.url, WORKER_TOKEN, &format!("w{n}")).serve())).collect();
 
+    let progress = Progress::of(operations / BURSTS * BURSTS);
+    let watching = tokio::spawn(progress.clone().watch(pool.clone()));
     let mut heard = Heard::default();
     for burst in 0..BURSTS {
         let size = operations / BURSTS;
@@ -173,14 +178,14 @@ async fn nothing_is_lost_or_invented_whoever_is_killed() {
         let clients: Vec<JoinHandle<Heard>> = (0..CLIENTS)
             .map(|n| {
                 let rng = StdRng::seed_from_u64(seed ^ (burst << 32) ^ n as u64);
-                let client = Customer::new(&town.url, &town.stripe, &users, rng);
+                let client = Customer::new((&town.url, &town.stripe), &users, rng, &progress);
                 tokio::spawn(client.live(format!("{burst}-{n}"), Arc::clone(&left)))
             })
             .collect();
         let gone = async |part: u64| {
             let until_left = size - size * part / 3;
-            let what = "clients get on with the burst";
-            until_long(what, || async { (left.load(Ordering::Relaxed) <= until_left).then_some(()) }).await;
+            let what = format!("clients to be through {part} thirds of burst {burst}");
+            progress.until(&what, || async { (left.load(Ordering::Relaxed) <= until_left).then_some(()) }).await;
         };
         // In the midst of it, the one and then the other, in turn.
         gone(1).await;
@@ -197,9 +202,13 @@ async fn nothing_is_lost_or_invented_whoever_is_killed() {
         for client in clients {
             heard.add(client.await.unwrap());
         }
+        // Reading all books takes a while, and moves nothing.
+        println!("burst {burst} is over; the books are read");
         assert_eq!(books::faults(&pool).await, Vec::<String>::new(), "burst {burst}, seed {seed}");
+        progress.moved();
     }
-    books::settle(&pool).await;
+    books::settle(&pool, &progress).await;
+    watching.abort();
     for worker in workers {
         worker.abort();
     }
@@ -207,16 +216,4 @@ async fn nothing_is_lost_or_invented_whoever_is_killed() {
     books::account_for(&pool, &heard, seed).await;
     pool.close().await;
     town.end().await;
-}
-
-async fn until_long<T, F: Future<Output = Option<T>>>(what: &str, mut ask: impl FnMut() -> F) -> T {
-    let asking = async {
-        loop {
-            if let Some(answer) = ask().await {
-                return answer;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_mins(20), asking).await.unwrap_or_else(|_| panic!("not in 20 minutes: {what}"))
 }
