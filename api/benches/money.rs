@@ -27,6 +27,10 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+/// What the `api` program has.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Connections that order at the same time.
 const CONNECTIONS: usize = 256;
 /// Clients of pgbench, as the anchor was measured.

@@ -3,6 +3,7 @@
 //! Idempotency key, job and hold are written in one transaction ([`crate::creation`]), so either all of it happened or
 //! nothing did.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use rand::RngExt;
@@ -66,9 +67,38 @@ impl Repeat {
     /// Hash of the operation and what is asked for: the body without white space, the keys of its objects in the order of
     /// their bytes, whatever order they came in. Rows keep it, so its form stays.
     pub(crate) fn hash(route: &str, body: &serde_json::Value) -> [u8; 32] {
-        let mut body = body.clone();
-        body.sort_all_objects();
-        Sha256::digest(format!("{route}\n{body}").as_bytes()).into()
+        let mut text = format!("{route}\n");
+        write_sorted(body, &mut text);
+        Sha256::digest(text.as_bytes()).into()
+    }
+}
+
+/// Writes it without white space, objects in the order of their keys.
+fn write_sorted(value: &serde_json::Value, text: &mut String) {
+    use serde_json::Value::{Array, Bool, Null, Number, Object, String};
+    // Writing to a string cannot fail.
+    match value {
+        Array(items) => {
+            text.push('[');
+            for (n, item) in items.iter().enumerate() {
+                text.push_str(if n > 0 { "," } else { "" });
+                write_sorted(item, text);
+            }
+            text.push(']');
+        }
+        Object(fields) => {
+            let mut fields: Vec<_> = fields.iter().collect();
+            fields.sort_unstable_by_key(|(key, _)| *key);
+            text.push('{');
+            for (n, (key, value)) in fields.into_iter().enumerate() {
+                let _ = write!(text, "{}{}:", if n > 0 { "," } else { "" }, serde_json::json!(key));
+                write_sorted(value, text);
+            }
+            text.push('}');
+        }
+        Null | Bool(_) | Number(_) | String(_) => {
+            let _ = write!(text, "{value}");
+        }
     }
 }
 
@@ -138,7 +168,7 @@ pub(crate) async fn place_as(app: &App, order: &Order, seed: u64, id: Uuid) -> R
     // Pictures are locked with their job, which is rare enough to go alone.
     let outcome = if job.request.input_keys().next().is_some() {
         app.shared.changes(&[*account]).await;
-        let outcome = sql::create_with_inputs(&app.pool, &new).await?;
+        let outcome = Box::pin(sql::create_with_inputs(&app.pool, &new)).await?;
         app.bells.submit.notify_one();
         outcome
     } else {
@@ -155,7 +185,8 @@ pub(crate) async fn place_as(app: &App, order: &Order, seed: u64, id: Uuid) -> R
         }
         Outcome::KeyTaken => {
             // Another request with this key was first, just now.
-            let earlier = earlier(app, *account, api_key.as_ref().map(|key| key.id.as_str()), repeat).await?;
+            let api_key = api_key.as_ref().map(|key| key.id.as_str());
+            let earlier = Box::pin(earlier(app, *account, api_key, repeat)).await?;
             earlier.ok_or_else(|| refusal(app, Outcome::KeyTaken))
         }
         refused @ (Outcome::TooManyOpen

@@ -96,9 +96,11 @@ async fn lock(conn: &mut PgConnection, orders: &[NewJob]) -> sqlx::Result<BTreeM
 
 /// Those of the orders' idempotency keys that were used.
 async fn taken(conn: &mut PgConnection, orders: &[NewJob]) -> sqlx::Result<Vec<Scope>> {
+    // Looked up one by one: the plan is kept, and one that was made while there were few keys would read all there are by now.
     const SQL: &str =
         "select t.n from unnest($1::uuid[], $2::text[], $3::text[]) with ordinality as t (account, route, key, n)
-        join idempotency i on i.account = t.account and i.route = t.route and i.key = t.key";
+        cross join lateral (select from idempotency i where i.account = t.account and i.route = t.route and i.key = t.key
+            limit 1) used";
     let scopes: Vec<Scope> = orders.iter().filter_map(NewJob::scope).collect();
     if scopes.is_empty() {
         return Ok(scopes);
@@ -154,8 +156,10 @@ const WRITE: &str = "
         update lot set remaining = t.remaining, reserved = t.reserved
         from unnest($28::uuid[], $29::bigint[], $30::bigint[]) as t (id, remaining, reserved) where lot.id = t.id
     )
-    update ledger_account set available = t.available, held = t.held, seq = t.seq, head = t.head
-    from unnest($22::uuid[], $23::bigint[], $24::bigint[], $25::bigint[], $26::bytea[]) as t (account, available, held, seq, head)
+    update ledger_account set available = t.available, held = t.held, seq = t.seq, head = t.head,
+        open_holds = open_holds + t.made
+    from unnest($22::uuid[], $23::bigint[], $24::bigint[], $25::bigint[], $26::bytea[], $35::bigint[])
+        as t (account, available, held, seq, head, made)
     where ledger_account.account = t.account";
 
 /// One statement writes jobs, idempotency keys, transactions, lines, holds and books. Jobs with a key count as answered:
@@ -167,7 +171,7 @@ async fn write(conn: &mut PgConnection, made: &[(&NewJob, &Posting)]) -> sqlx::R
         .bind(made.iter().map(|(job, _)| job.account).collect::<Vec<_>>())
         .bind(made.iter().map(|(job, _)| job.api_key.as_ref().map(|key| key.id.as_str())).collect::<Vec<_>>())
         .bind(made.iter().map(|(job, _)| Json(&job.request)).collect::<Vec<_>>())
-        .bind(made.iter().map(|(job, _)| job.body_sha256.to_vec()).collect::<Vec<_>>())
+        .bind(made.iter().map(|(job, _)| &job.body_sha256[..]).collect::<Vec<_>>())
         .bind(made.iter().map(|(job, _)| job.price).collect::<Vec<_>>())
         .bind(made.iter().map(|(job, _)| to_ms(job.at())).collect::<Vec<_>>())
         .bind(made.iter().map(|(job, _)| job.repeat.as_ref().map(|(route, _)| *route)).collect::<Vec<_>>())
@@ -175,8 +179,8 @@ async fn write(conn: &mut PgConnection, made: &[(&NewJob, &Posting)]) -> sqlx::R
         .bind(made.iter().map(|(_, posting)| posting.txn.id).collect::<Vec<_>>())
         .bind(made.iter().map(|(_, posting)| posting.txn.seq).collect::<Vec<_>>())
         .bind(made.iter().map(|(_, posting)| posting.txn.key.as_str()).collect::<Vec<_>>())
-        .bind(made.iter().map(|(_, posting)| posting.txn.prev_hash.to_vec()).collect::<Vec<_>>())
-        .bind(made.iter().map(|(_, posting)| posting.txn.hash.to_vec()).collect::<Vec<_>>())
+        .bind(made.iter().map(|(_, posting)| &posting.txn.prev_hash[..]).collect::<Vec<_>>())
+        .bind(made.iter().map(|(_, posting)| &posting.txn.hash[..]).collect::<Vec<_>>())
         .bind(column.line_txn)
         .bind(column.line_number)
         .bind(column.line_account)
@@ -184,11 +188,11 @@ async fn write(conn: &mut PgConnection, made: &[(&NewJob, &Posting)]) -> sqlx::R
         .bind(column.line_amount)
         .bind(column.line_balance)
         .bind(column.expires)
-        .bind(column.books.iter().map(|book| book.id).collect::<Vec<_>>())
-        .bind(column.books.iter().map(|book| book.available).collect::<Vec<_>>())
-        .bind(column.books.iter().map(|book| book.held).collect::<Vec<_>>())
-        .bind(column.books.iter().map(|book| book.seq).collect::<Vec<_>>())
-        .bind(column.books.iter().map(|book| book.head.to_vec()).collect::<Vec<_>>())
+        .bind(column.books.iter().map(|(book, _)| book.id).collect::<Vec<_>>())
+        .bind(column.books.iter().map(|(book, _)| book.available).collect::<Vec<_>>())
+        .bind(column.books.iter().map(|(book, _)| book.held).collect::<Vec<_>>())
+        .bind(column.books.iter().map(|(book, _)| book.seq).collect::<Vec<_>>())
+        .bind(column.books.iter().map(|(book, _)| &book.head[..]).collect::<Vec<_>>())
         .bind(column.line_lot)
         .bind(column.lots.iter().map(|lot| lot.id).collect::<Vec<_>>())
         .bind(column.lots.iter().map(|lot| lot.remaining).collect::<Vec<_>>())
@@ -197,6 +201,7 @@ async fn write(conn: &mut PgConnection, made: &[(&NewJob, &Posting)]) -> sqlx::R
         .bind(made.iter().map(|(job, _)| job.deadline.map(|due| to_ms(due.at))).collect::<Vec<_>>())
         .bind(made.iter().map(|(job, _)| when_late(job.deadline)).collect::<Vec<_>>())
         .bind(made.iter().map(|(job, _)| job.traceparent.map(String::from)).collect::<Vec<_>>())
+        .bind(column.books.iter().map(|(_, made)| *made).collect::<Vec<_>>())
         .execute(conn)
         .await?;
     if written.rows_affected() as usize == column.books.len() {
@@ -224,8 +229,8 @@ struct Columns<'a> {
     line_balance: Vec<i64>,
     line_lot: Vec<Option<Uuid>>,
     expires: Vec<i64>,
-    /// Each account's book after its last posting.
-    books: Vec<&'a Account>,
+    /// Each account's book after its last posting, and how many holds were made of it.
+    books: Vec<(&'a Account, i64)>,
     /// Each lot after the last.
     lots: Vec<&'a Lot>,
 }
@@ -233,7 +238,7 @@ struct Columns<'a> {
 impl<'a> Columns<'a> {
     fn of(made: &[(&NewJob, &'a Posting)]) -> Self {
         let mut column = Self::default();
-        let mut last: BTreeMap<Uuid, &Account> = BTreeMap::new();
+        let mut last: BTreeMap<Uuid, (&Account, i64)> = BTreeMap::new();
         let mut lots: BTreeMap<Uuid, &Lot> = BTreeMap::new();
         for (_, posting) in made {
             for (number, line) in (1..).zip(&posting.txn.entries) {
@@ -246,7 +251,8 @@ impl<'a> Columns<'a> {
                 column.line_lot.push(line.lot);
             }
             column.expires.push(posting.hold.as_ref().map_or(0, |hold| to_ms(hold.expires)));
-            last.insert(posting.account.id, &posting.account);
+            let (book, holds) = last.entry(posting.account.id).or_insert((&posting.account, 0));
+            (*book, *holds) = (&posting.account, *holds + 1);
             lots.extend(posting.lots.iter().map(|lot| (lot.id, lot)));
         }
         column.books = last.into_values().collect();

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use tintype_types::{ErrorCode, Timestamp};
 use uuid::Uuid;
 
-use super::{clerk, origin};
+use super::{clerk, origin, trace};
 use crate::clock;
 use crate::creation::KeyUse;
 use crate::error::ApiError;
@@ -134,9 +134,13 @@ impl Caller {
     }
 }
 
-/// Middleware: lets callers through that may do what the route does, as fast as they may come.
-pub(crate) async fn admit(State((app, scope)): State<(App, Scope)>, mut request: Request, next: Next) -> Response {
-    let caller = match authenticate(&app, request.method(), request.headers()).await {
+/// Middleware: lets callers through that may do what the route does, as fast as they may come. What they do is traced.
+pub(crate) async fn admit(State((app, scope)): State<(App, Scope)>, request: Request, next: Next) -> Response {
+    trace::follow(&app, request, |request| let_in(&app, scope, request, next)).await
+}
+
+async fn let_in(app: &App, scope: Scope, mut request: Request, next: Next) -> Response {
+    let caller = match authenticate(app, request.method(), request.headers()).await {
         Ok(caller) => caller,
         Err(refused) => return refused.into_response(),
     };
@@ -155,7 +159,7 @@ pub(crate) async fn admit(State((app, scope)): State<(App, Scope)>, mut request:
         request.extensions_mut().insert(caller);
         // Who asks about themselves may ask about all their accounts.
         let person = caller_person.filter(|_| scope::is_personal(request.uri().path()));
-        match own_accounts(&app, account, person).await {
+        match own_accounts(app, account, person).await {
             Ok(accounts) => tenancy::as_accounts(&accounts, next.run(request)).await,
             Err(error) => ApiError::from(error).into_response(),
         }
@@ -167,7 +171,7 @@ pub(crate) async fn admit(State((app, scope)): State<(App, Scope)>, mut request:
 /// The accounts a request is about: the one that is acted for, and all of the person's where it is about them.
 async fn own_accounts(app: &App, account: Uuid, person: Option<SignedIn>) -> sqlx::Result<Vec<Uuid>> {
     let Some(SignedIn { person, .. }) = person else { return Ok(vec![account]) };
-    person::accounts(&app.pool, person).await
+    Box::pin(person::accounts(&app.pool, person)).await
 }
 
 fn tell(headers: &mut HeaderMap, standing: Standing) {
@@ -177,16 +181,17 @@ fn tell(headers: &mut HeaderMap, standing: Standing) {
     headers.insert(RESET, HeaderValue::from(reset_seconds));
 }
 
-/// A key counts before a cookie: who sends one means it.
+/// A key counts before a cookie: who sends one means it. What is rare and long is put aside in a box: it would be room in every
+/// request otherwise, and each layer copies it.
 async fn authenticate(app: &App, method: &Method, headers: &HeaderMap) -> Result<Caller, ApiError> {
     match (bearer(headers), cookie::sent(headers)) {
         (Some(sent), _) => match &app.identity.clerk {
-            Some(clerk) if jwt::looks_like(sent) => by_clerk(app, clerk, sent).await,
+            Some(clerk) if jwt::looks_like(sent) => Box::pin(by_clerk(app, clerk, sent)).await,
             Some(_) | None => by_key(app, sent).await,
         },
         (None, Some(sent)) => {
             origin::check_cookie_use(method, headers, app.identity.public_url.as_deref())?;
-            by_session(app, sent).await
+            Box::pin(by_session(app, sent)).await
         }
         (None, None) => Err(refused("no API key was sent; send it as `Authorization: Bearer tt_...`, or sign in")),
     }
@@ -245,7 +250,7 @@ async fn by_key(app: &App, sent: &str) -> Result<Caller, ApiError> {
     } else {
         app.metrics.key_checks.with_label_values(&["database"]).inc();
         let ticket = app.keyring.ticket();
-        let holder = key::authenticate(&app.pool, &key).await?;
+        let holder = Box::pin(key::authenticate(&app.pool, &key)).await?;
         let holder = holder.ok_or_else(|| refused("this API key is unknown here or was revoked; make a new one"))?;
         if let Some(ticket) = ticket {
             app.keyring.keep(ticket, &key, holder.clone());

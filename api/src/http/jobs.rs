@@ -61,12 +61,12 @@ pub(crate) async fn create(
     let placed = place(&app, &caller, repeat, body).await?;
     let mut view = JobView::from(&placed.job);
     if placed.job.deadline.is_some() {
-        let (job, estimate) = jobs::judged(&app, placed.job.id).await?;
+        let (job, estimate) = Box::pin(jobs::judged(&app, placed.job.id)).await?;
         view = JobView { estimate: estimate.map(EstimateView::from), ..JobView::from(&job) };
     }
     // Who has a key repeats with it: such a job is never taken for one whose answer was lost.
     if !placed.replayed && !keyed {
-        jobs::answered(&app, placed.job.id).await?;
+        Box::pin(jobs::answered(&app, placed.job.id)).await?;
     }
     let id = placed.job.id.to_string();
     let location = format!("/api/v1/jobs/{id}");
@@ -85,7 +85,7 @@ async fn place(app: &App, caller: &Caller, repeat: Repeat, mut body: Value) -> R
     let (account, api_key) = (caller.account, caller.key());
     // Whether a key was used is found out when the job is made; a look before that would cost every job.
     if repeat.key.is_none()
-        && let Some(placed) = jobs::earlier(app, account, api_key, &repeat).await?
+        && let Some(placed) = Box::pin(jobs::earlier(app, account, api_key, &repeat)).await?
     {
         return Ok(placed);
     }
@@ -101,7 +101,8 @@ async fn place(app: &App, caller: &Caller, repeat: Repeat, mut body: Value) -> R
             Err(refused) => (refused, repeat),
         };
     // What is refused now may have been made then: the model was there, or the picture it starts from.
-    let earlier = if repeat.key.is_some() { jobs::earlier(app, account, api_key, &repeat).await? } else { None };
+    let earlier =
+        if repeat.key.is_some() { Box::pin(jobs::earlier(app, account, api_key, &repeat)).await? } else { None };
     earlier.ok_or(refused)
 }
 

@@ -1,27 +1,41 @@
-//! What happens around every request: counting, and keeping a panic from closing the connection without an answer.
+//! What happens around every request: it gets a name, is counted, its refusal is given its shape, and a panic does not close the
+//! connection without an answer.
+//!
+//! One middleware and not four: each that axum is given copies all that lies within it for every request, and so do those
+//! within, so that four of them allocated more than the handlers did.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::Method;
+use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
 
+use super::{problem, request_id};
 use crate::error::ApiError;
 use crate::state::App;
 
-/// Middleware: counts answers by route template and status.
-pub(crate) async fn count(State(app): State<App>, request: Request, next: Next) -> Response {
-    let started = Instant::now();
-    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
-    let method = known(request.method());
-    let response = next.run(request).await;
-    let status = response.status();
-    app.metrics.requests.with_label_values(&[method, &route, status.as_str()]).inc();
-    app.metrics.request_seconds.with_label_values(&[method, &route]).observe(started.elapsed().as_secs_f64());
-    response
+/// Middleware: around every route and page.
+pub(crate) async fn around(State(app): State<App>, request: Request, next: Next) -> Response {
+    let answer = async {
+        let started = Instant::now();
+        let route = request.extensions().get::<MatchedPath>().cloned();
+        let method = known(request.method());
+        let dialect = problem::Dialect::of(request.uri().path());
+        let response = problem::shape(dialect, or_panic(next.run(request)).await);
+        let route = route.as_ref().map_or("none", MatchedPath::as_str);
+        count(&app, (method, route), response.status(), started);
+        response
+    };
+    request_id::under(answer).await
+}
+
+/// Counts an answer by route template and status.
+fn count(app: &App, (method, route): (&str, &str), status: StatusCode, started: Instant) {
+    app.metrics.requests.with_label_values(&[method, route, status.as_str()]).inc();
+    app.metrics.request_seconds.with_label_values(&[method, route]).observe(started.elapsed().as_secs_f64());
 }
 
 /// Methods are a closed set only after ours: anything unusual is one label.
@@ -30,9 +44,9 @@ pub(crate) fn known(method: &Method) -> &'static str {
     KNOWN.into_iter().find(|known| *known == method.as_str()).unwrap_or("other")
 }
 
-/// Middleware: a panic in a handler is our fault and is answered as such.
-pub(crate) async fn catch_panics(request: Request, next: Next) -> Response {
-    match AssertUnwindSafe(next.run(request)).catch_unwind().await {
+/// The answer; a panic in a handler is our fault and is answered as such.
+async fn or_panic(answer: impl Future<Output = Response>) -> Response {
+    match AssertUnwindSafe(answer).catch_unwind().await {
         Ok(response) => response,
         Err(panic) => {
             let said = panic.downcast_ref::<String>().cloned();

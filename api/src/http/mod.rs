@@ -83,8 +83,7 @@ pub(crate) fn router(app: &App) -> Router {
     let guarded = |route: routes::Route| match route.access {
         Access::Key | Access::Session => {
             let scope = scope_of(route.method, route.path);
-            let admitted = route.handler.route_layer(from_fn_with_state((app.clone(), scope), auth::admit));
-            admitted.route_layer(from_fn_with_state(app.clone(), trace::follow))
+            route.handler.route_layer(from_fn_with_state((app.clone(), scope), auth::admit))
         }
         Access::Anybody | Access::Admin => route.handler,
     };
@@ -95,12 +94,8 @@ pub(crate) fn router(app: &App) -> Router {
         .fallback(studio::serve)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .layer(axum::middleware::from_fn(problem::shape))
         .with_state(app.clone());
-    ours.merge(app.cluster.routes())
-        .layer(from_fn_with_state(app.clone(), layers::count))
-        .layer(axum::middleware::from_fn(layers::catch_panics))
-        .layer(axum::middleware::from_fn(request_id::assign))
+    ours.merge(app.cluster.routes()).layer(from_fn_with_state(app.clone(), layers::around))
 }
 
 /// The numbers alone, for a listener of their own.

@@ -1,9 +1,7 @@
 //! Refusals as problems (RFC 9457): everywhere but in OpenAI's dialect, whose clients read their own shape.
 
 use axum::Json;
-use axum::extract::Request;
 use axum::http::{HeaderValue, header};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -42,16 +40,38 @@ pub(crate) struct Problem {
 #[derive(Clone, Debug)]
 pub(crate) struct Refusal(pub(crate) ErrorBody);
 
-/// Middleware: writes refusals as problems.
-pub(crate) async fn shape(request: Request, next: Next) -> Response {
-    let theirs = is_openai(request.uri().path());
-    // Their clients show the detail and nothing else.
-    let names_field = request.uri().path().starts_with(replicate::PREFIX);
-    let mut response = next.run(request).await;
-    let Some(Refusal(body)) = response.extensions_mut().remove::<Refusal>() else { return response };
-    if theirs {
-        return response;
+/// In which shape refusals under a path are read.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Dialect {
+    /// A problem.
+    Ours,
+    /// A problem whose detail names the field: their clients show the detail and nothing else.
+    Replicate,
+    /// A shape of their own.
+    OpenAi,
+}
+
+impl Dialect {
+    /// The one of a path.
+    pub(super) fn of(path: &str) -> Self {
+        if is_openai(path) {
+            Self::OpenAi
+        } else if path.starts_with(replicate::PREFIX) {
+            Self::Replicate
+        } else {
+            Self::Ours
+        }
     }
+}
+
+/// Writes a refusal as a problem.
+pub(super) fn shape(dialect: Dialect, mut response: Response) -> Response {
+    let Some(Refusal(body)) = response.extensions_mut().remove::<Refusal>() else { return response };
+    let names_field = match dialect {
+        Dialect::Ours => false,
+        Dialect::Replicate => true,
+        Dialect::OpenAi => return response,
+    };
     let status = response.status();
     let detail = &body.error;
     let named = detail.param.as_ref().filter(|_| names_field);

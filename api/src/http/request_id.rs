@@ -1,8 +1,6 @@
 //! A name for every request: in every answer, in every log line about it.
 
-use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue};
-use axum::middleware::Next;
 use axum::response::Response;
 use uuid::Uuid;
 
@@ -18,11 +16,11 @@ pub(crate) fn current() -> Uuid {
     CURRENT.try_with(|id| *id).unwrap_or_default()
 }
 
-/// Middleware: draws an id, runs the request under it, answers with it.
-pub(crate) async fn assign(request: Request, next: Next) -> Response {
+/// Draws an id, has a request answered under it, and puts it into the answer.
+pub(super) async fn under(answer: impl Future<Output = Response>) -> Response {
     let id = Uuid::now_v7();
-    let mut response = CURRENT.scope(id, next.run(request)).await;
-    if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
+    let mut response = CURRENT.scope(id, answer).await;
+    if let Ok(value) = HeaderValue::from_str(id.hyphenated().encode_lower(&mut Uuid::encode_buffer())) {
         response.headers_mut().insert(HEADER, value);
     }
     response

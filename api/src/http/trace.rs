@@ -1,9 +1,8 @@
 //! Traces: what a request that acts for somebody says it is part of, or the trace that begins with it. Jobs that it makes carry
 //! that on; lines of the log that are written for it name it.
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request};
 use axum::http::HeaderMap;
-use axum::middleware::Next;
 use axum::response::Response;
 use tintype_telemetry::Attribute;
 use tintype_types::Traceparent;
@@ -24,12 +23,16 @@ pub(crate) fn current() -> Option<Traceparent> {
     CURRENT.try_with(|part_of| *part_of).unwrap_or_default()
 }
 
-/// Middleware: runs the request as a span of its trace.
-pub(crate) async fn follow(State(app): State<App>, request: Request, next: Next) -> Response {
+/// Has a request answered as a span of its trace.
+pub(super) async fn follow<F: Future<Output = Response>>(
+    app: &App,
+    request: Request,
+    answer: impl FnOnce(Request) -> F,
+) -> Response {
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str);
     let mut span = app.telemetry.request(given(request.headers()), known(request.method()), route);
     let context = span.context();
-    let served = CURRENT.scope(context, next.run(request));
+    let served = CURRENT.scope(context, answer(request));
     let response = match context {
         Some(context) => served.instrument(tracing::info_span!("request", trace.id = context.trace())).await,
         None => served.await,

@@ -1,10 +1,15 @@
 //! A transaction and its entries, and the hash that chains one to the last.
 
+use std::fmt::Write as _;
+
 use sha2::{Digest, Sha256};
 use tintype_types::Timestamp;
 use uuid::Uuid;
 
 use super::account::{Bucket, Hash};
+
+/// Room for the text of a hold of one lot, the most frequent transaction.
+const TEXT_BYTES: usize = 512;
 
 /// What a transaction is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,10 +68,13 @@ pub struct Entry {
 }
 
 impl Entry {
-    fn text(&self) -> String {
+    fn write(&self, text: &mut String) {
         let Self { bucket, amount, balance_after, lot } = self;
-        let line = format!("{}:{amount}:{balance_after}", bucket.as_str());
-        lot.map_or_else(|| line.clone(), |lot| format!("{line}:{lot}"))
+        // Writing to a string cannot fail, here and below.
+        let _ = write!(text, "{}:{amount}:{balance_after}", bucket.as_str());
+        if let Some(lot) = lot {
+            let _ = write!(text, ":{lot}");
+        }
     }
 }
 
@@ -96,18 +104,16 @@ pub struct Txn {
 impl Txn {
     /// The hash over everything else in it. `tests/it/support.rs` computes the same in SQL: change both or neither.
     pub fn compute_hash(&self) -> Hash {
-        let lines: Vec<String> = self.entries.iter().map(Entry::text).collect();
-        let text = format!(
-            "{}|{}|{}|{}|{}|{}|{}|{}",
-            hex::encode(self.prev_hash),
-            self.id,
-            self.account,
-            self.seq,
-            self.kind.as_str(),
-            self.key,
-            self.at.0,
-            lines.join(","),
-        );
+        let Self { id, account, seq, kind, key, at, prev_hash, hash: _, entries } = self;
+        let mut text = String::with_capacity(TEXT_BYTES);
+        let (prev_hash, kind) = (hex::encode(prev_hash), kind.as_str());
+        let _ = write!(text, "{prev_hash}|{id}|{account}|{seq}|{kind}|{key}|{}|", at.0);
+        for (n, line) in entries.iter().enumerate() {
+            if n > 0 {
+                text.push(',');
+            }
+            line.write(&mut text);
+        }
         Sha256::digest(text.as_bytes()).into()
     }
 }

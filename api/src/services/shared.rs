@@ -215,7 +215,7 @@ impl Inner {
             return None;
         }
         let mut connection = self.connection.clone();
-        let outcome = match timeout(TIMEOUT, call.invoke_async(&mut connection)).await {
+        let outcome = match timeout(TIMEOUT, Box::pin(call.invoke_async(&mut connection))).await {
             Ok(Ok(answer)) => {
                 count("ok");
                 if self.up.get() == 0 {
