@@ -260,12 +260,21 @@ impl Play {
         if let Some(id) = &queued {
             self.books.waits(id, Stand::Ready, self.now);
         }
+        let refused = if let Observation::WriteFailed { job, .. } = &seen { Some(job.clone()) } else { None };
+        if let Some(id) = &refused {
+            self.books.give_back(id, 1, 1);
+        }
         let decided = self.scheduler.step(Timestamp(self.now), seen);
         if let Some(id) = &queued {
             let told = self.scheduler.estimate(id).expect("every worker can run it");
             self.books.jobs.get_mut(id).expect("told").run_ms = u64::from(told.run_ms);
         }
         self.note_broken(&decided);
+        if let Some(id) = &refused {
+            // Its worker never had it, and so has not the model it was to load: who was promised the worker for that has
+            // waited again before this one does.
+            self.books.waits(id, Stand::Unsettled, self.now);
+        }
         for decision in &decided {
             match decision {
                 Decision::Assign { job, worker, .. } => self.books.assign(job, &self.resident[worker], self.now),
@@ -307,8 +316,6 @@ impl Play {
         match decision {
             Decision::Assign { job, worker, .. } if self.refused.remove(&job) => {
                 self.books.reached.insert("refused");
-                self.books.give_back(&job, 1, 1);
-                self.books.waits(&job, Stand::Unsettled, self.now);
                 let attempt = self.jobs[&job].attempt.next();
                 self.tell(Observation::WriteFailed { job: job.clone(), attempt });
                 self.tell(Observation::Job(Box::new(self.jobs[&job].clone())));
