@@ -4,4 +4,4 @@ import { config } from "zod/mini";
 
 config({ jitless: true });
 
-export { minLength, object, refine, regex, string } from "zod/mini";
+export { minLength, object, regex, string } from "zod/mini";

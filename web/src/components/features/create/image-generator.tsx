@@ -2,8 +2,7 @@
 "use client";
 
 import { Sparkles } from "lucide-react";
-import { useDeferredValue, useEffect } from "react";
-import { useForm } from "react-hook-form";
+import { type SyntheticEvent, useDeferredValue, useEffect, useRef, useState } from "react";
 
 import { Advanced } from "@/components/features/create/advanced";
 import { ModelPicker } from "@/components/features/create/model-picker";
@@ -21,7 +20,6 @@ import type { Me, ModelCard, Quote } from "@/lib/api/client";
 import { useMakeJob, useModels, useQuote } from "@/lib/api/queries";
 import { randomId } from "@/lib/browser";
 import { useT } from "@/lib/i18n";
-import { lazyResolver } from "@/lib/lazy-resolver";
 import { useDebounced } from "@/lib/use-debounced";
 import { requestOf, useDraft } from "@/stores/draft";
 
@@ -42,26 +40,23 @@ export function ImageGenerator({ me }: { me: Me | null | undefined }) {
   const resting = useDebounced(request && JSON.stringify({ ...request, prompt: "" }), QUOTE_AFTER_MS);
   const quote = useQuote(useDeferredValue(resting === null ? null : JSON.parse(resting)));
   const make = useMakeJob();
-  const form = useForm({
-    resolver: lazyResolver(async () => (await import("./schema")).generatorSchema),
-    defaultValues: { prompt: draft.prompt },
-    mode: "onSubmit",
-  });
-  const { setValue } = form;
-  useEffect(() => setValue("prompt", draft.prompt), [draft.prompt, setValue]);
-  const submit = form.handleSubmit(() => {
+  const prompt = useRef<HTMLTextAreaElement>(null);
+  const [tried, setTried] = useState(false);
+  const submit = (event?: SyntheticEvent) => {
+    event?.preventDefault();
+    setTried(true);
+    if (!fits) return prompt.current?.focus();
     if (!request) return;
     remember(draft.prompt.trim());
     // One key a press: what is sent twice by the network is one job.
     make.mutate({ request, key: randomId() });
-  });
+  };
   useWaiting(quote.isPlaceholderData ? undefined : quote.data, Boolean(request) && fits, submit);
-  const showErrors = form.formState.isSubmitted && !fits;
   return (
     <form
       onSubmit={submit}
       onKeyDown={(event) => {
-        if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) void submit(event);
+        if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) submit(event);
       }}
       noValidate
       aria-label={t("create.title")}
@@ -69,12 +64,7 @@ export function ImageGenerator({ me }: { me: Me | null | undefined }) {
     >
       {/* On a desk this scrolls by itself, above what is pressed in the end: nothing is covered by it. */}
       <div className="grid gap-5 lg:min-h-0 lg:gap-4 lg:overflow-y-auto lg:pr-2 lg:pb-1 lg:pl-1">
-        <PromptField
-          value={draft.prompt}
-          showErrors={showErrors}
-          register={form.register("prompt")}
-          onChange={(prompt) => change({ prompt })}
-        />
+        <PromptField value={draft.prompt} showErrors={tried} field={prompt} onChange={(prompt) => change({ prompt })} />
         <Recall />
         <StylePicker style={draft.style ?? null} onChange={(style) => change({ style })} />
         <ModelPicker
@@ -120,7 +110,7 @@ export function ImageGenerator({ me }: { me: Me | null | undefined }) {
 }
 
 /** Makes the job that was set aside for want of credits, once they are there. */
-function useWaiting(quote: Quote | undefined, fits: boolean, make: () => Promise<void>): void {
+function useWaiting(quote: Quote | undefined, fits: boolean, make: () => void): void {
   const since = useDraft((store) => store.waitingSince);
   const there = quote !== undefined && quote.availableMillis >= quote.priceMillis;
   useEffect(() => {
@@ -128,7 +118,7 @@ function useWaiting(quote: Quote | undefined, fits: boolean, make: () => Promise
     if (waitingSince === null || !there || !fits) return;
     wait(null);
     // What was set aside long ago is not what somebody expects to pay for now.
-    if (Date.now() - waitingSince < WAITS_MS) void make();
+    if (Date.now() - waitingSince < WAITS_MS) make();
   }, [since, there, fits, make]);
 }
 

@@ -1,8 +1,7 @@
 // The prompt: grows with what is written, counts it, and remembers what was written before (↑ in an empty line).
 "use client";
 
-import { type KeyboardEvent, useRef } from "react";
-import type { UseFormRegisterReturn } from "react-hook-form";
+import { type KeyboardEvent, type RefObject, useRef } from "react";
 
 import { PROMPT_MAX, PROMPT_MIN, promptMisfit } from "@/components/features/create/prompt";
 import { Field, Textarea } from "@/components/ui/field";
@@ -13,11 +12,12 @@ import { useDraft } from "@/stores/draft";
 interface PromptFieldProps {
   value: string;
   showErrors: boolean;
-  register: UseFormRegisterReturn<"prompt">;
+  /** To go to when it does not fit. */
+  field: RefObject<HTMLTextAreaElement | null>;
   onChange: (prompt: string) => void;
 }
 
-export function PromptField({ value, showErrors, register, onChange }: PromptFieldProps) {
+export function PromptField({ value, showErrors, field, onChange }: PromptFieldProps) {
   const t = useT();
   const history = useDraft((store) => store.history);
   const at = useRef(-1);
@@ -53,7 +53,8 @@ export function PromptField({ value, showErrors, register, onChange }: PromptFie
       {(ids) => (
         <Textarea
           {...ids}
-          {...register}
+          ref={field}
+          name="prompt"
           value={value}
           onChange={(event) => onChange(event.target.value)}
           onKeyDown={recall}
