@@ -6,6 +6,7 @@ import { expect, test } from "vitest";
 
 import { inspect, shoot, violations, withBrowser } from "./support/browser";
 import { makePicture, signUp } from "./support/people";
+import { apart, newest, pixelsOf } from "./support/pixels";
 
 const visit = withBrowser();
 
@@ -68,29 +69,17 @@ test("a finger paints and never moves the page; what is painted is redrawn and t
   await page.getByRole("button", { name: "Generate" }).click();
   await page.locator("[data-stand=complete] img:not([data-preview])").waitFor();
   // The first picture and the second, pixel by pixel: some differ, and the far corner does not.
-  const changed = await page.evaluate(async () => {
-    const { data } = await (await fetch("/api/v1/images")).json();
-    const pixels = async (file: string) => {
-      const bitmap = await createImageBitmap(await (await fetch(`${file}?inline=true`)).blob());
-      const canvas = Object.assign(document.createElement("canvas"), { width: bitmap.width, height: bitmap.height });
-      const context = canvas.getContext("2d")!;
-      context.drawImage(bitmap, 0, 0);
-      return context.getImageData(0, 0, bitmap.width, bitmap.height);
-    };
-    const [after, before] = await Promise.all([pixels(data[0].file), pixels(data[1].file)]);
-    const apart = (x: number, y: number) => {
-      const at = 4 * (y * after.width + x);
-      return [0, 1, 2].reduce((sum, n) => sum + Math.abs(after.data[at + n]! - before.data[at + n]!), 0);
-    };
-    const { width, height } = after;
-    const most = (left: number, right: number, top: number, bottom: number) => {
-      let found = 0;
-      for (let y = Math.floor(top * height); y < bottom * height; y++)
-        for (let x = Math.floor(left * width); x < right * width; x++) found = Math.max(found, apart(x, y));
-      return found;
-    };
-    return { painted: most(0.35, 0.65, 0.3, 0.5), kept: most(0, 1, 0.85, 1) };
-  });
+  const [after, before] = await Promise.all((await newest(page, 2)).map((file) => pixelsOf(page, file)));
+  if (!after || !before) throw new Error("there should be two pictures");
+  const { width, height } = after;
+  const most = (left: number, right: number, top: number, bottom: number) =>
+    apart(after, before, {
+      left: Math.floor(left * width),
+      right: Math.ceil(right * width),
+      top: Math.floor(top * height),
+      bottom: Math.ceil(bottom * height),
+    }).most;
+  const changed = { painted: most(0.35, 0.65, 0.3, 0.5), kept: most(0, 1, 0.85, 1) };
   expect(changed.painted).toBeGreaterThan(100);
   expect(changed.kept).toBeLessThan(30);
   expect(somebody.faults).toEqual([]);
@@ -142,6 +131,60 @@ test("the keyboard paints too", async () => {
   await shoot(page, "edit-whole");
   await whole.press("Enter");
   await page.waitForFunction(() => document.fullscreenElement === null);
+  expect(somebody.faults).toEqual([]);
+  await somebody.context.close();
+});
+
+test("a picture is extended: the room is drawn anew, and the picture in it stays", async () => {
+  const somebody = await visit({ phone: true });
+  const { page } = somebody;
+  await signUp(somebody);
+  await makePicture(somebody, "a large red circle on a blue background", 1);
+  await page.goto("/gallery/");
+  await page.locator("[data-index='0'] a").click();
+  await page.getByRole("link", { name: "Edit", exact: true }).click();
+  await page.getByText("Extend the picture").click();
+  const extend = page.getByRole("button", { name: "Extend", exact: true });
+  const amount = (side: string) => page.getByRole("spinbutton", { name: side, exact: true });
+
+  // A size the API does not take is refused before anything is sent.
+  await amount("Left").fill("40");
+  await page.getByRole("alert").filter({ hasText: "104 × 64 pixels" }).waitFor();
+  expect(await extend.isDisabled()).toBe(true);
+  await inspect(somebody, "edit-extend-refused");
+  await page.getByRole("button", { name: "Wider" }).click();
+  expect(await amount("Left").inputValue()).toBe("32");
+  await amount("Left").fill("64");
+  await amount("Right").fill("0");
+  await page.getByTestId("extended").getByText("128 × 64").waitFor();
+  await amount("Right").press("Enter");
+  await page.getByText("Only what is painted changes.").waitFor();
+  // All that is new is painted, and nothing of what was there.
+  await page.waitForFunction(() => document.querySelector("canvas")?.height === 384);
+  expect(await painted(page)).toBe(384 * 384);
+  // Starting over does not lay the picture itself open.
+  await page.getByTestId("canvas").focus();
+  await page.keyboard.press("Space");
+  await page.waitForFunction(() => !document.querySelector<HTMLButtonElement>("[aria-label='Start over']")?.disabled);
+  await page.getByRole("button", { name: "Start over" }).click();
+  await expect.poll(() => painted(page)).toBe(384 * 384);
+  await inspect(somebody, "edit-extend");
+
+  await page.getByLabel("Prompt", { exact: true }).fill("a yellow square on a green background");
+  await page.getByRole("button", { name: "Generate" }).click();
+  await page.locator("[data-stand=complete] img:not([data-preview])").waitFor();
+  const [after, before] = await Promise.all((await newest(page, 2)).map((file) => pixelsOf(page, file)));
+  if (!after || !before) throw new Error("there should be two pictures");
+  expect([after.width, after.height]).toEqual([128, 64]);
+  // A cell of the model's at the seam is both's.
+  const kept = apart(after, before, { left: 72, top: 0, right: 128, bottom: 64 }, { x: 64, y: 0 });
+  const drawn = apart(after, before, { left: 0, top: 0, right: 56, bottom: 64 });
+  expect(kept.mean, "the picture stays").toBeLessThan(30);
+  expect(drawn.mean, "the room is something else").toBeGreaterThan(60);
+
+  await page.getByRole("button", { name: "Back to its own size" }).click();
+  await page.getByText("Nothing is painted").waitFor();
+  await page.waitForFunction(() => document.querySelector("canvas")?.height === 768);
   expect(somebody.faults).toEqual([]);
   await somebody.context.close();
 });

@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::auth::Caller;
 use super::jobs::PageQuery;
+use super::picture::PictureQuery;
 use crate::assets;
 use crate::error::ApiError;
 use crate::records::asset::{self, Asset};
@@ -130,9 +131,20 @@ pub(crate) async fn read(
     Ok(axum::Json(own(&app, &caller, &id).await?.into()))
 }
 
-/// Sends the caller on to the file.
-pub(crate) async fn file(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Result<Response, ApiError> {
-    let url = app.cluster.object_url(&own(&app, &caller, &id).await?.key).await?;
+/// Sends the caller on to the file, or gives it. It is not kept by browsers: uploads are deleted some day.
+pub(crate) async fn file(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+    query: Result<Query<PictureQuery>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    let inline = PictureQuery::inline(query)?;
+    let Asset { key, media_type, .. } = own(&app, &caller, &id).await?;
+    if inline {
+        let headers = [(header::CONTENT_TYPE, media_type.as_str()), (header::CACHE_CONTROL, "private, no-cache")];
+        return Ok((headers, app.cluster.object(&key).await?).into_response());
+    }
+    let url = app.cluster.object_url(&key).await?;
     Ok((StatusCode::FOUND, [(header::LOCATION, url), (header::CACHE_CONTROL, "no-store".to_owned())]).into_response())
 }
 

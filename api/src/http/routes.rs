@@ -215,8 +215,7 @@ fn assets_routes() -> Vec<Route> {
             "Shows an uploaded picture's facts",
             Answer::Json(of::<assets::AssetView>),
         ),
-        Route::get("/api/v1/assets/{id}/file", get(assets::file), "Sends you on to the file", Answer::Redirect)
-            .gives(302, Answer::Redirect),
+        Route::picture("/api/v1/assets/{id}/file", get(assets::file)),
         Route::delete("/api/v1/assets/{id}", delete(assets::delete), "Deletes an uploaded picture"),
     ]
 }

@@ -243,6 +243,11 @@ async fn an_uploaded_picture_goes_to_the_operators_store() {
     let url = file.header("location").to_owned();
     let read = || async { crate::worker::client().get(&url).send().await.unwrap() };
     assert_eq!(read().await.bytes().await.unwrap(), content);
+    // Or through the API, for pages that load from nowhere else.
+    let inline = stage.rig.url.clone() + &format!("/api/v1/assets/{id}/file?inline=true");
+    let inline = crate::worker::client().get(inline).bearer_auth(&user.key).send().await.unwrap();
+    assert_eq!(inline.headers()["content-type"], "image/png");
+    assert_eq!(inline.bytes().await.unwrap(), content);
 
     let body = json!({ "model": "tintype/shapes", "prompt": "p", "init": { "image": key } });
     let placed = user.post("/api/v1/jobs", body).await;

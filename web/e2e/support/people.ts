@@ -28,6 +28,8 @@ export async function signIn({ page }: Visitor, email: string, password: string)
 /** Makes pictures through the page, and waits for them. */
 export async function makePicture({ page }: Visitor, prompt: string, count: 1 | 2 | 4): Promise<void> {
   await page.goto("/");
+  // What the browser kept of the form is in it before there is a price.
+  await page.getByTestId("price").waitFor();
   const before = await page.locator("[data-stand=complete]").count();
   await page.getByLabel("Prompt", { exact: true }).fill(prompt);
   await page.getByRole("radio", { name: String(count), exact: true }).check();

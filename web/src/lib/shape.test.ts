@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 
 import { LIMITS } from "./api/limits.gen";
-import { RATIOS, side, sizeOf } from "./shape";
+import { fitted, RATIOS, side, sizeOf } from "./shape";
 
 test("every ratio at every size is in the API's steps and limits", () => {
   for (const ratio of RATIOS) {
@@ -24,4 +24,11 @@ test("a ratio keeps about the pixels of its square", () => {
   expect(sizeOf("16:9", 512, false)).toEqual({ width: 704, height: 384 });
   expect(sizeOf("16:9", 512, true)).toEqual({ width: 384, height: 704 });
   expect(side(1)).toBe(64);
+});
+
+test("a picture's shape is kept as far as the API's steps let it", () => {
+  expect(fitted({ width: 4000, height: 3000 }, 512)).toEqual({ width: 576, height: 448 });
+  expect(fitted({ width: 3000, height: 4000 }, 512)).toEqual({ width: 448, height: 576 });
+  expect(fitted({ width: 64, height: 64 }, 64)).toEqual({ width: 64, height: 64 });
+  expect(fitted({ width: 9000, height: 10 }, 512).height).toBe(LIMITS.height.min);
 });

@@ -20,9 +20,14 @@ export function ratioOf(ratio: Ratio): number {
   return wide / high;
 }
 
+/** The size nearest to a picture's shape, with about as many pixels as `base` squared. */
+export function fitted({ width, height }: Size, base: number): Size {
+  const ratio = Math.sqrt(width / height);
+  return { width: side(base * ratio), height: side(base / ratio) };
+}
+
 /** About as many pixels as `base` squared, in this ratio; upright where `upright` says so. */
 export function sizeOf(ratio: Ratio, base: number, upright: boolean): Size {
-  const long = side(base * Math.sqrt(ratioOf(ratio)));
-  const short = side(base / Math.sqrt(ratioOf(ratio)));
-  return upright ? { width: short, height: long } : { width: long, height: short };
+  const wide = ratioOf(ratio);
+  return fitted(upright ? { width: 1, height: wide } : { width: wide, height: 1 }, base);
 }

@@ -14,6 +14,9 @@ const HISTORY_MAX = 50;
 const PASSED_ON = ["loras", "controls", "init", "hires", "clipSkip", "guidanceRescale", "noise", "format"] as const;
 export type Extra = Partial<Pick<JobRequest, (typeof PASSED_ON)[number]>>;
 
+/** The picture to start from. */
+export type Start = NonNullable<Extra["init"]>;
+
 export interface Draft {
   prompt: string;
   negativePrompt: string;
@@ -57,6 +60,8 @@ interface DraftStore {
   /** When a job that lacked credits was set aside until they are bought; null: none is. */
   waitingSince: number | null;
   change: (part: Partial<Draft>) => void;
+  /** Names the picture to start from; null: none. */
+  start: (init: Start | null) => void;
   remember: (prompt: string) => void;
   wait: (since: number | null) => void;
 }
@@ -68,6 +73,11 @@ export const useDraft = create<DraftStore>()(
       history: [],
       waitingSince: null,
       change: (part) => set(({ draft }) => ({ draft: { ...draft, ...part } })),
+      start: (init) =>
+        set(({ draft }) => {
+          const { init: _before, ...extra } = draft.extra;
+          return { draft: { ...draft, extra: init ? { ...extra, init } : extra } };
+        }),
       remember: (prompt) =>
         set(({ history }) => ({ history: [prompt, ...history.filter((one) => one !== prompt)].slice(0, HISTORY_MAX) })),
       wait: (waitingSince) => set({ waitingSince }),

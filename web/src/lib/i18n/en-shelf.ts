@@ -39,6 +39,8 @@ export const enShelf = {
   "share.end": "Take the link back",
   "share.seen": "Somebody shares this picture with you.",
   "share.remix": "Make one like it",
+  "start.use": "Start from it",
+  "start.use.hint": "Its settings on Create, with this picture to start from",
   "vary.title": "Vary",
   "vary.near": "Four that are close to it",
   "vary.some": "Four that differ",

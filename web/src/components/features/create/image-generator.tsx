@@ -12,6 +12,7 @@ import { Refused } from "@/components/features/create/refused";
 import { promptMisfit } from "@/components/features/create/prompt";
 import { Recall } from "@/components/features/create/recall";
 import { ShapePicker } from "@/components/features/create/shape-picker";
+import { StartPicture } from "@/components/features/create/start-picture";
 import { StylePicker } from "@/components/features/create/style-picker";
 import { Button } from "@/components/ui/button";
 import { Link } from "@/components/ui/link";
@@ -66,6 +67,7 @@ export function ImageGenerator({ me }: { me: Me | null | undefined }) {
       <div className="grid gap-5 lg:min-h-0 lg:gap-4 lg:overflow-y-auto lg:pr-2 lg:pb-1 lg:pl-1">
         <PromptField value={draft.prompt} showErrors={tried} field={prompt} onChange={(prompt) => change({ prompt })} />
         <Recall />
+        {me !== null && <StartPicture card={card} />}
         <StylePicker style={draft.style ?? null} onChange={(style) => change({ style })} />
         <ModelPicker
           models={models.data}

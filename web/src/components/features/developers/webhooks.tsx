@@ -2,15 +2,14 @@
 "use client";
 
 import { MoreHorizontal, Plus, Power, RefreshCw, Send, Trash2 } from "lucide-react";
-import { type FormEvent, useState } from "react";
+import { lazy, Suspense, useState } from "react";
 
 import { DeliveryLog } from "@/components/features/developers/delivery-log";
 import { ShownOnce } from "@/components/features/developers/shown-once";
+import { EVENTS } from "@/components/features/developers/webhook-events";
 import { Badge } from "@/components/ui/badge";
 import { Button } from "@/components/ui/button";
 import { Card } from "@/components/ui/card";
-import { Dialog } from "@/components/ui/dialog";
-import { Field, Input } from "@/components/ui/field";
 import { Menu } from "@/components/ui/menu";
 import { NoneYet, Skeleton } from "@/components/ui/states";
 import { say } from "@/components/ui/toast";
@@ -18,21 +17,14 @@ import { Unread } from "@/components/ui/unread";
 import {
   useChangeWebhook,
   useDropWebhook,
-  useMakeWebhook,
   useRotateWebhook,
   useTryWebhook,
   useWebhooks,
   type Webhook,
-  type WebhookEvent,
 } from "@/lib/api/webhooks";
-import { type Key, useT } from "@/lib/i18n";
+import { useT } from "@/lib/i18n";
 
-/** What can be chosen; a try is heard by every endpoint. */
-const EVENTS = [
-  ["job.started", "hooks.event.started"],
-  ["job.completed", "hooks.event.completed"],
-  ["job.failed", "hooks.event.failed"],
-] as const satisfies readonly (readonly [WebhookEvent, Key])[];
+const Make = lazy(async () => ({ default: (await import("./make-webhook")).MakeWebhook }));
 
 export function Webhooks() {
   const t = useT();
@@ -56,7 +48,11 @@ export function Webhooks() {
           <Endpoint key={webhook.id} webhook={webhook} />
         ))}
       </ul>
-      {making && <Make onClose={() => setMaking(false)} />}
+      {making && (
+        <Suspense fallback={null}>
+          <Make onClose={() => setMaking(false)} />
+        </Suspense>
+      )}
     </Card>
   );
 }
@@ -125,78 +121,5 @@ function Endpoint({ webhook }: { webhook: Webhook }) {
         />
       )}
     </li>
-  );
-}
-
-function Make({ onClose }: { onClose: () => void }) {
-  const t = useT();
-  const make = useMakeWebhook();
-  const [url, setUrl] = useState("");
-  const [description, setDescription] = useState("");
-  const [events, setEvents] = useState<ReadonlySet<WebhookEvent>>(new Set());
-  if (make.data)
-    return (
-      <ShownOnce
-        title={t("hooks.secret")}
-        words={t("hooks.secret.words")}
-        secret={make.data.secret}
-        onClose={onClose}
-      />
-    );
-  const toggle = (event: WebhookEvent) => {
-    const next = new Set(events);
-    if (!next.delete(event)) next.add(event);
-    setEvents(next);
-  };
-  const submit = (event: FormEvent) => {
-    event.preventDefault();
-    make.mutate({ url: url.trim(), description: description.trim(), events: [...events] });
-  };
-  return (
-    <Dialog open onOpenChange={onClose} title={t("hooks.make")}>
-      <form onSubmit={submit} className="grid gap-4">
-        <Field label={t("hooks.url")} hint={t("hooks.url.hint")} error={make.error?.message}>
-          {(ids) => (
-            <Input
-              {...ids}
-              type="url"
-              inputMode="url"
-              placeholder="https://"
-              maxLength={2000}
-              value={url}
-              onChange={(event) => setUrl(event.target.value)}
-            />
-          )}
-        </Field>
-        <Field label={t("hooks.description")}>
-          {(ids) => (
-            <Input
-              {...ids}
-              maxLength={200}
-              value={description}
-              onChange={(event) => setDescription(event.target.value)}
-            />
-          )}
-        </Field>
-        <fieldset className="grid gap-2">
-          <legend className="mb-1.5 text-sm font-medium">{t("hooks.events")}</legend>
-          {EVENTS.map(([event, key]) => (
-            <label key={event} className="flex items-center gap-2.5 text-sm">
-              <input
-                type="checkbox"
-                className="size-4 accent-primary"
-                checked={events.has(event)}
-                onChange={() => toggle(event)}
-              />
-              {t(key)}
-            </label>
-          ))}
-          <p className="text-xs text-muted-foreground">{t("hooks.events.hint")}</p>
-        </fieldset>
-        <Button type="submit" className="justify-self-end" disabled={url.trim() === "" || make.isPending}>
-          {t("hooks.make")}
-        </Button>
-      </form>
-    </Dialog>
   );
 }

@@ -5,10 +5,12 @@ import "@/lib/i18n/desk";
 
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { ImageUp, Sparkles } from "lucide-react";
-import { type FormEvent, useRef, useState } from "react";
+import { type FormEvent, useEffect, useRef, useState } from "react";
 
 import { Canvas } from "@/components/features/edit/canvas";
-import { type Change, loadedMask, maskOf, requestFor } from "@/components/features/edit/send";
+import { type Extended, extended, maskAround, NO_SIDES, type Sides } from "@/components/features/edit/extend";
+import { ExtendPanel } from "@/components/features/edit/extend-panel";
+import { type Change, loadedMask, maskOf, requestFor, type Subject } from "@/components/features/edit/send";
 import { BLANK, isBlank, type Painting } from "@/components/features/edit/strokes";
 import { Tools } from "@/components/features/edit/tools";
 import { JobCard } from "@/components/features/jobs/job-card";
@@ -74,6 +76,10 @@ function Opened({ id }: { id: string }) {
 function Editor({ picture }: { picture: Picture }) {
   const t = useT();
   const [painting, setPainting] = useState<Painting>(BLANK);
+  const [room, setRoom] = useState<Room | null>(null);
+  const { width, height, src } = room ?? { ...picture, src: fileOf(picture) };
+  const subject: Subject = { picture, width, height, ...(room && { file: room.file }) };
+  const fresh = room?.painting ?? BLANK;
   const [kind, setKind] = useState<"brush" | "eraser">("brush");
   const [size, setSize] = useState(BRUSH);
   const [zoom, setZoom] = useState(1);
@@ -86,34 +92,49 @@ function Editor({ picture }: { picture: Picture }) {
   const set = (part: Partial<Change>) => setChange((now) => ({ ...now, ...part }));
   const [made, setMade] = useState<string[]>([]);
   const make = useRedraw((job) => setMade((all) => [job, ...all]));
-  const room = useRef<HTMLDivElement>(null);
+  const frame = useRef<HTMLDivElement>(null);
+  useEffect(() => () => URL.revokeObjectURL(room?.src ?? ""), [room]);
+  const extend = async (sides: Sides) => {
+    if (sides === NO_SIDES) {
+      setRoom(null);
+      setPainting(BLANK);
+      return;
+    }
+    const larger = await extended(await (await fetch(fileOf(picture))).blob(), sides);
+    // What was painted on the picture alone stays painted.
+    const base = maskAround(room ? BLANK : painting, picture, sides);
+    const around = { ...BLANK, base };
+    setRoom({ ...larger, painting: around });
+    setPainting(around);
+    // Nothing of what fills the room for now is to stay.
+    set({ strength: 1 });
+  };
   const load = async (file: File) => {
-    const base = await loadedMask(file, picture);
+    const base = await loadedMask(file, subject);
     if (base) setPainting({ ...BLANK, base });
     else say({ text: t("edit.loadMask.failed") });
   };
   const submit = (event: FormEvent) => {
     event.preventDefault();
-    make.mutate({ picture, painting, change });
+    make.mutate({ subject, painting, change });
   };
   return (
     <div className="grid items-start gap-6 lg:grid-cols-[minmax(0,1fr)_22rem]">
       <div
-        ref={room}
+        ref={frame}
         className="grid gap-3 [&:fullscreen]:grid-rows-[auto_minmax(0,1fr)_auto] [&:fullscreen]:bg-background [&:fullscreen]:p-4"
       >
         <Tools
-          {...{ painting, setPainting, kind, setKind, zoom, setZoom }}
-          room={room}
-          save={() => void save(maskOf(painting, picture, change.feather))}
+          {...{ painting, setPainting, fresh, kind, setKind, zoom, setZoom }}
+          room={frame}
+          save={() => void save(maskOf(painting, subject, change.feather))}
           load={load}
         />
         <Canvas
-          src={fileOf(picture)}
           alt={picture.prompt}
-          width={picture.width}
-          height={picture.height}
-          {...{ painting, kind, size, zoom }}
+          // Another picture, another place of the brush.
+          key={src}
+          {...{ src, width, height, painting, kind, size, zoom }}
           onZoom={setZoom}
           onPaint={setPainting}
         />
@@ -140,6 +161,11 @@ function Editor({ picture }: { picture: Picture }) {
             />
           )}
         </Field>
+        <ExtendPanel
+          size={picture}
+          sides={room?.sides ?? NO_SIDES}
+          onExtend={(sides) => void extend(sides).catch((error: Error) => say({ text: error.message }))}
+        />
         <Percent
           label={t("edit.strength")}
           hint={t("edit.strength.hint")}
@@ -170,6 +196,9 @@ function Editor({ picture }: { picture: Picture }) {
     </div>
   );
 }
+
+/** The picture with room around it, and what is painted there to begin with. */
+type Room = Extended & { painting: Painting };
 
 interface PercentProps {
   label: string;
@@ -204,8 +233,8 @@ function useRedraw(done: (job: string) => void) {
   const client = useQueryClient();
   const make = useMakeJob();
   return useMutation({
-    mutationFn: async (asked: { picture: Picture; painting: Painting; change: Change }) => {
-      const request = await requestFor(asked.picture, asked.painting, asked.change);
+    mutationFn: async (asked: { subject: Subject; painting: Painting; change: Change }) => {
+      const request = await requestFor(asked.subject, asked.painting, asked.change);
       return make.mutateAsync({ request, key: randomId() });
     },
     onSuccess: ({ id }) => {

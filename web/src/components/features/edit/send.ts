@@ -1,9 +1,17 @@
 // Sends a painted picture to be redrawn: the picture and its mask as uploads, then the job that names them.
 import { draw, isBlank, type Painting } from "@/components/features/edit/strokes";
 import { MASK_WIDTH } from "@/components/features/edit/canvas";
-import { failureOf, type JobRequest } from "@/lib/api/client";
+import { upload } from "@/lib/api/assets";
+import type { JobRequest } from "@/lib/api/client";
 import { fileOf, type Picture } from "@/lib/api/gallery";
-import type { AssetView } from "@/lib/api/schema.gen";
+import type { Size } from "@/lib/shape";
+
+/** What is changed: a picture as it is, or with room around it. */
+export interface Subject extends Size {
+  picture: Picture;
+  /** The file, where it is not the picture's own. */
+  file?: Blob;
+}
 
 export interface Change {
   prompt: string;
@@ -14,7 +22,7 @@ export interface Change {
 }
 
 /** The mask as a PNG: white is redrawn. */
-export function maskOf(painting: Painting, { width, height }: Picture, feather: number): Promise<Blob> {
+export function maskOf(painting: Painting, { width, height }: Size, feather: number): Promise<Blob> {
   const canvas = document.createElement("canvas");
   canvas.width = MASK_WIDTH;
   canvas.height = Math.round((MASK_WIDTH * height) / width);
@@ -31,7 +39,7 @@ export function maskOf(painting: Painting, { width, height }: Picture, feather: 
 }
 
 /** A saved mask, as it is painted over: white is redrawn, and what is darker the less. Null for what is no picture. */
-export async function loadedMask(file: Blob, { width, height }: Picture): Promise<HTMLCanvasElement | null> {
+export async function loadedMask(file: Blob, { width, height }: Size): Promise<HTMLCanvasElement | null> {
   const bitmap = await createImageBitmap(file).catch(() => null);
   const canvas = document.createElement("canvas");
   canvas.width = MASK_WIDTH;
@@ -50,29 +58,21 @@ export async function loadedMask(file: Blob, { width, height }: Picture): Promis
   return canvas;
 }
 
-async function upload(file: Blob): Promise<string> {
-  const response = await fetch("/api/v1/assets", {
-    method: "POST",
-    body: file,
-    headers: { "content-type": file.type },
-  });
-  const body: unknown = await response.json().catch(() => undefined);
-  if (!response.ok) throw failureOf(response.status, body);
-  return (body as AssetView).key;
-}
+const keyOf = async (file: Blob) => (await upload(file)).key;
 
 /** The request that redraws it: everything as it was made, but for what is to be different. */
-export async function requestFor(picture: Picture, painting: Painting, change: Change): Promise<JobRequest> {
-  const file = await (await fetch(fileOf(picture))).blob();
+export async function requestFor(subject: Subject, painting: Painting, change: Change): Promise<JobRequest> {
+  const { picture, width, height } = subject;
+  const file = subject.file ?? (await (await fetch(fileOf(picture))).blob());
   const [image, mask] = await Promise.all([
-    upload(file),
-    isBlank(painting) ? undefined : maskOf(painting, picture, change.feather).then(upload),
+    keyOf(file),
+    isBlank(painting) ? undefined : maskOf(painting, subject, change.feather).then(keyOf),
   ]);
   const { seed: _seed, hires: _hires, init: _init, ...settings } = picture.settings;
   return {
     ...settings,
-    width: picture.width,
-    height: picture.height,
+    width,
+    height,
     prompt: change.prompt,
     images: change.images,
     init: { image, strength: change.strength, ...(mask && { mask }) },

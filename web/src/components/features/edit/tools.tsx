@@ -16,7 +16,7 @@ import {
 } from "lucide-react";
 import { type Dispatch, type RefObject, type SetStateAction, useRef, useSyncExternalStore } from "react";
 
-import { BLANK, isBlank, type Painting, redo, undo } from "@/components/features/edit/strokes";
+import { isBlank, type Painting, redo, undo } from "@/components/features/edit/strokes";
 import { Button } from "@/components/ui/button";
 import { Segmented } from "@/components/ui/segmented";
 import { useT } from "@/lib/i18n";
@@ -24,6 +24,8 @@ import { useT } from "@/lib/i18n";
 interface ToolsProps {
   painting: Painting;
   setPainting: Dispatch<SetStateAction<Painting>>;
+  /** What starting over leads to. */
+  fresh: Painting;
   kind: "brush" | "eraser";
   setKind: (kind: "brush" | "eraser") => void;
   zoom: number;
@@ -34,7 +36,7 @@ interface ToolsProps {
   load: (file: File) => void;
 }
 
-export function Tools({ painting, setPainting, kind, setKind, zoom, setZoom, room, save, load }: ToolsProps) {
+export function Tools({ painting, setPainting, fresh, kind, setKind, zoom, setZoom, room, save, load }: ToolsProps) {
   const t = useT();
   const file = useRef<HTMLInputElement>(null);
   const whole = useWholeScreen(room);
@@ -53,7 +55,12 @@ export function Tools({ painting, setPainting, kind, setKind, zoom, setZoom, roo
       <Tool label={t("ui.undo")} icon={Undo2} off={painting.strokes.length === 0} run={() => setPainting(undo)} />
       <Tool label={t("edit.redo")} icon={Redo2} off={painting.undone.length === 0} run={() => setPainting(redo)} />
       <Tool label={t("edit.invert")} icon={Contrast} run={invert} />
-      <Tool label={t("edit.clear")} icon={Trash2} off={isBlank(painting)} run={() => setPainting(BLANK)} />
+      <Tool
+        label={t("edit.clear")}
+        icon={Trash2}
+        off={isBlank(painting) || painting === fresh}
+        run={() => setPainting(fresh)}
+      />
       <Tool label={t("edit.zoomOut")} icon={ZoomOut} off={zoom <= 1} run={() => setZoom(Math.max(1, zoom / 1.5))} />
       <Tool label={t("edit.zoomIn")} icon={ZoomIn} off={zoom >= 8} run={() => setZoom(Math.min(8, zoom * 1.5))} />
       <Tool label={t("edit.saveMask")} icon={Save} off={isBlank(painting)} run={save} />

@@ -1,7 +1,20 @@
 // What can be done with it.
 "use client";
 
-import { Blend, Brush, Code, Copy, Download, FolderPlus, Link2, Maximize, Shuffle, Star, Trash2 } from "lucide-react";
+import {
+  Blend,
+  Brush,
+  Code,
+  Copy,
+  Download,
+  FolderPlus,
+  ImageUp,
+  Link2,
+  Maximize,
+  Shuffle,
+  Star,
+  Trash2,
+} from "lucide-react";
 import { useEffect, useState } from "react";
 
 import { CollectDialog } from "@/components/features/gallery/collect-dialog";
@@ -65,6 +78,9 @@ export function PictureActions({ picture }: { picture: Picture }) {
         </Button>
         <Button look="outline" onClick={() => setCollecting(true)}>
           <FolderPlus aria-hidden /> {t("gallery.collect")}
+        </Button>
+        <Button look="outline" title={t("start.use.hint")} disabled={again.busy} onClick={again.start}>
+          <ImageUp aria-hidden /> {t("start.use")}
         </Button>
         <Button asChild look="outline">
           <Link href={`/edit/?id=${picture.id}`}>

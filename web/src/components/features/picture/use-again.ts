@@ -4,11 +4,12 @@
 
 import { say } from "@/components/ui/toast";
 import type { JobRequest } from "@/lib/api/client";
-import type { Picture } from "@/lib/api/gallery";
+import { fileOf, type Picture } from "@/lib/api/gallery";
 import { LIMITS } from "@/lib/api/limits.gen";
 import { useMakeJob } from "@/lib/api/queries";
 import { randomId } from "@/lib/browser";
 import { useRouter } from "@/lib/navigation";
+import { draftOfSettings } from "@/stores/draft";
 
 /** How far from the picture: the share of it that is drawn anew. */
 export const DISTANCES = [
@@ -46,11 +47,21 @@ export function useAgain(picture: Picture) {
     const { requestFor } = await import("@/components/features/edit/send");
     const { BLANK } = await import("@/components/features/edit/strokes");
     const change = { prompt: picture.prompt, strength, images: VARIATIONS, feather: 0 };
-    send(await requestFor(picture, BLANK, change));
+    send(await requestFor({ picture, width: picture.width, height: picture.height }, BLANK, change));
   };
+  const start = async () => {
+    const { takeStart } = await import("@/components/features/create/take-start");
+    const file = await (await fetch(fileOf(picture))).blob();
+    const { init: _before, ...extra } = draftOfSettings(picture.settings, null).extra;
+    const base = Math.sqrt(picture.width * picture.height);
+    await takeStart(file, { base, with: { ...draftOfSettings(picture.settings, null), extra } });
+    router.push("/");
+  };
+  const failed = (error: Error) => say({ text: error.message });
   return {
     busy: make.isPending,
-    vary: (strength: number) => void vary(strength).catch((error: Error) => say({ text: error.message })),
+    start: () => void start().catch(failed),
+    vary: (strength: number) => void vary(strength).catch(failed),
     upscale: larger && (() => send(larger)),
   };
 }
