@@ -5,6 +5,8 @@
 //! workers that claim, upload a few bytes and finish. Then a leader is killed, and the time to the next new assignment by
 //! its standby is taken.
 //!
+//! Beside each wall time stands what every program took of the processors for a job, so that it can be seen who takes it.
+//!
 //! `BENCH_JOBS` (15000), `BENCH_QUEUES` (30), `BENCH_WORKERS` (64) and `BENCH_FAILOVERS` (5) size it.
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a bench stops where it breaks, and prints its figures")]
@@ -21,8 +23,9 @@ use futures::StreamExt as _;
 use kube::ResourceExt as _;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
-use support::{Bench, MODEL, Worker};
+use support::{Bench, MODEL, Operator, Worker};
 use tintype_crds::{GenerationJob, GenerationJobSpec};
+use tintype_kubetest::Program;
 use tintype_types::{GenerationRequest, JobState};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -44,10 +47,15 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let (jobs, queues, workers) = (size("BENCH_JOBS", 15_000), size("BENCH_QUEUES", 30), size("BENCH_WORKERS", 64));
-        let null = null_scheduler(jobs, queues, workers).await;
+        let (null, least) = null_scheduler(jobs, queues, workers).await;
         report("control_plane_null_wall", null, "s", None);
-        let (wall, writes) = operator(jobs, queues, workers).await;
+        let (wall, writes, taken) = operator(jobs, queues, workers).await;
         report("control_plane_operator_wall", wall, "s", Some((null, FLOOR_RATIO)));
+        for ((program, least), taken) in PROGRAMS.iter().zip(least).zip(taken) {
+            let each = [least, taken].map(|seconds| seconds * 1e3 / jobs as f64);
+            report(&format!("control_plane_null_cpu_{program}"), each[0], "ms/job", None);
+            report(&format!("control_plane_operator_cpu_{program}"), each[1], "ms/job", None);
+        }
         report("control_plane_writes_a_job", writes, "writes", Some((WRITES_A_JOB, 1.0)));
         let mut times = failovers(size("BENCH_FAILOVERS", 5)).await;
         times.sort_by(f64::total_cmp);
@@ -92,9 +100,36 @@ async fn create(jobs: &Api<GenerationJob>, count: usize, queues: usize, made: im
     }
 }
 
-/// Seconds from the first creation to the last end, by somebody who decides nothing.
-async fn null_scheduler(count: usize, queues: usize, workers: usize) -> f64 {
+/// Whose processor time is told: the bench itself makes the jobs, and is the null scheduler or the workers.
+const PROGRAMS: [&str; 4] = ["etcd", "kube_apiserver", "operator", "bench"];
+
+/// Seconds of processor time each of [`PROGRAMS`] has taken so far.
+fn taken(bench: &Bench, operator: Option<&Operator>) -> [f64; 4] {
+    let of = |program| bench.plane.process_id(program).map_or(0.0, processor_seconds);
+    let operator = operator.map_or(0.0, |operator| processor_seconds(operator.child.id()));
+    [of(Program::Etcd), of(Program::ApiServer), operator, processor_seconds(std::process::id())]
+}
+
+/// What the kernel has counted for a process, in user and in kernel mode.
+fn processor_seconds(pid: u32) -> f64 {
+    /// The unit the kernel counts in, whatever its own clock.
+    const TICKS_A_SECOND: f64 = 100.0;
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // Its name may hold anything, brackets and blanks too.
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    let (user_and_kernel, before) = (2, 11);
+    fields.skip(before).take(user_and_kernel).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>()
+        / TICKS_A_SECOND
+}
+
+fn since(before: [f64; 4], now: [f64; 4]) -> [f64; 4] {
+    std::array::from_fn(|program| now[program] - before[program])
+}
+
+/// Seconds from the first creation to the last end, by somebody who decides nothing; and what the programs took.
+async fn null_scheduler(count: usize, queues: usize, workers: usize) -> (f64, [f64; 4]) {
     let bench = Bench::new().await;
+    let before = taken(&bench, None);
     let (out, made) = mpsc::channel(count);
     let made = Arc::new(tokio::sync::Mutex::new(made));
     let began = Instant::now();
@@ -114,7 +149,7 @@ async fn null_scheduler(count: usize, queues: usize, workers: usize) -> f64 {
     while let Some(ended) = writers.join_next().await {
         ended.unwrap();
     }
-    began.elapsed().as_secs_f64()
+    (began.elapsed().as_secs_f64(), since(before, taken(&bench, None)))
 }
 
 async fn write(jobs: &Api<GenerationJob>, job: &GenerationJob, status: Value) -> GenerationJob {
@@ -140,8 +175,8 @@ fn assignment(worker: usize) -> Value {
     json!({ "worker": format!("w-{worker}"), "attempt": 1, "leaderEpoch": 1, "pool": "cpu" })
 }
 
-/// The same by the operator, and the writes a job took by the API server's own account.
-async fn operator(count: usize, queues: usize, workers: usize) -> (f64, f64) {
+/// The same by the operator, the writes a job took by the API server's own account, and what the programs took.
+async fn operator(count: usize, queues: usize, workers: usize) -> (f64, f64, [f64; 4]) {
     let bench = Bench::new().await;
     let operator =
         bench.operator("bench", &["--leader-lease", "15s", "--leader-deadline", "10s", "--attempt-lease", "60s"]);
@@ -159,15 +194,16 @@ async fn operator(count: usize, queues: usize, workers: usize) -> (f64, f64) {
             }
         });
     }
+    let before = taken(&bench, Some(&operator));
     let began = Instant::now();
     create(&bench.jobs, count, queues, drop).await;
     while left.load(Ordering::Acquire) > 0 {
         fleet.join_next().await.unwrap().unwrap();
     }
-    let wall = began.elapsed().as_secs_f64();
+    let (wall, taken) = (began.elapsed().as_secs_f64(), since(before, taken(&bench, Some(&operator))));
     // A finish is answered once it is written.
     assert!(bench.jobs.get("job-0").await.unwrap().state() == JobState::Complete, "a job is not complete");
-    (wall, writes(&bench).await as f64 / count as f64)
+    (wall, writes(&bench).await as f64 / count as f64, taken)
 }
 
 /// How many changes of jobs were made in this namespace, by the API server's own account.

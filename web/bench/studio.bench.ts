@@ -17,6 +17,8 @@ import { lastingAddress, Stack } from "../e2e/support/stack";
 import { median, print } from "./figure";
 
 const RUNS = Number(process.env.BENCH_RUNS ?? 3);
+/** How often the server dies and comes back. */
+const RETURNS = 5;
 const MANY = 100_000;
 const SCREENS = ["/", "/gallery/", "/collections/", "/credits/", "/developers/", "/account/", "/status/", "/login/"];
 const CHROMIUM = process.env.TINTYPE_CHROMIUM ?? "/usr/bin/chromium";
@@ -186,18 +188,23 @@ test("pages are true again after the server's death", async () => {
   const { page } = somebody;
   await page.goto("/");
   await page.locator("[data-stand=complete]").first().waitFor();
-  await stack.kill();
-  await page.getByText("The connection to the server is lost").waitFor();
-  const again = Stack.start({ folder: stack.folder, listen: stack.address });
-  // From the first answer on.
-  const back = (async () => {
-    for (;;) {
-      const answer = await fetch(`${stack.url}/healthz`).catch(() => null);
-      if (answer?.ok) return performance.now();
-    }
-  })();
-  const since = await back;
-  await page.getByText("The connection to the server is lost").waitFor({ state: "detached" });
-  print({ name: "web.true-again", value: performance.now() - since, unit: "ms", goal: 2_000, better: "less" });
-  stack = await again;
+  // A page asks again at moments of its own, so one try says little: the worst of several is told.
+  const times: number[] = [];
+  for (let n = 0; n < RETURNS; n++) {
+    await stack.kill();
+    await page.getByText("The connection to the server is lost").waitFor();
+    const again = Stack.start({ folder: stack.folder, listen: stack.address });
+    // From the first answer on.
+    const back = (async () => {
+      for (;;) {
+        const answer = await fetch(`${stack.url}/healthz`).catch(() => null);
+        if (answer?.ok) return performance.now();
+      }
+    })();
+    const since = await back;
+    await page.getByText("The connection to the server is lost").waitFor({ state: "detached" });
+    times.push(performance.now() - since);
+    stack = await again;
+  }
+  print({ name: "web.true-again", value: Math.max(...times), unit: "ms", goal: 2_000, better: "less" });
 });

@@ -183,7 +183,7 @@ async fn grant(client: &Client, namespace: &str, user: &str) {
 
 /// A running operator. Dropping it kills it.
 pub(crate) struct Operator {
-    child: Child,
+    pub(crate) child: Child,
     port_file: PathBuf,
     log: PathBuf,
 }

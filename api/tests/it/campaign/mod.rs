@@ -33,6 +33,8 @@ use progress::Progress;
 const CLIENTS: usize = 64;
 /// Fewer than clients, so that they wait for each other's books.
 const ACCOUNTS: usize = 8;
+/// So many that it is the API that is busy, and no client waits for a worker.
+const WORKERS: usize = 16;
 /// In each burst both are killed once.
 const BURSTS: u64 = 10;
 /// Operations in all, unless the environment says otherwise: about a minute's worth.
@@ -167,7 +169,7 @@ async fn nothing_is_lost_or_invented_whoever_is_killed() {
     }
     let users = Arc::new(users);
     let workers: Vec<_> =
-        (0..2).map(|n| tokio::spawn(Worker::new(&town.url, WORKER_TOKEN, &format!("w{n}")).serve())).collect();
+        (0..WORKERS).map(|n| tokio::spawn(Worker::new(&town.url, WORKER_TOKEN, &format!("w{n}")).serve())).collect();
 
     let progress = Progress::of(operations / BURSTS * BURSTS);
     let watching = tokio::spawn(progress.clone().watch(pool.clone()));
