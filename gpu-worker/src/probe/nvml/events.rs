@@ -45,14 +45,24 @@ impl<'nvml> Events<'nvml> {
         Self { set: None, told: false }
     }
 
+    /// Makes a set anew, for a GPU that was lost or came back, and returns what the old one still held: what was raised
+    /// before the new one listens would be lost with it.
+    pub(super) fn renew(&mut self, nvml: &'nvml Nvml) -> Vec<Xid> {
+        std::mem::replace(self, Self::register(nvml)).take(Duration::ZERO)
+    }
+
     /// Waits for an error, or just waits; takes all that are there.
     pub(super) fn wait(&mut self) -> Vec<Xid> {
+        self.take(WAIT)
+    }
+
+    fn take(&mut self, wait: Duration) -> Vec<Xid> {
         let Some(set) = &self.set else {
-            std::thread::sleep(WAIT);
+            std::thread::sleep(wait);
             return Vec::new();
         };
         let mut raised = Vec::new();
-        let mut timeout = WAIT.as_millis() as u32;
+        let mut timeout = wait.as_millis() as u32;
         while raised.len() < EVENTS_MAX {
             match set.wait(timeout) {
                 Ok(event) => raised.extend(xid(&event)),
@@ -62,7 +72,7 @@ impl<'nvml> Events<'nvml> {
                         if !std::mem::replace(&mut self.told, true) {
                             tracing::warn!(%error, "waiting for GPU faults fails");
                         }
-                        std::thread::sleep(WAIT);
+                        std::thread::sleep(wait);
                     }
                     break;
                 }

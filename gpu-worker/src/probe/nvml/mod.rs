@@ -137,11 +137,14 @@ impl Thread {
             for xid in raised {
                 self.inventory.xid(xid, now);
             }
-            self.publish();
-            // A set with a lost GPU in it tells nothing else, and one made before its return does not know it.
+            // A set with a lost GPU in it tells nothing else, and one made before its return does not know it. Whoever sees
+            // the change may count on the new set.
             if before != self.inventory.answering() {
-                *events = Events::register(nvml);
+                for xid in events.renew(nvml) {
+                    self.inventory.xid(xid, now);
+                }
             }
+            self.publish();
             if !self.inventory.any_lost() {
                 lost_since = None;
             } else if now.duration_since(*lost_since.get_or_insert(now)) >= REOPEN_AFTER {
