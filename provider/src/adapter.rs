@@ -68,6 +68,15 @@ pub(crate) struct Adapter {
     settings: RwLock<Arc<PoolProvider>>,
 }
 
+/// What is left of a budget.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Budget {
+    /// Enough for the cheapest job.
+    Allows,
+    /// Less than that.
+    UsedUp,
+}
+
 /// Runs an adapter until `shutdown`; then gives its jobs back, whose purchases go on, and returns.
 ///
 /// # Errors
@@ -206,17 +215,18 @@ impl Adapter {
         let mut pauses = self.paused_until.subscribe();
         let until = *pauses.borrow_and_update();
         tokio::time::sleep_until(until).await;
-        let settings = match self.may_buy().await {
-            Ok(Some(settings)) => settings,
-            Ok(None) => {
-                self.pause(PAUSE);
-                return None;
-            }
+        let (settings, budget) = match self.may_buy().await {
+            Ok(known) => known,
             Err(error) => {
                 tracing::error!(pool = %self.pool, error = format!("{error:#}"), "nothing is claimed");
                 self.pause(PAUSE);
                 return None;
             }
+        };
+        // Where nothing may be bought, the dispatcher is still told that somebody is there, and asked for nothing.
+        let (free_slots, wait) = match budget {
+            Budget::Allows => (free_slots, CLAIM_WAIT),
+            Budget::UsedUp => (0, Duration::ZERO),
         };
         let models: Vec<_> = settings.models.iter().map(|model| model.name.clone()).collect();
         let kind = settings.kind.as_str();
@@ -230,7 +240,7 @@ impl Adapter {
             residents: Vec::new(),
             loadable_models: models,
             free_slots,
-            wait_ms: CLAIM_WAIT.as_millis() as u64,
+            wait_ms: wait.as_millis() as u64,
         };
         let asked = Instant::now();
         // One held open is let go when a pause begins: it would be given the very job that was given back. Should it have
@@ -239,6 +249,9 @@ impl Adapter {
             answer = self.dispatch.claim(&claim) => answer,
             _ = pauses.changed() => return None,
         };
+        if budget == Budget::UsedUp {
+            self.pause(PAUSE);
+        }
         match answer {
             Ok(answer) => {
                 *backoff = Backoff::new();
@@ -257,8 +270,8 @@ impl Adapter {
         }
     }
 
-    /// The pool as it is now, if its budget would allow the cheapest of its jobs.
-    async fn may_buy(&self) -> Result<Option<Arc<PoolProvider>>> {
+    /// The pool as it is now, and whether its budget would allow the cheapest of its jobs.
+    async fn may_buy(&self) -> Result<(Arc<PoolProvider>, Budget)> {
         let settings = Arc::new(self.source.read().await?);
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&settings);
         let cheapest = cheapest(&settings)?;
@@ -269,13 +282,13 @@ impl Adapter {
         });
         let left = left.await?;
         if cheapest <= left {
-            return Ok(Some(settings));
+            return Ok((settings, Budget::Allows));
         }
         tracing::info!(
             pool = %self.pool, left_micro_usd = left.0, needed_micro_usd = cheapest.0,
             "nothing is claimed for now: of the budget, less is left than the cheapest job may cost"
         );
-        Ok(None)
+        Ok((settings, Budget::UsedUp))
     }
 
     /// Claims nothing for so long.

@@ -62,7 +62,7 @@ fn jobs_are_shown(cluster: &Cluster, picture: &[u8]) {
 fn pictures_are_reckoned(cluster: &Cluster) {
     let held = cluster.read("red-circle")["status"]["gpuMilliseconds"].as_f64().unwrap();
     let said: Value = serde_json::from_str(&run(cluster, &["cost", "-o", "json"])).unwrap();
-    let line = &said[0];
+    let line = &said["costs"][0];
     assert_eq!(
         (&line["model"], &line["pool"], &line["images"]),
         (&json!("tintype/shapes"), &json!("default"), &json!(1))

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use serde::Serialize;
-use tintype_crds::{GenerationJob, GpuPool, PoolProvider, SpendWindow, WindowSpend};
+use tintype_crds::{GenerationJob, GpuPool, PoolProvider, ProviderSpend, SpendWindow, WindowSpend};
 use tintype_types::JobState;
 
 use super::args::CostArgs;
@@ -41,6 +41,24 @@ struct Line {
     cost_per_image: Option<f64>,
 }
 
+/// What is left of the budget of a provider's pool.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Budget {
+    pool: String,
+    provider: &'static str,
+    /// As the pool's status has it: `day`, `month`, `unknown`, and `usedUp` where its jobs wait for more.
+    #[serde(flatten)]
+    spend: ProviderSpend,
+}
+
+/// The answer.
+#[derive(Debug, Serialize)]
+struct Told {
+    costs: Vec<Line>,
+    budgets: Vec<Budget>,
+}
+
 /// Runs the command.
 pub(super) async fn run(args: &CostArgs) -> Result<ExitCode> {
     let kubectl = Kubectl::new(&args.kubectl);
@@ -52,7 +70,8 @@ pub(super) async fn run(args: &CostArgs) -> Result<ExitCode> {
     };
     let pools: List<GpuPool> = kubectl.read(&["get", "gpupools.tintype.dev", "-o", "json"]).await?;
     let lines = lines(&jobs.items, &prices(&pools.items, &args.price), args.by_queue);
-    let said = show::written(&lines, args.output, || text(&lines, args.output) + &budgets(&pools.items))?;
+    let told = Told { costs: lines, budgets: budgets(&pools.items) };
+    let said = show::written(&told, args.output, || text(&told.costs, args.output) + &budget_text(&told.budgets))?;
     crate::terminal::result(said.trim_end());
     Ok(ExitCode::SUCCESS)
 }
@@ -86,16 +105,26 @@ fn prices<'a>(pools: &'a [GpuPool], flags: &[(String, f64)]) -> BTreeMap<String,
     said.chain(flags.iter().map(|(pool, price)| (pool.clone(), Price::Hour(*price)))).collect()
 }
 
-/// What is left of the budgets of providers' pools; nothing where none has bought.
-fn budgets(pools: &[GpuPool]) -> String {
+/// Of the providers' pools that have bought.
+fn budgets(pools: &[GpuPool]) -> Vec<Budget> {
+    let of = |pool: &GpuPool| {
+        Some(Budget {
+            pool: pool.metadata.name.clone()?,
+            provider: pool.spec.provider.as_ref()?.kind.as_str(),
+            spend: pool.status.as_ref()?.provider?,
+        })
+    };
+    pools.iter().filter_map(of).collect()
+}
+
+/// The same in words; nothing where none has bought.
+fn budget_text(budgets: &[Budget]) -> String {
     let window = |name: &str, window: WindowSpend| {
         let [spent, reserved, cap] = [window.spent_micro_usd, window.reserved_micro_usd, window.cap_micro_usd];
         let [spent, reserved, cap] = [spent, reserved, cap].map(|sum| sum as f64 / 1e6);
         format!("\n  {name}: {spent:.4} of {cap:.2} US dollars spent, {reserved:.4} set aside")
     };
-    let of = |pool: &GpuPool| {
-        let spend = pool.status.as_ref()?.provider?;
-        let name = pool.metadata.name.as_deref().unwrap_or_default();
+    let of = |Budget { pool, provider: _, spend }: &Budget| {
         let (day, month) = (window("today", spend.day), window("this month", spend.month));
         let unknown = match spend.unknown {
             0 => String::new(),
@@ -106,9 +135,9 @@ fn budgets(pools: &[GpuPool]) -> String {
             Some(SpendWindow::Day) => "\n  its jobs wait for the next day (UTC), or for more budget",
             Some(SpendWindow::Month) => "\n  its jobs wait for the next month (UTC), or for more budget",
         };
-        Some(format!("\n\n{name}{day}{month}{unknown}{until}"))
+        format!("\n\n{pool}{day}{month}{unknown}{until}")
     };
-    pools.iter().filter_map(of).collect()
+    budgets.iter().map(of).collect()
 }
 
 /// What pictures are told apart by.
@@ -231,7 +260,16 @@ mod tests {
         let costs: Vec<_> = lines.iter().map(|line| (line.provider, (line.cost.unwrap() * 1e6).round())).collect();
         assert_eq!(costs, [("replicate", 42_000.0), ("kubernetes", 1_000.0)]);
         assert!(text(&lines, OutputFormat::Table).lines().all(|line| line.len() <= 100));
-        let said = budgets(&pools);
+        let told = Told { costs: lines, budgets: budgets(&pools) };
+        let json = serde_json::to_value(&told).unwrap();
+        assert_eq!(json["costs"][0]["cost"], 0.042, "{json}");
+        let budget = &json["budgets"][0];
+        assert_eq!(
+            (&budget["pool"], &budget["provider"], &budget["usedUp"]),
+            (&json!("burst"), &json!("replicate"), &json!("day"))
+        );
+        assert_eq!((&budget["month"]["capMicroUsd"], &budget["unknown"]), (&json!(60_000_000), &json!(1)), "{json}");
+        let said = budget_text(&told.budgets);
         for part in [
             "burst",
             "today: 0.0420 of 5.00",

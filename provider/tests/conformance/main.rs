@@ -69,6 +69,26 @@ async fn a_budget_is_kept_and_the_next_job_goes_on_once_there_is_more() {
     assert_eq!((stand.twin.bought().len(), stand.spend()), (3, (3 * PRICE, 0)));
 }
 
+/// Ready is whether it serves its dispatcher. A budget that was used up before it came is no reason not to be: a rollout would
+/// wait for the next month.
+#[tokio::test]
+async fn an_adapter_whose_budget_is_used_up_is_ready_and_buys_nothing() {
+    let mut stand = Stand::new("replicate").await;
+    stand.budget(PRICE - 1);
+    stand.start(&[]);
+    let job = stand.rig.record.add("job-1", 1);
+    let url = format!("http://{}/readyz", stand.listen);
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let (asked, limit) = (std::time::Instant::now(), std::time::Duration::from_secs(20));
+    while !http.get(&url).send().await.is_ok_and(|answer| answer.status().is_success()) {
+        assert!(asked.elapsed() < limit, "it is not ready within {limit:?}");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert!(stand.rig.record.ended(&job).is_none());
+    assert_eq!((stand.twin.bought().len(), stand.spend()), (0, (0, 0)));
+}
+
 #[tokio::test]
 async fn a_provider_that_is_busy_is_asked_again_when_it_says_and_the_job_loses_no_attempt() {
     let stand = Stand::new("replicate").await;
