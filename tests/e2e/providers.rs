@@ -71,6 +71,10 @@ async fn a_job_by_rest_is_bought_once_and_what_the_budget_does_not_allow_waits()
     symlink(program("tintype"), folder.join("kubectl-tintype")).unwrap();
     let cost = plugin::run(&cluster, &["cost"]);
     assert!(cost.contains("replicate") && cost.contains("its jobs wait for the next day"), "{cost}");
+    until("the job to say that the budget is what it waits for", LIMIT, || async {
+        plugin::run(&cluster, &["explain", &waits]).contains("may cost this day is used up").then_some(())
+    })
+    .await;
     assert_eq!(rest.job(&waits).await["state"], "Queued");
     assert_eq!((twin.bought().len(), twin.calls("buy")), (1, 1), "nothing more was bought");
 

@@ -289,7 +289,7 @@ impl World {
         let world = WorldSeen {
             jobs: rows.iter().map(|row| row.seen.clone()).collect(),
             queues: self.queues.clone(),
-            pools: vec![PoolSeen { name: "small".into(), warm_models: Vec::new() }],
+            pools: vec![PoolSeen { name: "small".into(), warm_models: Vec::new(), used_up: None }],
             models: MODELS.iter().map(|name| ModelSeen { name: (*name).to_owned(), vram_bytes: 0 }).collect(),
         };
         let versions = rows.iter().map(|row| (row.seen.id.clone(), row.version)).collect();

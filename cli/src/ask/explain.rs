@@ -1,6 +1,6 @@
 //! An explanation in words.
 
-use tintype_scheduler::{Change, Explanation, Held, Remedy, Verdict};
+use tintype_scheduler::{BudgetWindow, Change, Explanation, Held, Remedy, Verdict};
 
 use crate::show::moment;
 
@@ -60,11 +60,21 @@ fn why(told: &Explanation) -> String {
         },
         Verdict::BehindInQueue { ahead: 1 } => "one job of its queue goes first".to_owned(),
         Verdict::BehindInQueue { ahead } => format!("{ahead} jobs of its queue go first"),
+        Verdict::BudgetUsedUp { pool, window } => {
+            format!("what the provider of pool {pool} may cost this {} is used up", name(*window))
+        }
         Verdict::BackingOff { until } => {
             format!("its last attempt failed a moment ago; it is tried again {}", moment(*until, told.now))
         }
         Verdict::Settling => "a decision about it is being written".to_owned(),
         Verdict::Ended => "it has ended".to_owned(),
+    }
+}
+
+fn name(window: BudgetWindow) -> &'static str {
+    match window {
+        BudgetWindow::Day => "day",
+        BudgetWindow::Month => "month",
     }
 }
 
@@ -88,6 +98,9 @@ fn change(remedy: &Remedy) -> String {
         Remedy::DeclareModel { model } => format!("declare {model} (a DiffusionModel, or files in a models folder)"),
         Remedy::AddWorkers { count: 1, pool, model } => format!("add a worker{} that can load {model}", of(pool)),
         Remedy::AddWorkers { count, pool, model } => format!("add {count} workers{} that can load {model}", of(pool)),
+        Remedy::RaiseBudget { pool, window } => {
+            format!("allow pool {pool} more (spec.provider.budget), or wait for the next {} (UTC)", name(*window))
+        }
         Remedy::RaisePriority { from, to } => format!("raise its priority from {from} to {to}: then it is next"),
     }
 }

@@ -9,6 +9,7 @@ use crate::index::Filed;
 use crate::job::{Job, Stand};
 use crate::line::{Class, Turn};
 use crate::names::Name;
+use crate::observation::BudgetWindow;
 use crate::state::Core;
 use crate::verdict::Verdict;
 
@@ -87,6 +88,13 @@ pub enum Remedy {
         /// A model they must be able to load.
         model: String,
     },
+    /// Allow the pool's provider to cost more.
+    RaiseBudget {
+        /// The pool.
+        pool: PoolName,
+        /// Which budget.
+        window: BudgetWindow,
+    },
     /// Put it before the others that wait: it is next then.
     RaisePriority {
         /// Its priority.
@@ -141,6 +149,10 @@ impl Core {
                 let other = self.other_pool(class).map(|to| Remedy::ChangePool { to });
                 other.into_iter().chain([Remedy::InstallModel { model, pool }]).collect()
             }
+            Verdict::BudgetUsedUp { pool, window } => {
+                let other = self.other_pool(class).map(|to| Remedy::ChangePool { to });
+                other.into_iter().chain([Remedy::RaiseBudget { pool: pool.clone(), window: *window }]).collect()
+            }
             Verdict::WaitingForQuota { used, limit } => {
                 vec![Remedy::RaiseQuota {
                     queue: text(job.seen.queue).into(),
@@ -182,6 +194,7 @@ impl Core {
     fn other_pool(&self, class: Class) -> Option<PoolName> {
         let able = self.state.workers.values().filter(|worker| worker.can_load(class.model));
         let pools = able.map(|worker| worker.claim.pool).filter(|pool| class.pool != Some(*pool));
-        pools.map(|pool| self.state.names.text(pool)).min().map(PoolName::from)
+        let pools = pools.map(|pool| PoolName::from(self.state.names.text(pool)));
+        pools.filter(|pool| self.state.pools.get(pool).is_none_or(|pool| pool.used_up.is_none())).min()
     }
 }

@@ -57,8 +57,8 @@ pub use estimate::Estimate;
 pub use explain::{Explanation, Remedy};
 pub use learned::Learned;
 pub use observation::{
-    ClaimSeen, FinishedSeen, JobSeen, ModelSeen, Observation, Place, PoolSeen, QueueSeen, Quota, RenewedSeen, Shape,
-    WorldSeen,
+    BudgetWindow, ClaimSeen, FinishedSeen, JobSeen, ModelSeen, Observation, Place, PoolSeen, QueueSeen, Quota,
+    RenewedSeen, Shape, WorldSeen,
 };
 pub use overview::{Overview, QueueLoad, WorkerLoad};
 pub use promise::Promised;

@@ -187,6 +187,19 @@ pub struct PoolSeen {
     pub name: PoolName,
     /// Models it wants resident.
     pub warm_models: Vec<String>,
+    /// Of a pool that a paid provider serves: the budget that allows nothing more. Its workers ask for nothing meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used_up: Option<BudgetWindow>,
+}
+
+/// Which budget, of UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum BudgetWindow {
+    /// The day's.
+    Day,
+    /// The month's.
+    Month,
 }
 
 /// A model as the record has it.

@@ -1,7 +1,7 @@
 //! Answers to questions: why a job is not running, what a worker may go on doing, why a claim got nothing. All data;
 //! whoever asks makes the words. Nothing here changes the state.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use tintype_types::{Attempt, BootId, FailureReason, JobId, PoolName, QueueKey, Timestamp, WorkerId};
@@ -9,6 +9,7 @@ use tintype_types::{Attempt, BootId, FailureReason, JobId, PoolName, QueueKey, T
 use crate::index::{Delay, Filed};
 use crate::job::{Change, Job, Stand, Stop};
 use crate::line::{Class, Gate, Turn};
+use crate::observation::BudgetWindow;
 use crate::state::Core;
 use crate::tree::Held;
 
@@ -60,6 +61,13 @@ pub enum Verdict {
     BehindInQueue {
         /// How many.
         ahead: u32,
+    },
+    /// A paid provider serves its pool, or every pool with a worker that could run it, and no budget allows more.
+    BudgetUsedUp {
+        /// The pool; one of them where it may run in several.
+        pool: PoolName,
+        /// Whose budget: the job goes on when that window ends, or when there is more.
+        window: BudgetWindow,
     },
     /// Its last attempt failed a moment ago.
     BackingOff {
@@ -125,6 +133,10 @@ impl Core {
 
     fn verdict_ready(&self, job: &Job, class: Class, turn: Turn) -> Verdict {
         let text = |name| self.state.names.text(name);
+        let used_up = self.used_up(class).map(|(pool, window)| Verdict::BudgetUsedUp { pool, window });
+        if let Some(used_up) = used_up.clone().filter(|_| !self.index.loaders.can(class.pool, class.model)) {
+            return used_up;
+        }
         if !self.index.loaders.any(class.pool) {
             return Verdict::NoMatchingWorker { pool: class.pool.map(|pool| text(pool).into()) };
         }
@@ -142,10 +154,29 @@ impl Core {
         if let Some((holds, what)) = self.index.tree.holds(queue) {
             return Verdict::HeldByQuota { queue: text(holds).into(), what };
         }
-        match self.index.lines.ahead(queue, turn) {
-            0 => Verdict::WaitingForWorker,
-            ahead => Verdict::BehindInQueue { ahead: u32::try_from(ahead).unwrap_or(u32::MAX) },
+        match (used_up, self.index.lines.ahead(queue, turn)) {
+            // Those ahead wait for the same, or do not keep it waiting.
+            (Some(used_up), _) => used_up,
+            (None, 0) => Verdict::WaitingForWorker,
+            (None, ahead) => Verdict::BehindInQueue { ahead: u32::try_from(ahead).unwrap_or(u32::MAX) },
         }
+    }
+
+    /// The pool whose budget keeps jobs of a class waiting: theirs; or where any pool will do, the first of those that have a worker
+    /// for the model, if no budget is left in any.
+    fn used_up(&self, class: Class) -> Option<(PoolName, BudgetWindow)> {
+        let of = |pool: &PoolName| self.state.pools.get(pool).and_then(|pool| pool.used_up);
+        if let Some(pool) = class.pool {
+            let pool = PoolName::from(self.state.names.text(pool));
+            return of(&pool).map(|window| (pool, window));
+        }
+        if self.state.pools.values().all(|pool| pool.used_up.is_none()) {
+            return None;
+        }
+        let able = self.state.workers.values().filter(|worker| worker.can_load(class.model));
+        let pools: BTreeSet<_> = able.map(|worker| PoolName::from(self.state.names.text(worker.claim.pool))).collect();
+        let windows: Option<Vec<_>> = pools.iter().map(of).collect();
+        pools.into_iter().zip(windows?).next()
     }
 
     /// What an attempt may go on doing.

@@ -1,7 +1,8 @@
 //! What an explanation says would start a job does start it, and what an estimate says comes about where nothing else does.
 
 use tintype_scheduler::{
-    ClaimSeen, Config, Decision, JobSeen, ModelSeen, Observation, Place, QueueSeen, Remedy, Scheduler, Verdict,
+    BudgetWindow, ClaimSeen, Config, Decision, JobSeen, ModelSeen, Observation, Place, PoolSeen, QueueSeen, Remedy,
+    Scheduler, Verdict,
 };
 use tintype_types::worker::Outcome;
 use tintype_types::{Attempt, JobId, Timestamp};
@@ -35,6 +36,36 @@ fn a_pool_named_as_told_starts_the_job() {
     let Some(Remedy::ChangePool { to }) = told.remedies.first() else { panic!("{told:?}") };
     let decided = tell_job(&mut scheduler, JobSeen { pool: Some(to.clone()), id: "again".into(), ..asked });
     assert_eq!(assigned(&decided), ["again"]);
+}
+
+/// Its adapter asks for nothing while that is so. Where another pool could, that is no budget's fault.
+#[test]
+fn a_budget_that_is_used_up_is_named_and_what_is_allowed_again_starts_the_job() {
+    let mut scheduler = with_models(&["shapes"]);
+    let burst = |used_up| Observation::Pool(PoolSeen { name: "burst".into(), warm_models: Vec::new(), used_up });
+    step(&mut scheduler, burst(Some(BudgetWindow::Day)));
+    let verdict = Verdict::BudgetUsedUp { pool: "burst".into(), window: BudgetWindow::Day };
+    // The pool it asks for, before any adapter has claimed.
+    tell_job(&mut scheduler, JobSeen { pool: Some("burst".into()), ..job("there", "free") });
+    assert_eq!(scheduler.verdict(&"there".into()), Some(verdict.clone()));
+    // Any pool, where the only one that could is that.
+    tell_job(&mut scheduler, job("anywhere", "paid"));
+    assert_eq!(scheduler.verdict(&"anywhere".into()), Some(Verdict::NoMatchingWorker { pool: None }));
+    step(&mut scheduler, idle(claim("adapter", "burst", &["shapes"])));
+    for job in ["there", "anywhere"] {
+        let told = scheduler.explain(&job.into()).unwrap();
+        assert_eq!(told.verdict, verdict, "{job}");
+        assert_eq!(told.remedies, [Remedy::RaiseBudget { pool: "burst".into(), window: BudgetWindow::Day }]);
+    }
+    step(&mut scheduler, idle(claim("own", "small", &["shapes"])));
+    assert_eq!(scheduler.verdict(&"anywhere".into()), Some(Verdict::WaitingForWorker));
+    let told = scheduler.explain(&"there".into()).unwrap();
+    assert_eq!((told.verdict, &told.remedies[0]), (verdict, &Remedy::ChangePool { to: "small".into() }));
+
+    step(&mut scheduler, burst(None));
+    assert_eq!(scheduler.verdict(&"there".into()), Some(Verdict::WaitingForWorker));
+    let decided = step(&mut scheduler, claim("adapter", "burst", &["shapes"]));
+    assert_eq!(assigned(&decided).len(), 1);
 }
 
 #[test]
@@ -208,6 +239,14 @@ fn claim(worker: &str, pool: &str, models: &[&str]) -> Observation {
         loadable_models: models,
         free_slots: 1,
     })
+}
+
+/// One that asks for nothing now.
+fn idle(mut claim: Observation) -> Observation {
+    if let Observation::Claim(claim) = &mut claim {
+        claim.free_slots = 0;
+    }
+    claim
 }
 
 fn job(id: &str, queue: &str) -> JobSeen {

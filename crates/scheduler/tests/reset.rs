@@ -137,7 +137,7 @@ fn world() -> impl Strategy<Value = WorldSeen> {
         WorldSeen {
             jobs,
             queues: queues.into_iter().enumerate().map(queue).collect(),
-            pools: vec![PoolSeen { name: "small".into(), warm_models: Vec::new() }],
+            pools: vec![PoolSeen { name: "small".into(), warm_models: Vec::new(), used_up: None }],
             models: MODELS[..2].iter().map(|name| ModelSeen { name: (*name).to_owned(), vram_bytes: 0 }).collect(),
         }
     })

@@ -13,7 +13,10 @@ fn scheduler() -> Scheduler {
     let mut scheduler = Scheduler::new(config());
     scheduler.step(Timestamp(0), Observation::Model(ModelSeen { name: "m".to_owned(), vram_bytes: 0 }));
     for pool in ["big", "small"] {
-        scheduler.step(Timestamp(0), Observation::Pool(PoolSeen { name: pool.into(), warm_models: Vec::new() }));
+        scheduler.step(
+            Timestamp(0),
+            Observation::Pool(PoolSeen { name: pool.into(), warm_models: Vec::new(), used_up: None }),
+        );
     }
     scheduler
 }
@@ -94,7 +97,7 @@ fn a_job_that_names_no_pool_brings_workers_only_where_its_model_can_run() {
     let mut scheduler = scheduler();
     scheduler.step(Timestamp(0), job(0, None));
     assert_eq!(waiting(&scheduler), (1, 0), "of pools nobody knows anything of, the first");
-    let warm = PoolSeen { name: "small".into(), warm_models: vec!["m".to_owned()] };
+    let warm = PoolSeen { name: "small".into(), warm_models: vec!["m".to_owned()], used_up: None };
     scheduler.step(Timestamp(0), Observation::Pool(warm.clone()));
     assert_eq!(waiting(&scheduler), (0, 1), "one that wants it warm");
     scheduler.step(Timestamp(0), Observation::Pool(PoolSeen { warm_models: Vec::new(), ..warm }));

@@ -1,9 +1,9 @@
-//! Pools: which models each wants resident.
+//! Pools: which models each wants resident, and whose budget is used up.
 
 use std::collections::BTreeMap;
 
-use tintype_crds::{GpuPool, GpuPoolStatus};
-use tintype_scheduler::{Observation, PoolSeen};
+use tintype_crds::{GpuPool, GpuPoolStatus, SpendWindow};
+use tintype_scheduler::{BudgetWindow, Observation, PoolSeen};
 use tintype_types::PoolName;
 
 use super::{Event, Plain, difference};
@@ -28,7 +28,8 @@ impl Pools {
         let mut after = BTreeMap::new();
         for ((_, name), pool) in &self.objects.0 {
             let name = PoolName::from(name.as_str());
-            after.insert(name.clone(), PoolSeen { name, warm_models: pool.spec.warm_models.clone() });
+            let (warm_models, used_up) = (pool.spec.warm_models.clone(), used_up(pool));
+            after.insert(name.clone(), PoolSeen { name, warm_models, used_up });
         }
         let (changed, gone) = difference(&self.by_name, &after);
         self.by_name = after;
@@ -54,6 +55,16 @@ impl Pools {
     }
 }
 
+/// The budget of the pool's provider that allows nothing more, as its adapter says.
+fn used_up(pool: &GpuPool) -> Option<BudgetWindow> {
+    // What a provider's pool said is nothing to one whose workers are its own.
+    pool.spec.provider.as_ref()?;
+    match pool.status.as_ref()?.provider?.used_up? {
+        SpendWindow::Day => Some(BudgetWindow::Day),
+        SpendWindow::Month => Some(BudgetWindow::Month),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use tintype_crds::GpuPoolSpec;
@@ -69,7 +80,7 @@ mod tests {
     fn a_pool_of_another_tintype_is_not_there() {
         let mut pools = Pools::of("here");
         let name = PoolName::from("l40s");
-        let seen = PoolSeen { name: name.clone(), warm_models: Vec::new() };
+        let seen = PoolSeen { name: name.clone(), warm_models: Vec::new(), used_up: None };
         for (namespace, told) in [
             (None, vec![Observation::Pool(seen.clone())]),
             (Some("there"), vec![Observation::PoolGone(name.clone())]),
@@ -79,5 +90,31 @@ mod tests {
             assert_eq!(pools.objects().len(), usize::from(namespace != Some("there")));
         }
         assert_eq!(pools.change(Event::Replace(vec![pool(Some("there"))])), [Observation::PoolGone(name)]);
+    }
+
+    #[test]
+    fn a_budget_that_is_used_up_is_told_and_taken_back() {
+        let mut pools = Pools::of("here");
+        let with = |used_up: serde_json::Value| -> GpuPool {
+            serde_json::from_value(serde_json::json!({
+                "apiVersion": "tintype.dev/v1alpha1", "kind": "GpuPool", "metadata": { "name": "burst" },
+                "spec": { "provider": {
+                    "kind": "replicate", "baseUrl": "https://x.test", "budget": { "dayMicroUsd": 1, "monthMicroUsd": 1 }, "models": [],
+                }},
+                "status": { "provider": {
+                    "day": { "spentMicroUsd": 1, "reservedMicroUsd": 0, "capMicroUsd": 1 },
+                    "month": { "spentMicroUsd": 1, "reservedMicroUsd": 0, "capMicroUsd": 1 }, "usedUp": used_up,
+                }},
+            }))
+            .unwrap()
+        };
+        for (said, told) in [
+            ("day".into(), Some(BudgetWindow::Day)),
+            ("month".into(), Some(BudgetWindow::Month)),
+            (serde_json::Value::Null, None),
+        ] {
+            let seen = PoolSeen { name: "burst".into(), warm_models: Vec::new(), used_up: told };
+            assert_eq!(pools.change(Event::Apply(Box::new(with(said)))), [Observation::Pool(seen)]);
+        }
     }
 }

@@ -56,7 +56,7 @@ impl Play {
             }
             "queue" => self.queue(&mut words)?,
             "pool" => {
-                let pool = PoolSeen { name: words.next().into(), warm_models: Vec::new() };
+                let pool = PoolSeen { name: words.next().into(), warm_models: Vec::new(), used_up: None };
                 self.record.pools.insert(pool.name.0.clone(), pool.clone());
                 self.see(Observation::Pool(pool));
             }

@@ -46,6 +46,7 @@ pub(crate) fn verdict(verdict: Option<Verdict>) -> String {
         Some(Verdict::WaitingForQuota { used, limit }) => format!("waiting for quota, {used} of {limit} running"),
         Some(Verdict::HeldByQuota { queue, what }) => format!("held by the quota of {queue}: {what:?}"),
         Some(Verdict::BehindInQueue { ahead }) => format!("behind {ahead} in its queue"),
+        Some(Verdict::BudgetUsedUp { pool, window }) => format!("the {window:?}'s budget of pool {pool} is used up"),
         Some(Verdict::BackingOff { until }) => format!("backing off until {}", time(until)),
         Some(Verdict::Settling) => "settling".to_owned(),
         Some(Verdict::Ended) => "ended".to_owned(),

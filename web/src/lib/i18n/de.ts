@@ -167,6 +167,7 @@ export const de: Catalogue = {
   "wait.waitingForQuota": "{used} der {limit} Aufträge, die bei dir zugleich laufen dürfen, laufen",
   "wait.heldByQuota": "du nutzt alles, was du zugleich nutzen darfst",
   "wait.behindInQueue": "{ahead, plural, one {# deiner Aufträge kommt vorher} other {# deiner Aufträge kommen vorher}}",
+  "wait.budgetUsedUp": "vorerst darf nichts mehr gekauft werden; er geht von selbst weiter",
   "wait.backingOff": "der letzte Versuch ist gescheitert; er wird wieder versucht",
   "wait.settling": "wird gerade vergeben",
 
@@ -592,6 +593,7 @@ export const de: Catalogue = {
   "verdict.heldByQuota": "Die Warteschlange {queue} hat, was sie haben darf",
   "verdict.behindInQueue":
     "{ahead, plural, one {# Auftrag seiner Warteschlange ist vorher dran} other {# Aufträge seiner Warteschlange sind vorher dran}}",
+  "verdict.budgetUsedUp": "Der Anbieter des Pools {pool} darf vorerst nicht mehr kosten",
   "verdict.backingOff": "Sein letzter Versuch ist eben gescheitert; er wird wieder versucht",
   "verdict.settling": "Eine Entscheidung über ihn wird geschrieben",
   "verdict.ended": "Er ist zu Ende",

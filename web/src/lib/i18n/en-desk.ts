@@ -304,6 +304,7 @@ export const enDesk = {
   "verdict.waitingForQuota": "Its queue runs {used} of the {limit} jobs it may",
   "verdict.heldByQuota": "The queue {queue} has what it may",
   "verdict.behindInQueue": "{ahead, plural, one {# job of its queue goes first} other {# jobs of its queue go first}}",
+  "verdict.budgetUsedUp": "The provider of pool {pool} may cost no more for now",
   "verdict.backingOff": "Its last attempt failed a moment ago; it is tried again",
   "verdict.settling": "A decision about it is being written",
   "verdict.ended": "It has ended",

@@ -164,6 +164,7 @@ export const en = {
   "wait.waitingForQuota": "{used} of your {limit} jobs at a time are running",
   "wait.heldByQuota": "you use all you may use at a time",
   "wait.behindInQueue": "{ahead, plural, one {# of your jobs goes first} other {# of your jobs go first}}",
+  "wait.budgetUsedUp": "no more may be bought for now; it goes on by itself",
   "wait.backingOff": "the last try failed; it is tried again",
   "wait.settling": "being handed out",
 

@@ -16,6 +16,7 @@ test("each verdict is a sentence with its figures", () => {
   expect(said({ kind: "behindInQueue", ahead: 1 })).toBe("1 job of its queue goes first");
   expect(said({ kind: "running", attempt: 2, worker: "gpu-7" })).toBe("Runs on gpu-7, attempt 2");
   expect(said({ kind: "noMatchingWorker", pool: null })).toBe("No worker is in the pool it asks for");
+  expect(said({ kind: "budgetUsedUp", pool: "burst", window: "day" })).toContain("burst");
   expect(said({ kind: "unknownModel", model: "a/b", failsAt: 5 })).toContain("a/b");
 });
 

@@ -11,6 +11,7 @@ const WORDS: Record<string, Key> = {
   waitingForQuota: "verdict.waitingForQuota",
   heldByQuota: "verdict.heldByQuota",
   behindInQueue: "verdict.behindInQueue",
+  budgetUsedUp: "verdict.budgetUsedUp",
   backingOff: "verdict.backingOff",
   settling: "verdict.settling",
   ended: "verdict.ended",

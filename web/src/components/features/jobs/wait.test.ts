@@ -19,5 +19,6 @@ test("the reason comes with its figures", () => {
   expect(told({ kind: "behindInQueue", ahead: 3 })).toBe("3 of your jobs go first");
   expect(told({ kind: "waitingForQuota", used: 2, limit: 2 })).toBe("2 of your 2 jobs at a time are running");
   expect(told({ kind: "noWorkerForModel", model: "sdxl" })).toBe("no GPU here can load sdxl");
+  expect(told({ kind: "budgetUsedUp" })).toContain("no more may be bought");
   expect(told({ kind: "somethingNew" })).toBe("waiting for a free GPU");
 });

@@ -5,7 +5,7 @@ import type { Key, Translate } from "@/lib/i18n";
 
 /** Verdicts there are words for, each under its own name. */
 const TOLD =
-  "noMatchingWorker noWorkerForModel unknownModel waitingForQuota heldByQuota behindInQueue backingOff settling".split(
+  "noMatchingWorker noWorkerForModel unknownModel waitingForQuota heldByQuota behindInQueue budgetUsedUp backingOff settling".split(
     " ",
   );
 
