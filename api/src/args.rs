@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args as Flags, Parser, Subcommand, ValueEnum};
+use tintype_store::StorageArgs;
 use tintype_telemetry::TelemetryArgs;
 
+use crate::cluster::secret::SecretArgs;
 use crate::http::studio_settings::StudioArgs;
 use crate::identity::args::IdentityArgs;
 use crate::mail::args::MailArgs;
@@ -14,7 +16,6 @@ use crate::payments::PaymentsArgs;
 use crate::rate::Rate;
 use crate::services::ServicesArgs;
 use crate::services::sentry::Reports;
-use crate::storage::StorageArgs;
 
 /// Requests an account may make a minute unless the flag says otherwise: one that polls ten jobs ten times a second.
 const REQUESTS_PER_MINUTE: u32 = 6_000;
@@ -75,6 +76,8 @@ pub enum Chore {
         #[arg(long, env = "TINTYPE_DATABASE_DIRECT_URL", hide_env_values = true)]
         database_direct_url: Option<String>,
     },
+    /// Make the Secret by which a release's own database and the API know each other, unless there is one, and end.
+    DatabaseSecret(SecretArgs),
 }
 
 /// Where jobs run.

@@ -38,6 +38,7 @@ mod storage;
 mod webhooks;
 
 pub use args::{Args, Chore, Cli, ClusterKind, LocalArgs};
+pub use cluster::secret::{SecretArgs, make as make_database_secret};
 pub use identity::args::{IdentityArgs, Signup};
 pub use identity::clerk::ClerkArgs;
 pub use identity::oauth::args::OauthArgs;
@@ -45,4 +46,3 @@ pub use mail::args::MailArgs;
 pub use payments::PaymentsArgs;
 pub use run::run;
 pub use services::ServicesArgs;
-pub use storage::StorageArgs;

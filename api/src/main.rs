@@ -1,4 +1,4 @@
-//! The `api` program: the library's `run`, stopped by SIGTERM or SIGINT, and the chore `migrate`.
+//! The `api` program: the library's `run`, stopped by SIGTERM or SIGINT, and its chores.
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Parser;
 use tintype_api::services::sentry::{Reports, Sentry};
-use tintype_api::{Args, Chore, Cli, database, run};
+use tintype_api::{Args, Chore, Cli, database, make_database_secret, run};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::layer::SubscriberExt;
@@ -43,6 +43,7 @@ fn start(cli: Cli, reports: Option<Reports>) -> anyhow::Result<()> {
                 let pool = database::connect(database_direct_url.as_ref().unwrap_or(&database_url)).await?;
                 database::migrate(&pool).await
             }
+            (Some(Chore::DatabaseSecret(args)), _) => make_database_secret(&args).await,
             (None, Some(args)) => run(Args { reports, ..args }, stop_signal()?).await,
             (None, None) => anyhow::bail!("no flags were given; see --help"),
         }

@@ -1,12 +1,15 @@
 //! The flags, and nothing else: each is checked here and handed on.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args as Flags, Parser, Subcommand};
+use clap::{Args as Flags, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use tintype_store::StorageArgs;
 use tintype_telemetry::TelemetryArgs;
 
+use crate::check::CheckArgs;
 use crate::election::Timings;
 
 /// The program.
@@ -21,22 +24,38 @@ pub struct Cli {
     run: Option<Args>,
     // Beside the rest and not inside it: an optional group that holds groups counts as left out, whatever was given.
     #[command(flatten)]
+    storage: StorageArgs,
+    #[command(flatten)]
     telemetry: TelemetryArgs,
 }
 
 impl Cli {
+    /// What was asked for, in the words of a command line. A chore shares variables of the environment with running; they
+    /// are not taken for wanting to run, too.
+    ///
+    /// # Errors
+    /// What clap says of words it does not know, and its help.
+    pub fn asked(words: &[OsString]) -> Result<Self, clap::Error> {
+        let command = Self::command();
+        let is_chore = words.get(1).is_some_and(|word| command.find_subcommand(word).is_some());
+        let command = if is_chore { command.mut_args(|flag| flag.env(None::<&str>)) } else { command };
+        Self::from_arg_matches(&command.try_get_matches_from(words)?)
+    }
+
     /// How to run; nothing where nothing was said.
     pub fn args(self) -> Option<Args> {
-        let Self { chore: _, run, telemetry } = self;
-        run.map(|args| Args { telemetry, ..args })
+        let Self { chore: _, run, storage, telemetry } = self;
+        run.map(|args| Args { storage, telemetry, ..args })
     }
 }
 
 /// What it can do beside running.
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub enum Chore {
     /// Print the custom resource definitions, ready for `kubectl apply --server-side -f -`.
     Crds,
+    /// Look at a release as a stranger would, a picture included, and say how it is. What `helm test` runs.
+    Check(CheckArgs),
 }
 
 /// How to run.
@@ -66,9 +85,9 @@ pub struct Args {
     /// File with the token readers of progress show. Left out: whoever reaches the port may read.
     #[arg(long, env = "TINTYPE_DISPATCH_TOKEN_FILE")]
     pub dispatch_token_file: Option<PathBuf>,
-    /// Folder of the image store. Every replica must see the same one.
-    #[arg(long, env = "TINTYPE_STORE_DIR")]
-    pub store_dir: PathBuf,
+    /// Folder of the image store. Every replica must see the same one. Not needed with `--s3-bucket`.
+    #[arg(long, env = "TINTYPE_STORE_DIR", required_unless_present = "s3_bucket")]
+    pub store_dir: Option<PathBuf>,
     /// File with the secret store URLs are signed with, 32 bytes or more; made when absent.
     #[arg(long, env = "TINTYPE_STORE_SECRET_FILE")]
     pub store_secret_file: PathBuf,
@@ -117,6 +136,9 @@ pub struct Args {
     /// Write the address listened on to this file once it is.
     #[arg(long)]
     pub port_file: Option<PathBuf>,
+    /// A bucket, a CDN.
+    #[arg(skip)]
+    pub storage: StorageArgs,
     /// Where traces go.
     #[arg(skip)]
     pub telemetry: TelemetryArgs,
@@ -149,7 +171,7 @@ fn ttl(text: &str) -> Result<Ttl, String> {
     if text == "never" { Ok(Ttl(None)) } else { duration(text).map(|time| Ttl(Some(time))) }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let number: u64 = number.parse().map_err(|_| "give a number and a unit, such as 30s".to_owned())?;
@@ -168,7 +190,7 @@ mod tests {
     use super::*;
 
     fn parse(line: &str) -> Result<Cli, clap::Error> {
-        Cli::try_parse_from(line.split_whitespace())
+        Cli::asked(&line.split_whitespace().map(OsString::from).collect::<Vec<_>>())
     }
 
     const NEEDED: &str = "operator --worker-token-file t --store-dir d --store-secret-file s";
@@ -185,6 +207,15 @@ mod tests {
         let args = parse(NEEDED).unwrap().args().unwrap();
         assert_eq!(args.timings().unwrap(), Timings::default());
         assert_eq!(args.finished_ttl, Ttl(Some(Duration::from_hours(24))));
+    }
+
+    #[test]
+    fn a_bucket_takes_the_place_of_the_folder() {
+        let with = |flags: &str| parse(&format!("operator --worker-token-file t --store-secret-file s {flags}"));
+        assert!(with("").unwrap_err().to_string().contains("--store-dir"));
+        let args = with("--s3-bucket b --s3-access-key-id i --s3-secret-access-key k").unwrap().args().unwrap();
+        assert_eq!((args.store_dir, args.storage.s3_bucket.as_deref()), (None, Some("b")));
+        assert!(with("--s3-bucket b").is_err(), "whose bucket?");
     }
 
     #[test]

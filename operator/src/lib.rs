@@ -4,6 +4,7 @@
 
 pub mod admin;
 pub mod args;
+pub mod check;
 pub mod convert;
 pub mod costs;
 pub mod election;

@@ -3,8 +3,8 @@
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use tintype_operator::args::{Chore, Cli};
+use tintype_operator::check::{CheckArgs, check};
 use tintype_operator::run;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -15,9 +15,11 @@ use tracing_subscriber::EnvFilter;
 const LOG_DEFAULT: &str = "info,kube_client=error,kube_runtime=error";
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match cli.chore {
+    let words: Vec<_> = std::env::args_os().collect();
+    let cli = Cli::asked(&words).unwrap_or_else(|error| error.exit());
+    match &cli.chore {
         Some(Chore::Crds) => return print_crds(),
+        Some(Chore::Check(args)) => return check_release(args),
         None => log_to_stderr(),
     }
     let Some(args) = cli.args() else { return ExitCode::from(2) };
@@ -57,6 +59,23 @@ fn log_to_stderr() {
         .unwrap_or_else(|_| EnvFilter::new(LOG_DEFAULT));
     let logger = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     if std::io::stderr().is_terminal() { logger.init() } else { logger.json().init() }
+}
+
+fn check_release(args: &CheckArgs) -> ExitCode {
+    log_to_stderr();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let checked = match runtime {
+        Ok(runtime) => runtime.block_on(check(args, &mut std::io::stdout())),
+        Err(error) => Err(error.into()),
+    };
+    match checked {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "the check could not begin");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn print_crds() -> ExitCode {

@@ -1,6 +1,7 @@
 //! Puts the parts together, and takes them apart in the right order.
 
 use std::future::IntoFuture as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use kube::Client;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use prometheus::Registry;
 use tintype_dispatch::{Dispatch, DispatchConfig, JournalConfig, TokenSource};
-use tintype_store::{FolderConfig, Secret, Store};
+use tintype_store::{Secret, Store};
 use tintype_telemetry::Telemetry;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -179,7 +180,7 @@ struct Parts {
 
 impl Parts {
     async fn start(args: &Args) -> anyhow::Result<Self> {
-        let config = kube_config(args).await?;
+        let config = kube_config(args.kubeconfig.as_deref()).await?;
         let namespace = args.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
         let client = Client::try_from(config).context("making a client for the API server")?;
         let registry = Registry::new();
@@ -188,12 +189,11 @@ impl Parts {
         let telemetry = Telemetry::open(&args.telemetry, "tintype-operator", &registry).context("setting up traces")?;
         let listener = TcpListener::bind(args.listen).await.with_context(|| format!("listening on {}", args.listen))?;
         let address = listener.local_addr().context("reading the address listened on")?;
-        let store = Store::folder(FolderConfig {
-            root: args.store_dir.clone(),
-            secret: Secret::from_file_or_create(&args.store_secret_file).context("reading the store secret")?,
-            public_url: args.public_url.clone().unwrap_or_else(|| format!("http://{address}")),
-        })
-        .context("opening the image store")?;
+        let secret = Secret::from_file_or_create(&args.store_secret_file).context("reading the store secret")?;
+        let public_url = args.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
+        let store = args.storage.open(args.store_dir.clone(), Some(secret), public_url);
+        let store =
+            store.context("opening the image store")?.context("--store-dir and --s3-bucket are both left out")?;
 
         let index = Arc::new(Index::of(&namespace));
         let term = Arc::new(Term::default());
@@ -225,8 +225,9 @@ impl Parts {
     }
 }
 
-async fn kube_config(args: &Args) -> anyhow::Result<kube::Config> {
-    let mut config = match &args.kubeconfig {
+/// How to reach the cluster: by this file, or as the surroundings say.
+pub(crate) async fn kube_config(file: Option<&Path>) -> anyhow::Result<kube::Config> {
+    let mut config = match file {
         Some(path) => {
             let file = Kubeconfig::read_from(path).with_context(|| format!("reading {}", path.display()))?;
             kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())

@@ -58,6 +58,20 @@ fn the_api_takes_what_it_is_given() {
     check(&tintype_api::Cli::command(), "api");
 }
 
+/// `helm test`, and the Job that makes a database's Secret, run a chore of a program; their first argument names that.
+#[test]
+fn the_chores_take_what_they_are_given() {
+    let (operator, api) = (tintype_operator::args::Cli::command(), tintype_api::Cli::command());
+    for (of, component) in [(operator, "test"), (api, "database-secret")] {
+        for (example, mut container) in containers(component) {
+            let chore = container["args"].as_array_mut().unwrap().remove(0);
+            let chore = of.find_subcommand(chore.as_str().unwrap()).unwrap();
+            let said = accepted(chore, &container).map(drop).map_err(|error| error.to_string());
+            assert_eq!(said, Ok(()), "{example}: {component}");
+        }
+    }
+}
+
 #[test]
 fn the_worker_takes_what_it_is_given() {
     check(&tintype_worker::Args::command(), "worker");

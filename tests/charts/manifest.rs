@@ -34,9 +34,9 @@ pub(crate) fn one(rendered: &str, kind: &str, ending: &str) -> Value {
     found.into_iter().next().unwrap()
 }
 
-/// The pod template of each workload, as a Pod of the workload's name.
+/// Each Pod, and the pod template of each workload as a Pod of the workload's name.
 pub(crate) fn pods(rendered: &str) -> Vec<Value> {
-    ["Deployment", "StatefulSet", "DaemonSet", "Job", "PodTemplate"]
+    let of_workloads = ["Deployment", "StatefulSet", "DaemonSet", "Job", "PodTemplate"]
         .iter()
         .flat_map(|kind| of_kind(rendered, kind))
         .map(|workload| {
@@ -46,8 +46,8 @@ pub(crate) fn pods(rendered: &str) -> Vec<Value> {
             pod["kind"] = "Pod".into();
             pod["metadata"]["name"] = workload["metadata"]["name"].clone();
             pod
-        })
-        .collect()
+        });
+    of_workloads.chain(of_kind(rendered, "Pod")).collect()
 }
 
 /// Objects as a stream kubectl reads.

@@ -43,7 +43,9 @@ fn wrong_values_are_refused_by_name() {
 #[test]
 fn values_that_do_not_go_together_are_refused() {
     for (values, said) in [
-        ("api.enabled=true", "kubectl create secret generic tintype-database"),
+        ("api.enabled=true,database.enabled=false", "kubectl create secret generic tintype-database"),
+        ("database.ephemeral=true,database.existingClaim=data", "in the pod or in the claim"),
+        ("objectStore.bucket=pictures", "kubectl create secret generic tintype-bucket"),
         ("operator.replicas=2", "operator.store.accessModes={ReadWriteMany}"),
         ("operator.enabled=false", "dispatch.url is empty"),
         ("operator.enabled=false,dispatch.url=http://tintype:8080", "secrets.workerToken.existingSecret is empty"),
@@ -65,7 +67,7 @@ fn only_whom_the_cluster_must_know_gets_a_token() {
     for (example, values) in examples() {
         for pod in pods(&render(&values)) {
             let component = text(&pod, "/metadata/labels/app.kubernetes.io~1component");
-            let wanted = matches!(component, "operator" | "api" | "provider");
+            let wanted = matches!(component, "operator" | "api" | "provider" | "test" | "database-secret");
             assert_eq!(pod["spec"]["automountServiceAccountToken"], wanted, "{example}: {}", name(&pod));
         }
         for account in of_kind(&render(&values), "ServiceAccount") {
@@ -89,6 +91,54 @@ fn each_pod_has_only_the_secrets_it_needs() {
             volumes.iter().filter(|v| v["secret"].is_object()).map(|v| text(v, "/name")).collect();
         mounted.sort_unstable();
         assert_eq!(mounted, wanted, "{component}");
+    }
+}
+
+/// The database of a release is made, kept and let alone: its password is in nothing that is rendered, and rendering twice gives
+/// the same; who names a database of theirs gets none of it.
+#[test]
+fn a_database_of_the_release_s_own_has_a_password_nobody_rendered() {
+    let with = |value: &str| render(&["--set".to_owned(), format!("api.enabled=true,{value}")]);
+    let rendered = with("database.size=1Gi");
+    let workload = one(&rendered, "StatefulSet", "-database");
+    let volumes = workload.pointer("/spec/template/spec/volumes").and_then(Value::as_array).unwrap();
+    let mounted: Vec<_> = volumes.iter().filter_map(|volume| volume.pointer("/secret/secretName")).collect();
+    assert_eq!(mounted, ["tintype-database-access"]);
+    let api = one(&rendered, "Deployment", "-api");
+    let url = api.pointer("/spec/template/spec/containers/0/env/0/valueFrom/secretKeyRef");
+    assert_eq!(url, Some(&json!({ "name": "tintype-database-access", "key": "url" })));
+    let secrets = of_kind(&rendered, "Secret");
+    assert!(secrets.iter().all(|secret| !name(secret).contains("database")), "a rendered password is everybody's");
+    let job = |rendered: &str| name(&of_kind(rendered, "Job")[0]);
+    assert_eq!(job(&rendered), job(&with("database.size=2Gi")), "the same Job");
+    assert_ne!(job(&rendered), job(&with("image.tag=v2")), "no Job can be changed");
+
+    assert!(
+        of_kind(&with("database.ephemeral=true"), "PersistentVolumeClaim")
+            .iter()
+            .all(|claim| !name(claim).contains("database"))
+    );
+    let yours = with("api.database.existingSecret=yours,api.database.key=uri");
+    assert!(objects(&yours).iter().all(|object| !name(object).contains("database")), "nobody asked for one");
+    let api = one(&yours, "Deployment", "-api");
+    let url = api.pointer("/spec/template/spec/containers/0/env/0/valueFrom/secretKeyRef");
+    assert_eq!(url, Some(&json!({ "name": "yours", "key": "uri" })));
+}
+
+/// With a bucket the operator has no volume, and nobody but it the bucket's key.
+#[test]
+fn a_bucket_takes_the_place_of_the_volume() {
+    let values = ["--values".to_owned(), chart().join("ci/bucket-values.yaml").display().to_string()];
+    let rendered = render(&values);
+    assert!(of_kind(&rendered, "PersistentVolumeClaim").is_empty());
+    let operator = one(&rendered, "Deployment", "-operator").to_string();
+    assert!(operator.contains("TINTYPE_S3_BUCKET") && !operator.contains("--store-dir"));
+    let holders: Vec<_> =
+        pods(&rendered).iter().filter(|pod| pod.to_string().contains("tintype-bucket")).map(name).collect();
+    assert_eq!(holders, ["Pod/tintype-operator"]);
+    for policy in ["-worker", "-provider"] {
+        let egress = one(&rendered, "NetworkPolicy", policy)["spec"]["egress"].to_string();
+        assert!(egress.contains("8443"), "{policy} cannot reach the bucket: {egress}");
     }
 }
 
@@ -143,8 +193,11 @@ fn what_refers_to_something_in_the_release_finds_it() {
             mounts.sort();
             volumes.sort();
             assert_eq!(mounts, volumes, "{example}: {}", name(pod));
-            for probe in ["livenessProbe", "readinessProbe"] {
-                let port = text(container, &format!("/{probe}/httpGet/port"));
+            // One that runs to its end is judged by that.
+            let runs_on = pod["spec"].get("restartPolicy").is_none();
+            for probe in ["livenessProbe", "readinessProbe"].into_iter().filter(|_| runs_on) {
+                let asked = &container[probe];
+                let port = asked.get("httpGet").or_else(|| asked.get("tcpSocket")).map_or("", |by| text(by, "/port"));
                 assert!(names(&container["ports"]).iter().any(|name| name == port), "{example}: {} {probe}", name(pod));
             }
         }

@@ -84,7 +84,7 @@ pub(crate) fn start_api(cluster: &Cluster, database_url: &str, folder: &Path) ->
     api.arg("--port-file")
         .arg(folder.join("api-port"))
         .env("DATABASE_URL", database_url)
-        .env("OTEL_EXPORTER_OTLP_ENDPOINT", &cluster.collector)
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", cluster.collector())
         .arg("--kubeconfig")
         .arg(cluster.plane.kubeconfig_path())
         .args(["--namespace", &cluster.namespace])

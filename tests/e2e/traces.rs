@@ -9,7 +9,7 @@ use tintype_otlp_receiver::{Received, Receiver};
 use tintype_pg::testing;
 
 use crate::front::start_api;
-use crate::support::cluster::Cluster;
+use crate::support::cluster::{Around, Cluster};
 use crate::support::models;
 use crate::support::programs::address;
 use crate::support::rest::Rest;
@@ -43,7 +43,7 @@ async fn one_machine_tells_of_a_request_up_to_its_last_step_as_one_tree() {
 #[tokio::test]
 async fn the_trace_goes_on_through_the_custom_resource_to_operator_and_worker() {
     let receiver = Receiver::start().await;
-    let cluster = Cluster::start_traced(&models(), &receiver.url()).await;
+    let cluster = Cluster::start_amid(&models(), Around { collector: receiver.url(), ..Around::default() }).await;
     let folder = cluster.folder.path().to_path_buf();
     std::fs::write(folder.join("admin-token"), "admin-0123456789abcdef0123456789abcdef").unwrap();
     let _api = start_api(&cluster, &testing::fresh_database(), &folder);

@@ -1,5 +1,5 @@
 //! A Kubernetes cluster: a job is a `GenerationJob` named after the row, the operator places it, we watch how it goes.
-//! The only file that knows the client.
+//! The only file that knows the client, but for the chore in `secret.rs`.
 //!
 //! The finalizer keeps a job from vanishing before its money is settled. What the API server says about a refused object
 //! may quote the prompt, so only codes and reasons of its answers are logged.
@@ -40,7 +40,7 @@ use crate::records::generation::Generation;
 use crate::records::progress::{self, Fence, Seen};
 
 /// Longest one call to the API server may take.
-const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest connecting to it may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Seconds after which a watch is begun anew where it was: a connection that died in silence is noticed.
@@ -267,7 +267,7 @@ fn uid(job: &Generation) -> Result<&str, ClusterError> {
     job.cluster_uid.as_deref().ok_or_else(unknown)
 }
 
-async fn connect(kubeconfig: Option<PathBuf>) -> anyhow::Result<Client> {
+pub(super) async fn connect(kubeconfig: Option<PathBuf>) -> anyhow::Result<Client> {
     let mut config = match kubeconfig {
         Some(file) => {
             let read = Kubeconfig::read_from(&file).with_context(|| format!("reading {}", file.display()))?;

@@ -6,6 +6,7 @@ pub(crate) mod catalogue;
 pub(crate) mod kubernetes;
 pub(crate) mod local;
 mod relay;
+pub(crate) mod secret;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,14 +1,20 @@
 {{/* What the schema cannot say: values that are each right and do not go together. Each message says what to do. */}}
 {{- define "tintype.checks" -}}
 {{- $v := .Values }}
-{{- if and $v.api.enabled (not $v.api.database.existingSecret) }}
-{{- fail "api.database.existingSecret is empty. The API keeps users, credits and jobs in PostgreSQL, which this chart does not run. Make a Secret with the URL of your database (kubectl create secret generic tintype-database --from-literal=url=postgres://USER:PASSWORD@HOST:5432/DATABASE) and set api.database.existingSecret=tintype-database; or leave api.enabled=false and send jobs with kubectl." }}
+{{- if and $v.api.enabled (not $v.api.database.existingSecret) (not $v.database.enabled) }}
+{{- fail "api.enabled is true, api.database.existingSecret is empty and database.enabled is false. The API keeps users, credits and jobs in PostgreSQL. Make a Secret with the URL of your database (kubectl create secret generic tintype-database --from-literal=url=postgres://USER:PASSWORD@HOST:5432/DATABASE) and set api.database.existingSecret=tintype-database; or leave database.enabled=true for a small one of this release." }}
+{{- end }}
+{{- if and $v.database.ephemeral $v.database.existingClaim }}
+{{- fail "database.ephemeral is true and database.existingClaim is named: the data lies in the pod or in the claim, not in both." }}
 {{- end }}
 {{- if and $v.api.enabled $v.api.ingress.enabled (not $v.api.ingress.host) }}
 {{- fail "api.ingress.enabled is true and api.ingress.host is empty: name the host the Ingress answers to." }}
 {{- end }}
-{{- if and $v.operator.enabled (gt (int $v.operator.replicas) 1) (not $v.operator.store.existingClaim) (not (has "ReadWriteMany" $v.operator.store.accessModes)) }}
-{{- fail "operator.replicas is more than 1 and the store's volume can be mounted on one node only. Set operator.store.accessModes={ReadWriteMany} with a storage class that can do it, name such a claim in operator.store.existingClaim, or leave operator.replicas=1." }}
+{{- if and $v.operator.enabled (gt (int $v.operator.replicas) 1) (not $v.objectStore.bucket) (not $v.operator.store.existingClaim) (not (has "ReadWriteMany" $v.operator.store.accessModes)) }}
+{{- fail "operator.replicas is more than 1 and the store's volume can be mounted on one node only. Set operator.store.accessModes={ReadWriteMany} with a storage class that can do it, name such a claim in operator.store.existingClaim, keep pictures in a bucket (objectStore.bucket), or leave operator.replicas=1." }}
+{{- end }}
+{{- if and $v.operator.enabled $v.objectStore.bucket (not $v.objectStore.existingSecret) }}
+{{- fail "objectStore.bucket is named and objectStore.existingSecret is empty: make a Secret with the access key (kubectl create secret generic tintype-bucket --from-literal=access-key-id=ID --from-literal=secret-access-key=SECRET) and set objectStore.existingSecret=tintype-bucket." }}
 {{- end }}
 {{- if not $v.operator.enabled }}
 {{- if and (or $v.worker.enabled $v.api.enabled $v.providers.pools) (not $v.dispatch.url) }}

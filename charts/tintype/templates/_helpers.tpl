@@ -68,8 +68,8 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{/* What stands in each pod's `spec`, whoever runs in it. Takes a dict with `root`, `component` and `of`. */}}
 {{- define "tintype.podSpec" -}}
 serviceAccountName: {{ include "tintype.serviceAccountName" . }}
-{{- /* Workers hold model code; they get no token of the cluster. */}}
-automountServiceAccountToken: {{ ne .component "worker" }}
+{{- /* Workers hold model code, and a database needs no cluster: they get no token of it. */}}
+automountServiceAccountToken: {{ has .component (list "operator" "api" "provider" "database-secret" "test") }}
 enableServiceLinks: false
 {{- with .root.Values.imagePullSecrets }}
 imagePullSecrets:
@@ -137,6 +137,49 @@ labels:
 annotations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- end }}
+
+{{/* Annotations of what `helm test` makes. Takes the weight. */}}
+{{- define "tintype.testHook" -}}
+helm.sh/hook: test
+helm.sh/hook-weight: {{ . | quote }}
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end }}
+
+{{/* `true` where the release runs a database of its own. Takes the root. */}}
+{{- define "tintype.databaseBundled" -}}
+{{- if and .Values.api.enabled .Values.database.enabled (not .Values.api.database.existingSecret) }}true{{ end }}
+{{- end }}
+
+{{/* The Secret with the database's URL: yours, or the one a Job of the release makes once. Takes the root. */}}
+{{- define "tintype.databaseSecret" -}}
+{{- default (printf "%s-database-access" (include "tintype.fullname" .)) .Values.api.database.existingSecret }}
+{{- end }}
+
+{{/* The pod of the Job that makes that Secret. Takes a dict with `root`, `component` and `of`. */}}
+{{- define "tintype.databaseSecretPod" -}}
+metadata:
+  {{- include "tintype.podMetadata" . | nindent 2 }}
+spec:
+  {{- include "tintype.podSpec" . | nindent 2 }}
+  restartPolicy: OnFailure
+  {{- with .root.Values.api.tolerations }}
+  tolerations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  containers:
+    - name: database-secret
+      {{- include "tintype.container" . | nindent 6 }}
+      args:
+        - database-secret
+        - --name={{ include "tintype.databaseSecret" .root }}
+        - --host={{ include "tintype.fullname" .root }}-database.{{ .root.Release.Namespace }}.svc
+      env:
+        - name: POD_NAMESPACE
+          valueFrom: { fieldRef: { fieldPath: metadata.namespace } }
+      resources:
+        requests: { cpu: 10m, memory: 32Mi }
+        limits: { memory: 128Mi }
 {{- end }}
 
 {{- define "tintype.leaseName" -}}

@@ -52,6 +52,9 @@ pub enum PgError {
         /// The end of what it wrote.
         stderr: String,
     },
+    /// A password that would have to be quoted, or that can be guessed.
+    #[error("the password in {0} is not usable: take letters and digits, 16 or more")]
+    BadPassword(PathBuf),
     /// A name that is not a plain identifier.
     #[error("{0:?} is not a database name: take lower-case letters, digits and _, at most 63, starting with a letter")]
     BadName(String),

@@ -21,7 +21,7 @@ pub(crate) const DATA: &str = "data";
 /// The role and the database every server is made with.
 const SUPERUSER: &str = "tintype";
 /// The socket is named after a port; nothing listens on it.
-const PORT: u16 = 5432;
+pub(crate) const PORT: u16 = 5432;
 /// A unix socket's path has at most 107 bytes, `/.s.PGSQL.5432` included.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// A log this long is moved aside at the next start.
@@ -193,7 +193,7 @@ impl Drop for ManagedPg {
 }
 
 /// Settings every server gets. Errors are logged without the values that caused them.
-fn settings(durable: bool) -> Vec<&'static str> {
+pub(crate) fn settings(durable: bool) -> Vec<&'static str> {
     let mut settings = vec![
         "listen_addresses=",
         "unix_socket_permissions=0700",
@@ -237,16 +237,26 @@ fn take_lock(dir: &Path) -> Result<File, PgError> {
 /// Makes the data in a scratch folder and moves it into place, so that a start cut short leaves nothing half made.
 fn init(config: &ManagedPgConfig, identity: Identity, pgdata: &Path) -> Result<(), PgError> {
     let scratch = config.data_dir.join("data.new");
-    if scratch.exists() {
-        fs::remove_dir_all(&scratch).map_err(PgError::io("clear", &scratch))?;
+    make_data(&config.binaries, identity, &scratch, config.durable)?;
+    fs::rename(&scratch, pgdata).map_err(PgError::io("move into place", pgdata))
+}
+
+/// Makes the data of a new server in this folder, whatever was in it.
+pub(crate) fn make_data(
+    binaries: &PgBinaries,
+    identity: Identity,
+    folder: &Path,
+    durable: bool,
+) -> Result<(), PgError> {
+    if folder.exists() {
+        fs::remove_dir_all(folder).map_err(PgError::io("clear", folder))?;
     }
-    let mut command = identity.command(config.binaries.program("initdb"));
+    let mut command = identity.command(binaries.program("initdb"));
     command.args(["--username", SUPERUSER, "--auth", "trust", "--encoding", "UTF8", "--locale", "C"]);
-    if !config.durable {
+    if !durable {
         command.arg("--no-sync");
     }
-    run(command.arg("-D").arg(&scratch).current_dir("/"))?;
-    fs::rename(&scratch, pgdata).map_err(PgError::io("move into place", pgdata))
+    run(command.arg("-D").arg(folder).current_dir("/"))
 }
 
 /// We hold the lock, so a server still running here has lost its starter.

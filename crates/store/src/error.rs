@@ -48,6 +48,9 @@ pub enum StoreError {
         /// How long it must be.
         min: usize,
     },
+    /// The settings make no store.
+    #[error("{0}")]
+    Settings(String),
     /// The bucket failed us.
     #[error("{doing}: the bucket did not do it")]
     Bucket {

@@ -3,6 +3,7 @@
 //! It must not know jobs, users or credits: a key is a key. (The exceptions are [`image_key`] and [`checkpoint_key`],
 //! where the shapes of a picture's and a checkpoint's key are written down.)
 
+mod args;
 mod error;
 mod folder;
 mod key;
@@ -20,6 +21,7 @@ use bytes::Bytes;
 use tintype_types::Timestamp;
 use tintype_types::limits::IMAGE_BYTES_MAX;
 
+pub use args::StorageArgs;
 pub use error::StoreError;
 pub use key::{OUTPUT_KEY_PREFIX, checkpoint_key, image_key};
 pub use s3::S3Config;

@@ -178,7 +178,11 @@ impl IntoResponse for StoreError {
             Self::TooLarge { .. } => refuse(ErrorCode::PayloadTooLarge, &text),
             Self::SlowUpload { .. } => refuse(ErrorCode::Timeout, &text),
             Self::Busy => ([(header::RETRY_AFTER, "1")], refuse(ErrorCode::Unavailable, &text)).into_response(),
-            Self::Io { .. } | Self::Bucket { .. } | Self::PublicUrl(_) | Self::WeakSecret { .. } => {
+            Self::Io { .. }
+            | Self::Bucket { .. }
+            | Self::PublicUrl(_)
+            | Self::WeakSecret { .. }
+            | Self::Settings(_) => {
                 tracing::error!(error = &self as &dyn std::error::Error, "the store failed");
                 refuse(ErrorCode::Internal, "the store failed; the log of the store says more, try again")
             }

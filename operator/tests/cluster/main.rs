@@ -1,5 +1,6 @@
 //! The operator as a program, against a real API server, with workers that speak the protocol and draw nothing.
 
+mod chores;
 mod ends;
 mod happy;
 mod leader;

@@ -21,7 +21,7 @@ const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
 const PODS: &str = "10.88.0.0/24";
 const PAUSE: &str = "registry.invalid/tintype/pause:test";
 /// Volumes that releases may claim.
-const VOLUMES: usize = 4;
+const VOLUMES: usize = 5;
 /// Lines of each log shown when a test fails.
 const LOG_LINES: usize = 25;
 
@@ -200,7 +200,11 @@ conf_dir = "{networks}"
             "localStorageCapacityIsolation": false, "featureGates": { "KubeletInUserNamespace": true },
             "clusterDNS": [ADDRESS], "clusterDomain": "cluster.local", "resolvConf": "",
             "podLogsDir": self.path("logs"),
-            "authentication": { "anonymous": { "enabled": false }, "webhook": { "enabled": true } },
+            "authentication": {
+                "anonymous": { "enabled": false }, "webhook": { "enabled": true },
+                // So that the API server may ask for logs.
+                "x509": { "clientCAFile": self.plane.authority_path().unwrap() },
+            },
             "authorization": { "mode": "Webhook" },
             // The machine's disk is not this test's to judge.
             "evictionHard": { "imagefs.available": "0%", "nodefs.available": "0%", "memory.available": "1Mi" },

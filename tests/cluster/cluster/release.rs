@@ -88,7 +88,7 @@ pub(crate) fn fetch_and_build() {
     tintype_cluster::build_images(&archive.with_extension(""), &["--archive", &archive.display().to_string()]).unwrap();
 }
 
-/// The three images, as an archive that containerd imports.
+/// The images, as an archive that containerd imports.
 pub(crate) fn images() -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("cluster-images.tar")
 }

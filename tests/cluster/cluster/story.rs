@@ -30,6 +30,7 @@ fn a_release_from_nothing_to_gone() {
         cluster.make_namespace();
         print_figure("cluster-from-nothing", began.elapsed(), FIRST_JOB_GOAL);
         installed_in_one_command(&cluster);
+        tested(&cluster);
         upgraded_and_rolled_back(&cluster);
         a_drained_worker_hands_its_job_on(&cluster);
         workers_on_gpus(&cluster);
@@ -56,7 +57,7 @@ fn long_request(seed: u32) -> Value {
 fn installed_in_one_command(cluster: &Cluster) {
     let began = Instant::now();
     // Reports come sooner than by default, so that a test sees them.
-    let settings = format!("{SMALL},operator.extraArgs={{--report-every=1s}}");
+    let settings = format!("{SMALL},api.enabled=true,operator.extraArgs={{--report-every=1s}}");
     cluster.helm(&["install", "tintype", &chart("tintype"), "--set", &settings]);
     cluster.ask("first", &request(1));
     let job = cluster.complete("first");
@@ -64,6 +65,29 @@ fn installed_in_one_command(cluster: &Cluster) {
     assert_eq!(job["status"]["assignment"]["worker"], "tintype-worker-0", "{job}");
     let (width, height, _) = pixels(&cluster.picture(&job));
     assert_eq!((width, height), (64, 64));
+}
+
+/// `helm test` makes a picture and says so, the API on a database of the release's own is ready, and what was made for the test is
+/// gone afterwards. The database's pod goes and comes back with what was in it.
+fn tested(cluster: &Cluster) {
+    let said = cluster.helm(&["test", "tintype", "--logs"]);
+    for wanted in [
+        "ok      kinds: ",
+        "ok      operator: it leads",
+        "ok      api: it is ready",
+        "ok      picture: tintype-worker-0 drew 64x64",
+    ] {
+        assert!(said.contains(wanted), "no `{wanted}` in {said}");
+    }
+    let left = cluster.namespaced(&["get", "pods,roles,rolebindings,serviceaccounts,generationjobs", "--output=name"]);
+    assert!(!left.contains("-test") && !left.contains("check-"), "left behind: {left}");
+
+    let secret = ["get", "secret", "tintype-database-access", "--output=jsonpath={.metadata.uid} {.data.url}"];
+    let made = cluster.namespaced(&secret);
+    cluster.namespaced(&["delete", "pod", "tintype-database-0", "--timeout=60s"]);
+    cluster.rolled_out("statefulset/tintype-database");
+    cluster.helm(&["test", "tintype"]);
+    assert_eq!(cluster.namespaced(&secret), made, "the Secret was made anew");
 }
 
 fn upgraded_and_rolled_back(cluster: &Cluster) {

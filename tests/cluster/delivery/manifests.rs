@@ -48,7 +48,7 @@ fn without_empty_annotations<'a>(lines: &[&'a str]) -> Vec<&'a str> {
 fn template() -> Vec<String> {
     let helm = said(&script("tests/charts/helm.sh", &[]));
     let output = Command::new(helm.trim().lines().last().unwrap())
-        .args(["template", "tintype", "--namespace", NAMESPACE, "--values"])
+        .args(["template", "tintype", "--skip-tests", "--namespace", NAMESPACE, "--values"])
         .arg(root().join("deploy/manifests/values.yaml"))
         .arg(root().join("charts/tintype"))
         .output()

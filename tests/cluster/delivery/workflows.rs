@@ -79,6 +79,14 @@ fn the_dockerfile_makes_the_images_the_script_makes() {
             assert!(dockerfile.contains(&line), "deploy/Dockerfile lacks: {line}");
         }
     }
+    assert!(images.contains("    \"database\": "), "scripts/images.py makes no database");
+    for line in [
+        "FROM ${POSTGRES} AS database\nCOPY --from=build /out/database /usr/bin/database\n",
+        "USER 65532:65532\nSTOPSIGNAL SIGINT\nENTRYPOINT [\"/usr/bin/database\"]\n",
+        "target/release/database",
+    ] {
+        assert!(dockerfile.contains(line), "deploy/Dockerfile lacks: {line}");
+    }
     assert!(dockerfile.contains("COPY models /usr/share/tintype/models"));
     assert_eq!(dockerfile.matches("FROM ${BASE}").count(), 3);
     let toolchain = read("rust-toolchain.toml");

@@ -30,7 +30,7 @@ pub fn programs() -> Result<PathBuf> {
     here.ancestors().nth(2).map(Path::to_path_buf).ok_or_else(|| Error::other("a test lies in <target>/debug/deps"))
 }
 
-/// Builds the three images into the layout `out` by the script that people use; `more` are more of its arguments.
+/// Builds the images into the layout `out` by the script that people use; `more` are more of its arguments.
 ///
 /// # Errors
 /// A script that fails; it has said why.

@@ -32,8 +32,18 @@ pub(crate) struct Cluster {
     /// Secrets, pictures, logs.
     pub(crate) folder: tempfile::TempDir,
     models: PathBuf,
-    /// Where its programs send traces; empty is nowhere.
+    around: Around,
+}
+
+/// What is around the programs of a cluster.
+#[derive(Clone, Default)]
+pub(crate) struct Around {
+    /// Where they send traces; empty is nowhere.
     pub(crate) collector: String,
+    /// More of the operator's environment.
+    pub(crate) operator: Vec<(&'static str, String)>,
+    /// More of the workers'.
+    pub(crate) worker: Vec<(&'static str, String)>,
 }
 
 impl Cluster {
@@ -44,11 +54,11 @@ impl Cluster {
 
     /// Starts all of it with another models folder.
     pub(crate) async fn start_with(models: &Path) -> Self {
-        Self::start_traced(models, "").await
+        Self::start_amid(models, Around::default()).await
     }
 
-    /// The same with programs that send their traces to a collector.
-    pub(crate) async fn start_traced(models: &Path, collector: &str) -> Self {
+    /// The same amid something.
+    pub(crate) async fn start_amid(models: &Path, around: Around) -> Self {
         let plane = ControlPlane::start(Options::new().of_our_own()).await.unwrap();
         let crds = root().join("crds/yaml");
         kubectl(&plane, &["apply", "--server-side", "--filename", crds.to_str().unwrap()]);
@@ -61,11 +71,10 @@ impl Cluster {
         let card: Value =
             serde_json::from_slice(&fs::read(super::models().join("shapes/tintype.json")).unwrap()).unwrap();
         apply(&plane, folder.path(), &model("shapes", &card));
-        let operator = start_operator((&plane, collector), &namespace, folder.path(), "127.0.0.1:0");
+        let operator = start_operator((&plane, &around), &namespace, folder.path(), "127.0.0.1:0");
         let address = address(&folder.path().join("operator-port"), START_LIMIT).await;
-        let worker = start_worker((&address, collector), models, folder.path());
-        let (models, collector) = (models.to_path_buf(), collector.to_owned());
-        Self { plane, namespace, operator, worker, address, folder, models, collector }
+        let worker = start_worker((&address, &around), models, folder.path());
+        Self { plane, namespace, operator, worker, address, folder, models: models.to_path_buf(), around }
     }
 
     /// kubectl in the test's namespace; must succeed.
@@ -73,6 +82,11 @@ impl Cluster {
         let mut all = vec!["--namespace", self.namespace.as_str()];
         all.extend(args);
         kubectl(&self.plane, &all)
+    }
+
+    /// Where its programs send traces.
+    pub(crate) fn collector(&self) -> &str {
+        &self.around.collector
     }
 
     /// Applies an object.
@@ -122,19 +136,19 @@ impl Cluster {
     /// Starts the operator again where it was.
     pub(crate) async fn restart_operator(&mut self) {
         fs::remove_file(self.folder.path().join("operator-port")).unwrap();
-        let of_it = (&self.plane, self.collector.as_str());
+        let of_it = (&self.plane, &self.around);
         self.operator = start_operator(of_it, &self.namespace, self.folder.path(), &self.address);
         address(&self.folder.path().join("operator-port"), START_LIMIT).await;
     }
 
     /// Starts the worker again, as its pod would be.
     pub(crate) fn restart_worker(&mut self) {
-        self.worker = start_worker((&self.address, &self.collector), &self.models, self.folder.path());
+        self.worker = start_worker((&self.address, &self.around), &self.models, self.folder.path());
     }
 
     /// Starts another worker, on the GPUs a library tells of.
     pub(crate) fn worker_on_gpus(&self, id: &str, nvml: &Path) -> Running {
-        let mut worker = worker_command((&self.address, &self.collector), &self.models, self.folder.path());
+        let mut worker = worker_command((&self.address, &self.around), &self.models, self.folder.path());
         worker.env("TINTYPE_WORKER_ID", id).env("TINTYPE_NVML_LIB", nvml);
         Running::start(id, &mut worker, self.folder.path())
     }
@@ -171,10 +185,11 @@ pub(crate) fn model(name: &str, card: &Value) -> Value {
     })
 }
 
-fn start_operator((plane, collector): (&ControlPlane, &str), namespace: &str, folder: &Path, listen: &str) -> Running {
+fn start_operator((plane, around): (&ControlPlane, &Around), namespace: &str, folder: &Path, listen: &str) -> Running {
     let mut operator = command("operator", ["--listen", listen, "--attempt-lease", "5s"]);
     operator
-        .env("OTEL_EXPORTER_OTLP_ENDPOINT", collector)
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", &around.collector)
+        .envs(around.operator.iter().map(|(name, value)| (name, value)))
         .arg("--port-file")
         .arg(folder.join("operator-port"))
         .arg("--kubeconfig")
@@ -192,14 +207,15 @@ fn start_operator((plane, collector): (&ControlPlane, &str), namespace: &str, fo
     Running::start("operator", &mut operator, folder)
 }
 
-fn start_worker(reach: (&str, &str), models: &Path, folder: &Path) -> Running {
+fn start_worker(reach: (&str, &Around), models: &Path, folder: &Path) -> Running {
     Running::start("worker", &mut worker_command(reach, models, folder), folder)
 }
 
-fn worker_command((address, collector): (&str, &str), models: &Path, folder: &Path) -> Command {
+fn worker_command((address, around): (&str, &Around), models: &Path, folder: &Path) -> Command {
     let mut worker = command("gpu-worker", [""; 0]);
     worker
-        .env("OTEL_EXPORTER_OTLP_ENDPOINT", collector)
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", &around.collector)
+        .envs(around.worker.iter().map(|(name, value)| (name, value)))
         .env("TINTYPE_DISPATCH_URL", format!("http://{address}"))
         .env("TINTYPE_WORKER_TOKEN_FILE", folder.join("worker-token"))
         .env("TINTYPE_WORKER_ID", "worker-0")

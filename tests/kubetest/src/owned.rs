@@ -76,6 +76,10 @@ impl Owned {
         self.directory.file("admin.kubeconfig")
     }
 
+    pub(crate) fn authority_path(&self) -> PathBuf {
+        self.directory.file("authority.crt")
+    }
+
     /// The content of a kubeconfig for a user with a certificate.
     pub(crate) fn user(&self, name: &str, groups: &[&str]) -> Result<String> {
         let user = self.authority.client(name, groups)?;
@@ -148,6 +152,10 @@ impl Owned {
         write("audit-policy.json", AUDIT_POLICY)?;
         write("audit.log", "")?;
         write("admin.kubeconfig", &self.user("kubetest-admin", &[ADMINISTRATORS])?)?;
+        // As whom the API server asks a kubelet, where a test has one.
+        let asks = self.authority.client("kube-apiserver-kubelet-client", &[ADMINISTRATORS])?;
+        write("kubelet-client.crt", &asks.certificate)?;
+        write("kubelet-client.key", &asks.key)?;
         for program in self.ports.keys() {
             let server = self.authority.server(program.name())?;
             write(&format!("{program}.crt"), &server.certificate)?;

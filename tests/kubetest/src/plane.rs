@@ -92,6 +92,11 @@ impl ControlPlane {
         }
     }
 
+    /// The certificate of the authority that a program of one of ours may trust: a kubelet knows the API server by it.
+    pub fn authority_path(&self) -> Result<PathBuf> {
+        Ok(self.ours("its authority is its own")?.authority_path())
+    }
+
     /// The settings for an administrator's client.
     pub async fn config(&self) -> Result<Config> {
         client::config(&self.kubeconfig_path()).await

@@ -89,6 +89,10 @@ impl Layout<'_> {
             "--allow-privileged=true".to_owned(),
             "--authorization-mode=Node,RBAC".to_owned(),
             format!("--client-ca-file={}", self.file("authority.crt")),
+            // A node here has a name that nobody resolves.
+            "--kubelet-preferred-address-types=InternalIP".to_owned(),
+            format!("--kubelet-client-certificate={}", self.file("kubelet-client.crt")),
+            format!("--kubelet-client-key={}", self.file("kubelet-client.key")),
             "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
             format!("--service-account-key-file={}", self.file("tokens.pub")),
             format!("--service-account-signing-key-file={}", self.file("tokens.key")),
