@@ -22,7 +22,7 @@ pub use job::{
     DEFAULT_QUEUE, Failure, GenerationJob, GenerationJobSpec, GenerationJobStatus, JobAssignment, JobPromise, Progress,
     WhenLate,
 };
-pub use model::{DiffusionModel, DiffusionModelSpec, DiffusionModelStatus, ModelFetch, ModelHints};
+pub use model::{DiffusionModel, DiffusionModelSpec, DiffusionModelStatus, HubFetch, ModelFetch, ModelHints};
 pub use pool::{GpuPool, GpuPoolSpec, GpuPoolStatus, PoolScaling};
 pub use provider::{
     PoolProvider, ProviderBudget, ProviderKind, ProviderModel, ProviderSpend, SecretKey, SpendWindow, WindowSpend,

@@ -57,8 +57,8 @@ pub struct DiffusionModelSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub source: Option<String>,
-    /// The one file of a checkpoint or LoRA, where workers do not have it: each fetches what it needs. Left out, it lies in
-    /// their models folders.
+    /// Where the model can be had, where workers do not have it: each fetches what it needs. Left out, it lies in their models
+    /// folders.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fetch: Option<ModelFetch>,
     /// Memory the loaded model takes, in bytes; 0 when nobody has measured it: then what its file's tensors take counts.
@@ -70,17 +70,45 @@ pub struct DiffusionModelSpec {
     pub hints: ModelHints,
 }
 
-/// Where a model's file can be had.
+/// Where a model can be had: one file by its URL, or a folder in diffusers' layout by a hub's repository.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ModelFetch {
-    /// URL of a `.safetensors` file that operator and workers reach without a key: of a hub or its mirror
+    /// URL of the `.safetensors` file of a checkpoint or LoRA, which operator and workers reach without a key: of a hub or its mirror
     /// (`.../resolve/REVISION/FILE`), a bucket, any web server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2048), regex(pattern = r"^https?://[^\s]+$"))]
-    pub url: String,
-    /// SHA-256 of the file. What comes and is something else is thrown away.
+    pub url: Option<String>,
+    /// SHA-256 of that file. What comes and is something else is thrown away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 64, max = 64), regex(pattern = r"^[0-9a-f]{64}$"))]
-    pub sha256: String,
+    pub sha256: Option<String>,
+    /// The repository of a checkpoint or ControlNet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hub: Option<HubFetch>,
+}
+
+/// A repository of a hub, or of a mirror that answers as one does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HubFetch {
+    /// Where the hub or mirror is, such as `https://hub.example.com`; operator and workers reach it without a key.
+    #[schemars(length(min = 8, max = 512), regex(pattern = r"^https?://[^\s?#]+$"))]
+    pub endpoint: String,
+    /// `owner/name`.
+    #[schemars(
+        length(min = 3, max = 200),
+        regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$")
+    )]
+    pub repo: String,
+    /// Branch, tag or commit. The commit it is when the operator looks is what workers fetch.
+    #[serde(default = "revision")]
+    #[schemars(length(min = 1, max = 100), regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"))]
+    pub revision: String,
+}
+
+fn revision() -> String {
+    "main".to_owned()
 }
 
 /// What is known of a model's source. Not there for models that are not fetched.

@@ -146,7 +146,7 @@ fn of_models() -> [Reason; 6] {
             name: SOURCE_INVALID,
             on: refused,
             when: "the file is no safetensors file of a Stable Diffusion checkpoint or LoRA, or is cut short",
-            next: "correct spec.fetch.url, or upload the file again; the message says what is wrong",
+            next: "correct spec.fetch, or upload the file again; the message says what is wrong",
         },
         Reason {
             name: SOURCE_MISMATCH,

@@ -127,8 +127,23 @@ pub(crate) const RULES: &[Rule] = &[
         plural: "diffusionmodels",
         at: SPEC,
         field: ".fetch",
-        cel: "!has(self.fetch) || self.kind != 'controlnet'",
-        message: "a ControlNet is two files and cannot be fetched by spec.fetch: put its folder into the workers' models folder",
+        cel: "!has(self.fetch) || (has(self.fetch.hub) ? !has(self.fetch.url) && !has(self.fetch.sha256) : \
+               has(self.fetch.url) && has(self.fetch.sha256))",
+        message: "spec.fetch is one file by url and sha256, or a repository by hub",
+    },
+    Rule {
+        plural: "diffusionmodels",
+        at: SPEC,
+        field: ".fetch",
+        cel: "!has(self.fetch) || self.kind != 'controlnet' || has(self.fetch.hub)",
+        message: "a ControlNet is two files: name its repository by spec.fetch.hub, or put its folder into the workers' models folder",
+    },
+    Rule {
+        plural: "diffusionmodels",
+        at: SPEC,
+        field: ".fetch",
+        cel: "!has(self.fetch) || self.kind != 'lora' || !has(self.fetch.hub)",
+        message: "a LoRA is one file: name it by spec.fetch.url (ENDPOINT/OWNER/NAME/resolve/REVISION/FILE) and its sha256",
     },
     Rule {
         plural: "gpupools",

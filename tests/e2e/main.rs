@@ -10,10 +10,12 @@
 
 mod addons;
 mod asking;
+mod bucket;
 mod captions;
 mod cluster;
 mod faults;
 mod front;
+mod hub;
 mod local;
 mod monitoring;
 mod plugin;

@@ -26,6 +26,7 @@ use std::time::SystemTime;
 
 use tintype_types::{ModelCard, ModelKind};
 
+pub use family::of_configs;
 pub use header::{Contents, HEADER_BYTES_MAX, contents_of};
 pub use source::{Source, SourceFile};
 

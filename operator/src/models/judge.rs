@@ -1,6 +1,8 @@
 //! What is to be said of a model whose file is elsewhere, and the card workers know it by. Pure: the model and what its
 //! file's header said in, a status and a card out.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use serde_json::json;
 use tintype_catalogue::Contents;
@@ -10,17 +12,33 @@ use tintype_types::{ModelFamily, ModelKind};
 
 use crate::refusal::Refusal;
 
-/// What a look at a model's file came to.
-pub(super) type Looked = Result<Contents, Refusal>;
+/// What a look at a model's source came to.
+pub(super) type Looked = Result<Found, Refusal>;
 
-/// Holds what the file is against what the model says it is.
-pub(super) fn check(model: &DiffusionModel, contents: Contents) -> Looked {
-    let said = (model.spec.kind, model.spec.family);
+/// What lies there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    /// What it is.
+    pub(super) contents: Contents,
+    /// The files it is made of, by their path in its folder; none where it is the one file the model names.
+    pub(super) files: BTreeMap<String, Part>,
+}
+
+/// One file of a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    pub(super) url: String,
+    pub(super) sha256: String,
+}
+
+/// Holds what the source is against what the model says it is.
+pub(super) fn check(model: &DiffusionModel, found: Found) -> Looked {
+    let (said, contents) = ((model.spec.kind, model.spec.family), found.contents);
     if said == (contents.kind, contents.family) {
-        return Ok(contents);
+        return Ok(found);
     }
     let message = format!(
-        "the file is a {} and the model says it is a {}: correct spec.kind and spec.family, or spec.fetch",
+        "the source is a {} and the model says it is a {}: correct spec.kind and spec.family, or spec.fetch",
         spoken(contents.kind, contents.family),
         spoken(said.0, said.1),
     );
@@ -45,7 +63,7 @@ pub(super) fn status(model: &DiffusionModel, looked: Option<&Looked>, now: &Time
         before.find(|old| old.type_ == READY && old.status == holds).map(|old| old.last_transition_time.clone());
     DiffusionModelStatus {
         observed_generation: model.metadata.generation,
-        weight_bytes: looked.and_then(|looked| looked.as_ref().ok()).map(|contents| contents.bytes),
+        weight_bytes: looked.and_then(|looked| looked.as_ref().ok()).map(|found| found.contents.bytes),
         conditions: vec![Condition {
             type_: READY.to_owned(),
             status: holds.to_owned(),
@@ -57,14 +75,22 @@ pub(super) fn status(model: &DiffusionModel, looked: Option<&Looked>, now: &Time
     }
 }
 
-/// The model's card, as it lies in a models directory: its file is fetched by the worker and must have this SHA-256.
-pub(super) fn card(model: &DiffusionModel, fetch: &ModelFetch, contents: Contents) -> String {
+/// The model's card, as it lies in a models directory: its files are fetched by the worker and must have these SHA-256s.
+pub(super) fn card(model: &DiffusionModel, fetch: &ModelFetch, found: &Found) -> String {
     let spec = &model.spec;
-    let vram_bytes = if spec.vram_bytes == 0 { contents.bytes } else { spec.vram_bytes };
+    let vram_bytes = if spec.vram_bytes == 0 { found.contents.bytes } else { spec.vram_bytes };
+    let each = |of: fn(&Part) -> &String| -> BTreeMap<_, _> {
+        found.files.iter().map(|(path, part)| (path.clone(), of(part).clone())).collect()
+    };
+    let (source, sha256) = if found.files.is_empty() {
+        (json!(fetch.url), json!(fetch.sha256))
+    } else {
+        (json!(each(|part| &part.url)), json!(each(|part| &part.sha256)))
+    };
     json!({
         "name": model.request_name(), "kind": spec.kind, "family": spec.family, "defaults": spec.defaults,
         "licence": spec.licence, "description": spec.description, "vramBytes": vram_bytes,
-        "source": fetch.url, "sha256": fetch.sha256,
+        "source": source, "sha256": sha256,
     })
     .to_string()
 }
@@ -89,14 +115,14 @@ mod tests {
         .unwrap()
     }
 
-    fn contents(kind: ModelKind, family: ModelFamily) -> Contents {
-        Contents { kind, family, bytes: BYTES }
+    fn contents(kind: ModelKind, family: ModelFamily) -> Found {
+        Found { contents: Contents { kind, family, bytes: BYTES }, files: BTreeMap::new() }
     }
 
     #[test]
     fn a_file_that_is_something_else_is_refused_with_both_names() {
         let right = contents(ModelKind::Checkpoint, ModelFamily::Sd15);
-        assert_eq!(check(&model(), right), Ok(right));
+        assert_eq!(check(&model(), right.clone()), Ok(right));
         let refusal = check(&model(), contents(ModelKind::Lora, ModelFamily::Sdxl)).unwrap_err();
         assert_eq!(refusal.reason, SOURCE_MISMATCH);
         assert!(
@@ -128,7 +154,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let model = model();
         let fetch = model.spec.fetch.as_ref().unwrap();
-        let text = card(&model, fetch, contents(ModelKind::Checkpoint, ModelFamily::Sd15));
+        let text = card(&model, fetch, &contents(ModelKind::Checkpoint, ModelFamily::Sd15));
         std::fs::write(folder.path().join("dream.tintype.json"), text).unwrap();
         let catalogue = Catalogue::scan(&[folder.path().to_owned()]);
         assert!(catalogue.refused.is_empty(), "{:?}", catalogue.refused);
@@ -136,5 +162,24 @@ mod tests {
         assert_eq!((entry.layout, entry.card.vram_bytes), (Layout::File, BYTES));
         let source = entry.source.as_ref().unwrap();
         assert!(source.cached_in(folder.path()).ends_with(format!("{}.safetensors", "ab".repeat(32))));
+    }
+
+    #[test]
+    fn the_catalogue_of_workers_reads_the_card_of_a_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let part =
+            |path: &str| Part { url: format!("https://hub.example/a/b/resolve/0a/{path}"), sha256: "cd".repeat(32) };
+        let paths = ["model_index.json", "unet/diffusion_pytorch_model.safetensors"];
+        let files = paths.iter().map(|path| ((*path).to_owned(), part(path))).collect();
+        let found = Found { files, ..contents(ModelKind::Checkpoint, ModelFamily::Sd15) };
+        let fetch = ModelFetch { url: None, sha256: None, hub: None };
+        std::fs::write(folder.path().join("dream.tintype.json"), card(&model(), &fetch, &found)).unwrap();
+        let catalogue = Catalogue::scan(&[folder.path().to_owned()]);
+        assert!(catalogue.refused.is_empty(), "{:?}", catalogue.refused);
+        let entry = catalogue.checkpoint("team/dream").unwrap();
+        assert_eq!((entry.layout, entry.card.vram_bytes), (Layout::Folder, BYTES));
+        let files = entry.source.as_ref().unwrap().files_in(folder.path());
+        assert_eq!(files[1].0.url, part(paths[1]).url);
+        assert!(files[1].1.ends_with(paths[1]));
     }
 }

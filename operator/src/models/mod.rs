@@ -7,6 +7,7 @@
 //! A model is of the whole cluster and may be looked at by several operators. What they say of it depends on the model and
 //! its file alone; where they see the file differently all the same, each says so once and not in turn for ever.
 
+mod hub;
 mod judge;
 mod source;
 
@@ -119,9 +120,9 @@ impl Librarian {
         let (mut cards, mut bytes) = (BTreeMap::new(), 0);
         for (name, model, fetch) in &sourced {
             let known = self.looked.get(name).map(|(_, _, looked)| looked.clone());
-            let mut looked = known.map(|looked| looked.and_then(|contents| judge::check(model, contents)));
-            if let Some(Ok(contents)) = looked {
-                let (key, card) = (format!("{name}.tintype.json"), judge::card(model, fetch, contents));
+            let mut looked = known.map(|looked| looked.and_then(|found| judge::check(model, found)));
+            if let Some(Ok(found)) = &looked {
+                let (key, card) = (format!("{name}.tintype.json"), judge::card(model, fetch, found));
                 bytes += key.len() + card.len();
                 if bytes <= CARDS_BYTES_MAX {
                     cards.insert(key, card);
@@ -149,11 +150,11 @@ impl Librarian {
             Some((_, when, Err(_))) => at.since(*when) >= LOOK_AGAIN,
         };
         let due: Vec<_> = sourced.iter().filter(|(name, ..)| is_due(self.looked.get(name))).take(LOOKS_MAX).collect();
-        for (name, _, fetch) in due {
-            let looked = self.looker.look(&fetch.url).await;
+        for (name, model, fetch) in due {
+            let looked = self.looker.look(model, fetch).await;
             match &looked {
-                Ok(contents) => {
-                    tracing::info!(model = name, bytes = contents.bytes, "a model's source was looked into");
+                Ok(found) => {
+                    tracing::info!(model = name, bytes = found.contents.bytes, "a model's source was looked into");
                 }
                 Err(refusal) => {
                     tracing::warn!(model = name, reason = refusal.reason, "a model's source cannot be used");

@@ -1,6 +1,7 @@
 //! Looks into a model's file where it lies, without fetching it: the header at its front says what it is. Bounded in
 //! time and bytes. It must not know what the model should be.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, RANGE};
@@ -8,12 +9,15 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, Response};
 use tintype_catalogue::{Contents, HEADER_BYTES_MAX};
 use tintype_crds::reasons::{SOURCE_INVALID, SOURCE_UNREACHABLE};
+use tintype_crds::{DiffusionModel, ModelFetch};
 use tokio::time::timeout;
 
+use super::hub;
+use super::judge::{Found, Looked};
 use crate::refusal::Refusal;
 
-/// Longest a look may take. Headers have some hundred kilobytes.
-const LOOK_TIMEOUT: Duration = Duration::from_secs(20);
+/// Longest a look may take. Headers have some hundred kilobytes, configs and vocabularies of a repository some megabytes.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(25);
 /// Longest connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A hub answers with the place of the file in its store.
@@ -32,9 +36,17 @@ impl Looker {
         Ok(Self(client.user_agent(concat!("tintype-operator/", env!("CARGO_PKG_VERSION"))).build()?))
     }
 
-    /// What the file at a URL is.
-    pub(super) async fn look(&self, url: &str) -> Result<Contents, Refusal> {
-        match timeout(LOOK_TIMEOUT, self.read(url)).await {
+    /// What a model's source is.
+    pub(super) async fn look(&self, model: &DiffusionModel, fetch: &ModelFetch) -> Looked {
+        let looking = async {
+            match (&fetch.hub, &fetch.url) {
+                (Some(hub), _) => hub::look(&self.0, hub, model.spec.kind).await,
+                (None, Some(url)) => self.read(url).await.map(|contents| Found { contents, files: BTreeMap::new() }),
+                // The schema lets none pass.
+                (None, None) => Err(invalid("spec.fetch names none")),
+            }
+        };
+        match timeout(LOOK_TIMEOUT, looking).await {
             Ok(looked) => looked,
             Err(_) => Err(unreachable(format!("it did not answer within {} s", LOOK_TIMEOUT.as_secs()))),
         }
@@ -87,16 +99,16 @@ fn total_bytes(answer: &Response) -> Option<u64> {
     }
 }
 
-fn unreachable(what: String) -> Refusal {
+pub(super) fn unreachable(what: String) -> Refusal {
     Refusal { reason: SOURCE_UNREACHABLE, message: format!("the source cannot be read: {what}; it is tried again") }
 }
 
-fn invalid(what: &str) -> Refusal {
+pub(super) fn invalid(what: &str) -> Refusal {
     Refusal { reason: SOURCE_INVALID, message: format!("the source is no model workers read: {what}") }
 }
 
 /// The innermost cause, which says more than that a request failed; without the URL, which may be signed.
-fn root(error: &reqwest::Error) -> String {
+pub(super) fn root(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(inner) = cause.source() {
         cause = inner;
