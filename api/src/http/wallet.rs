@@ -3,18 +3,22 @@
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
+use axum::http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::auth::Caller;
+use super::body;
 use crate::clock;
 use crate::error::ApiError;
+use crate::ledger::AMOUNT_MAX;
 use crate::ledger::sql as ledger;
 use crate::payments::plans::PriceBook;
-use crate::records::payment;
+use crate::records::alarm::Alarm;
 use crate::records::top_up::{self, Rule};
 use crate::records::wallet::{self, Line, LotRow};
+use crate::records::{alarm, payment, person};
 use crate::state::App;
 
 /// Lines on a page, unless the query says fewer.
@@ -44,6 +48,25 @@ pub(crate) struct Wallet {
     /// The rule by which credits are bought when they run low.
     #[serde(skip_serializing_if = "Option::is_none")]
     top_up: Option<TopUpView>,
+    /// When its owner is told of its credits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alarm: Option<AlarmView>,
+}
+
+/// When an account's owner is told of its credits, and how it stands.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct AlarmView {
+    /// When so many milli-credits were spent in a month of the calendar, UTC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spent_millis: Option<i64>,
+    /// When fewer milli-credits than this are left, those set aside for jobs included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    below_millis: Option<i64>,
+    /// What was spent this month so far.
+    month_millis: i64,
+    /// Whether a letter is sent: this server sends mail, and the owner's address was shown to be theirs.
+    letters: bool,
 }
 
 /// A subscription.
@@ -128,6 +151,7 @@ pub(crate) async fn of(app: &App, account: Uuid) -> Result<Wallet, ApiError> {
         monthly_max,
         paused,
     });
+    let alarm = alarm_of(app, account).await?;
     let lots = wallet::lots(&app.pool, account, now).await?;
     // A lot's last credits lapse at their moment, whenever the books are brought in line with it.
     let lapsed = |lot: &&LotRow| lot.expires_ms.is_some_and(|at| at <= clock::to_ms(now));
@@ -141,7 +165,60 @@ pub(crate) async fn of(app: &App, account: Uuid) -> Result<Wallet, ApiError> {
         lots: lots.into_iter().map(LotView::from).collect(),
         subscription,
         top_up,
+        alarm,
     })
+}
+
+async fn alarm_of(app: &App, account: Uuid) -> Result<Option<AlarmView>, ApiError> {
+    let Some(Alarm { spent, below }) = alarm::find(&app.pool, account).await? else { return Ok(None) };
+    let mut conn = app.pool.reader().await?;
+    let month_millis = alarm::spent_this_month(&mut conn, account, clock::now()).await?;
+    let owner = person::find_by_account(&mut *conn, account).await?;
+    let letters = app.identity.mail && owner.is_some_and(|person| person.email_verified_ms.is_some());
+    Ok(Some(AlarmView { spent_millis: spent, below_millis: below, month_millis, letters }))
+}
+
+/// When to be told; at least one of them.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct AlarmBody {
+    /// When so many milli-credits were spent in a month of the calendar, UTC.
+    #[schemars(range(min = 1))]
+    #[serde(default)]
+    spent_millis: Option<i64>,
+    /// When fewer milli-credits than this are left, those set aside for jobs included.
+    #[schemars(range(min = 1))]
+    #[serde(default)]
+    below_millis: Option<i64>,
+}
+
+/// Makes or changes the caller's alarm.
+pub(crate) async fn set_alarm(
+    State(app): State<App>,
+    caller: Caller,
+    body::Json(body): body::Json,
+) -> Result<Json<Wallet>, ApiError> {
+    let AlarmBody { spent_millis, below_millis } = body::parse(body)?;
+    for (name, millis) in [("spentMillis", spent_millis), ("belowMillis", below_millis)] {
+        if millis.is_some_and(|millis| !(1..=AMOUNT_MAX).contains(&millis)) {
+            return Err(ApiError::invalid(name, format!("say how many milli-credits, 1 to {AMOUNT_MAX}")));
+        }
+    }
+    if spent_millis.is_none() && below_millis.is_none() {
+        return Err(ApiError::invalid(
+            "spentMillis",
+            "say `spentMillis`, `belowMillis` or both; DELETE ends the alarm",
+        ));
+    }
+    alarm::set(&app.pool, caller.account, Alarm { spent: spent_millis, below: below_millis }, clock::now()).await?;
+    app.bells.alarms.notify_one();
+    of(&app, caller.account).await.map(Json)
+}
+
+/// Takes the caller's alarm away.
+pub(crate) async fn remove_alarm(State(app): State<App>, caller: Caller) -> Result<StatusCode, ApiError> {
+    alarm::remove(&app.pool, caller.account).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// A line of the wallet: a payment, a gift, a job, credits that lapsed or were taken back.

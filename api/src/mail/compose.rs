@@ -57,6 +57,26 @@ pub(super) fn images_ready(images: i64, site: &str) -> Words {
     Words { subject: subject.to_owned(), text }
 }
 
+/// So much was spent this month.
+pub(super) fn budget_spent(limit_millis: i64, site: &str) -> Words {
+    let limit = decimal(limit_millis, 3);
+    let text = format!(
+        "You wanted to know when {limit} credits were spent in a month: this month they are. Nothing is stopped by it.\n\n\
+         What they went for, and where you change this:\n\n{site}/credits/\n{SIGNATURE}\n"
+    );
+    Words { subject: format!("{limit} credits spent this month"), text }
+}
+
+/// Few credits are left.
+pub(super) fn runs_low(limit_millis: i64, left_millis: i64, site: &str) -> Words {
+    let (limit, left) = (decimal(limit_millis, 3), decimal(left_millis, 3));
+    let text = format!(
+        "You wanted to know when fewer than {limit} credits are left: you have {left}, with what is set aside for jobs.\n\n\
+         Where you get more, and where you change this:\n\n{site}/credits/\n{SIGNATURE}\n"
+    );
+    Words { subject: format!("Fewer than {limit} credits are left"), text }
+}
+
 /// What was paid for.
 pub(super) fn receipt(letter: &Receipt<'_>) -> Words {
     let Receipt { reference, credits_millis, amount_minor, currency } = letter;
@@ -87,7 +107,9 @@ impl Letter {
             | Self::Verify { .. }
             | Self::Reset { .. }
             | Self::Invitation { .. }
-            | Self::ImagesReady { .. } => None,
+            | Self::ImagesReady { .. }
+            | Self::BudgetSpent { .. }
+            | Self::RunsLow { .. } => None,
         }
     }
 }

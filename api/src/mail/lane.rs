@@ -86,6 +86,14 @@ impl MailLane {
                 let to = self.owner(*account).await?.filter(|_| images > 0);
                 Ok(to.map(|to| (to, compose::images_ready(images, self.site.trim_end_matches('/')))))
             }
+            Letter::BudgetSpent { account, limit_millis } => {
+                let words = compose::budget_spent(*limit_millis, self.site.trim_end_matches('/'));
+                Ok(self.sure_owner(*account).await?.map(|to| (to, words)))
+            }
+            Letter::RunsLow { account, limit_millis, left_millis } => {
+                let words = compose::runs_low(*limit_millis, *left_millis, self.site.trim_end_matches('/'));
+                Ok(self.sure_owner(*account).await?.map(|to| (to, words)))
+            }
             Letter::Receipt { account, .. } => {
                 let to = self.owner(*account).await?;
                 Ok(to.zip(letter.as_receipt().map(|receipt| compose::receipt(&receipt))))
@@ -105,6 +113,13 @@ impl MailLane {
     /// The address of the person whose account this is.
     async fn owner(&self, account: Uuid) -> Result<Option<String>, Failed> {
         Ok(person::find_by_account(&self.pool, account).await?.and_then(|person| person.email))
+    }
+
+    /// The same where it was shown to be theirs: nobody has letters sent to somebody else's.
+    async fn sure_owner(&self, account: Uuid) -> Result<Option<String>, Failed> {
+        let found = person::find_by_account(&self.pool, account).await?;
+        let sure = found.filter(|person| person.email_verified_ms.is_some() && person.suspended_ms.is_none());
+        Ok(sure.and_then(|person| person.email))
     }
 
     /// Draws a token and keeps its hash, under the errand's id: a second try sends a new token in place of the first.

@@ -42,6 +42,22 @@ pub(crate) enum Letter {
         /// Since when, in milliseconds since 1970.
         since_ms: i64,
     },
+    /// So much was spent this month.
+    BudgetSpent {
+        /// Whose.
+        account: Uuid,
+        /// What they wanted to be told of, in milli-credits.
+        limit_millis: i64,
+    },
+    /// Few credits are left.
+    RunsLow {
+        /// Whose.
+        account: Uuid,
+        /// Below what they wanted to be told, in milli-credits.
+        limit_millis: i64,
+        /// What was left, in milli-credits.
+        left_millis: i64,
+    },
     /// What was paid for.
     Receipt {
         /// Whose account the credits went to.
@@ -72,6 +88,8 @@ impl Letter {
             Self::Reset { .. } => "reset",
             Self::Invitation { .. } => "invitation",
             Self::ImagesReady { .. } => "images_ready",
+            Self::BudgetSpent { .. } => "budget_spent",
+            Self::RunsLow { .. } => "runs_low",
             Self::Receipt { .. } => "receipt",
         }
     }
@@ -82,7 +100,9 @@ impl Letter {
             Self::SignIn { email } | Self::Reset { email } => address_key(email),
             Self::Verify { person } => person.to_string(),
             Self::Invitation { invitation } => invitation.to_string(),
-            Self::ImagesReady { account, .. } => account.to_string(),
+            Self::ImagesReady { account, .. } | Self::BudgetSpent { account, .. } | Self::RunsLow { account, .. } => {
+                account.to_string()
+            }
             Self::Receipt { reference, .. } => hex::encode(&Sha256::digest(reference.as_bytes())[..16]),
         };
         format!("{}:{whose}", self.kind())
@@ -96,6 +116,8 @@ impl Letter {
             | Self::Verify { .. }
             | Self::Reset { .. }
             | Self::Invitation { .. }
+            | Self::BudgetSpent { .. }
+            | Self::RunsLow { .. }
             | Self::Receipt { .. } => Duration::ZERO,
         }
     }

@@ -46,7 +46,7 @@ const fn table(name: &'static str, owned: &'static str, export: Export, erase: E
 const ALL: Export = Export::Without(&[]);
 
 /// Tables whose rows are somebody's, in the order in which rows can be deleted.
-pub const TABLES: [Table; 40] = [
+pub const TABLES: [Table; 41] = [
     table("person", "t.id = subject.person", Export::Without(&["password", "email_folded"]), Erase::Delete),
     table("session", "t.person = subject.person", Export::Without(&["token_sha256"]), Erase::Cascade),
     table("identity", "t.person = subject.person", ALL, Erase::Cascade),
@@ -85,6 +85,7 @@ pub const TABLES: [Table; 40] = [
     ),
     table("prediction", "t.account = subject.account", ALL, Erase::Delete),
     table("idempotency", "t.account = subject.account", Export::Without(&["body_sha256"]), Erase::Delete),
+    table("budget_alarm", "t.account = subject.account", ALL, Erase::Delete),
     table("top_up_rule", "t.account = subject.account", ALL, Erase::Delete),
     table("promo_try", "t.account = subject.account", ALL, Erase::Delete),
     table("subscription", "t.account = subject.account", ALL, Erase::Delete),

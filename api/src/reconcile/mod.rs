@@ -1,6 +1,7 @@
 //! What repairs everything: reconcilers that look at the database and bring the world in line. They take no input, are
 //! rung for speed and periodic for safety, and never retry inside.
 
+mod alarms;
 mod assets;
 mod expire;
 mod images;
@@ -37,6 +38,8 @@ const EXPIRE_PERIOD: Duration = Duration::from_mins(1);
 const SWEEP_PERIOD: Duration = Duration::from_mins(1);
 /// How often deleted pictures are swept: their time comes by the clock, so nobody rings.
 const IMAGES_PERIOD: Duration = Duration::from_secs(15);
+/// How often budgets are looked at without being rung.
+const ALARMS_PERIOD: Duration = Duration::from_secs(5);
 /// Rows taken up in one pass; more are left for the next, which follows at once.
 const BATCH: i64 = 100;
 /// Longest one pass may take.
@@ -53,6 +56,8 @@ pub(crate) struct Bells {
     pub(crate) assets: Arc<Notify>,
     /// Stripe has said something, or is to be asked something.
     pub(crate) payments: Arc<Notify>,
+    /// Somebody wants to be told of something about their credits.
+    pub(crate) alarms: Arc<Notify>,
     /// Errands were sent.
     pub(crate) lanes: Bell,
 }
@@ -95,6 +100,7 @@ enum Reconciler {
     Assets,
     Images,
     Payments,
+    Alarms,
 }
 
 /// What they are called, in metrics and in the settings of heartbeats.
@@ -112,7 +118,8 @@ pub(crate) fn start(world: &World, stop: &CancellationToken) -> JoinSet<()> {
 }
 
 impl Reconciler {
-    const ALL: [Self; 6] = [Self::Submit, Self::Settle, Self::Expire, Self::Assets, Self::Images, Self::Payments];
+    const ALL: [Self; 7] =
+        [Self::Submit, Self::Settle, Self::Expire, Self::Assets, Self::Images, Self::Payments, Self::Alarms];
 
     fn name(self) -> &'static str {
         match self {
@@ -122,6 +129,7 @@ impl Reconciler {
             Self::Assets => "assets",
             Self::Images => "images",
             Self::Payments => "payments",
+            Self::Alarms => "alarms",
         }
     }
 
@@ -133,6 +141,7 @@ impl Reconciler {
             Self::Assets => assets::pass(world).await,
             Self::Images => images::pass(world).await,
             Self::Payments => payments::pass(world).await,
+            Self::Alarms => alarms::pass(world).await,
         }
     }
 
@@ -143,6 +152,7 @@ impl Reconciler {
             Self::Settle => (&world.bells.settle, PERIOD),
             Self::Assets => (&world.bells.assets, SWEEP_PERIOD),
             Self::Payments => (&world.bells.payments, PERIOD),
+            Self::Alarms => (&world.bells.alarms, ALARMS_PERIOD),
             Self::Expire => return tokio::time::sleep(EXPIRE_PERIOD).await,
             Self::Images => return tokio::time::sleep(IMAGES_PERIOD).await,
         };

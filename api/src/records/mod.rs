@@ -1,6 +1,7 @@
 //! What is kept in Postgres beside the ledger: accounts, persons, sessions, keys, generations, idempotency keys. The only SQL on them.
 
 pub mod account;
+pub(crate) mod alarm;
 pub mod asset;
 pub(crate) mod audit;
 pub(crate) mod batch;

@@ -398,3 +398,89 @@ async fn resend_carries_mail_too_and_each_letter_once() {
     assert_eq!(body["from"], "Tintype <hello@pictures.example>");
     assert_eq!(redeem(&rig, &token(body, "sign_in")).await.1.status, StatusCode::OK);
 }
+
+/// The subjects of the letters about credits so far.
+fn about_credits(post: &Post) -> Vec<String> {
+    let subjects = post.mails().into_iter().map(|mail| mail["subject"].as_str().unwrap().to_owned());
+    let mut found: Vec<_> = subjects.filter(|subject| subject.contains("credits")).collect();
+    found.sort();
+    found
+}
+
+#[tokio::test]
+async fn who_wants_it_hears_once_a_crossing_that_credits_were_spent_or_run_low() {
+    let post = Post::open().await;
+    let rig = post.rig(|_| {}).await;
+    let _worker = rig.serve("w");
+    assert_eq!(ask(&rig, ADA).await, StatusCode::ACCEPTED);
+    let (mut ada, me) = redeem(&rig, &token(&post.next(0).await, "sign_in")).await;
+    let draw = json!({ "model": "tintype/shapes", "prompt": "a secret of a prompt" });
+    let quote = ada.post("/api/v1/quotes", draw.clone()).await;
+    let price = quote.body["priceMillis"].as_i64().unwrap();
+    let (spent, below) = (2 * price, 10_000 - price);
+    let wanted = json!({ "spentMillis": spent, "belowMillis": below });
+    let set = ada.send(reqwest::Method::PUT, "/api/v1/wallet/alarm", Some(wanted)).await;
+    let alarm = json!({ "spentMillis": spent, "belowMillis": below, "monthMillis": 0, "letters": true });
+    assert_eq!(set.body["alarm"], alarm, "{}", set.body);
+
+    let mut draws = 0;
+    let mut draw_one = async |ada: &mut Browser| {
+        let made = ada.post("/v1/images/generations", json!({ "model": "tintype/shapes", "prompt": "x" })).await;
+        assert_eq!(made.status, StatusCode::OK, "{}", made.body);
+        draws += 1;
+        let spent = draws * price;
+        until("it is settled", || async {
+            let now: i64 = sqlx::query_scalar("select spent from ledger_account where spent > 0")
+                .fetch_optional(&rig.pool)
+                .await
+                .unwrap()?;
+            (now == spent).then_some(())
+        })
+        .await;
+    };
+    // To the edge and not over it; then over both at once; then further, which is no crossing.
+    draw_one(&mut ada).await;
+    draw_one(&mut ada).await;
+    let say = |millis: i64| match millis % 1_000 {
+        0 => format!("{}", millis / 1_000),
+        _ => format!("{}.{:03}", millis / 1_000, millis % 1_000),
+    };
+    let (low, much) =
+        (format!("Fewer than {} credits are left", say(below)), format!("{} credits spent this month", say(spent)));
+    let heard = |count: usize| {
+        let post = &post;
+        until("the letters come", move || async move {
+            let found = about_credits(post);
+            (found.len() >= count).then_some(found)
+        })
+    };
+    let found = heard(2).await;
+    assert!(found.len() == 2 && found.contains(&low) && found.contains(&much), "{found:?}");
+    let text = post.mails().iter().map(|mail| mail["text"].as_str().unwrap().to_owned()).collect::<String>();
+    assert!(text.contains(&format!("you have {}", say(10_000 - 2 * price))) && !text.contains("secret"), "{text}");
+    draw_one(&mut ada).await;
+
+    // Credits come, and go again: another crossing. What was spent is the same month's, and was told.
+    let account = me.body["account"]["id"].as_str().or(me.body["id"].as_str()).unwrap().to_owned();
+    let admin = crate::rig::User::new(&rig.url, crate::rig::ADMIN_TOKEN);
+    let grant = json!({ "reference": "more", "amountMillis": 2 * price });
+    let granted = admin.post(&format!("/api/v1/accounts/{account}/grants"), grant).await;
+    assert_eq!(granted.status, StatusCode::OK, "{}", granted.body);
+    until("the alarm is set again", || async {
+        let told: bool = sqlx::query_scalar("select told_below from budget_alarm").fetch_one(&rig.pool).await.unwrap();
+        (!told).then_some(())
+    })
+    .await;
+    draw_one(&mut ada).await;
+    let found = heard(3).await;
+    assert_eq!(found.iter().filter(|subject| **subject == low).count(), 2, "{found:?}");
+    // Another month begins: what is spent in it is counted anew.
+    sqlx::query("update budget_alarm set told_month_ms = told_month_ms - 86400000").execute(&rig.pool).await.unwrap();
+    let found = heard(4).await;
+    assert_eq!(found.iter().filter(|subject| **subject == much).count(), 2, "{found:?}");
+    let shown = ada.get("/api/v1/wallet").await;
+    assert_eq!(shown.body["alarm"]["monthMillis"], 4 * price, "{}", shown.body);
+    assert_eq!(ada.send(reqwest::Method::DELETE, "/api/v1/wallet/alarm", None).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(ada.get("/api/v1/wallet").await.body["alarm"], json!(null));
+    rig.audit().await;
+}

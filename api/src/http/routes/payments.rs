@@ -35,6 +35,7 @@ fn wallets() -> Vec<Route> {
 
 fn buying() -> Vec<Route> {
     let checkout = "Opens a page on which a pack or a subscription is bought";
+    let alarm = "Has you told when much was spent in a month, or few credits are left";
     let top_up = "Buys credits whenever they run low, with the card that was kept";
     vec![
         Route::post("/api/v1/wallet/checkout", post(payments::checkout), checkout, of::<payments::Buy>)
@@ -61,6 +62,12 @@ fn buying() -> Vec<Route> {
                 .gives(200, Answer::Json(of::<wallet::Wallet>))
         },
         Route::delete("/api/v1/wallet/top-up", delete(payments::remove_top_up), "Ends topping up"),
+        Route {
+            method: "PUT",
+            ..Route::post("/api/v1/wallet/alarm", put(wallet::set_alarm), alarm, of::<wallet::AlarmBody>)
+                .gives(200, Answer::Json(of::<wallet::Wallet>))
+        },
+        Route::delete("/api/v1/wallet/alarm", delete(wallet::remove_alarm), "Ends telling you of your credits"),
         Route::post(
             "/api/v1/wallet/promo",
             post(payments::redeem),

@@ -11,6 +11,7 @@ export type Pack = schema.Pack;
 export type Subscription = schema.Subscription;
 export type Payment = schema.PaymentView;
 export type TopUpRule = schema.TopUpRule;
+export type AlarmBody = schema.AlarmBody;
 
 /** Everything about money is asked again when credits move: the stream says so. */
 export const walletKeys = {
@@ -84,6 +85,18 @@ export function useSetTopUp() {
     mutationFn: async (rule: TopUpRule | null): Promise<void> => {
       if (rule) await unwrap(api.PUT("/api/v1/wallet/top-up", { body: rule }));
       else await unwrap(api.DELETE("/api/v1/wallet/top-up"));
+    },
+    onSuccess: () => client.invalidateQueries({ queryKey: walletKeys.all }),
+  });
+}
+
+/** Sets when one is told of one's credits; null: never. */
+export function useSetAlarm() {
+  const client = useQueryClient();
+  return useMutation({
+    mutationFn: async (alarm: AlarmBody | null): Promise<void> => {
+      if (alarm) await unwrap(api.PUT("/api/v1/wallet/alarm", { body: alarm }));
+      else await unwrap(api.DELETE("/api/v1/wallet/alarm"));
     },
     onSuccess: () => client.invalidateQueries({ queryKey: walletKeys.all }),
   });

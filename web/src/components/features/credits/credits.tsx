@@ -3,6 +3,7 @@
 
 import "@/lib/i18n/desk";
 
+import { Alarm } from "@/components/features/credits/alarm";
 import { Entries } from "@/components/features/credits/entries";
 import { Lots } from "@/components/features/credits/lots";
 import { Payments } from "@/components/features/credits/payments";
@@ -34,6 +35,7 @@ export function Credits() {
             <div className="grid grid-cols-1 gap-6">
               <Shop />
               <TopUp />
+              <Alarm />
               <Lots />
               <Redeem />
             </div>
