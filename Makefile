@@ -44,7 +44,7 @@ test: ## Install what tests need and run everything
 .PHONY: test-cluster
 test-cluster: ## A whole cluster of one node, and pods from the images built here; needs root
 	@scripts/claim-cache.sh
-	TINTYPE_CLUSTER=on cargo test -p tintype-cluster --test cluster -- --nocapture
+	TINTYPE_CLUSTER=on cargo test --workspace --test cluster story -- --nocapture
 
 .PHONY: images
 images: ## The four images as an OCI layout in dist/images, without a container engine

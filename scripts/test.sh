@@ -48,7 +48,7 @@ wait "$fuzzing" || status=$?
 cat "$fuzzed"
 step "a cluster of one node, and a release on it from nothing to gone"
 # Alone: it is a whole machine's worth of programs. Says SKIPPED, and why, where the machine does not let us make a node.
-TINTYPE_CLUSTER=on cargo test -p tintype-cluster --test cluster -- --nocapture 2>&1 | tee -a "$log" || status=$?
+TINTYPE_CLUSTER=on cargo test --workspace --test cluster story -- --nocapture 2>&1 | tee -a "$log" || status=$?
 step "studio"
 # With its flows in a browser, one after another; by now nothing else runs.
 scripts/test-web.sh || status=$?

@@ -27,7 +27,8 @@ const PAGE: usize = 5;
 /// What breaks off the first time.
 const BREAKS: &str = "unet/diffusion_pytorch_model.safetensors";
 
-#[tokio::test]
+// kubectl blocks its thread, and the mirror answers meanwhile.
+#[tokio::test(flavor = "multi_thread")]
 async fn a_repository_of_a_mirror_is_fetched_and_draws_what_its_files_draw() {
     let folder = tempfile::tempdir().unwrap();
     let (ours, cache) = (folder.path().join("models"), folder.path().join("cache"));

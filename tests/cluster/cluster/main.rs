@@ -12,7 +12,9 @@
     reason = "a test's helpers stop the test like the test itself does; a test that is skipped says so"
 )]
 
+mod adapter;
 mod apart;
+
 mod dns;
 mod node;
 mod release;

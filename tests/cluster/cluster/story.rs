@@ -1,6 +1,6 @@
 //! The life of a release on one cluster, in order: installed, used, upgraded, rolled back, its workers drained and given
 //! GPUs, uninstalled, installed again under another name, its workers scaled from none to two and back;
-//! a LoRA by URL; and from the kinds on, each as a release of its own.
+//! a LoRA by URL; the pod of a provider's adapter; and from the kinds on, each as a release of its own.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -38,6 +38,7 @@ fn a_release_from_nothing_to_gone() {
         installed_again_under_another_name(&cluster);
         workers_come_and_go_with_the_work(&cluster);
         a_lora_is_fetched(&cluster);
+        crate::adapter::a_provider_s_adapter_stands_by(&cluster);
         kinds_as_a_release_of_their_own(&cluster);
     });
 }

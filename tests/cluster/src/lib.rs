@@ -20,14 +20,24 @@ pub fn programs() -> Result<PathBuf> {
     if let Some(folder) = env::var_os("TINTYPE_BIN_DIR") {
         return Ok(PathBuf::from(folder));
     }
-    let built =
-        Command::new(env!("CARGO")).args(["build", "--quiet", "--workspace", "--bins"]).current_dir(root()).status()?;
+    let built = cargo().args(["build", "--quiet", "--workspace", "--bins"]).current_dir(root()).status()?;
     if !built.success() {
         return Err(Error::other("the programs do not build; Cargo says why above"));
     }
     // A test lies in <target>/debug/deps; the programs lie one folder up.
     let here = env::current_exe()?;
     here.ancestors().nth(2).map(Path::to_path_buf).ok_or_else(|| Error::other("a test lies in <target>/debug/deps"))
+}
+
+/// Cargo without what it tells a test about itself: build scripts of dependencies look at that, and what is built with it, and then
+/// without it again, is built anew each time.
+fn cargo() -> Command {
+    let mut cargo = Command::new(env!("CARGO"));
+    let told = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+    for (name, _) in env::vars_os().filter(|(name, _)| told(&name.to_string_lossy())) {
+        cargo.env_remove(name);
+    }
+    cargo
 }
 
 /// Builds the images into the layout `out` by the script that people use; `more` are more of its arguments.

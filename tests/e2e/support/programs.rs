@@ -8,30 +8,15 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use super::root;
 use super::wait::until;
 
 /// Lines of a log shown when a test fails.
 const LOG_LINES: usize = 40;
 
-/// The file of one of our programs: from the folder `TINTYPE_BIN_DIR` if that is set (to test a release as it is
-/// shipped), else built from what is in the checkout.
+/// The file of one of our programs, built once.
 pub(crate) fn program(name: &str) -> PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    let folder = FOLDER.get_or_init(|| {
-        if let Some(folder) = std::env::var_os("TINTYPE_BIN_DIR") {
-            return PathBuf::from(folder);
-        }
-        let built = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--workspace", "--bins"])
-            .current_dir(root())
-            .status()
-            .expect("cargo can be run");
-        assert!(built.success(), "the programs do not build");
-        // This test lies in <target>/debug/deps; the programs lie one folder up.
-        std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().to_path_buf()
-    });
-    folder.join(name)
+    FOLDER.get_or_init(|| tintype_cluster::programs().unwrap()).join(name)
 }
 
 /// A running program; ended with SIGKILL when dropped.
