@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 
 import { LIMITS } from "./api/limits.gen";
-import { fitted, RATIOS, side, sizeOf } from "./shape";
+import { fitted, RATIOS, shapeOf, side, sizeOf } from "./shape";
 
 test("every ratio at every size is in the API's steps and limits", () => {
   for (const ratio of RATIOS) {
@@ -31,4 +31,21 @@ test("a picture's shape is kept as far as the API's steps let it", () => {
   expect(fitted({ width: 3000, height: 4000 }, 512)).toEqual({ width: 448, height: 576 });
   expect(fitted({ width: 64, height: 64 }, 64)).toEqual({ width: 64, height: 64 });
   expect(fitted({ width: 9000, height: 10 }, 512).height).toBe(LIMITS.height.min);
+});
+
+test("a size is told by the ratio it was chosen with", () => {
+  for (const ratio of RATIOS) {
+    for (let base = 512; base <= 1536; base += 64) {
+      for (const upright of [false, true]) {
+        const size = sizeOf(ratio, base, upright);
+        const told = shapeOf(size);
+        // Two ratios may give the same size in the API's steps: then either is true.
+        expect(told.ratio && sizeOf(told.ratio, told.base, told.upright), `${ratio} ${base}`).toEqual(size);
+      }
+    }
+  }
+  expect(shapeOf({ width: 704, height: 384 })).toEqual({ ratio: "16:9", upright: false, base: 512 });
+  expect(shapeOf({ width: 384, height: 704 })).toEqual({ ratio: "16:9", upright: true, base: 512 });
+  expect(shapeOf({ width: 512, height: 512 })).toEqual({ ratio: "1:1", upright: false, base: 512 });
+  expect(shapeOf({ width: 1024, height: 192 })).toEqual({ ratio: null, upright: false, base: 448 });
 });

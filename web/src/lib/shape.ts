@@ -31,3 +31,26 @@ export function sizeOf(ratio: Ratio, base: number, upright: boolean): Size {
   const wide = ratioOf(ratio);
   return fitted(upright ? { width: 1, height: wide } : { width: wide, height: 1 }, base);
 }
+
+/** A size as people choose it; no ratio where it is none of those offered. */
+export interface Shape {
+  ratio: Ratio | null;
+  upright: boolean;
+  /** Side of a square of about as many pixels. */
+  base: number;
+}
+
+/** What was chosen when this size came of it: the ratio that gives it, lying or standing. */
+export function shapeOf(size: Size): Shape {
+  const { width, height } = size;
+  const upright = height > width;
+  const near = side(Math.sqrt(width * height));
+  // The steps of the two sides can bring the area a little away from that of the square.
+  for (const base of [near, near - multipleOf, near + multipleOf]) {
+    const ratio = RATIOS.find((one) => same(sizeOf(one, base, upright), size));
+    if (ratio) return { ratio, upright, base };
+  }
+  return { ratio: null, upright, base: near };
+}
+
+export const same = (one: Size, other: Size): boolean => one.width === other.width && one.height === other.height;

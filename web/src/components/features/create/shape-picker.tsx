@@ -10,7 +10,7 @@ import { Slider } from "@/components/ui/slider";
 import { LIMITS } from "@/lib/api/limits.gen";
 import type { ModelCard } from "@/lib/api/client";
 import { useT } from "@/lib/i18n";
-import { type Ratio, RATIOS, ratioOf, type Size, sizeOf } from "@/lib/shape";
+import { fitted, type Ratio, RATIOS, ratioOf, same, type Shape, shapeOf, type Size, sizeOf } from "@/lib/shape";
 
 /** Largest side of a square offered by the slider; above it every model here only repeats itself. */
 const BASE_MAX = 1536;
@@ -24,19 +24,19 @@ interface ShapePickerProps {
 
 export function ShapePicker({ card, width, height, onChange }: ShapePickerProps) {
   const t = useT();
-  const [ratio, setRatio] = useState<Ratio>("1:1");
-  const [upright, setUpright] = useState(false);
   const own = card?.defaults.width ?? 512;
-  const [base, setBase] = useState<number | null>(null);
-  const side = base ?? own;
   const now: Size = { width: width ?? own, height: height ?? card?.defaults.height ?? own };
+  // What was pressed counts while the size is what came of it: a square lies or stands as it was pressed.
+  const [pressed, setPressed] = useState<(Shape & { ratio: Ratio }) | null>(null);
+  const kept = pressed && same(sizeOf(pressed.ratio, pressed.base, pressed.upright), now);
+  const { ratio, upright, base } = kept ? pressed : shapeOf(now);
 
   const take = (next: { ratio?: Ratio; upright?: boolean; base?: number }) => {
-    const all = { ratio, upright, base: side, ...next };
-    setRatio(all.ratio);
-    setUpright(all.upright);
-    setBase(all.base);
-    onChange(sizeOf(all.ratio, all.base, all.upright));
+    const all = { ratio, upright, base, ...next };
+    const chosen = all.ratio && { ...all, ratio: all.ratio };
+    setPressed(chosen);
+    const turned = all.upright === upright ? now : { width: now.height, height: now.width };
+    onChange(chosen ? sizeOf(chosen.ratio, chosen.base, chosen.upright) : fitted(turned, all.base));
   };
 
   return (
@@ -76,7 +76,7 @@ export function ShapePicker({ card, width, height, onChange }: ShapePickerProps)
       </div>
       <Slider
         label={t("create.size")}
-        value={side}
+        value={base}
         min={LIMITS.width.min}
         max={BASE_MAX}
         step={LIMITS.width.multipleOf}
