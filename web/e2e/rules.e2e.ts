@@ -3,11 +3,23 @@ import { gzipSync } from "node:zlib";
 
 import { expect, inject, test } from "vitest";
 
-import { inspect, withBrowser } from "./support/browser";
+import { bareWords, inspect, withBrowser } from "./support/browser";
 import { makePicture, signUp } from "./support/people";
 
-/** Most script Create may load before it can be used, gzipped, in bytes. */
+/** Most script a screen may load before it can be used, gzipped, in bytes. */
 const FIRST_LOAD_MAX = 200_000;
+
+const SCREENS = [
+  "/",
+  "/gallery/",
+  "/collections/",
+  "/credits/",
+  "/developers/",
+  "/account/",
+  "/status/",
+  "/edit/",
+  "/login/",
+];
 
 const visit = withBrowser();
 
@@ -22,8 +34,8 @@ const scriptsOf = async (page: string): Promise<Buffer[]> => {
   );
 };
 
-test("the first load of Create has at most 200 kB of script", async () => {
-  const sizes = (await scriptsOf("/")).map((script) => gzipSync(script, { level: 9 }).length);
+test.each(SCREENS)("the first load of %s has at most 200 kB of script", async (screen) => {
+  const sizes = (await scriptsOf(screen)).map((script) => gzipSync(script, { level: 9 }).length);
   expect(sizes.reduce((sum, size) => sum + size, 0)).toBeLessThanOrEqual(FIRST_LOAD_MAX);
 });
 
@@ -57,26 +69,9 @@ test("no word goes past the catalogues", async () => {
   await signUp(somebody);
   await makePicture(somebody, "a red circle on a blue background", 1);
   await page.evaluate(() => localStorage.setItem("tintype.locale", "pseudo"));
-  for (const path of ["/", "/gallery/", "/collections/", "/credits/", "/account/", "/status/", "/edit/", "/login/"]) {
+  for (const path of SCREENS) {
     await page.goto(path);
-    await page.getByText(/^⟦/).first().waitFor();
-    // Until nothing is waited for.
-    await page.waitForFunction(() => document.querySelector(".animate-shimmer") === null);
-    const bare = await page.evaluate(() => {
-      const found: string[] = [];
-      const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-      for (let node = walker.nextNode(); node; node = walker.nextNode()) {
-        const holder = node.parentElement;
-        const text = node.textContent?.trim() ?? "";
-        // Data, names of languages and models, figures: what no catalogue could hold.
-        if (holder?.closest("script, style, textarea, [translate=no], code, option[lang], [data-next-announcer]"))
-          continue;
-        const plain = text.replace(/⟦[\s\S]*?⟧/g, "");
-        if (/\p{L}{3,}/u.test(plain) && /^⟦/.test(text) === false) found.push(text);
-      }
-      return found;
-    });
-    expect(bare, path).toEqual([]);
+    expect(await bareWords(page), path).toEqual([]);
   }
   await somebody.context.close();
 });

@@ -152,3 +152,24 @@ export async function inspect({ page }: Visitor, name: string): Promise<void> {
   await page.setViewportSize(was);
   await page.emulateMedia({ colorScheme: "light" });
 }
+
+/** Words on a page in the pseudo-locale that no catalogue has marked. */
+export async function bareWords(page: Page): Promise<string[]> {
+  await page.getByText(/^⟦/).first().waitFor();
+  // Until nothing is waited for.
+  await page.waitForFunction(() => document.querySelector(".animate-shimmer") === null);
+  return page.evaluate(() => {
+    const found: string[] = [];
+    const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+      const holder = node.parentElement;
+      const text = node.textContent?.trim() ?? "";
+      // Data, names of languages and models, figures: what no catalogue could hold.
+      if (holder?.closest("script, style, textarea, [translate=no], code, option[lang], [data-next-announcer]"))
+        continue;
+      const plain = text.replace(/⟦[\s\S]*?⟧/g, "");
+      if (/\p{L}{3,}/u.test(plain) && /^⟦/.test(text) === false) found.push(text);
+    }
+    return found;
+  });
+}

@@ -2,6 +2,7 @@
 "use client";
 
 import { useQuery } from "@tanstack/react-query";
+import { useRef } from "react";
 
 import { Card } from "@/components/ui/card";
 import { NoneYet, Skeleton } from "@/components/ui/states";
@@ -12,14 +13,19 @@ import { api, unwrap } from "@/lib/api/client";
 import { credits, duration } from "@/lib/format";
 import { useLocale, useT } from "@/lib/i18n";
 import { dayInUtc, decimal } from "@/lib/numbers";
+import { useSeen } from "@/lib/use-seen";
 
 export function Usage() {
   const t = useT();
   const locale = useLocale();
   const language = locale === "pseudo" ? "en" : locale;
+  const frame = useRef<HTMLDivElement>(null);
+  const seen = useSeen(frame);
   const usage = useQuery({
     queryKey: ["usage"],
     queryFn: ({ signal }) => unwrap(api.GET("/api/v1/usage", { signal })),
+    // Below what a phone shows first: for who comes to it.
+    enabled: seen,
   });
   const keys = useKeys();
   const nameOf = (key: string | null | undefined) =>
@@ -27,7 +33,11 @@ export function Usage() {
   return (
     <Card title={t("dev.usage")} words={t("dev.usage.words")}>
       <Unread of={usage} />
-      {usage.isPending && <Skeleton className="h-24" />}
+      {usage.isPending && (
+        <div ref={frame} className="h-24">
+          {seen && <Skeleton className="h-24" />}
+        </div>
+      )}
       {usage.data?.data.length === 0 && <NoneYet>{t("dev.usage.none")}</NoneYet>}
       {usage.data && usage.data.data.length > 0 && (
         <Table
@@ -44,12 +54,16 @@ export function Usage() {
         >
           {usage.data.data.map(({ dayMs, model, key, images, failed, gpuMs, spentMillis }) => (
             <tr key={`${dayMs} ${model} ${key ?? ""}`} className="tabular-nums">
-              <td className="whitespace-nowrap">{dayInUtc(dayMs, language)}</td>
-              <td>{model}</td>
+              <td translate="no" className="whitespace-nowrap">
+                {dayInUtc(dayMs, language)}
+              </td>
+              <td translate="no">{model}</td>
               <td>{nameOf(key)}</td>
               <td>{decimal(images, language)}</td>
               <td>{decimal(failed, language)}</td>
-              <td className="whitespace-nowrap">{duration(gpuMs, language)}</td>
+              <td translate="no" className="whitespace-nowrap">
+                {duration(gpuMs, language)}
+              </td>
               <td>{credits(spentMillis, language)}</td>
             </tr>
           ))}

@@ -5,9 +5,8 @@ import "@/lib/i18n/shelf";
 
 import { useQueryClient } from "@tanstack/react-query";
 import { ImageOff, Images } from "lucide-react";
-import { useDeferredValue, useEffect, useMemo } from "react";
+import { lazy, Suspense, useDeferredValue, useEffect, useMemo, useState } from "react";
 
-import { BulkBar } from "@/components/features/gallery/bulk-bar";
 import { Grid } from "@/components/features/gallery/grid";
 import { moreOf } from "@/components/features/gallery/more-filters";
 import { open, useGallery } from "@/components/features/gallery/store";
@@ -20,6 +19,9 @@ import { Empty, Notice, Skeleton } from "@/components/ui/states";
 import type { Filter } from "@/lib/api/gallery";
 import { useT } from "@/lib/i18n";
 import { useQueryState } from "@/lib/use-query-state";
+
+/** Fetched when something is chosen. */
+const BulkBar = lazy(async () => ({ default: (await import("./bulk-bar")).BulkBar }));
 
 export function Gallery() {
   return <SignedIn>{() => <Pictures />}</SignedIn>;
@@ -46,6 +48,10 @@ function Pictures() {
   // The grid is drawn in small steps.
   const strip = useDeferredValue(useGallery((gallery) => gallery.strip));
   useReopened(filter);
+  const chosen = useGallery((gallery) => gallery.chosen.size > 0);
+  const [acted, setActed] = useState(false);
+  // It stays: what it has begun may end after nothing is chosen any more.
+  if (chosen && !acted) setActed(true);
   const narrowed = Object.keys(filter).length > 0;
   return (
     <>
@@ -90,7 +96,11 @@ function Pictures() {
           {t("gallery.none.words")}
         </Empty>
       )}
-      <BulkBar filter={filter} />
+      {acted && (
+        <Suspense fallback={null}>
+          <BulkBar filter={filter} />
+        </Suspense>
+      )}
     </>
   );
 }
