@@ -1,14 +1,17 @@
 // The administrator: the map of the GPUs with what runs and why the rest waits, people, credits given, what was done.
 import { afterAll, beforeAll, expect, test } from "vitest";
 
-import { inspect, withBrowser } from "./support/browser";
+import { bareWords, inspect, withBrowser } from "./support/browser";
 import { signUp } from "./support/people";
 import { Stack } from "./support/stack";
+
+/** A link that is not followed. */
+const GRAFANA = "https://grafana.example/at";
 
 const visit = withBrowser();
 let stack: Stack;
 beforeAll(async () => {
-  stack = await Stack.start();
+  stack = await Stack.start({ env: { TINTYPE_GRAFANA_URL: GRAFANA } });
 });
 afterAll(async () => {
   await stack.stop();
@@ -67,6 +70,29 @@ test("the administrator sees what runs and why the rest waits, gives credits, sh
     .waitFor();
   expect(await page.locator("main").innerText(), "prompts are nobody else's").not.toContain("secret");
   await inspect(boss, "admin-cluster");
+
+  await page.getByRole("radio", { name: "Over time" }).check();
+  await page.getByRole("img", { name: /^Jobs at this moment: \d+ last, \d+ at most$/ }).waitFor();
+  // The guest cancels one: it is told among those that ended.
+  await guest.page.locator("[data-stand=queued]").first().getByRole("button", { name: "Cancel" }).click();
+  await page.getByRole("radio", { name: "30 days" }).check();
+  const ended = page.locator("[data-chart]", {
+    has: page.getByRole("img", { name: /^Jobs that ended: [1-3] last, [1-3] at most$/ }),
+  });
+  await ended.waitFor();
+  await ended.getByText("As a table").click();
+  await ended.getByRole("columnheader", { name: "Cancelled" }).waitFor();
+  expect(await ended.locator("tbody tr").count()).toBe(30);
+  expect(await ended.locator("tbody tr").last().locator("td").last().innerText()).toBe("1");
+  const overview = page.getByRole("link", { name: "Overview" });
+  expect(await overview.getAttribute("href")).toBe(`${GRAFANA}/d/tintype-overview`);
+  await inspect(boss, "admin-charts");
+  await page.evaluate(() => localStorage.setItem("tintype.locale", "pseudo"));
+  await page.reload();
+  await page.locator("[data-chart] tbody tr").nth(24).waitFor({ state: "attached" });
+  expect(await bareWords(page)).toEqual([]);
+  await page.evaluate(() => localStorage.removeItem("tintype.locale"));
+  await page.reload();
 
   await page.getByRole("radio", { name: "People" }).check();
   await page.getByRole("searchbox", { name: "Find an e-mail address" }).fill(guestEmail);

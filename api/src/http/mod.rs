@@ -18,6 +18,7 @@ mod edits;
 mod events;
 mod gallery;
 mod health;
+mod history;
 mod hooks;
 mod images;
 mod invitations;

@@ -29,6 +29,9 @@ pub struct StudioArgs {
     /// Sentry's DSN for the studio: its pages tell it of their errors, for people who agree. Left out: nobody is told.
     #[arg(long, env = "TINTYPE_STUDIO_SENTRY_DSN")]
     pub studio_sentry_dsn: Option<String>,
+    /// Where the Grafana is that has the project's dashboards: the studio's administrators get links to them. Left out: there are none.
+    #[arg(long, env = "TINTYPE_GRAFANA_URL")]
+    pub grafana_url: Option<String>,
     /// Serve the studio from this file, which its build writes, instead of the one in this program.
     #[arg(long, env = "TINTYPE_STUDIO_BUNDLE")]
     pub studio_bundle: Option<PathBuf>,
@@ -36,7 +39,13 @@ pub struct StudioArgs {
 
 impl Default for StudioArgs {
     fn default() -> Self {
-        Self { posthog_key: None, posthog_url: POSTHOG_URL.to_owned(), studio_sentry_dsn: None, studio_bundle: None }
+        Self {
+            posthog_key: None,
+            posthog_url: POSTHOG_URL.to_owned(),
+            studio_sentry_dsn: None,
+            grafana_url: None,
+            studio_bundle: None,
+        }
     }
 }
 
@@ -72,6 +81,9 @@ pub(crate) struct StudioSettings {
     /// Where people sign in with Clerk; absent: they do not.
     #[serde(skip_serializing_if = "Option::is_none")]
     clerk: Option<ClerkWindow>,
+    /// Where the dashboards are, without a slash at its end. For administrators alone, who are told of it with the history.
+    #[serde(skip)]
+    pub(crate) grafana_url: Option<String>,
     /// What pages may load beside what is ours.
     #[serde(skip)]
     pub(crate) reach: Reach,
@@ -83,7 +95,7 @@ impl StudioSettings {
     /// # Errors
     /// An address that is none.
     pub(crate) fn new(args: &StudioArgs, clerk: &ClerkArgs) -> anyhow::Result<Self> {
-        let StudioArgs { posthog_key, posthog_url, studio_sentry_dsn, studio_bundle: _ } = args;
+        let StudioArgs { posthog_key, posthog_url, studio_sentry_dsn, grafana_url, studio_bundle: _ } = args;
         let mut origins = Vec::new();
         let clerk = match (&clerk.clerk_publishable_key, &clerk.clerk_issuer) {
             (Some(key), Some(issuer)) => {
@@ -102,10 +114,18 @@ impl StudioSettings {
         if let Some(dsn) = studio_sentry_dsn {
             origins.push(origin(dsn).context("--studio-sentry-dsn is no DSN")?);
         }
+        // A link, which pages do not load: the policy stays as it is.
+        let grafana_url = match grafana_url {
+            Some(url) => {
+                origin(url).context("--grafana-url is no address")?;
+                Some(url.trim_end_matches('/').to_owned())
+            }
+            None => None,
+        };
         let clerk_url = clerk.as_ref().map(|clerk| clerk.url.clone());
         origins.extend(clerk_url.clone());
         let reach = Reach { connect: origins, clerk: clerk_url };
-        Ok(Self { posthog, sentry_dsn: studio_sentry_dsn.clone(), clerk, reach })
+        Ok(Self { posthog, sentry_dsn: studio_sentry_dsn.clone(), clerk, grafana_url, reach })
     }
 }
 
@@ -142,10 +162,14 @@ mod tests {
             posthog_key: Some("phc_x".to_owned()),
             posthog_url: "https://eu.i.posthog.com/".to_owned(),
             studio_sentry_dsn: Some("https://abc@o1.ingest.example:444/7".to_owned()),
+            grafana_url: Some("https://grafana.example/at/".to_owned()),
             studio_bundle: None,
         };
         let settings = StudioSettings::new(&args, &nobody).unwrap();
         assert_eq!(settings.reach.connect, ["https://eu.i.posthog.com", "https://o1.ingest.example:444"]);
+        assert_eq!(settings.grafana_url.as_deref(), Some("https://grafana.example/at"), "a link needs no leave");
+        let script = StudioArgs { grafana_url: Some("javascript:alert(1)".to_owned()), ..args.clone() };
+        assert!(StudioSettings::new(&script, &nobody).is_err());
         let wrong = StudioArgs { studio_sentry_dsn: Some("javascript:alert(1)".to_owned()), ..args };
         assert!(StudioSettings::new(&wrong, &nobody).is_err());
         let clerk = ClerkArgs {

@@ -6,6 +6,7 @@ pub mod asset;
 pub(crate) mod audit;
 pub(crate) mod batch;
 pub mod generation;
+pub(crate) mod history;
 pub mod idempotency;
 pub(crate) mod identity;
 pub mod key;

@@ -16,6 +16,7 @@ mod deadlines;
 mod fences;
 mod front;
 mod gallery;
+mod history;
 mod invariants;
 mod keys;
 mod lanes;

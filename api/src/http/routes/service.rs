@@ -4,9 +4,15 @@ use axum::routing::{delete, get, post};
 use tintype_types::GenerationRequest;
 
 use super::{Access, Answer, Route, of};
-use crate::http::{cluster, lanes, prompts, quotes, status, usage};
+use crate::http::{cluster, history, lanes, prompts, quotes, status, usage};
 
 pub(super) fn table() -> Vec<Route> {
+    let mut routes = everybodys();
+    routes.extend(administrators());
+    routes
+}
+
+fn everybodys() -> Vec<Route> {
     vec![
         Route::post(
             "/api/v1/quotes",
@@ -44,12 +50,26 @@ pub(super) fn table() -> Vec<Route> {
             Answer::Json(of::<status::ServiceStatus>),
         )
         .open(),
+    ]
+}
+
+fn administrators() -> Vec<Route> {
+    vec![
         admin(Route::get(
             "/api/v1/admin/cluster",
             get(cluster::show),
             "Shows queues, GPUs and why jobs wait",
             Answer::Json(of::<cluster::ClusterView>),
         )),
+        Route {
+            query: &[("by", "string")],
+            ..admin(Route::get(
+                "/api/v1/admin/history",
+                get(history::show),
+                "Shows how jobs ended, by the hour or the day",
+                Answer::Json(of::<history::HistoryView>),
+            ))
+        },
         admin(Route::get(
             "/api/v1/admin/lanes",
             get(lanes::standings),

@@ -1,6 +1,8 @@
 // What administrators ask of the server.
 import { useInfiniteQuery, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 
+import { added, type Sample, sampleOf } from "@/components/features/admin/samples";
+
 import { api, unwrap } from "./client";
 import type * as schema from "./schema.gen";
 
@@ -11,10 +13,15 @@ export type OpenJob = schema.OpenJob;
 export type Gpu = schema.Gpu;
 export type Deed = schema.EventView;
 export type Errand = schema.ErrandView;
+export type Stretch = schema.StretchView;
+/** How finely the history is told: the last 24 hours, or the last 30 days. */
+export type HistoryBy = "hour" | "day";
 
 const keys = {
   people: (email: string) => ["admin", "people", email],
   cluster: ["admin", "cluster"],
+  samples: ["admin", "samples"],
+  history: (by: HistoryBy) => ["admin", "history", by],
   audit: ["admin", "audit"],
   lanes: ["admin", "lanes"],
   errands: ["admin", "lanes", "errands"],
@@ -23,6 +30,8 @@ const keys = {
 /** How often the cluster is looked at: a map of what runs is worth little if it is old. */
 const CLUSTER_MS = 1_000;
 const LANES_MS = 5_000;
+/** How often the history is read again: its last stretch is not over. */
+const HISTORY_MS = 30_000;
 
 /** People, newest first; with an address, whoever has it. */
 export const usePeople = (email: string) =>
@@ -63,6 +72,27 @@ export const useCluster = () =>
     queryFn: ({ signal }) => unwrap(api.GET("/api/v1/admin/cluster", { signal })),
     refetchInterval: CLUSTER_MS,
     retry: false,
+  });
+
+/** The cluster as this page saw it in the last minutes. */
+export function useSamples() {
+  const client = useQueryClient();
+  return useQuery({
+    queryKey: keys.samples,
+    queryFn: async ({ signal }) => {
+      const cluster = await unwrap(api.GET("/api/v1/admin/cluster", { signal }));
+      return added(client.getQueryData<Sample[]>(keys.samples) ?? [], sampleOf(cluster));
+    },
+    refetchInterval: 2 * CLUSTER_MS,
+    retry: false,
+  });
+}
+
+export const useHistory = (by: HistoryBy) =>
+  useQuery({
+    queryKey: keys.history(by),
+    queryFn: ({ signal }) => unwrap(api.GET("/api/v1/admin/history", { params: { query: { by } }, signal })),
+    refetchInterval: HISTORY_MS,
   });
 
 export const useAudit = () =>

@@ -243,6 +243,7 @@ export const enDesk = {
   "admin.no": "This is for administrators",
   "admin.no.words": "Ask whoever runs this server to make you one.",
   "admin.cluster": "GPUs and queue",
+  "admin.charts": "Over time",
   "admin.people": "People",
   "admin.models": "Models",
   "admin.lanes": "Background",

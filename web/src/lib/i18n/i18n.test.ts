@@ -3,6 +3,7 @@ import { describe, expect, test } from "vitest";
 
 import { de } from "./de";
 import { en } from "./en";
+import { enCharts } from "./en-charts";
 import { enDesk } from "./en-desk";
 import { enShelf } from "./en-shelf";
 import { format } from "./format";
@@ -26,7 +27,7 @@ describe("messages", () => {
   });
 });
 
-const english = { ...en, ...enDesk, ...enShelf };
+const english = { ...en, ...enCharts, ...enDesk, ...enShelf };
 const gaps = (message: string) => [...message.matchAll(/\{(\w+)[,}]/g)].map(([, name]) => name).sort();
 
 describe("catalogues", () => {
@@ -37,7 +38,7 @@ describe("catalogues", () => {
   });
 
   test("no word is in two parts of English", () => {
-    const all = [en, enDesk, enShelf].flatMap((part) => Object.keys(part));
+    const all = [en, enCharts, enDesk, enShelf].flatMap((part) => Object.keys(part));
     expect(all.filter((key, n) => all.indexOf(key) !== n)).toEqual([]);
   });
 

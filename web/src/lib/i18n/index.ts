@@ -4,11 +4,12 @@
 import { useCallback, useSyncExternalStore } from "react";
 
 import { en } from "./en";
+import type { enCharts } from "./en-charts";
 import type { enDesk } from "./en-desk";
 import type { enShelf } from "./en-shelf";
 import { format, type Values } from "./format";
 
-export type Key = keyof typeof en | keyof typeof enDesk | keyof typeof enShelf;
+export type Key = keyof typeof en | keyof typeof enCharts | keyof typeof enDesk | keyof typeof enShelf;
 export type Catalogue = Readonly<Record<Key, string>>;
 export type Translate = (key: Key, values?: Values) => string;
 
@@ -50,8 +51,12 @@ export function addWords(words: Partial<Catalogue>): void {
 async function catalogueOf(locale: Locale): Promise<Catalogue> {
   if (locale === "de") return (await import("./de")).de;
   if (locale === "pseudo") {
-    const [{ enDesk }, { enShelf }] = await Promise.all([import("./en-desk"), import("./en-shelf")]);
-    const all = { ...en, ...enDesk, ...enShelf };
+    const [{ enCharts }, { enDesk }, { enShelf }] = await Promise.all([
+      import("./en-charts"),
+      import("./en-desk"),
+      import("./en-shelf"),
+    ]);
+    const all = { ...en, ...enCharts, ...enDesk, ...enShelf };
     return Object.fromEntries(Object.entries(all).map(([key, text]) => [key, pseudo(text)])) as Catalogue;
   }
   return english;

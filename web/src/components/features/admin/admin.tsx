@@ -5,6 +5,7 @@ import "@/lib/i18n/desk";
 import "@/lib/i18n/shelf";
 
 import { ShieldX } from "lucide-react";
+import { lazy, Suspense } from "react";
 
 import { Audit } from "@/components/features/admin/audit";
 import { ClusterMap } from "@/components/features/admin/cluster-map";
@@ -18,8 +19,20 @@ import { Empty, Skeleton } from "@/components/ui/states";
 import { type Key, useT } from "@/lib/i18n";
 import { useQueryState } from "@/lib/use-query-state";
 
+const Drawn = lazy(async () => ({ default: (await import("./charts")).Charts }));
+
+/** Fetched by who comes to it. */
+function Charts() {
+  return (
+    <Suspense fallback={<Skeleton className="h-72 rounded-lg" />}>
+      <Drawn />
+    </Suspense>
+  );
+}
+
 const PARTS = {
   cluster: { label: "admin.cluster", Part: ClusterMap },
+  charts: { label: "admin.charts", Part: Charts },
   people: { label: "admin.people", Part: People },
   models: { label: "admin.models", Part: ModelList },
   lanes: { label: "admin.lanes", Part: Lanes },
