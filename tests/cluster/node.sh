@@ -11,35 +11,17 @@ set -euo pipefail
 packages=(containerd runc containernetworking-plugins nftables libnftables1 libnftnl11 libjansson4 libmnl0 libedit2 libbsd0
     libmd0 libtinfo6 libgmp10 libxtables12 libseccomp2)
 
-fail() {
-    echo "error: $1" >&2
-    exit 1
-}
+. "$(dirname "${BASH_SOURCE[0]}")/../../scripts/once.sh"
 
-cache=${TINTYPE_CACHE:-${HOME:?HOME or TINTYPE_CACHE must be set}/.cache/tintype}/node
 key=$(sha256sum "${BASH_SOURCE[0]}" | cut -c 1-16)
-final=$cache/$key
-
-reuse() {
-    # The folder appears by one rename, so what is there is whole.
-    [[ -x $final/bin/pause ]] || return 1
-    echo reused >&2
-    echo "$final"
-}
+final=$(cache_of node)/$key
+answer=$final
+probe=$final/bin/pause
 
 reuse && exit
 command -v apt-get >/dev/null || fail "a node is made of Debian's packages, and there is no apt to fetch them with"
 command -v cc >/dev/null || fail "the pause program is compiled with cc, and there is none"
-mkdir -p "$cache"
-
-# Two at once would fetch the same files twice: the second one waits and reuses.
-exec 9>"$cache/.lock"
-flock 9
-reuse && exit
-
-rm -rf "$cache"/.fetch.* # left by one that was killed; whoever holds the lock is alone
-work=$(mktemp -d "$cache/.fetch.XXXXXX")
-trap 'rm -rf "$work"' EXIT
+alone
 mkdir -p "$work/debs" "$work/root" "$work/node/bin" "$work/node/lib"
 fetch() { (cd "$work/debs" && apt-get download "${packages[@]}" >&2); }
 # A new machine may have no package lists yet; only root can bring them.
@@ -64,7 +46,4 @@ cc -static -O2 -x c -o "$work/node/bin/pause" - <<'PAUSE'
 int main(void) { for (;;) pause(); }
 PAUSE
 
-rm -rf "$final"
-mv -T "$work/node" "$final"
-echo installed >&2
-echo "$final"
+keep "$work/node" installed

@@ -9,6 +9,7 @@
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")"
+. ../../scripts/once.sh
 
 assets=${KUBEBUILDER_ASSETS:-}
 if [[ -n $assets && -x $assets/etcd && -x $assets/kube-apiserver ]]; then
@@ -18,26 +19,14 @@ if [[ -n $assets && -x $assets/etcd && -x $assets/kube-apiserver ]]; then
     exit
 fi
 
-cache=${TINTYPE_CACHE:-${HOME:?HOME or TINTYPE_CACHE must be set}/.cache/tintype}/controlplane
 platform=${GOOS:-$(uname -s | tr '[:upper:]' '[:lower:]')}-${GOARCH:-$(uname -m)}
 key=$(LC_ALL=C sha256sum go.mod go.sum ./*.go | sha256sum | cut -c 1-16)-$platform
-final=$cache/$key
-
-reuse() {
-    # The directory appears by one rename, so what is there is whole.
-    [[ -x $final/kube-apiserver ]] || return 1
-    echo reused >&2
-    echo "$final"
-}
+final=$(cache_of controlplane)/$key
+answer=$final
+probe=$final/kube-apiserver
 
 reuse && exit
-mkdir -p "$cache"
-
-# Two builders at once would do the same minutes of work twice: the second one waits and reuses.
-exec 9>"$cache/$key.lock"
-flock 9
-reuse && exit
-
+alone
 if ! command -v go >/dev/null; then
     echo "error: the test control plane is built with Go, and there is no 'go' on the PATH" >&2
     echo "       install Go, or set KUBEBUILDER_ASSETS to a directory with etcd, kube-apiserver and kubectl" >&2
@@ -53,19 +42,12 @@ for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
     stamp+=" -X $package.gitTreeState=clean"
 done
 
-rm -rf "$cache/.$key".* # left by a build that was killed; whoever holds the lock is the only builder
-temporary=$(mktemp -d "$cache/.$key.XXXXXX")
-trap 'rm -rf "$temporary"' EXIT
-chmod 755 "$temporary"
-
+mkdir "$work/made"
 echo "building the test control plane ($version), some minutes the first time" >&2
 # The lock is not handed down: a compiler that outlives a killed build must not hold it.
-CGO_ENABLED=0 GOWORK=off go build -mod=readonly -trimpath -ldflags "-s -w$stamp" -o "$temporary/controlplane" . 9>&- >&2
+CGO_ENABLED=0 GOWORK=off go build -mod=readonly -trimpath -ldflags "-s -w$stamp" -o "$work/made/controlplane" . 9>&- >&2
 
 for program in etcd kube-apiserver kube-controller-manager kube-proxy kube-scheduler kubectl kubelet; do
-    ln -s controlplane "$temporary/$program"
+    ln -s controlplane "$work/made/$program"
 done
-rm -rf "$final" # only ever half of something, from before renames were relied on
-mv -T "$temporary" "$final"
-echo built >&2
-echo "$final"
+keep "$work/made" built

@@ -11,10 +11,7 @@ set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-fail() {
-    echo "error: $1" >&2
-    exit 1
-}
+. ../../scripts/once.sh
 
 if [[ -n ${TOFU:-} ]]; then
     program=$(command -v "$TOFU") || fail "TOFU is '$TOFU', and there is no such program; unset TOFU to have one built"
@@ -24,43 +21,25 @@ if [[ -n ${TOFU:-} ]]; then
     exit
 fi
 
-cache=${TINTYPE_CACHE:-${HOME:?HOME or TINTYPE_CACHE must be set}/.cache/tintype}/tofu
 platform=${GOOS:-$(uname -s | tr '[:upper:]' '[:lower:]')}-${GOARCH:-$(uname -m)}
 version=$(sed -n 's|^require github.com/opentofu/opentofu v\([0-9.]*\)$|\1|p' go.mod)
 key=$version-$(LC_ALL=C sha256sum go.mod go.sum | sha256sum | cut -c 1-16)-$platform
-final=$cache/$key
-
-reuse() {
-    # The folder appears by one rename, so what is there is whole.
-    [[ -x $final/tofu ]] || return 1
-    echo reused >&2
-    echo "$final/tofu"
-}
+final=$(cache_of tofu)/$key
+answer=$final/tofu
+probe=$answer
 
 reuse && exit
 if [[ ${1:-} == --if-there ]]; then
     echo "there is no tofu: tests/terraform/tofu.sh builds one, or set TOFU to one of yours" >&2
     exit 3
 fi
-mkdir -p "$cache"
-
-# Two builders at once would do the same minutes of work twice: the second one waits and reuses.
-exec 9>"$cache/$key.lock"
-flock 9
-reuse && exit
+alone
 command -v go >/dev/null || fail "OpenTofu is built with Go, and there is no 'go' on the PATH; install Go, or set TOFU to a tofu or terraform"
 
-rm -rf "$cache/.$key".* # left by a build that was killed; whoever holds the lock is the only builder
-temporary=$(mktemp -d "$cache/.$key.XXXXXX")
-trap 'rm -rf "$temporary"' EXIT
-chmod 755 "$temporary"
-
+mkdir "$work/made"
 echo "building OpenTofu $version, some ten minutes the first time" >&2
 # The lock is not handed down: a compiler that outlives a killed build must not hold it.
 CGO_ENABLED=0 GOWORK=off go build -mod=readonly -trimpath -ldflags "-s -w -X github.com/opentofu/opentofu/version.dev=no" \
-    -o "$temporary/tofu" github.com/opentofu/opentofu/cmd/tofu 9>&- >&2
+    -o "$work/made/tofu" github.com/opentofu/opentofu/cmd/tofu 9>&- >&2
 
-rm -rf "$final" # only ever half of something, from before renames were relied on
-mv -T "$temporary" "$final"
-echo built >&2
-echo "$final/tofu"
+keep "$work/made" built

@@ -12,6 +12,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 
 import { launch, visitor, type Visitor } from "../e2e/support/browser";
 import { makePicture, signUp } from "../e2e/support/people";
+import { SCREENS } from "../e2e/support/screens";
 import { seedPictures } from "../e2e/support/seed";
 import { lastingAddress, Stack } from "../e2e/support/stack";
 import { median, print } from "./figure";
@@ -22,16 +23,6 @@ const RETURNS = 5;
 const MANY = 100_000;
 /** Names of the screens to look at (`BENCH_ONLY=developers,gallery`), and nothing else then; all, and the rest too, where it is not set. */
 const ONLY = process.env.BENCH_ONLY?.split(",").filter(Boolean);
-const SCREENS = [
-  "/",
-  "/gallery/",
-  "/collections/",
-  "/credits/",
-  "/developers/",
-  "/account/",
-  "/status/",
-  "/login/",
-] as const;
 const nameOf = (path: string) => (path === "/" ? "create" : path.replaceAll("/", ""));
 const unknown = ONLY?.filter((name) => !SCREENS.some((path) => nameOf(path) === name)) ?? [];
 if (unknown.length > 0)

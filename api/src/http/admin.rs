@@ -73,7 +73,10 @@ impl FromRequestParts<App> for Admin {
         };
         match bearer(&parts.headers) {
             Some(offered) if token.admits(offered) => Ok(Self(Actor::Admin)),
-            Some(_) | None => Err(ApiError::new(ErrorCode::InvalidApiKey, "this needs the administrator's token")),
+            Some(_) | None => Err(ApiError::new(
+                ErrorCode::InvalidApiKey,
+                "this needs the administrator's token, which is in the file of --admin-token-file; `tintype up` keeps it in admin-token, in its data folder",
+            )),
         }
     }
 }

@@ -141,7 +141,7 @@ pub(crate) struct Reach {
 /// What a browser calls the origin of an address; of a DSN too, which has a key before the host.
 fn origin(address: &str) -> anyhow::Result<String> {
     let url = Url::parse(address)?;
-    anyhow::ensure!(matches!(url.scheme(), "http" | "https"), "it must begin with https://");
+    anyhow::ensure!(matches!(url.scheme(), "http" | "https"), "it must begin with https:// or http://");
     Ok(url.origin().ascii_serialization())
 }
 

@@ -59,26 +59,8 @@ export function Alarm() {
       {set.error && <Notice className="mb-3" title={set.error.message} />}
       <form onSubmit={submit} className="grid gap-4">
         <div className="grid grid-cols-2 items-end gap-4">
-          <Field label={t("alarm.spent")} error={spentMillis === undefined ? t("alarm.misfit") : undefined}>
-            {(ids) => (
-              <Input
-                {...ids}
-                inputMode="decimal"
-                value={now.spent}
-                onChange={(event) => setSpent(event.target.value)}
-              />
-            )}
-          </Field>
-          <Field label={t("alarm.below")} error={belowMillis === undefined ? t("alarm.misfit") : undefined}>
-            {(ids) => (
-              <Input
-                {...ids}
-                inputMode="decimal"
-                value={now.below}
-                onChange={(event) => setBelow(event.target.value)}
-              />
-            )}
-          </Field>
+          <Limit label={t("alarm.spent")} text={now.spent} onChange={setSpent} />
+          <Limit label={t("alarm.below")} text={now.below} onChange={setBelow} />
         </div>
         {alarm && (
           <p className="text-xs text-muted-foreground">
@@ -103,5 +85,15 @@ export function Alarm() {
         </div>
       </form>
     </Card>
+  );
+}
+
+/** Credits, or nothing. */
+function Limit({ label, text, onChange }: { label: string; text: string; onChange: (text: string) => void }) {
+  const t = useT();
+  return (
+    <Field label={label} error={millisOf(text) === undefined ? t("alarm.misfit") : undefined}>
+      {(ids) => <Input {...ids} inputMode="decimal" value={text} onChange={(event) => onChange(event.target.value)} />}
+    </Field>
   );
 }
