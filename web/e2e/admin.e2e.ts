@@ -28,8 +28,10 @@ async function asAdmin(method: string, path: string, body?: unknown): Promise<Re
   return (await answer.json()) as Record<string, unknown>;
 }
 
-const personOf = async (email: string) =>
-  ((await asAdmin("GET", `/api/v1/admin/people?email=${encodeURIComponent(email)}`)).data as { id: string }[])[0]!.id;
+const personOf = async (email: string) => {
+  const { data } = await asAdmin("GET", `/api/v1/admin/people?email=${encodeURIComponent(email)}`);
+  return (data as { id: string; account: string }[])[0]!;
+};
 
 test("the administrator sees what runs and why the rest waits, gives credits, shuts people out, and all of it is in the log", async () => {
   const guest = await visit({ url: stack.url });
@@ -41,17 +43,20 @@ test("the administrator sees what runs and why the rest waits, gives credits, sh
   const boss = await visit({ url: stack.url });
   const { page } = boss;
   const bossEmail = await signUp(boss);
-  await asAdmin("PATCH", `/api/v1/admin/people/${await personOf(bossEmail)}`, { admin: true });
+  await asAdmin("PATCH", `/api/v1/admin/people/${(await personOf(bossEmail)).id}`, { admin: true });
   await page.reload();
   await page.getByRole("button", { name: "Your account" }).click();
   await page.getByRole("menuitem", { name: "Admin" }).click();
   await page.waitForURL(/\/admin\/$/);
   await page.locator("[data-worker='local-0']").getByRole("meter", { name: "Memory in use" }).waitFor();
 
-  // The guest's jobs: one runs, the others wait for it.
+  // The guest's jobs: one runs, the others wait for it. They take minutes, so that none ends while they are looked at.
+  const { account } = await personOf(guestEmail);
+  await asAdmin("POST", `/api/v1/accounts/${account}/grants`, { amountMillis: 1_000_000, reference: "large pictures" });
   await guest.page.goto("/");
   await guest.page.locator("summary", { hasText: "Advanced" }).click();
   await guest.page.getByRole("slider", { name: "Steps" }).fill("150");
+  await guest.page.getByRole("slider", { name: "Size" }).fill("256");
   await guest.page.getByRole("radio", { name: "8", exact: true }).check();
   for (let n = 1; n <= 3; n++) {
     await guest.page.getByLabel("Prompt", { exact: true }).fill(`a secret red circle, number ${n}`);
@@ -65,7 +70,7 @@ test("the administrator sees what runs and why the rest waits, gives credits, sh
     .waitFor();
   await page
     .locator("[data-worker]")
-    .getByText(/^Step \d+ of \d+$/)
+    .getByText(/^Step [\d,]+ of 1,200$/)
     .first()
     .waitFor();
   expect(await page.locator("main").innerText(), "prompts are nobody else's").not.toContain("secret");

@@ -179,8 +179,11 @@ async fn an_errand_whose_replica_died_goes_to_another_and_the_dead_ones_word_is_
     empty(&pool).await;
     assert_eq!(lane.of("left"), 1);
     // One that never came back from any of its tries.
-    send(&pool, &[errand(None, json!({ "name": "lost" }))]).await;
-    sqlx::query("update errand set attempt = 3, claimed_ms = 1, due_ms = 1").execute(&pool).await.unwrap();
+    // In one transaction, or the lane that runs does it before it is made so.
+    let mut tx = pool.begin().await.unwrap();
+    errand::send(&mut tx, "diary", &[errand(None, json!({ "name": "lost" }))], now()).await.unwrap();
+    sqlx::query("update errand set attempt = 3, claimed_ms = 1, due_ms = 1").execute(&mut *tx).await.unwrap();
+    tx.commit().await.unwrap();
     until("it is dead", || async {
         let error: Option<String> = sqlx::query_scalar("select error from errand where dead_ms is not null")
             .fetch_optional(&pool)
