@@ -92,8 +92,11 @@ bench-money: bench-keys ## What a known key costs, then what an order costs over
 	cargo bench -q -p tintype-api --bench money
 
 .PHONY: bench-web
-bench-web: build ## The studio in real Chromium: Lighthouse on a phone, a gallery of 100,000 pictures, how soon pages are true again
-	scripts/bench-web.sh
+bench-web: ## The studio in real Chromium: Lighthouse on a phone, a gallery of 100,000 pictures, how soon pages are true again
+	scripts/claim-cache.sh
+	scripts/studio.sh
+	cargo build --release --workspace --bin tintype
+	TINTYPE_PROFILE=release scripts/bench-web.sh
 
 .PHONY: bench-control-plane
 bench-control-plane: ## The operator beside a scheduler that only writes, on a real API server; and a leader that is killed
@@ -109,7 +112,7 @@ mutants: ## Breaks the ledger's rules one after another: a test must notice each
 
 .PHONY: soak
 soak: mutants ## Long campaigns: the ledger's rules broken one by one, many more simulation seeds, a quarter of an hour of fuzzing a target, 100,000 operations under kill -9
-	CAMPAIGN_OPERATIONS=$${CAMPAIGN_OPERATIONS:-100000} cargo test -p tintype-api --test it campaign -- --nocapture
+	CAMPAIGN_OPERATIONS=$${CAMPAIGN_OPERATIONS:-100000} cargo test --workspace --release --test it campaign -- --nocapture
 	FUZZ_SECONDS=$${FUZZ_SECONDS:-900} scripts/fuzz.sh
 	SIM_SEEDS=$${SIM_SEEDS:-200000} cargo test -p tintype-scheduler --release --test sim -- --nocapture
 	FAIRNESS_CASES=$${FAIRNESS_CASES:-1000000} cargo test -p tintype-scheduler --release --test fairness --test books

@@ -1,7 +1,7 @@
 // How fast the studio is: Lighthouse's scores of every screen on a phone, a gallery of 100,000 pictures, and how soon pages
 // are true again after the server's death. Fails only where something does not work; whether a goal is met is in its line.
 import { execFile } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -27,6 +27,8 @@ const nameOf = (path: string) => (path === "/" ? "create" : path.replaceAll("/",
 const unknown = ONLY?.filter((name) => !SCREENS.some((path) => nameOf(path) === name)) ?? [];
 if (unknown.length > 0)
   throw new Error(`BENCH_ONLY: no screen is called ${unknown.join(", ")}; ${SCREENS.map(nameOf).join(", ")} are`);
+/** A folder to keep Lighthouse's reports in, as its own viewer reads them. */
+const REPORTS = process.env.BENCH_REPORTS;
 const CHROMIUM = process.env.TINTYPE_CHROMIUM ?? "/usr/bin/chromium";
 const lighthouse = join(dirname(createRequire(import.meta.url).resolve("lighthouse/package.json")), "cli/index.js");
 
@@ -54,6 +56,12 @@ interface Report {
   audits: Record<string, { score: number | null; title: string; numericValue?: number }>;
 }
 
+/** What Lighthouse keeps of a load. */
+interface Artifacts {
+  BenchmarkIndex: number;
+  settings: { throttling: { cpuSlowdownMultiplier: number } };
+}
+
 /** Lighthouse's report of a page as it is to somebody signed in, on a phone; a run that fails is said and repeated. */
 async function report(path: string, cookie: string): Promise<Report> {
   for (let repeats = 0; ; repeats++) {
@@ -66,28 +74,52 @@ async function report(path: string, cookie: string): Promise<Report> {
   }
 }
 
+/** How fast a machine Lighthouse's usual slowdown of 4 is for: the middle of its "high-end desktop" (docs/throttling.md). */
+const USUAL_INDEX = 1_750;
+const USUAL_SLOWDOWN = 4;
+/** The slowdowns its table has for a phone of the middle tier. */
+const SLOWDOWNS = { min: 1, max: 10 };
+
+/**
+ * Loads the page once and judges what was seen as on a phone. Machines differ, and one on loan differs from itself from
+ * minute to minute, so the slowdown goes by how fast Lighthouse found this one in this load: it is the same phone everywhere.
+ */
 async function run(path: string, cookie: string): Promise<Report> {
   const folder = mkdtempSync(join(tmpdir(), "tt-lh-"));
-  const file = join(folder, "report.json");
-  try {
-    await promisify(execFile)(
+  const [seen, file] = [join(folder, "seen"), join(folder, "report.json")];
+  const look = (...options: string[]) =>
+    promisify(execFile)(
       process.execPath,
       [
         lighthouse,
         `${stack.url}${path}`,
         "--quiet",
-        "--output=json",
-        `--output-path=${file}`,
         // Pages keep a stream open, so the network is never idle, which Lighthouse would wait for three times as long.
         "--max-wait-for-load=15000",
         "--only-categories=performance,accessibility,best-practices",
         `--extra-headers=${JSON.stringify({ Cookie: cookie })}`,
         "--chrome-flags=--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking",
+        ...options,
       ],
       { env: { ...process.env, CHROME_PATH: CHROMIUM }, timeout: 180_000 },
     );
+  try {
+    await look(`--gather-mode=${seen}`);
+    const artifacts = JSON.parse(readFileSync(join(seen, "artifacts.json"), "utf8")) as Artifacts;
+    const fitting = (USUAL_SLOWDOWN * artifacts.BenchmarkIndex) / USUAL_INDEX;
+    const slowdown = Math.min(SLOWDOWNS.max, Math.max(SLOWDOWNS.min, fitting));
+    // Only what it simulates after the load depends on it; Lighthouse wants both halves of a run to say the same.
+    artifacts.settings.throttling.cpuSlowdownMultiplier = slowdown;
+    writeFileSync(join(seen, "artifacts.json"), JSON.stringify(artifacts));
+    await look(
+      `--audit-mode=${seen}`,
+      `--throttling.cpuSlowdownMultiplier=${slowdown}`,
+      "--output=json",
+      `--output-path=${file}`,
+    );
     const found = JSON.parse(readFileSync(file, "utf8")) as Report;
     if (found.runtimeError) throw new Error(found.runtimeError.code);
+    if (REPORTS) copyFileSync(file, join(REPORTS, `${nameOf(path)}-${Date.now()}.json`));
     return found;
   } finally {
     rmSync(folder, { recursive: true, force: true });
@@ -105,6 +137,7 @@ const scoreOf = (found: Report, category: string) => 100 * (found.categories[cat
 
 test("Lighthouse", async () => {
   const cookie = (await somebody.context.cookies()).map(({ name, value }) => `${name}=${value}`).join("; ");
+  if (REPORTS) mkdirSync(REPORTS, { recursive: true });
   for (const path of SCREENS.filter((path) => !ONLY || ONLY.includes(nameOf(path)))) {
     const reports: Report[] = [];
     for (let n = 0; n < RUNS; n++) reports.push(await report(path, cookie));
