@@ -20,7 +20,8 @@ export function Header() {
   const t = useT();
   const path = usePathname();
   return (
-    <header className="sticky top-0 z-40 border-b bg-background/85 backdrop-blur-md">
+    // Blurring what is behind is for machines that draw it at no cost: a phone draws anew for it with every frame.
+    <header className="sticky top-0 z-40 border-b bg-background md:bg-background/85 md:backdrop-blur-md">
       <div className="mx-auto flex h-14 max-w-[100rem] items-center gap-6 px-4 sm:px-6">
         <Link href="/" className="flex items-center gap-2.5 text-[17px] font-semibold tracking-tight">
           <Plate />
