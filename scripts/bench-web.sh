@@ -9,5 +9,10 @@ if [ -n "$no_node$no_browser" ]; then
   echo "bench-web: SKIPPED: ${no_node:-$no_browser}" >&2
   exit 0
 fi
+# The bench runs in web/; what was named was named from here.
+if [ -n "${BENCH_REPORTS:-}" ]; then
+  BENCH_REPORTS=$(realpath -m "$BENCH_REPORTS")
+  export BENCH_REPORTS
+fi
 web_install
 "${pnpm[@]}" --silent run bench "$@"

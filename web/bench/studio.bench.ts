@@ -74,7 +74,7 @@ async function report(path: string, cookie: string): Promise<Report> {
   }
 }
 
-/** How fast a machine Lighthouse's usual slowdown of 4 is for: the middle of its "high-end desktop" (docs/throttling.md). */
+/** How fast a machine Lighthouse's usual slowdown of 4 is for: the middle of "high-end desktop" in its docs/throttling.md. */
 const USUAL_INDEX = 1_750;
 const USUAL_SLOWDOWN = 4;
 /** The slowdowns its table has for a phone of the middle tier. */
