@@ -52,6 +52,8 @@ TINTYPE_CLUSTER=on cargo test --workspace --test cluster story -- --nocapture 2>
 step "studio"
 # With its flows in a browser, one after another; by now nothing else runs.
 scripts/test-web.sh || status=$?
+# What each failed test said, once more: above it stands between thousands of lines.
+awk '/^---- .* stdout ----$/ {said = 1; lines = 0} /^failures:$/ {said = 0} said && lines++ < 40' "$log" | cut -c-1000
 step "done"
 grep '^test result:' "$log" | awk '{p += $4; f += $6} END {printf "%d passed, %d failed\n", p, f}'
 exit "${status:-0}"

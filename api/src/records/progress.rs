@@ -1,5 +1,6 @@
 //! What a job goes through while it is worked on. Every statement is fenced by the attempt and the state, and repeating
-//! one that was written is fine.
+//! one that was written is fine. Whoever tells of an event has a clock of its own, so nothing is written to have happened
+//! before what it follows from: no job starts before it was made, and none ends before it started.
 
 use sqlx::types::Json;
 use tintype_dispatch::Given as GivenJob;
@@ -41,7 +42,8 @@ pub async fn assign(pool: &Db, fence: Fence, given: Given<'_>, at: Timestamp) ->
     const ASSIGN: &str = "
         update generation set state = 'Assigned', attempt = $2, worker = $3, step = 0,
             steps = (request->>'steps')::int * (request->>'images')::int,
-            not_before_ms = null, message = null, started_ms = coalesce(started_ms, $4), promised_ms = coalesce($5, promised_ms)
+            not_before_ms = null, message = null, started_ms = coalesce(started_ms, greatest($4, created_ms)),
+            promised_ms = coalesce($5, promised_ms)
         where id = $1 and attempt = $2 - 1 and state in ('Queued', 'Preempted') and cancelled_ms is null
         returning request, created_ms, traceparent";
     const ASSIGNED: &str = "
@@ -123,7 +125,8 @@ pub async fn requeue(pool: &Db, fence: Fence, how: &Requeue<'_>) -> sqlx::Result
 
 /// Ends the job without a picture.
 pub async fn fail(pool: &Db, fence: Fence, reason: FailureReason, message: &str, at: Timestamp) -> sqlx::Result<bool> {
-    const FAIL: &str = "update generation set state = 'Failed', failure = $3, message = $4, finished_ms = $5
+    const FAIL: &str = "update generation set state = 'Failed', failure = $3, message = $4,
+            finished_ms = greatest($5, created_ms, started_ms)
         where id = $1 and attempt = $2 and finished_ms is null";
     const FAILED: &str = "select exists (select 1 from generation
         where id = $1 and attempt = $2 and state = 'Failed' and failure = $3)";
@@ -145,7 +148,7 @@ pub async fn fail(pool: &Db, fence: Fence, reason: FailureReason, message: &str,
 /// Ends a job that is gone from its cluster, as cancelled if its owner wanted that. False when it has ended, goes on as
 /// a later attempt, or is another job of the name.
 pub async fn vanish(pool: &Db, fence: Fence, cluster_uid: &str, at: Timestamp) -> sqlx::Result<bool> {
-    const SQL: &str = "update generation set state = 'Failed', finished_ms = $4,
+    const SQL: &str = "update generation set state = 'Failed', finished_ms = greatest($4, created_ms, started_ms),
             failure = case when cancelled_ms is null then 'Internal' else 'Cancelled' end,
             message = case when cancelled_ms is null
                 then 'the job was deleted in the cluster before it ended; nothing was charged'
@@ -157,8 +160,8 @@ pub async fn vanish(pool: &Db, fence: Fence, cluster_uid: &str, at: Timestamp) -
 
 /// Ends the job with its pictures.
 pub async fn complete(pool: &Db, fence: Fence, outputs: &[Output], gpu_ms: u64, at: Timestamp) -> sqlx::Result<bool> {
-    const COMPLETE: &str = "update generation set state = 'Complete', outputs = $3, gpu_ms = $4, finished_ms = $5,
-            step = steps, message = null
+    const COMPLETE: &str = "update generation set state = 'Complete', outputs = $3, gpu_ms = $4,
+            finished_ms = greatest($5, created_ms, started_ms), step = steps, message = null
         where id = $1 and attempt = $2 and state in ('Assigned', 'Running')";
     const COMPLETED: &str = "select exists (select 1 from generation
         where id = $1 and attempt = $2 and state = 'Complete' and outputs = $3)";
@@ -207,8 +210,8 @@ pub async fn take_over(pool: &Db, seen: &Seen, at: Timestamp) -> sqlx::Result<bo
         update generation set state = $3, attempt = $4, failed_attempts = $5, worker = $6,
             step = case when attempt = $4 then greatest(step, $7) else $7 end, steps = greatest(steps, $8), outputs = $9, failure = case when $3 = 'Failed' then $10 end, message = $11, gpu_ms = $12,
             submitted_ms = coalesce(submitted_ms, $13), cluster_uid = coalesce(cluster_uid, $2),
-            started_ms = case when $4 > 0 then coalesce(started_ms, $13) end,
-            finished_ms = case when $3 in ('Complete', 'Failed') then $13 end
+            started_ms = case when $4 > 0 then coalesce(started_ms, greatest($13, created_ms)) end,
+            finished_ms = case when $3 in ('Complete', 'Failed') then greatest($13, created_ms, started_ms) end
         where id = $1 and finished_ms is null and attempt <= $4 and coalesce(cluster_uid, $2) = $2
             and ((state, attempt, failed_attempts, worker, outputs, submitted_ms is null)
                 is distinct from ($3, $4, $5, $6, $9, false) or $7 > step)";

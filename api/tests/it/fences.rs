@@ -146,18 +146,7 @@ async fn old_news_from_a_cluster_is_not_taken_over() {
     let (pool, _) = database().await;
     let db = &Db::from(pool.clone());
     let job = job(&pool).await;
-    let seen = |uid: &str, state: JobState, attempt: u32| Seen {
-        id: job,
-        cluster_uid: uid.to_owned(),
-        state,
-        attempt: Attempt(attempt),
-        failed_attempts: 0,
-        worker: None,
-        progress: None,
-        outputs: Vec::new(),
-        failure: (state == JobState::Failed).then(|| (FailureReason::Internal, "why".to_owned())),
-        gpu_ms: 0,
-    };
+    let seen = |uid: &str, state, attempt| seen(job, uid, state, attempt);
     let take = async |seen: Seen| progress::take_over(db, &seen, now()).await.unwrap();
     assert!(take(seen("a", JobState::Queued, 0)).await, "that it is submitted is news");
     assert!(!take(seen("a", JobState::Queued, 0)).await);
@@ -171,6 +160,51 @@ async fn old_news_from_a_cluster_is_not_taken_over() {
     assert!(!progress::vanish(db, Fence { job, attempt: Attempt(2) }, "a", now()).await.unwrap());
 }
 
+fn seen(id: Uuid, uid: &str, state: JobState, attempt: u32) -> Seen {
+    Seen {
+        id,
+        cluster_uid: uid.to_owned(),
+        state,
+        attempt: Attempt(attempt),
+        failed_attempts: 0,
+        worker: None,
+        progress: None,
+        outputs: Vec::new(),
+        failure: (state == JobState::Failed).then(|| (FailureReason::Internal, "why".to_owned())),
+        gpu_ms: 0,
+    }
+}
+
 fn given(worker: &WorkerId) -> Given<'_> {
     Given { worker, promised: None }
+}
+
+#[tokio::test]
+async fn whoever_tells_with_a_clock_that_is_behind_lets_nothing_happen_before_its_cause() {
+    let (pool, _) = database().await;
+    let db = &Db::from(pool.clone());
+    let worker = WorkerId::from("w1");
+    let behind = Timestamp(now().0 - 3_600_000);
+    let moments = async |job: Uuid| -> (i64, i64, i64) {
+        const SQL: &str = "select created_ms, started_ms, finished_ms from generation where id = $1";
+        sqlx::query_as(SQL).bind(job).fetch_one(&pool).await.unwrap()
+    };
+    for way in ["complete", "fail", "vanish", "take over"] {
+        let job = job(&pool).await;
+        let fence = Fence { job, attempt: Attempt(1) };
+        let told = async |state| progress::take_over(db, &seen(job, way, state, 1), behind).await;
+        match way {
+            "complete" | "fail" => drop(progress::assign(db, fence, given(&worker), behind).await.unwrap().unwrap()),
+            _ => assert!(told(JobState::Running).await.unwrap()),
+        }
+        let ended = match way {
+            "complete" => progress::complete(db, fence, &output(7), 5, behind).await,
+            "fail" => progress::fail(db, fence, FailureReason::Internal, "broke", behind).await,
+            "vanish" => progress::vanish(db, fence, way, behind).await,
+            _ => told(JobState::Complete).await,
+        };
+        assert!(ended.unwrap(), "{way}");
+        let (created, started, finished) = moments(job).await;
+        assert_eq!((started, finished), (created, created), "{way}");
+    }
 }
