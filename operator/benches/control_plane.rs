@@ -2,19 +2,26 @@
 //!
 //! On a real etcd and kube-apiserver, the same number of jobs goes twice from `create` to `Complete`: by a null scheduler,
 //! which knows beforehand what to write and makes the least writes (create, assign, complete), and by the operator with
-//! workers that claim, upload a few bytes and finish. Then a leader is killed, and the time to the next new assignment by
-//! its standby is taken.
+//! workers that claim and finish. That is a pair; each of its runs has a cluster of its own, since an API server is slower
+//! the more it holds, and pairs take turns in who is first. Then a leader is killed, and the time to the next new
+//! assignment by its standby is taken.
 //!
 //! Beside each wall time stands what every program took of the processors for a job, so that it can be seen who takes it.
 //!
-//! `BENCH_JOBS` (15000), `BENCH_QUEUES` (30), `BENCH_WORKERS` (64) and `BENCH_FAILOVERS` (5) size it.
+//! `BENCH_JOBS` (15000), `BENCH_PAIRS` (2), `BENCH_QUEUES` (30), `BENCH_WORKERS` (64) and `BENCH_FAILOVERS` (5) size it.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a bench stops where it breaks, and prints its figures")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a bench stops where it breaks, and prints its figures"
+)]
 
 #[expect(dead_code, reason = "the cluster tests use what the bench does not")]
 #[path = "../tests/cluster/support.rs"]
 mod support;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -25,11 +32,13 @@ use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use support::{Bench, MODEL, Operator, Worker};
 use tintype_crds::{GenerationJob, GenerationJobSpec};
-use tintype_kubetest::Program;
+use tintype_kubetest::{ControlPlane, Options, Program};
 use tintype_types::{GenerationRequest, JobState};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+/// Of requests that were made for fewer jobs than one in so many, nothing is said.
+const SELDOM: usize = 1_000;
 /// Creations under way at once, in both runs.
 const CREATORS: usize = 16;
 /// How much longer than the null scheduler the operator may take.
@@ -47,16 +56,29 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let (jobs, queues, workers) = (size("BENCH_JOBS", 15_000), size("BENCH_QUEUES", 30), size("BENCH_WORKERS", 64));
-        let (null, least) = null_scheduler(jobs, queues, workers).await;
-        report("control_plane_null_wall", null, "s", None);
-        let (wall, writes, taken) = operator(jobs, queues, workers).await;
-        report("control_plane_operator_wall", wall, "s", Some((null, FLOOR_RATIO)));
-        for ((program, least), taken) in PROGRAMS.iter().zip(least).zip(taken) {
-            let each = [least, taken].map(|seconds| seconds * 1e3 / jobs as f64);
+        let pairs = size("BENCH_PAIRS", 2);
+        let (mut null, mut ours) = (Run::default(), Run::default());
+        for pair in 0..pairs {
+            let (mut least, mut most) = (Run::default(), Run::default());
+            for ours in [pair % 2 == 1, pair % 2 == 0] {
+                if ours {
+                    most = operator(jobs, queues, workers).await;
+                } else {
+                    least = null_scheduler(jobs, queues, workers).await;
+                }
+            }
+            eprintln!("pair {}: {:.1} s by the null scheduler, {:.1} by the operator", pair + 1, least.wall, most.wall);
+            (null, ours) = (null.and(least), ours.and(most));
+        }
+        report("control_plane_null_wall", null.wall / pairs as f64, "s", None);
+        let of_null = Some((null.wall / pairs as f64, FLOOR_RATIO));
+        report("control_plane_operator_wall", ours.wall / pairs as f64, "s", of_null);
+        for (number, program) in PROGRAMS.iter().enumerate() {
+            let each = [&null, &ours].map(|run| run.taken[number] * 1e3 / (jobs * pairs) as f64);
             report(&format!("control_plane_null_cpu_{program}"), each[0], "ms/job", None);
             report(&format!("control_plane_operator_cpu_{program}"), each[1], "ms/job", None);
         }
-        report("control_plane_writes_a_job", writes, "writes", Some((WRITES_A_JOB, 1.0)));
+        report("control_plane_writes_a_job", ours.writes / pairs as f64, "writes", Some((WRITES_A_JOB, 1.0)));
         let mut times = failovers(size("BENCH_FAILOVERS", 5)).await;
         times.sort_by(f64::total_cmp);
         let goal = Some((FAILOVER.as_secs_f64(), 1.0));
@@ -126,9 +148,42 @@ fn since(before: [f64; 4], now: [f64; 4]) -> [f64; 4] {
     std::array::from_fn(|program| now[program] - before[program])
 }
 
-/// Seconds from the first creation to the last end, by somebody who decides nothing; and what the programs took.
-async fn null_scheduler(count: usize, queues: usize, workers: usize) -> (f64, [f64; 4]) {
-    let bench = Bench::new().await;
+/// What was measured of all jobs, from the first creation to the last end.
+#[derive(Default)]
+struct Run {
+    /// Seconds.
+    wall: f64,
+    /// Seconds of processor time of each of [`PROGRAMS`].
+    taken: [f64; 4],
+    /// Writes a job took, by the API server's own account.
+    writes: f64,
+}
+
+impl Run {
+    fn and(self, other: Self) -> Self {
+        Self {
+            wall: self.wall + other.wall,
+            taken: std::array::from_fn(|program| self.taken[program] + other.taken[program]),
+            writes: self.writes + other.writes,
+        }
+    }
+}
+
+/// A cluster of its own. What starts it never ends in this process: [`gone`] ends its programs.
+async fn cluster() -> Bench {
+    let plane = ControlPlane::start(Options::new().of_our_own()).await.unwrap();
+    Bench::on(Box::leak(Box::new(plane))).await
+}
+
+fn gone(bench: &Bench) {
+    for program in [Program::ApiServer, Program::Etcd] {
+        bench.plane.kill(program).unwrap();
+    }
+}
+
+/// By somebody who decides nothing.
+async fn null_scheduler(count: usize, queues: usize, workers: usize) -> Run {
+    let bench = cluster().await;
     let before = taken(&bench, None);
     let (out, made) = mpsc::channel(count);
     let made = Arc::new(tokio::sync::Mutex::new(made));
@@ -149,7 +204,9 @@ async fn null_scheduler(count: usize, queues: usize, workers: usize) -> (f64, [f
     while let Some(ended) = writers.join_next().await {
         ended.unwrap();
     }
-    (began.elapsed().as_secs_f64(), since(before, taken(&bench, None)))
+    let (wall, taken) = (began.elapsed().as_secs_f64(), since(before, taken(&bench, None)));
+    gone(&bench);
+    Run { wall, taken, writes: WRITES_A_JOB }
 }
 
 async fn write(jobs: &Api<GenerationJob>, job: &GenerationJob, status: Value) -> GenerationJob {
@@ -175,9 +232,9 @@ fn assignment(worker: usize) -> Value {
     json!({ "worker": format!("w-{worker}"), "attempt": 1, "leaderEpoch": 1, "pool": "cpu" })
 }
 
-/// The same by the operator, the writes a job took by the API server's own account, and what the programs took.
-async fn operator(count: usize, queues: usize, workers: usize) -> (f64, f64, [f64; 4]) {
-    let bench = Bench::new().await;
+/// By the operator. Says on standard error what the API server was asked meanwhile.
+async fn operator(count: usize, queues: usize, workers: usize) -> Run {
+    let bench = cluster().await;
     let operator =
         bench.operator("bench", &["--leader-lease", "15s", "--leader-deadline", "10s", "--attempt-lease", "60s"]);
     operator.until_ready("leading").await;
@@ -203,7 +260,24 @@ async fn operator(count: usize, queues: usize, workers: usize) -> (f64, f64, [f6
     let (wall, taken) = (began.elapsed().as_secs_f64(), since(before, taken(&bench, Some(&operator))));
     // A finish is answered once it is written.
     assert!(bench.jobs.get("job-0").await.unwrap().state() == JobState::Complete, "a job is not complete");
-    (wall, writes(&bench).await as f64 / count as f64, taken)
+    let writes = writes(&bench).await as f64 / count as f64;
+    for (request, times) in requests(&bench) {
+        if times * SELDOM >= count {
+            eprintln!("{:8.3} a job: {request}", times as f64 / count as f64);
+        }
+    }
+    gone(&bench);
+    Run { wall, taken, writes }
+}
+
+/// How often the API server was asked for what, since it was started.
+fn requests(bench: &Bench) -> BTreeMap<String, usize> {
+    let mut times = BTreeMap::new();
+    for event in bench.plane.audit_log().unwrap() {
+        let request = format!("{} {}/{} {}", event.verb, event.resource, event.subresource, event.code);
+        *times.entry(request).or_default() += 1;
+    }
+    times
 }
 
 /// How many changes of jobs were made in this namespace, by the API server's own account.

@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 
 import { bareWords, inspect, withBrowser } from "./support/browser";
+import { Gpus } from "./support/gpus";
 import { signUp } from "./support/people";
 import { Stack } from "./support/stack";
 
@@ -9,12 +10,15 @@ import { Stack } from "./support/stack";
 const GRAFANA = "https://grafana.example/at";
 
 const visit = withBrowser();
+let gpus: Gpus;
 let stack: Stack;
 beforeAll(async () => {
-  stack = await Stack.start({ env: { TINTYPE_GRAFANA_URL: GRAFANA } });
+  gpus = new Gpus();
+  stack = await Stack.start({ env: { TINTYPE_GRAFANA_URL: GRAFANA, TINTYPE_NVML_LIB: gpus.library } });
 });
 afterAll(async () => {
   await stack.stop();
+  gpus.forget();
 });
 
 /** Asks in the administrator's name. */
@@ -73,11 +77,18 @@ test("the administrator sees what runs and why the rest waits, gives credits, sh
     .getByText(/^Step [\d,]+ of 1,200$/)
     .first()
     .waitFor();
+  // What its GPU says of itself, as it says it.
+  await page.locator("[data-worker]").getByText("0 % · 41 °C · 65 W").waitFor();
+  gpus.read({ utilisation: 87, temperature: 68 });
+  await page.locator("[data-worker]").getByText("87 % · 68 °C · 65 W").waitFor();
   expect(await page.locator("main").innerText(), "prompts are nobody else's").not.toContain("secret");
   await inspect(boss, "admin-cluster");
 
   await page.getByRole("radio", { name: "Over time" }).check();
   await page.getByRole("img", { name: /^Jobs at this moment: \d+ last, \d+ at most$/ }).waitFor();
+  await page.getByRole("img", { name: "How busy GPUs are: 87 % last, 87 % at most" }).waitFor();
+  gpus.read({ utilisation: 35, temperature: 60 });
+  await page.getByRole("img", { name: "How busy GPUs are: 35 % last, 87 % at most" }).waitFor();
   // The guest cancels one: it is told among those that ended.
   await guest.page.locator("[data-stand=queued]").first().getByRole("button", { name: "Cancel" }).click();
   await page.getByRole("radio", { name: "30 days" }).check();
