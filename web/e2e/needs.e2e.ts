@@ -126,6 +126,8 @@ test("nothing moves for who wants nothing to move", async () => {
   /** Where something would move: a picture on its way, a dialog that opens. */
   const stir = async () => {
     await page.goto("/");
+    // By then the page listens to keys.
+    await page.getByTestId("price").waitFor();
     await page.evaluate(() => {
       const frame = Object.assign(document.createElement("div"), { className: "animate-shimmer" });
       document.body.append(frame);
