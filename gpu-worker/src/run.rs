@@ -65,7 +65,8 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<()> {
     let neighbours = if args.share_gpu { Neighbours::Welcome } else { Neighbours::Trouble };
     let probe = tokio::task::spawn_blocking(move || probe::find(nvml_lib.as_deref(), neighbours))
         .await
-        .context("the probe broke")??;
+        .context("the probe broke")?
+        .context("--nvml-lib (TINTYPE_NVML_LIB) names a library of no use; without it the driver's is looked for")?;
     let memory = probe.read().first().map_or(0, |gpu| gpu.vram_total_bytes);
     let limits =
         ResidentLimits { count: args.resident_models_max, bytes: args.resident_bytes_max.unwrap_or(memory / 4 * 3) };

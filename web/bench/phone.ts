@@ -35,7 +35,7 @@ export class Phone {
         if (child.exitCode !== null) break;
       }
     child.kill("SIGKILL");
-    throw new Error(`${CHROMIUM} was not ready in ${READY_MS} ms`);
+    throw new Error(`${CHROMIUM} ended, or was not ready in ${READY_MS} ms; start it by hand to see what it says`);
   }
 
   async stop(): Promise<void> {

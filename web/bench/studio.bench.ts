@@ -20,6 +20,8 @@ import { Phone } from "./phone";
 
 /** Lighthouse's docs/variability.md: the median of five is twice as stable as one. */
 const RUNS = Number(process.env.BENCH_RUNS ?? 5);
+if (!Number.isInteger(RUNS) || RUNS < 1)
+  throw new Error(`BENCH_RUNS is how often a screen is looked at, 1 or more; it says ${process.env.BENCH_RUNS}`);
 /** How often the server dies and comes back. */
 const RETURNS = 5;
 const MANY = 100_000;
