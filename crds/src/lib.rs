@@ -8,6 +8,7 @@ pub mod reasons;
 
 mod conditions;
 mod definitions;
+mod guard;
 mod job;
 mod model;
 mod pool;
@@ -18,6 +19,7 @@ mod worker;
 
 pub use conditions::{Cyclic, JobConditions, conditions_of, queue_condition};
 pub use definitions::{definitions, definitions_json};
+pub use guard::Guarded;
 pub use job::{
     DEFAULT_QUEUE, Failure, GenerationJob, GenerationJobSpec, GenerationJobStatus, JobAssignment, JobPromise, Progress,
     WhenLate,

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use kube::api::ListParams;
-use kube::core::{DeserializeGuard, NamespaceResourceScope};
+use kube::core::NamespaceResourceScope;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
-use tintype_crds::GenerationJob;
+use tintype_crds::{GenerationJob, Guarded};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -61,7 +61,7 @@ pub fn start(watched: &Watched, tasks: &mut JoinSet<()>, out: &mpsc::Sender<Chan
 }
 
 async fn watch<K>(
-    api: Api<DeserializeGuard<K>>,
+    api: Api<Guarded<K>>,
     kind: &'static str,
     change: fn(Event<K>) -> Change,
     metrics: Metrics,
@@ -108,7 +108,7 @@ async fn watch<K>(
 /// # Errors
 /// What the API server said, or that it did not answer in time.
 pub async fn list_jobs(watched: &Watched) -> anyhow::Result<Vec<GenerationJob>> {
-    let api: Api<DeserializeGuard<GenerationJob>> = watched.namespaced();
+    let api: Api<Guarded<GenerationJob>> = watched.namespaced();
     let mut jobs = Vec::new();
     let mut params = ListParams::default().limit(PAGE);
     loop {
@@ -121,7 +121,7 @@ pub async fn list_jobs(watched: &Watched) -> anyhow::Result<Vec<GenerationJob>> 
 }
 
 /// The object without what nobody here reads, or nothing if it cannot be read at all.
-fn readable<K: Resource>(kind: &'static str, object: DeserializeGuard<K>, metrics: &Metrics) -> Option<K> {
+fn readable<K: Resource<DynamicType = ()>>(kind: &'static str, object: Guarded<K>, metrics: &Metrics) -> Option<K> {
     match object.0 {
         Ok(mut object) => {
             object.meta_mut().managed_fields = None;
@@ -130,9 +130,9 @@ fn readable<K: Resource>(kind: &'static str, object: DeserializeGuard<K>, metric
             }
             Some(object)
         }
-        Err(invalid) => {
+        Err(unread) => {
             metrics.invalid_objects.with_label_values(&[kind]).inc();
-            let (namespace, name) = (invalid.metadata.namespace.as_deref(), invalid.metadata.name.as_deref());
+            let (namespace, name) = (unread.namespace.as_deref(), unread.name.as_deref());
             tracing::error!(
                 kind,
                 namespace,

@@ -16,11 +16,10 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, Preconditions};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::core::DeserializeGuard;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
 use tintype_crds::labels::{GENERATION, MANAGER_API, SETTLEMENT, TRACEPARENT};
-use tintype_crds::{DiffusionModel, GenerationJob, GenerationJobSpec};
+use tintype_crds::{DiffusionModel, GenerationJob, GenerationJobSpec, Guarded};
 use tintype_dispatch::WorkerSeen;
 use tintype_scheduler::{Explanation, Overview};
 use tintype_store::Store;
@@ -338,7 +337,7 @@ struct Follower {
 }
 
 impl Follower {
-    async fn follow_jobs(self, api: Api<DeserializeGuard<GenerationJob>>) {
+    async fn follow_jobs(self, api: Api<Guarded<GenerationJob>>) {
         let config = watcher::Config::default().labels(GENERATION).timeout(WATCH_SECONDS).page_size(PAGE);
         let mut events = watcher(api, config).default_backoff().boxed();
         let mut failing = false;
@@ -348,7 +347,7 @@ impl Follower {
                     failing = false;
                     match object.0 {
                         Ok(job) => self.take_over(&job).await,
-                        Err(error) => tracing::error!(object = error.metadata.name, "a GenerationJob cannot be read"),
+                        Err(unread) => tracing::error!(object = unread.name, "a GenerationJob cannot be read"),
                     }
                 }
                 // Missed deletions are found by the sweep, which asks for each job by name.
@@ -427,7 +426,7 @@ fn seen(job: &GenerationJob) -> Option<Seen> {
     })
 }
 
-async fn follow_models(api: Api<DeserializeGuard<DiffusionModel>>, known: Arc<Known>) {
+async fn follow_models(api: Api<Guarded<DiffusionModel>>, known: Arc<Known>) {
     let config = watcher::Config::default().timeout(WATCH_SECONDS).page_size(PAGE);
     let mut events = watcher(api, config).default_backoff().boxed();
     // By object name, for a deletion names no more.
@@ -446,7 +445,7 @@ async fn follow_models(api: Api<DeserializeGuard<DiffusionModel>>, known: Arc<Kn
                     Ok(model) => {
                         by_object.insert(model.name_any(), card(&model));
                     }
-                    Err(error) => tracing::error!(object = error.metadata.name, "a DiffusionModel cannot be read"),
+                    Err(unread) => tracing::error!(object = unread.name, "a DiffusionModel cannot be read"),
                 }
             }
             Ok(watcher::Event::Delete(object)) => {
