@@ -4,7 +4,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::CustomResourceExt;
 use serde_json::{Map, Value, json};
 
-use crate::rules::RULES;
+use crate::rules::{ONCE, RULES};
 use crate::{DiffusionModel, GenerationJob, GenerationQueue, GpuPool, GpuWorker};
 
 /// The longest reason and message a condition may have; what `metav1.Condition` itself sets.
@@ -61,6 +61,9 @@ fn finish(definition: &mut Value, plural: &str) {
         let mut said = json!({ "rule": rule.cel, "message": rule.message });
         if !rule.field.is_empty() {
             said["fieldPath"] = json!(rule.field);
+        }
+        if rule.cel.starts_with(ONCE) {
+            said["optionalOldSelf"] = json!(true);
         }
         all.push(said);
     }
