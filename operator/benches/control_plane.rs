@@ -181,6 +181,13 @@ fn gone(bench: &Bench) {
     }
 }
 
+/// The workers' pictures are kept in memory where that can be: etcd does not wait for the disk here, nor should their store.
+fn in_memory(bench: &Bench) -> Option<tempfile::TempDir> {
+    let folder = tempfile::Builder::new().prefix("tintype-bench-").tempdir_in("/dev/shm").ok()?;
+    std::os::unix::fs::symlink(folder.path(), bench.dir.path().join("store")).unwrap();
+    Some(folder)
+}
+
 /// By somebody who decides nothing.
 async fn null_scheduler(count: usize, queues: usize, workers: usize) -> Run {
     let bench = cluster().await;
@@ -235,6 +242,7 @@ fn assignment(worker: usize) -> Value {
 /// By the operator. Says on standard error what the API server was asked meanwhile.
 async fn operator(count: usize, queues: usize, workers: usize) -> Run {
     let bench = cluster().await;
+    let _pictures = in_memory(&bench);
     let operator =
         bench.operator("bench", &["--leader-lease", "15s", "--leader-deadline", "10s", "--attempt-lease", "60s"]);
     operator.until_ready("leading").await;
