@@ -24,6 +24,8 @@ pub(crate) enum Command {
     Generate(Box<GenerateArgs>),
     /// Give credits, show a book of credits, read every book again.
     Credits(CreditsArgs),
+    /// Copy the private PostgreSQL of `up` into a file, put it back from one, ask it by hand.
+    Db(DbArgs),
     /// Check what breaks newcomers; one line a check, with the fix.
     Doctor(DoctorArgs),
     /// Replay a trace of requests through the production scheduler and report how it and other policies would have done.
@@ -67,6 +69,38 @@ pub(crate) struct UpArgs {
     /// are kept beside it, and the oldest go.
     #[arg(long, env = "TINTYPE_DECISION_LOG")]
     pub(crate) decision_log: Option<PathBuf>,
+}
+
+/// Flags of `tintype db`.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct DbArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: DbCommand,
+    /// Where `tintype up` keeps its data.
+    #[arg(long, env = "TINTYPE_DATA", global = true)]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+/// What `tintype db` does.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum DbCommand {
+    /// Copy the database into a file, whether `up` runs or not. Pictures are files of their own, in the data folder's `images`.
+    Backup {
+        /// The file, which must not be there yet [default: tintype-SECONDS.dump, here].
+        file: Option<PathBuf>,
+    },
+    /// Put a copy back, also one of an older version of PostgreSQL. `up` must be stopped; what was there is kept beside it.
+    Restore {
+        /// A file that `backup` made.
+        file: PathBuf,
+    },
+    /// Open psql on the database, whether `up` runs or not.
+    Psql {
+        /// Arguments of psql, after `--`.
+        #[arg(last = true)]
+        arguments: Vec<std::ffi::OsString>,
+    },
 }
 
 /// How to reach a running Tintype.

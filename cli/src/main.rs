@@ -5,6 +5,7 @@ mod args;
 mod ask;
 mod client;
 mod credits;
+mod db;
 mod doctor;
 mod files;
 mod generate;
@@ -62,6 +63,7 @@ async fn shell(command: Command) -> anyhow::Result<ExitCode> {
         Command::Up(args) => up::run(*args).await.map(|()| ExitCode::SUCCESS),
         Command::Generate(args) => generate::run(*args).await,
         Command::Credits(args) => credits::run(args).await,
+        Command::Db(args) => db::run(args).await,
         Command::Doctor(args) => doctor::run(args).await,
         Command::Simulate(args) => simulate::run(&args),
         Command::Explain(args) => ask::run(Question::Explain(&args.job), &args.ask, Caller::Shell).await,

@@ -95,6 +95,55 @@ async fn the_openai_package_works_unmodified() {
     up.stop().await;
 }
 
+#[tokio::test]
+async fn a_copy_of_the_database_is_put_back_in_another_folder() {
+    let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let up = Up::start(first.path(), &[]).await;
+    up.pictures(vec![json!({ "model": "tintype/shapes", "prompt": "a red circle", "steps": 4 })]).await;
+    let jobs = up.rest.get("/api/v1/jobs").await;
+    let file = first.path().join("copy.dump");
+    let db = |data: &std::path::Path, arguments: &[&str]| {
+        let output =
+            Command::new(program("tintype")).arg("db").args(arguments).env("TINTYPE_DATA", data).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8_lossy(&said).into_owned())
+    };
+    let count = ["psql", "--", "-At", "-c", "select 'jobs ' || count(*) from generation"];
+    let path = file.to_str().unwrap();
+
+    // Beside the running server, which cannot be put another database under.
+    let copied = db(&up.data, &["backup", path]);
+    assert!(copied.0 && copied.1.contains("copy.dump"), "{}", copied.1);
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600, "it is for its owner alone");
+    let again = db(&up.data, &["backup", path]);
+    assert!(!again.0 && again.1.contains("is there already"), "{}", again.1);
+    let running = db(&up.data, &["restore", path]);
+    assert!(!running.0 && running.1.contains("stop it first"), "{}", running.1);
+    assert_eq!(db(&up.data, &count), (true, "jobs 1\n".to_owned()));
+    let (data, key) = (up.data.clone(), std::fs::read(up.data.join("api-key")).unwrap());
+    up.stop().await;
+    assert_eq!(db(&data, &count), (true, "jobs 1\n".to_owned()), "it is started for as long as it is asked");
+
+    // What is no copy changes nothing; a copy takes the place of what is there, which is kept.
+    std::fs::write(first.path().join("junk"), "no copy").unwrap();
+    let junk = db(&data, &["restore", first.path().join("junk").to_str().unwrap()]);
+    assert!(!junk.0 && junk.1.contains("nothing was changed"), "{}", junk.1);
+    assert!(db(&data, &["psql", "--", "-c", "drop table webhook_delivery cascade"]).0);
+    let put_back = db(&data, &["restore", path]);
+    assert!(put_back.0 && put_back.1.contains("tintype_before_"), "{}", put_back.1);
+    assert_eq!(db(&data, &count), (true, "jobs 1\n".to_owned()));
+    assert!(db(&data, &["psql", "--", "-c", "select from webhook_delivery"]).0, "what the copy had is there");
+
+    // And in a folder where nothing ever ran, with the key that belongs to it.
+    let elsewhere = second.path().join("data");
+    let put_back = db(&elsewhere, &["restore", path]);
+    assert!(put_back.0 && !put_back.1.contains("tintype_before_"), "{}", put_back.1);
+    std::fs::write(elsewhere.join("api-key"), key).unwrap();
+    let up = Up::start(second.path(), &[]).await;
+    assert_eq!(up.rest.get("/api/v1/jobs").await, jobs);
+    up.stop().await;
+}
+
 /// A PNG of this side whose left half is transparent.
 fn half_transparent(side: u32) -> Vec<u8> {
     let mut file = Vec::new();

@@ -14,6 +14,17 @@ pub(crate) struct OnlyOne(#[expect(dead_code, reason = "held for its lock, which
 
 /// Takes the data folder for this process.
 pub(crate) fn take(data: &DataDir) -> Result<OnlyOne> {
+    let Some(only_one) = try_take(data)? else {
+        bail!(
+            "another `tintype up` uses {}; stop it first, or choose another folder with --data-dir",
+            data.path().display()
+        );
+    };
+    Ok(only_one)
+}
+
+/// The same, or nothing where another process has it.
+pub(crate) fn try_take(data: &DataDir) -> Result<Option<OnlyOne>> {
     let path = data.join("lock");
     let file = File::options()
         .create(true)
@@ -21,13 +32,7 @@ pub(crate) fn take(data: &DataDir) -> Result<OnlyOne> {
         .write(true)
         .open(&path)
         .with_context(|| format!("cannot open {}", path.display()))?;
-    if file.try_lock().is_err() {
-        bail!(
-            "another `tintype up` uses {}; stop it first, or choose another folder with --data-dir",
-            data.path().display()
-        );
-    }
-    Ok(OnlyOne(file))
+    Ok(file.try_lock().is_ok().then_some(OnlyOne(file)))
 }
 
 /// A token that is cancelled by Ctrl-C or SIGTERM. A second signal ends the process at once.

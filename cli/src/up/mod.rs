@@ -2,8 +2,8 @@
 //! worker and PostgreSQL are children of it.
 
 mod account;
-mod database;
-mod instance;
+pub(crate) mod database;
+pub(crate) mod instance;
 mod log;
 mod worker;
 
@@ -36,7 +36,7 @@ pub(crate) async fn run(args: UpArgs) -> Result<()> {
     check_listen(args.listen)?;
     let stop = instance::stop_signal()?;
     let models = models_dirs(&args)?;
-    let database = database::Database::start(&args, &data).await?;
+    let database = database::Database::start(args.database_url.as_deref(), &data).await?;
     let outcome = run_parts(Parts { args: &args, data: &data, models: &models, reports }, &database.url(), stop).await;
     terminal::note("stopping ...");
     database.stop().await?;

@@ -17,7 +17,8 @@ pub enum PgError {
     /// The data was written by another major version than the programs found.
     #[error(
         "the data in {data_dir} was written by PostgreSQL {data}, but the programs found are version {programs}; \
-         install PostgreSQL {data} beside it, or move the data over with pg_upgrade"
+         install PostgreSQL {data} beside it, or move the data over: `tintype db backup` where version {data} is, then \
+         `tintype db restore` into another folder here"
     )]
     WrongVersion {
         /// The folder.

@@ -92,8 +92,16 @@ impl ManagedPg {
 
     /// A connection URL for a database on it.
     pub fn url(&self, database: &str) -> String {
-        let socket_dir = percent_encode(&self.socket_dir);
-        format!("postgres://{SUPERUSER}@localhost:{PORT}/{database}?host={socket_dir}")
+        url(&self.socket_dir, database)
+    }
+
+    /// A connection URL for a database on the server that another process runs in this folder. None where none is ready.
+    pub fn url_of_running(data_dir: &Path, database: &str) -> Option<String> {
+        // Lines, by what PostgreSQL writes: process, data, start, port, folder of the socket, address, memory, whether it is ready.
+        let told = fs::read_to_string(data_dir.join(DATA).join("postmaster.pid")).ok()?;
+        let lines: Vec<&str> = told.lines().map(str::trim).collect();
+        let ready = lines.get(7).is_some_and(|status| *status == "ready");
+        lines.get(4).filter(|_| ready).map(|socket_dir| url(Path::new(socket_dir), database))
     }
 
     /// Makes a database unless it is there already.
@@ -312,6 +320,10 @@ fn check_name(name: &str) -> Result<(), PgError> {
     let starts_well = name.starts_with(|first: char| first.is_ascii_lowercase());
     let all_plain = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
     if starts_well && all_plain && name.len() <= 63 { Ok(()) } else { Err(PgError::BadName(name.to_owned())) }
+}
+
+fn url(socket_dir: &Path, database: &str) -> String {
+    format!("postgres://{SUPERUSER}@localhost:{PORT}/{database}?host={}", percent_encode(socket_dir))
 }
 
 fn percent_encode(path: &Path) -> String {
