@@ -32,6 +32,48 @@ const painted = (page: Page): Promise<number> =>
     return data.filter((_, n) => n % 4 === 3).filter((alpha) => alpha > 0).length;
   });
 
+/** A picture that is larger than its frame is moved by mouse and by keys, and nothing is painted by that. */
+async function moves(page: Page): Promise<void> {
+  const canvas = page.getByTestId("canvas");
+  const middle = async (part: string) => {
+    const box = await canvas.locator(part).boundingBox();
+    if (!box) throw new Error(`there is no ${part}`);
+    return { x: box.x + box.width / 2, y: box.y + box.height / 2 };
+  };
+  const before = await painted(page);
+  for (let n = 0; n < 4; n++) await page.getByRole("button", { name: "Zoom in" }).press("Enter");
+  const frame = await canvas.boundingBox();
+  if (!frame) throw new Error("there is no canvas");
+  // The brush goes to the corner, and stays to be seen.
+  await canvas.focus();
+  for (let n = 0; n < 50; n++) await page.keyboard.press("ArrowLeft");
+  for (let n = 0; n < 50; n++) await page.keyboard.press("ArrowUp");
+  const brush = await middle("span");
+  expect(brush.x).toBeGreaterThanOrEqual(frame.x);
+  expect(brush.y).toBeGreaterThanOrEqual(frame.y);
+  const corner = await middle("img");
+  const start = { x: frame.x + frame.width / 2, y: frame.y + frame.height / 2 };
+  await page.mouse.move(start.x, start.y);
+  await page.mouse.down({ button: "middle" });
+  await page.mouse.move(start.x - 60, start.y - 40);
+  await page.mouse.up({ button: "middle" });
+  const dragged = await middle("img");
+  expect([dragged.x - corner.x, dragged.y - corner.y].map(Math.round)).toEqual([-60, -40]);
+  // The wheel zooms around what it points at.
+  await page.mouse.move(start.x, start.y);
+  await page.mouse.wheel(0, 200);
+  await expect
+    .poll(async () => Math.round((await middle("img")).x - start.x))
+    .not.toBe(Math.round(dragged.x - start.x));
+  const smaller = await middle("img");
+  const share = Math.exp(-200 / 400);
+  expect(Math.abs(smaller.x - start.x - (dragged.x - start.x) * share)).toBeLessThan(2);
+  expect(Math.abs(smaller.y - start.y - (dragged.y - start.y) * share)).toBeLessThan(2);
+  expect(await painted(page)).toBe(before);
+  for (let n = 0; n < 4; n++) await page.mouse.wheel(0, 400);
+  await page.getByRole("button", { name: "Zoom out", disabled: true }).waitFor();
+}
+
 test("a finger paints and never moves the page; what is painted is redrawn and the rest stays", async () => {
   const somebody = await visit({ phone: true });
   const { page } = somebody;
@@ -68,6 +110,13 @@ test("a finger paints and never moves the page; what is painted is redrawn and t
   await page.getByLabel("Prompt", { exact: true }).fill("a yellow square on a green background");
   await page.getByRole("button", { name: "Generate" }).click();
   await page.locator("[data-stand=complete] img:not([data-preview])").waitFor();
+  // What it would cost is said beside the button: the same as what this one did.
+  const { data: jobs } = (await (await page.request.get("/api/v1/jobs?limit=1")).json()) as {
+    data: { priceMillis: number }[];
+  };
+  await expect
+    .poll(() => page.getByTestId("price").textContent())
+    .toContain(`${(jobs[0]?.priceMillis ?? 0) / 1000} credits`);
   // The first picture and the second, pixel by pixel: some differ, and the far corner does not.
   const [after, before] = await Promise.all((await newest(page, 2)).map((file) => pixelsOf(page, file)));
   if (!after || !before) throw new Error("there should be two pictures");
@@ -122,6 +171,8 @@ test("the keyboard paints too", async () => {
   const loaded = await painted(page);
   await page.keyboard.press("Space");
   await expect.poll(() => painted(page)).toBeGreaterThan(loaded);
+
+  await moves(page);
 
   const whole = page.getByRole("button", { name: "Whole screen" });
   await whole.press("Enter");

@@ -60,10 +60,12 @@ function useKeys(help: () => void): void {
       else router.push("/");
     };
     const cancelNewest = () => {
-      const running = Object.values(useLive.getState().jobs).filter(
+      const open = Object.values(useLive.getState().jobs).filter(
         ({ state }) => state !== "Complete" && state !== "Failed",
       );
-      const newest = running
+      // What only waits is taken where nothing runs.
+      const running = open.filter(({ state }) => state === "Assigned" || state === "Running");
+      const newest = (running.length > 0 ? running : open)
         .map(({ job }) => job)
         .sort()
         .at(-1);

@@ -10,6 +10,8 @@ import {
 } from "@tanstack/react-query";
 import { useDeferredValue } from "react";
 
+import { useDebounced } from "@/lib/use-debounced";
+
 import { api, ApiFailure, type Job, type JobPage, type JobRequest, type Me, unwrap } from "./client";
 
 export const keys = {
@@ -85,6 +87,15 @@ export function useQuote(request: JobRequest | null) {
     // The last price stays while the next is asked for, so that the line does not jump.
     placeholderData: (last) => last,
   });
+}
+
+/** How long a form rests before its price is asked for. */
+const QUOTE_AFTER_MS = 300;
+
+/** The price of what a form says, once it has rested. */
+export function useRestingQuote(request: JobRequest | null) {
+  const resting = useDebounced(request && JSON.stringify(request), QUOTE_AFTER_MS);
+  return useQuote(useDeferredValue(resting === null ? null : (JSON.parse(resting) as JobRequest)));
 }
 
 export function useMakeJob() {

@@ -415,7 +415,7 @@ export const de: Catalogue = {
   "edit.size": "Pinselgröße",
   "edit.canvas": "Das Bild, zum Bemalen",
   "edit.canvas.keys":
-    "Pfeiltasten bewegen den Pinsel, die Leertaste malt, Umschalt und eine Pfeiltaste ziehen eine Linie.",
+    "Pfeiltasten bewegen den Pinsel, die Leertaste malt, Umschalt und eine Pfeiltaste ziehen eine Linie. Das Rad holt näher; die mittlere Taste, oder Alt, und die Maus bewegen das Bild.",
   "extend.title": "Bild erweitern",
   "extend.words": "Rundum kommt Platz hinzu und wird neu gezeichnet; das Bild bleibt, wie es ist.",
   "extend.presets": "Wie viel Platz",

@@ -132,7 +132,8 @@ export const enDesk = {
   "edit.wholeScreen": "Whole screen",
   "edit.size": "Brush size",
   "edit.canvas": "The picture, to paint on",
-  "edit.canvas.keys": "Arrow keys move the brush, the space bar paints, Shift and an arrow key draw a line.",
+  "edit.canvas.keys":
+    "Arrow keys move the brush, the space bar paints, Shift and an arrow key draw a line. The wheel zooms; the middle button, or Alt, and the mouse move the picture.",
   "extend.title": "Extend the picture",
   "extend.words": "Room is added around it and drawn anew; the picture stays as it is.",
   "extend.presets": "How much room",

@@ -2,7 +2,7 @@
 "use client";
 
 import { Sparkles } from "lucide-react";
-import { type SyntheticEvent, useDeferredValue, useEffect, useRef, useState } from "react";
+import { type SyntheticEvent, useEffect, useRef, useState } from "react";
 
 import { Advanced } from "@/components/features/create/advanced";
 import { ModelPicker } from "@/components/features/create/model-picker";
@@ -18,28 +18,24 @@ import { Button } from "@/components/ui/button";
 import { Link } from "@/components/ui/link";
 import { Segmented } from "@/components/ui/segmented";
 import type { Me, ModelCard, Quote } from "@/lib/api/client";
-import { useMakeJob, useModels, useQuote } from "@/lib/api/queries";
+import { useMakeJob, useModels, useRestingQuote } from "@/lib/api/queries";
 import { randomId } from "@/lib/browser";
 import { useT } from "@/lib/i18n";
-import { useDebounced } from "@/lib/use-debounced";
 import { requestOf, useDraft } from "@/stores/draft";
 
 const COUNTS = [1, 2, 4, 8].map((value) => ({ value, label: String(value) }));
-/** How long the form rests before its price is asked for. */
-const QUOTE_AFTER_MS = 300;
 /** How long a job waits for credits to be bought. */
 const WAITS_MS = 30 * 60_000;
 
 export function ImageGenerator({ me }: { me: Me | null | undefined }) {
   const t = useT();
-  const { draft, change, remember } = useDraft();
+  const { draft, change, remember, wait } = useDraft();
   const models = useModels(Boolean(me));
   const card = chosen(models.data?.data, draft.model);
   const request = card ? requestOf(draft, card.name) : null;
   const fits = promptMisfit(draft.prompt) === 0;
   // A price does not depend on the prompt, so it is there before the first letter.
-  const resting = useDebounced(request && JSON.stringify({ ...request, prompt: "" }), QUOTE_AFTER_MS);
-  const quote = useQuote(useDeferredValue(resting === null ? null : JSON.parse(resting)));
+  const quote = useRestingQuote(request && { ...request, prompt: "" });
   const make = useMakeJob();
   const prompt = useRef<HTMLTextAreaElement>(null);
   const [tried, setTried] = useState(false);
@@ -95,6 +91,7 @@ export function ImageGenerator({ me }: { me: Me | null | undefined }) {
           quote={quote.data}
           images={draft.images}
           onFewer={(images) => change({ images })}
+          onBuy={() => wait(Date.now())}
         />
         <PriceLine quote={quote} signedIn={me !== null} />
         {me === null ? (

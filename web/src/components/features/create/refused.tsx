@@ -7,19 +7,19 @@ import { Notice } from "@/components/ui/states";
 import { ApiFailure, type Quote } from "@/lib/api/client";
 import { credits } from "@/lib/format";
 import { useLocale, useT } from "@/lib/i18n";
-import { useDraft } from "@/stores/draft";
 
 interface RefusedProps {
   failure: Error | null;
   quote: Quote | undefined;
   images: number;
   onFewer: (images: number) => void;
+  /** Somebody goes to buy credits. */
+  onBuy?: () => void;
 }
 
-export function Refused({ failure, quote, images, onFewer }: RefusedProps) {
+export function Refused({ failure, quote, images, onFewer, onBuy }: RefusedProps) {
   const t = useT();
   const locale = useLocale();
-  const wait = useDraft((store) => store.wait);
   const broke = failure instanceof ApiFailure && failure.code === "insufficient_quota";
   const missing = quote ? quote.priceMillis - quote.availableMillis : 0;
   if (quote && (broke || missing > 0) && missing > 0) {
@@ -30,7 +30,7 @@ export function Refused({ failure, quote, images, onFewer }: RefusedProps) {
         actions={
           <>
             <Button asChild size="small">
-              <Link href="/credits/" onClick={() => wait(Date.now())}>
+              <Link href="/credits/" onClick={onBuy}>
                 {t("create.short.buy")}
               </Link>
             </Button>

@@ -1,5 +1,6 @@
-// The picture under a brush. One finger, pen or mouse paints; two fingers move and zoom; arrow keys move the brush and the
-// space bar dabs. The page behind never moves: `touch-action` says so before the first event.
+// The picture under a brush. One finger, pen or mouse paints; two fingers move and zoom; the wheel zooms where it points, the
+// middle button, or Alt, moves; arrow keys move the brush, which the picture follows, and the space bar dabs. The page behind
+// never moves: `touch-action` says so before the first event.
 "use client";
 
 import { type KeyboardEvent, type PointerEvent, useEffect, useLayoutEffect, useRef, useState } from "react";
@@ -12,6 +13,12 @@ export const MASK_WIDTH = 768;
 const ZOOM_MAX = 8;
 /** How far an arrow key moves the brush, in widths of the picture. */
 const KEY_STEP = 0.02;
+/** How near the edge a brush that is moved by keys may come before the picture follows, in pixels. */
+const EDGE = 24;
+/** The button below the wheel. */
+const MIDDLE = 1;
+
+const CENTRE: Point = { x: 0, y: 0 };
 
 interface CanvasProps {
   src: string;
@@ -33,7 +40,9 @@ export function Canvas(props: CanvasProps) {
   const frame = useRef<HTMLDivElement>(null);
   const mask = useRef<HTMLCanvasElement>(null);
   const fingers = useRef(new Map<number, Point>());
-  const [offset, setOffset] = useState<Point>({ x: 0, y: 0 });
+  const dragged = useRef<Point | null>(null);
+  const [offset, setOffset] = useState<Point>(CENTRE);
+  const moved = zoom > 1 ? offset : CENTRE;
   const [brush, setBrush] = useState<Point>({ x: 0.5, y: height / width / 2 });
 
   useLayoutEffect(() => {
@@ -47,11 +56,15 @@ export function Canvas(props: CanvasProps) {
     if (!element) return;
     const wheel = (event: WheelEvent) => {
       event.preventDefault();
-      onZoom(Math.min(ZOOM_MAX, Math.max(1, zoom * Math.exp(-event.deltaY / 400))));
+      const next = Math.min(ZOOM_MAX, Math.max(1, zoom * Math.exp(-event.deltaY / 400)));
+      const box = element.getBoundingClientRect();
+      const [x, y] = [event.clientX - box.left - box.width / 2, event.clientY - box.top - box.height / 2];
+      onZoom(next);
+      setOffset({ x: x - ((x - moved.x) * next) / zoom, y: y - ((y - moved.y) * next) / zoom });
     };
     element.addEventListener("wheel", wheel, { passive: false });
     return () => element.removeEventListener("wheel", wheel);
-  }, [zoom, onZoom]);
+  }, [zoom, onZoom, moved.x, moved.y]);
 
   const placeOf = (event: PointerEvent): Point => {
     const box = mask.current?.getBoundingClientRect();
@@ -60,6 +73,11 @@ export function Canvas(props: CanvasProps) {
   };
   const down = (event: PointerEvent<HTMLDivElement>) => {
     event.currentTarget.setPointerCapture(event.pointerId);
+    if (event.button === MIDDLE || event.altKey) {
+      event.preventDefault();
+      dragged.current = { x: event.clientX, y: event.clientY };
+      return;
+    }
     fingers.current.set(event.pointerId, { x: event.clientX, y: event.clientY });
     // The second finger means moving: what the first began is taken back.
     if (fingers.current.size === 2) onPaint(undo);
@@ -68,6 +86,12 @@ export function Canvas(props: CanvasProps) {
     onPaint((now) => begin(now, { kind, width: size, points: [place] }));
   };
   const move = (event: PointerEvent) => {
+    const from = dragged.current;
+    if (from) {
+      dragged.current = { x: event.clientX, y: event.clientY };
+      setOffset({ x: moved.x + event.clientX - from.x, y: moved.y + event.clientY - from.y });
+      return;
+    }
     const place = placeOf(event);
     setBrush(place);
     const before = fingers.current.get(event.pointerId);
@@ -84,7 +108,19 @@ export function Canvas(props: CanvasProps) {
     if (was && is) onZoom(Math.min(ZOOM_MAX, Math.max(1, (zoom * is) / was)));
     setOffset(({ x, y }) => ({ x: x + (now.x - before.x) / 2, y: y + (now.y - before.y) / 2 }));
   };
-  const up = (event: PointerEvent) => fingers.current.delete(event.pointerId);
+  const up = (event: PointerEvent) => {
+    dragged.current = null;
+    fingers.current.delete(event.pointerId);
+  };
+  /** Moves the picture so far that a place of it is seen. */
+  const show = (place: Point) => {
+    const [seen, whole] = [frame.current, mask.current];
+    if (!seen || !whole || zoom === 1) return;
+    const over = (at: number, room: number) => Math.sign(at) * Math.max(0, Math.abs(at) - Math.max(0, room / 2 - EDGE));
+    const x = (place.x - 0.5) * whole.offsetWidth * zoom + moved.x;
+    const y = (place.y * whole.offsetWidth - whole.offsetHeight / 2) * zoom + moved.y;
+    setOffset({ x: moved.x - over(x, seen.clientWidth), y: moved.y - over(y, seen.clientHeight) });
+  };
 
   const press = (event: KeyboardEvent) => {
     const moves: Record<string, Point> = {
@@ -101,11 +137,11 @@ export function Canvas(props: CanvasProps) {
       y: Math.min(height / width, Math.max(0, brush.y + (by?.y ?? 0))),
     };
     setBrush(place);
+    show(place);
     if (event.key === " ") onPaint((now) => begin(now, { kind, width: size, points: [place] }));
     else if (event.shiftKey) onPaint((now) => (now.strokes.length > 0 ? extend(now, place) : now));
   };
 
-  const moved = zoom > 1 ? offset : { x: 0, y: 0 };
   return (
     <div
       ref={frame}

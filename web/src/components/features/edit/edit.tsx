@@ -5,12 +5,14 @@ import "@/lib/i18n/desk";
 
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { ImageUp, Sparkles } from "lucide-react";
-import { type FormEvent, useEffect, useRef, useState } from "react";
+import { type SyntheticEvent, useEffect, useRef, useState } from "react";
 
+import { PriceLine } from "@/components/features/create/price-line";
+import { Refused } from "@/components/features/create/refused";
 import { Canvas } from "@/components/features/edit/canvas";
 import { type Extended, extended, maskAround, NO_SIDES, type Sides } from "@/components/features/edit/extend";
 import { ExtendPanel } from "@/components/features/edit/extend-panel";
-import { type Change, loadedMask, maskOf, requestFor, type Subject } from "@/components/features/edit/send";
+import { type Change, loadedMask, maskOf, quotedFor, requestFor, type Subject } from "@/components/features/edit/send";
 import { BLANK, isBlank, type Painting } from "@/components/features/edit/strokes";
 import { Tools } from "@/components/features/edit/tools";
 import { JobCard } from "@/components/features/jobs/job-card";
@@ -21,11 +23,11 @@ import { Link } from "@/components/ui/link";
 import { PageHead } from "@/components/ui/page-head";
 import { Segmented } from "@/components/ui/segmented";
 import { Slider } from "@/components/ui/slider";
-import { Empty, Notice, Skeleton } from "@/components/ui/states";
+import { Empty, Skeleton } from "@/components/ui/states";
 import { say } from "@/components/ui/toast";
 import { Unread } from "@/components/ui/unread";
 import { fileOf, type Picture, usePicture } from "@/lib/api/gallery";
-import { useJobs, useMakeJob } from "@/lib/api/queries";
+import { useJobs, useMakeJob, useRestingQuote } from "@/lib/api/queries";
 import { randomId } from "@/lib/browser";
 import { useT } from "@/lib/i18n";
 import { useQueryState } from "@/lib/use-query-state";
@@ -114,9 +116,11 @@ function Editor({ picture }: { picture: Picture }) {
     if (base) setPainting({ ...BLANK, base });
     else say({ text: t("edit.loadMask.failed") });
   };
-  const submit = (event: FormEvent) => {
+  const quote = useRestingQuote(quotedFor(subject, change));
+  const fewer = (images: number) => set({ images: COUNTS.findLast(({ value }) => value <= images)?.value ?? 1 });
+  const submit = (event: SyntheticEvent) => {
     event.preventDefault();
-    make.mutate({ subject, painting, change });
+    if (!make.isPending && change.prompt.trim() !== "") make.mutate({ subject, painting, change });
   };
   return (
     <div className="grid items-start gap-6 lg:grid-cols-[minmax(0,1fr)_22rem]">
@@ -149,7 +153,13 @@ function Editor({ picture }: { picture: Picture }) {
           />
         </label>
       </div>
-      <form onSubmit={submit} className="grid gap-5">
+      <form
+        onSubmit={submit}
+        onKeyDown={(event) => {
+          if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) submit(event);
+        }}
+        className="grid gap-5"
+      >
         <Field label={t("create.prompt")} hint={t(isBlank(painting) ? "edit.all" : "edit.part")}>
           {(ids) => (
             <Textarea
@@ -187,8 +197,14 @@ function Editor({ picture }: { picture: Picture }) {
             onChange={(images) => set({ images })}
           />
         </div>
-        {make.error && <Notice title={t("create.failed")}>{make.error.message}</Notice>}
-        <Button type="submit" size="large" disabled={make.isPending || change.prompt.trim() === ""}>
+        <Refused failure={make.error} quote={quote.data} images={change.images} onFewer={fewer} />
+        <PriceLine quote={quote} signedIn />
+        <Button
+          type="submit"
+          size="large"
+          disabled={make.isPending || change.prompt.trim() === ""}
+          title={t("create.generate.keys")}
+        >
           <Sparkles aria-hidden /> {t("create.generate")}
         </Button>
         <Made ids={made} />

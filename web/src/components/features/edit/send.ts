@@ -60,21 +60,28 @@ export async function loadedMask(file: Blob, { width, height }: Size): Promise<H
 
 const keyOf = async (file: Blob) => (await upload(file)).key;
 
+/** In the place of an upload, where it does not matter which. */
+const ANY_INPUT = "inputs/any";
+
+/** What its price is asked of: it depends on neither the pictures nor the prompt. */
+export const quotedFor = (subject: Subject, change: Change): JobRequest =>
+  redrawn(subject, { ...change, prompt: "" }, { image: ANY_INPUT });
+
 /** The request that redraws it: everything as it was made, but for what is to be different. */
 export async function requestFor(subject: Subject, painting: Painting, change: Change): Promise<JobRequest> {
-  const { picture, width, height } = subject;
-  const file = subject.file ?? (await (await fetch(fileOf(picture))).blob());
+  const file = subject.file ?? (await (await fetch(fileOf(subject.picture))).blob());
   const [image, mask] = await Promise.all([
     keyOf(file),
     isBlank(painting) ? undefined : maskOf(painting, subject, change.feather).then(keyOf),
   ]);
+  return redrawn(subject, change, { image, ...(mask && { mask }) });
+}
+
+function redrawn(
+  { picture, width, height }: Subject,
+  { prompt, images, strength }: Change,
+  inputs: { image: string; mask?: string },
+): JobRequest {
   const { seed: _seed, hires: _hires, init: _init, ...settings } = picture.settings;
-  return {
-    ...settings,
-    width,
-    height,
-    prompt: change.prompt,
-    images: change.images,
-    init: { image, strength: change.strength, ...(mask && { mask }) },
-  };
+  return { ...settings, width, height, prompt, images, init: { ...inputs, strength } };
 }

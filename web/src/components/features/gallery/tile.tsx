@@ -11,7 +11,7 @@ import { cn } from "@/lib/cn";
 import { useT } from "@/lib/i18n";
 
 const corner =
-  "absolute grid size-8 place-items-center rounded-md bg-black/65 text-white md:opacity-0 md:group-hover:opacity-100 md:group-focus-within:opacity-100 focus-visible:opacity-100";
+  "absolute grid size-8 place-items-center rounded-md bg-black/65 text-white md:[@media(hover:hover)]:opacity-0 md:[@media(hover:hover)]:group-hover:opacity-100 md:[@media(hover:hover)]:group-focus-within:opacity-100 focus-visible:opacity-100";
 
 interface TileProps {
   index: number;
@@ -67,8 +67,8 @@ export const Tile = memo(function Tile({ index, picture, onStar }: TileProps) {
         className={cn(
           corner,
           "top-1.5 left-1.5",
-          chosen && "bg-primary text-primary-foreground md:opacity-100",
-          choosing && "md:opacity-100",
+          chosen && "bg-primary text-primary-foreground md:[@media(hover:hover)]:opacity-100",
+          choosing && "md:[@media(hover:hover)]:opacity-100",
         )}
       >
         <Check aria-hidden className={cn("size-4", !chosen && "opacity-50")} />
@@ -78,7 +78,7 @@ export const Tile = memo(function Tile({ index, picture, onStar }: TileProps) {
         aria-pressed={picture.starred}
         aria-label={t("gallery.star", { prompt: picture.prompt })}
         onClick={star}
-        className={cn(corner, "top-1.5 right-1.5", picture.starred && "md:opacity-100")}
+        className={cn(corner, "top-1.5 right-1.5", picture.starred && "md:[@media(hover:hover)]:opacity-100")}
       >
         <Star aria-hidden className={cn("size-4", picture.starred && "fill-current text-amber-300")} />
       </button>

@@ -150,9 +150,9 @@ function Pictures({ job, stand }: { job: Job; stand: Stand }) {
   );
 }
 
-/** What is kept is pressed in the corner of what is seen. */
+/** What is kept is pressed in the corner of what is seen; where nothing can be held over it, it is always there. */
 const corner =
-  "absolute right-2 bottom-2 grid size-9 place-items-center rounded-md bg-black/65 text-white focus-visible:opacity-100 md:opacity-0 md:group-hover:opacity-100 md:focus-visible:opacity-100";
+  "absolute right-2 bottom-2 grid size-9 place-items-center rounded-md bg-black/65 text-white focus-visible:opacity-100 md:[@media(hover:hover)]:opacity-0 md:[@media(hover:hover)]:group-hover:opacity-100 md:[@media(hover:hover)]:focus-visible:opacity-100";
 
 /** How it looks so far, and to be kept as it is. Said by the progress bar to those who do not see it. */
 function Preview({ job, n }: { job: string; n: number }) {

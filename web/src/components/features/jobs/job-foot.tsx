@@ -49,7 +49,7 @@ function sentence(stand: Stand, job: Job, outlook: Outlook | undefined, t: Trans
     case "queued": {
       if (!outlook) return moved || t("job.queued");
       const line = outlook.times && t("job.line", { n: outlook.times.ahead + 1 });
-      return all(line, waitWords(outlook, t, language));
+      return all(moved, line, waitWords(outlook, t, language));
     }
     case "assigned":
     case "preempted":
@@ -57,7 +57,7 @@ function sentence(stand: Stand, job: Job, outlook: Outlook | undefined, t: Trans
     case "loading":
       return all(moved, t("job.loading", { model: job.request.model }));
     case "running":
-      return t("job.running", { step: stand.step, steps: stand.steps });
+      return all(moved, t("job.running", { step: stand.step, steps: stand.steps }));
     case "complete":
       return t("job.complete", { credits: price });
     case "failed":
