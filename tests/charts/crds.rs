@@ -84,6 +84,6 @@ fn both_charts_render_the_kinds_of_the_types() {
 
 #[test]
 fn the_kinds_can_be_left_to_somebody_else() {
-    let rendered = render(&["--set".to_owned(), "crds.install=false".to_owned()]);
+    let rendered = render(&["--set".to_owned(), "crds.enabled=false".to_owned()]);
     assert_eq!(of_kind(&rendered, "CustomResourceDefinition").len(), 0);
 }

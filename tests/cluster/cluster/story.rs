@@ -291,7 +291,7 @@ fn kinds_as_a_release_of_their_own(cluster: &Cluster) {
     let named = |verb| [&[verb, "customresourcedefinition"][..], &kinds.each_ref().map(String::as_str)].concat();
     cluster.kubectl(&[named("delete"), vec!["--timeout=120s"]].concat());
     cluster.helm(&["install", "kinds", &chart("tintype-crds")]);
-    let settings = format!("{SMALL},crds.install=false");
+    let settings = format!("{SMALL},crds.enabled=false");
     cluster.helm(&["install", "third", &chart("tintype"), "--set", &settings]);
     cluster.ask("third", &request(1));
     cluster.complete("third");
