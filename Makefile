@@ -48,6 +48,7 @@ test-cluster: ## A whole cluster of one node, and pods from the images built her
 
 .PHONY: images
 images: ## The four images as an OCI layout in dist/images, without a container engine
+	@scripts/studio.sh --needed
 	cargo build --release --locked --bins -p tintype-operator -p tintype-api -p tintype-worker -p tintype-provider -p tintype-pg
 	@mkdir -p dist
 	@scripts/images.py --programs "$(CARGO_TARGET_DIR)/release" --out dist/images --archive dist/images.tar

@@ -13,6 +13,7 @@ programs=${2:-}
 base=${BASE_URL:-https://example.invalid/tintype}
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 if [ -z "$programs" ]; then
+  scripts/studio.sh --needed
   cargo build --release --locked --bins -p tintype-operator -p tintype-api -p tintype-worker -p tintype-provider -p tintype-pg -p tintype-cli
   programs=${CARGO_TARGET_DIR:-target}/release
 fi
@@ -23,7 +24,7 @@ layout=$(mktemp -d)
 trap 'rm -rf "$layout"' EXIT
 
 python3 scripts/images.py --programs "$programs" --out "$layout/images" --archive "$out/tintype-images-$version.tar"
-for package in operator api worker cli; do
+for package in operator api worker provider pg cli; do
   python3 scripts/sbom.py "tintype-$package" >"$out/tintype-$package-$version.cdx.json"
 done
 for chart in tintype tintype-crds; do

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds the studio into web/dist/studio.bundle, which `cargo build` puts into the programs. Does nothing when the sources
-# are those of the last build, here or in another checkout; without Node it says so and leaves the programs without a studio.
+# are those of the last build, here or in another checkout; without Node it says so and leaves the programs without a studio,
+# which is a failure with --needed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/node.sh
@@ -8,6 +9,10 @@ say() { echo "studio: $1" >&2; }
 
 if [ -n "$no_node" ]; then
   say "not built: $no_node"
+  if [ "${1:-}" = --needed ]; then
+    say "a release without it is none: install Node, or make web/dist/studio.bundle elsewhere with \`make studio\` and run this there"
+    exit 1
+  fi
   exit 0
 fi
 # Everything the build reads: tests and what it writes itself aside.

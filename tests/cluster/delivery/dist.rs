@@ -67,7 +67,7 @@ fn bill(package: &str) -> Value {
 
 #[test]
 fn a_bill_of_materials_names_every_crate_with_its_licence_and_hash() {
-    for package in ["operator", "api", "worker", "cli"] {
+    for package in ["operator", "api", "worker", "provider", "pg", "cli"] {
         let bill = bill(package);
         assert_eq!((&bill["bomFormat"], &bill["specVersion"]), (&Value::from("CycloneDX"), &Value::from("1.6")));
         assert_eq!(bill["metadata"]["component"]["name"], format!("tintype-{package}"));
