@@ -190,7 +190,7 @@ fn workers_on_gpus(cluster: &Cluster) {
 /// Workers for the operator another release runs.
 fn gpu_values() -> Value {
     json!({
-        "crds": { "install": false },
+        "crds": { "enabled": false },
         "rbac": { "create": false, "aggregate": false },
         "dispatch": { "url": "http://tintype-dispatch.tintype.svc:8080" },
         "secrets": { "workerToken": { "existingSecret": "tintype-worker-token" } },
