@@ -79,28 +79,38 @@ async fn backup(data: &DataDir, file: Option<PathBuf>) -> Result<()> {
         bail!("{} is there already; name another file", file.display());
     }
     let part = PathBuf::from(format!("{}.part", file.display()));
-    // It holds addresses and prompts: for its owner alone, from the first byte.
-    let opened = File::options().write(true).create(true).truncate(true).mode(0o600).open(&part);
-    let target = opened.with_context(|| format!("cannot write {}", part.display()))?;
     let open = Open::find(data).await?;
+    let copied = copy(data, &open.url, &part).await;
+    open.close().await?;
+    let bytes = match copied {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            drop(fs::remove_file(&part));
+            return Err(error);
+        }
+    };
+    fs::rename(&part, &file).with_context(|| format!("cannot write {}", file.display()))?;
+    terminal::result(format_args!("{} ({} kB)", file.display(), bytes.div_ceil(1_000)));
+    terminal::note(format_args!(
+        "pictures and this machine's key are files of their own: for another machine, copy images and api-key of {} too",
+        data.path().display()
+    ));
+    Ok(())
+}
+
+/// Writes a copy into this file, and how long it is.
+async fn copy(data: &DataDir, url: &str, part: &Path) -> Result<u64> {
+    let cannot = || format!("cannot write {}", part.display());
+    // It holds addresses and prompts: for its owner alone, from the first byte.
+    let opened = File::options().write(true).create(true).truncate(true).mode(0o600).open(part);
+    let target = opened.with_context(cannot)?;
     terminal::note("copying the database ...");
     let mut dump = program(data, "pg_dump")?;
-    dump.args(["--format", "custom", "--no-password", "--dbname", &open.url]);
-    dump.stdout(target.try_clone().context("cannot write")?);
-    let made = succeed(dump, "pg_dump").await;
-    open.close().await?;
-    if let Err(error) = made {
-        drop(fs::remove_file(&part));
-        return Err(error);
-    }
-    target
-        .sync_all()
-        .and_then(|()| fs::rename(&part, &file))
-        .with_context(|| format!("cannot write {}", file.display()))?;
-    let bytes = target.metadata().map_or(0, |file| file.len());
-    terminal::result(format_args!("{} ({} kB)", file.display(), bytes.div_ceil(1_000)));
-    terminal::note(format_args!("pictures are files of their own: copy {} too", data.join("images").display()));
-    Ok(())
+    dump.args(["--format", "custom", "--no-password", "--dbname", url]);
+    dump.stdout(target.try_clone().with_context(cannot)?);
+    succeed(dump, "pg_dump").await?;
+    target.sync_all().with_context(cannot)?;
+    Ok(target.metadata().with_context(cannot)?.len())
 }
 
 async fn restore(data: &DataDir, file: &Path) -> Result<()> {

@@ -1,7 +1,7 @@
 //! One object that cannot be read must not end a watch or a list: it is set aside with its metadata, the others go on.
 //!
 //! As kube's `DeserializeGuard`, which makes a tree of every object and a copy of the tree before it tries to read it: of a job
-//! that is told of three times from its creation to its end that was more work than all that follows. Here the text is kept
+//! that is told of three times from its creation to its end, that was about a tenth of the operator's work. Here the text is kept
 //! until it is known whether it can be read. JSON alone can do that, and JSON is all the API server sends of custom resources.
 
 use std::borrow::Cow;

@@ -113,7 +113,7 @@ async fn a_copy_of_the_database_is_put_back_in_another_folder() {
 
     // Beside the running server, which cannot be put another database under.
     let copied = db(&up.data, &["backup", path]);
-    assert!(copied.0 && copied.1.contains("copy.dump"), "{}", copied.1);
+    assert!(copied.0 && copied.1.contains("copy.dump") && copied.1.contains("api-key"), "{}", copied.1);
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600, "it is for its owner alone");
     let again = db(&up.data, &["backup", path]);
     assert!(!again.0 && again.1.contains("is there already"), "{}", again.1);
@@ -133,6 +133,10 @@ async fn a_copy_of_the_database_is_put_back_in_another_folder() {
     assert!(put_back.0 && put_back.1.contains("tintype_before_"), "{}", put_back.1);
     assert_eq!(db(&data, &count), (true, "jobs 1\n".to_owned()));
     assert!(db(&data, &["psql", "--", "-c", "select from webhook_delivery"]).0, "what the copy had is there");
+
+    let nowhere = db(&second.path().join("none"), &["backup", second.path().join("none.dump").to_str().unwrap()]);
+    assert!(!nowhere.0 && nowhere.1.contains("no private database"), "{}", nowhere.1);
+    assert!(!second.path().join("none.dump.part").exists(), "nothing is left of what could not be copied");
 
     // And in a folder where nothing ever ran, with the key that belongs to it.
     let elsewhere = second.path().join("data");

@@ -117,7 +117,6 @@ function Editor({ picture }: { picture: Picture }) {
     else say({ text: t("edit.loadMask.failed") });
   };
   const quote = useRestingQuote(quotedFor(subject, change));
-  const fewer = (images: number) => set({ images: COUNTS.findLast(({ value }) => value <= images)?.value ?? 1 });
   const submit = (event: SyntheticEvent) => {
     event.preventDefault();
     if (!make.isPending && change.prompt.trim() !== "") make.mutate({ subject, painting, change });
@@ -197,7 +196,7 @@ function Editor({ picture }: { picture: Picture }) {
             onChange={(images) => set({ images })}
           />
         </div>
-        <Refused failure={make.error} quote={quote.data} images={change.images} onFewer={fewer} />
+        <Refused failure={make.error} quote={quote.data} images={change.images} onFewer={(images) => set({ images })} />
         <PriceLine quote={quote} signedIn />
         <Button
           type="submit"
