@@ -13,7 +13,10 @@ else
   pnpm_home=$cache/pnpm/$pnpm_version
   if [ ! -e "$pnpm_home/node_modules/pnpm/bin/pnpm.cjs" ]; then
     mkdir -p "$pnpm_home"
-    npm install --silent --no-audit --no-fund --ignore-scripts --prefix "$pnpm_home" "pnpm@$pnpm_version" >&2
+    if ! npm install --silent --no-audit --no-fund --ignore-scripts --prefix "$pnpm_home" "pnpm@$pnpm_version" >&2; then
+      echo "studio: pnpm $pnpm_version could not be fetched; see to it that npm reaches its registry (npm ping) and repeat" >&2
+      exit 1
+    fi
   fi
   pnpm=(node "$pnpm_home/node_modules/pnpm/bin/pnpm.cjs" --dir web)
   export npm_config_store_dir=$cache/pnpm/store NEXT_TELEMETRY_DISABLED=1 CI=1
