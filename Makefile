@@ -82,7 +82,7 @@ cuda-check: ## Compile the CUDA flavour of the worker with cuDNN, and its kernel
 	@scripts/cuda-check.sh
 
 .PHONY: bench
-bench: bench-kernels bench-scheduler bench-keys bench-money bench-control-plane bench-web ## Every benchmark, a JSON line a figure
+bench: bench-kernels bench-scheduler bench-keys bench-money bench-search bench-control-plane bench-web ## Every benchmark, a JSON line a figure
 
 .PHONY: bench-keys
 bench-keys: ## What checking an API key costs, and how soon a revoked one is dead
@@ -91,6 +91,10 @@ bench-keys: ## What checking an API key costs, and how soon a revoked one is dea
 .PHONY: bench-money
 bench-money: bench-keys ## What a known key costs, then what an order costs over HTTP with its hold, beside pgbench's TPC-B in the same run
 	cargo bench -q -p tintype-api --bench money
+
+.PHONY: bench-search
+bench-search: ## Searching for words among 200,000 pictures of one account
+	cargo bench -q -p tintype-api --bench search
 
 .PHONY: bench-web
 bench-web: ## The studio in real Chromium: Lighthouse on a phone, a gallery of 100,000 pictures, how soon pages are true again

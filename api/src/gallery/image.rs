@@ -1,10 +1,14 @@
 //! Reading pictures: one, or pages of them, newest first.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
 use sqlx::types::Json;
 use sqlx::{Postgres, QueryBuilder};
 use tintype_types::{GenerationRequest, ResolvedRequest, Timestamp};
 use uuid::Uuid;
 
+use super::prompts;
 use crate::clock::from_ms;
 use crate::database::Db;
 
@@ -137,17 +141,18 @@ pub struct Filter {
     pub from: Option<Timestamp>,
     /// Only those made before this moment.
     pub to: Option<Timestamp>,
-    /// Only those whose prompt holds each of these words.
+    /// Only those whose prompt holds each of these words, or parts of words; what is no part of any word the account has used
+    /// is taken for those it is nearly the same as.
     pub words: Vec<String>,
     /// Only these.
     pub among: Option<Vec<Uuid>>,
 }
 
 impl Filter {
-    /// Adds its conditions. Only those that are asked for: each combination is a statement of its own, planned for what
-    /// it does.
+    /// Adds its conditions, but for its words. Only those that are asked for: each combination is a statement of its own,
+    /// planned for what it does.
     fn narrow(&self, sql: &mut QueryBuilder<Postgres>) {
-        let Self { before, starred, collection, model, seed, ratio, from, to, words, among } = self;
+        let Self { before, starred, collection, model, seed, ratio, from, to, words: _, among } = self;
         if let Some(among) = among {
             sql.push(" and i.id = any(").push_bind(among.clone()).push(")");
         }
@@ -176,9 +181,6 @@ impl Filter {
         if let Some(ratio) = ratio {
             sql.push(" and image_ratio(i.width, i.height) = ").push_bind(*ratio);
         }
-        for word in words {
-            sql.push(" and position(").push_bind(word.to_lowercase()).push(" in lower(g.request->>'prompt')) > 0");
-        }
     }
 }
 
@@ -189,27 +191,45 @@ pub(super) fn first_id(at: Timestamp) -> Uuid {
 
 /// An account's pictures, newest first.
 pub async fn list(pool: &Db, account: Uuid, filter: &Filter, limit: i64) -> sqlx::Result<Vec<Image>> {
-    let mut sql = QueryBuilder::new(SELECT);
-    sql.push("i.account = ").push_bind(account);
-    filter.narrow(&mut sql);
-    sql.push(" order by i.id desc limit ").push_bind(limit);
-    let rows: Vec<Row> = sql.build_query_as().fetch_all(pool).await?;
-    Ok(rows.into_iter().map(Image::from).collect())
+    let (sought, places) = prompts::sought(pool, account, &filter.words).await?;
+    let mut found = Vec::new();
+    for place in &places {
+        let mut sql = QueryBuilder::new(SELECT);
+        sql.push("i.account = ").push_bind(account);
+        filter.narrow(&mut sql);
+        prompts::narrow(&mut sql, &sought, *place);
+        sql.push(" order by i.id desc limit ").push_bind(limit);
+        let rows: Vec<Row> = sql.build_query_as().fetch_all(pool).await?;
+        found.extend(rows.into_iter().map(Image::from));
+    }
+    if places.len() > 1 {
+        found.sort_unstable_by_key(|image| Reverse(image.id));
+        found.truncate(usize::try_from(limit).unwrap_or(0));
+    }
+    Ok(found)
 }
 
 /// How many pictures of an account each day has, in UTC, newest first: a day is its first moment.
 pub async fn days(pool: &Db, account: Uuid, filter: &Filter) -> sqlx::Result<Vec<(Timestamp, u64)>> {
     const DAY_MS: &str = "86400000";
-    let mut sql =
-        QueryBuilder::new(format!("select i.created_ms - i.created_ms % {DAY_MS} as day, count(*) from image i "));
-    if !filter.words.is_empty() {
-        sql.push("join generation g on g.id = i.generation ");
+    let (sought, places) = prompts::sought(pool, account, &filter.words).await?;
+    let mut found = BTreeMap::new();
+    for place in places {
+        let mut sql =
+            QueryBuilder::new(format!("select i.created_ms - i.created_ms % {DAY_MS} as day, count(*) from image i "));
+        if prompts::reads_prompts(&sought, place) {
+            sql.push("join generation g on g.id = i.generation ");
+        }
+        sql.push("where i.deleting_ms is null and i.account = ").push_bind(account);
+        filter.narrow(&mut sql);
+        prompts::narrow(&mut sql, &sought, place);
+        sql.push(" group by day");
+        let rows: Vec<(i64, i64)> = sql.build_query_as().fetch_all(pool).await?;
+        for (day, count) in rows {
+            *found.entry(day).or_default() += count.unsigned_abs();
+        }
     }
-    sql.push("where i.deleting_ms is null and i.account = ").push_bind(account);
-    filter.narrow(&mut sql);
-    sql.push(" group by day order by day desc");
-    let rows: Vec<(i64, i64)> = sql.build_query_as().fetch_all(pool).await?;
-    Ok(rows.into_iter().map(|(day, count)| (from_ms(day), count.unsigned_abs())).collect())
+    Ok(found.into_iter().rev().map(|(day, count)| (from_ms(day), count)).collect())
 }
 
 /// An account's picture.

@@ -8,7 +8,9 @@ pub mod collection;
 pub mod image;
 pub(crate) mod index;
 pub mod keeping;
+pub mod prompts;
 pub(crate) mod search;
+mod words;
 
 /// Pictures one bulk action may name.
 pub const BULK_MAX: usize = 500;

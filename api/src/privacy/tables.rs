@@ -46,7 +46,7 @@ const fn table(name: &'static str, owned: &'static str, export: Export, erase: E
 const ALL: Export = Export::Without(&[]);
 
 /// Tables whose rows are somebody's, in the order in which rows can be deleted.
-pub const TABLES: [Table; 41] = [
+pub const TABLES: [Table; 43] = [
     table("person", "t.id = subject.person", Export::Without(&["password", "email_folded"]), Erase::Delete),
     table("session", "t.person = subject.person", Export::Without(&["token_sha256"]), Erase::Cascade),
     table("identity", "t.person = subject.person", ALL, Erase::Cascade),
@@ -67,7 +67,19 @@ pub const TABLES: [Table; 41] = [
         ALL,
         Erase::Cascade,
     ),
+    table(
+        "image_words",
+        "t.image in (select id from image i where i.account = subject.account)",
+        Export::Nothing("it stands for words of prompts, which are in `generation`"),
+        Erase::Cascade,
+    ),
     table("image", "t.account = subject.account", ALL, Erase::Delete),
+    table(
+        "prompt_word",
+        "t.account = subject.account",
+        Export::Nothing("they are words of prompts, which are in `generation`"),
+        Erase::Delete,
+    ),
     table("asset", "t.account = subject.account", ALL, Erase::Delete),
     table(
         "generation_asset",

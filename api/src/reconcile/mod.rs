@@ -6,6 +6,7 @@ mod assets;
 mod expire;
 mod images;
 mod payments;
+mod prompts;
 mod settle;
 mod submit;
 
@@ -58,6 +59,8 @@ pub(crate) struct Bells {
     pub(crate) payments: Arc<Notify>,
     /// Somebody wants to be told of something about their credits.
     pub(crate) alarms: Arc<Notify>,
+    /// Pictures were made.
+    pub(crate) prompts: Arc<Notify>,
     /// Errands were sent.
     pub(crate) lanes: Bell,
 }
@@ -101,6 +104,7 @@ enum Reconciler {
     Images,
     Payments,
     Alarms,
+    Prompts,
 }
 
 /// What they are called, in metrics and in the settings of heartbeats.
@@ -118,8 +122,16 @@ pub(crate) fn start(world: &World, stop: &CancellationToken) -> JoinSet<()> {
 }
 
 impl Reconciler {
-    const ALL: [Self; 7] =
-        [Self::Submit, Self::Settle, Self::Expire, Self::Assets, Self::Images, Self::Payments, Self::Alarms];
+    const ALL: [Self; 8] = [
+        Self::Submit,
+        Self::Settle,
+        Self::Expire,
+        Self::Assets,
+        Self::Images,
+        Self::Payments,
+        Self::Alarms,
+        Self::Prompts,
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -130,6 +142,7 @@ impl Reconciler {
             Self::Images => "images",
             Self::Payments => "payments",
             Self::Alarms => "alarms",
+            Self::Prompts => "prompts",
         }
     }
 
@@ -142,6 +155,7 @@ impl Reconciler {
             Self::Images => images::pass(world).await,
             Self::Payments => payments::pass(world).await,
             Self::Alarms => alarms::pass(world).await,
+            Self::Prompts => prompts::pass(world).await,
         }
     }
 
@@ -153,6 +167,7 @@ impl Reconciler {
             Self::Assets => (&world.bells.assets, SWEEP_PERIOD),
             Self::Payments => (&world.bells.payments, PERIOD),
             Self::Alarms => (&world.bells.alarms, ALARMS_PERIOD),
+            Self::Prompts => (&world.bells.prompts, PERIOD),
             Self::Expire => return tokio::time::sleep(EXPIRE_PERIOD).await,
             Self::Images => return tokio::time::sleep(IMAGES_PERIOD).await,
         };

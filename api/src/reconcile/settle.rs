@@ -75,6 +75,9 @@ async fn settle(world: &World, id: Uuid) -> anyhow::Result<()> {
     }
     tx.commit().await?;
     world.board.wake(job.account);
+    if job.state == JobState::Complete {
+        world.bells.prompts.notify_one();
+    }
     if letter {
         world.lane_bell.ring();
     }
