@@ -22,9 +22,7 @@ pub(super) async fn pass(world: &World) -> anyhow::Result<Pass> {
     end_vanished(world).await?;
     free_holds(world).await?;
     lapse_lots(world).await?;
-    let mut tx = world.pool.begin().await?;
-    idempotency::forget_old(&mut tx, clock::now()).await?;
-    tx.commit().await?;
+    while idempotency::forget_old(&world.pool, clock::now()).await? {}
     key::touch(&world.pool, &world.keyring.take_used()).await?;
     Ok(Pass::Done)
 }
@@ -69,13 +67,21 @@ async fn free_holds(world: &World) -> anyhow::Result<()> {
 /// Lots that lapse are not to be spent from their moment on, whenever this comes by.
 async fn lapse_lots(world: &World) -> anyhow::Result<()> {
     let now = clock::now();
-    for (account, lot) in ledger::lapsing(&world.pool, now, BATCH).await? {
-        world.shared.changes(&[account]).await;
-        let mut tx = world.pool.begin().await?;
-        if ledger::lapse(&mut tx, account, lot, Stamp { txn: Uuid::now_v7(), at: now }).await? {
-            tx.commit().await?;
-            world.metrics.lapsed.inc();
+    loop {
+        let lots = ledger::lapsing(&world.pool, now, BATCH).await?;
+        let mut lapsed = 0;
+        for (account, lot) in &lots {
+            world.shared.changes(&[*account]).await;
+            let mut tx = world.pool.begin().await?;
+            if ledger::lapse(&mut tx, *account, *lot, Stamp { txn: Uuid::now_v7(), at: now }).await? {
+                tx.commit().await?;
+                world.metrics.lapsed.inc();
+                lapsed += 1;
+            }
+        }
+        // Many lapse at the same midnight. What did not lapse would be met again.
+        if lapsed < BATCH {
+            return Ok(());
         }
     }
-    Ok(())
 }

@@ -5,6 +5,7 @@ use tintype_types::Timestamp;
 use uuid::Uuid;
 
 use crate::clock::to_ms;
+use crate::database::Db;
 
 /// How long a key is remembered, in milliseconds.
 pub const KEPT_MS: i64 = 24 * 60 * 60 * 1_000;
@@ -37,9 +38,10 @@ pub async fn find(conn: &mut PgConnection, scope: &Scope) -> sqlx::Result<Option
     sqlx::query_as(SQL).bind(scope.account).bind(scope.route).bind(&scope.key).fetch_optional(conn).await
 }
 
-/// Forgets keys older than a day, some at a time.
-pub async fn forget_old(conn: &mut PgConnection, now: Timestamp) -> sqlx::Result<u64> {
+/// Forgets keys older than a day, some at a time; whether there may be more.
+pub async fn forget_old(pool: &Db, now: Timestamp) -> sqlx::Result<bool> {
     const SQL: &str = "delete from idempotency where (account, route, key) in
         (select account, route, key from idempotency where created_ms < $1 order by created_ms limit $2)";
-    Ok(sqlx::query(SQL).bind(to_ms(now) - KEPT_MS).bind(FORGET_BATCH).execute(conn).await?.rows_affected())
+    let deleted = sqlx::query(SQL).bind(to_ms(now) - KEPT_MS).bind(FORGET_BATCH).execute(pool).await?;
+    Ok(deleted.rows_affected() >= FORGET_BATCH.unsigned_abs())
 }

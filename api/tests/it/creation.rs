@@ -8,6 +8,7 @@ use tintype_api::creation::{Deadline, NewJob, Outcome};
 use tintype_api::database::Db;
 use tintype_api::ledger::post::Stamp;
 use tintype_api::ledger::{Grant, Source};
+use tintype_api::records::idempotency;
 use tintype_crds::WhenLate;
 use tintype_types::{GenerationRequest, ModelDefaults, Sampler, Timestamp, Traceparent};
 use uuid::Uuid;
@@ -126,4 +127,25 @@ async fn a_bad_row_leaves_nothing_of_its_batch() {
     create(&Db::from(pool.clone()), &batch).await.unwrap_err();
     assert_eq!(digest(&pool).await, before);
     assert_eq!(create(&Db::from(pool.clone()), &batch[..5]).await.unwrap().len(), 5);
+}
+
+#[tokio::test]
+async fn keys_older_than_a_day_are_all_forgotten_in_one_pass_and_younger_ones_are_not() {
+    const SQL: &str = "insert into idempotency (account, route, key, body_sha256, generation, created_ms)
+        select gen_random_uuid(), 'POST /x', 'k', sha256(''), gen_random_uuid(), case n when 1 then $1 else 0 end
+        from generate_series(1, 2501) n";
+    let (pool, _) = database().await;
+    let now = Timestamp(100_000_000);
+    let mut tx = pool.begin().await.unwrap();
+    // Of no jobs there are.
+    sqlx::query("set local session_replication_role = replica").execute(&mut *tx).await.unwrap();
+    sqlx::query(SQL).bind(now.0 as i64 - idempotency::KEPT_MS).execute(&mut *tx).await.unwrap();
+    tx.commit().await.unwrap();
+    let db = Db::from(pool.clone());
+    let mut goes = 1;
+    while idempotency::forget_old(&db, now).await.unwrap() {
+        goes += 1;
+    }
+    let left: i64 = sqlx::query_scalar("select count(*) from idempotency").fetch_one(&pool).await.unwrap();
+    assert_eq!((left, goes), (1, 3));
 }
