@@ -2,6 +2,7 @@
 //! routes, so that each moment can be held still.
 
 use std::collections::BTreeMap;
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,9 +17,10 @@ use base64::prelude::BASE64_STANDARD;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use reqwest::StatusCode;
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 use tintype_crds::{DiffusionModel, GenerationJob};
-use tintype_kubetest::ControlPlane;
+use tintype_kubetest::{ControlPlane, Done, granted};
 use tokio::net::TcpListener;
 
 use crate::rig::{KubernetesOptions, Options, PRICE, Rig, User, until};
@@ -26,8 +28,15 @@ use crate::worker::sha256_hex;
 
 const PICTURE: &[u8] = b"\x89PNG\r\n\x1a\n a picture";
 
-/// A cluster with a stand-in for the operator, and the API in front of it.
+/// What the chart calls the API's account.
+const ACCOUNT: &str = "tintype-api";
+
+/// A cluster with a stand-in for the operator, and the API in front of it, with the rights that the chart gives it.
 struct Stage {
+    plane: &'static ControlPlane,
+    namespace: String,
+    /// What the chart makes of its account.
+    rights: String,
     rig: Rig,
     user: User,
     jobs: Api<GenerationJob>,
@@ -51,8 +60,11 @@ impl Stage {
         let models: Api<DiffusionModel> = Api::all(client.clone());
         models.patch("shapes", &PatchParams::apply("test"), &Patch::Apply(&model)).await.unwrap();
         let jobs: Api<GenerationJob> = Api::namespaced(client, &namespace);
-        let kubeconfig = plane.kubeconfig_path();
-        let cluster = KubernetesOptions { kubeconfig, namespace, dispatch_url: serve_reads().await };
+        let rights = rights(&namespace);
+        let applied = plane.kubectl_with_input(&["apply", "--server-side", "-f", "-"], &rights).unwrap();
+        assert!(applied.status.success(), "{}", String::from_utf8_lossy(&applied.stderr));
+        let kubeconfig = plane.service_account_kubeconfig(&namespace, ACCOUNT).await.unwrap();
+        let cluster = KubernetesOptions { kubeconfig, namespace: namespace.clone(), dispatch_url: serve_reads().await };
         let rig = Rig::with(Options { cluster: Some(cluster), ..Options::default() }).await;
         until("models are known", || async {
             let ready = crate::worker::client().get(format!("{}/readyz", rig.url)).send().await.unwrap();
@@ -60,7 +72,12 @@ impl Stage {
         })
         .await;
         let user = rig.user().await;
-        Self { rig, user, jobs }
+        Self { plane, namespace, rights, rig, user, jobs }
+    }
+
+    /// What the API asked of the API server, and what it was refused.
+    fn done(&self) -> Done {
+        self.plane.done_by(&format!("system:serviceaccount:{}:{ACCOUNT}", self.namespace)).unwrap()
     }
 
     /// The job's object, once it is there.
@@ -97,6 +114,23 @@ impl Stage {
         })
         .await;
     }
+}
+
+/// The API's account and its rights, as the chart renders them.
+fn rights(namespace: &str) -> String {
+    const VALUES: &str = "operator.enabled=false,worker.enabled=false,api.enabled=true,dispatch.url=http://x.test,\
+        secrets.workerToken.existingSecret=token,secrets.dispatchToken.existingSecret=token";
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let said = Command::new(root.join("tests/charts/helm.sh")).output().unwrap();
+    let helm = String::from_utf8(said.stdout).unwrap();
+    let rendered = Command::new(helm.lines().last().expect("helm.sh says above why there is no helm"))
+        .args(["template", "tintype", "--namespace", namespace, "--set", VALUES])
+        .args(["--show-only", "templates/api-rbac.yaml", "--show-only", "templates/service-accounts.yaml"])
+        .arg(root.join("charts/tintype"))
+        .output()
+        .unwrap();
+    assert!(rendered.status.success(), "{}", String::from_utf8_lossy(&rendered.stderr));
+    String::from_utf8(rendered.stdout).unwrap()
 }
 
 fn assignment() -> Value {
@@ -375,4 +409,27 @@ async fn a_job_torn_out_of_the_cluster_gives_the_credits_back() {
     assert!(job["message"].as_str().unwrap().contains("deleted in the cluster"), "{job}");
     assert_eq!(stage.user.settled().await, (10_000, 0));
     stage.rig.audit().await;
+}
+
+/// By the API server's own account.
+#[tokio::test]
+async fn every_right_is_used_and_none_is_missing() {
+    let mut stage = Stage::set().await;
+    let id = stage.user.submit().await;
+    stage.object(&id).await;
+    // It is long since it was handed over: the API looks whether it is still there, and ends it for its owner.
+    stage.rig.stop().await;
+    let sql = "update generation set submitted_ms = 0, cancelled_ms = 1";
+    sqlx::query(sql).execute(&stage.rig.pool).await.unwrap();
+    stage.rig.start_again().await;
+    let objects =
+        serde_yaml_ng::Deserializer::from_str(&stage.rights).map(|object| Value::deserialize(object).unwrap());
+    let mut granted = granted(&objects.collect::<Vec<_>>());
+    // Making an object by server-side apply is a patch in the log, and asks for this as well.
+    assert!(granted.remove("create generationjobs"));
+    for right in &granted {
+        until(right, || async { stage.done().asked.contains(right).then_some(()) }).await;
+    }
+    let Done { asked, refused } = stage.done();
+    assert_eq!((asked, refused), (granted, Vec::new()));
 }

@@ -1,7 +1,6 @@
 //! In a cluster: the pool is read there, the book is a ConfigMap, what was spent is in the pool's status; by the account the
 //! chart makes, whose rights are all used and enough.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
@@ -10,7 +9,7 @@ use kube::Api;
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 use tintype_crds::GpuPool;
-use tintype_kubetest::{AuditEvent, ControlPlane};
+use tintype_kubetest::{ControlPlane, Done, granted};
 use tintype_provider_twin::{Fault, until};
 
 use crate::rig::Ended;
@@ -34,28 +33,6 @@ fn account(namespace: &str, pool: &str) -> String {
         .unwrap();
     assert!(rendered.status.success(), "{}", String::from_utf8_lossy(&rendered.stderr));
     String::from_utf8(rendered.stdout).unwrap()
-}
-
-/// What the roles of a rendering allow: verb and resource.
-fn granted(rendered: &str) -> BTreeSet<String> {
-    let objects = serde_yaml_ng::Deserializer::from_str(rendered).map(|object| Value::deserialize(object).unwrap());
-    let rules: Vec<Value> =
-        objects.flat_map(|object| object["rules"].as_array().cloned().unwrap_or_default()).collect();
-    let words = |rule: &Value, of: &str| -> Vec<String> { serde_json::from_value(rule[of].clone()).unwrap() };
-    let each = |rule: &Value| {
-        let (verbs, resources) = (words(rule, "verbs"), words(rule, "resources"));
-        let pairs = verbs.iter().flat_map(|verb| resources.iter().map(move |resource| format!("{verb} {resource}")));
-        pairs.collect::<Vec<_>>()
-    };
-    rules.iter().flat_map(each).collect()
-}
-
-/// What an account did: verb and resource. Nothing may have been refused it.
-fn done_by(plane: &ControlPlane, user: &str) -> BTreeSet<String> {
-    let events = plane.audit_log().unwrap().into_iter().filter(|event| event.user == user);
-    let events = events.inspect(|event| assert_ne!(event.code, 403, "refused: {event:?}"));
-    let resource = |event: &AuditEvent| format!("{}/{}", event.resource, event.subresource);
-    events.map(|event| format!("{} {}", event.verb, resource(&event).trim_end_matches('/'))).collect()
 }
 
 #[tokio::test]
@@ -120,5 +97,7 @@ async fn the_book_is_a_configmap_and_the_pool_shows_what_was_spent() {
 
     // All that it may, it did, and it was refused nothing.
     let user = format!("system:serviceaccount:{namespace}:{ACCOUNT}");
-    assert_eq!(done_by(plane, &user), granted(&account));
+    let objects = serde_yaml_ng::Deserializer::from_str(&account).map(|object| Value::deserialize(object).unwrap());
+    let Done { asked, refused } = plane.done_by(&user).unwrap();
+    assert_eq!((asked, refused), (granted(&objects.collect::<Vec<_>>()), Vec::new()));
 }

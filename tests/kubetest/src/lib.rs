@@ -30,9 +30,11 @@ mod plane;
 mod process;
 mod programs;
 mod ready;
+mod rights;
 
 pub use audit::AuditEvent;
 pub use error::{Error, Result};
 pub use options::Options;
 pub use plane::ControlPlane;
 pub use programs::Program;
+pub use rights::{Done, granted};
