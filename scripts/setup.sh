@@ -109,6 +109,14 @@ if [ -x tests/charts/helm.sh ]; then
   say helm "$(basename "$(dirname "$helm")")"
 fi
 
+# What judges manifests without an API server.
+if [ -n "${KUBECTL_VALIDATE:-}" ] || command -v go >/dev/null; then
+  validate=$(tests/charts/validate.sh 2> >(sed 's/^/setup: /' >&2) | tail -n 1)
+  say kubectl-validate "$(basename "$(dirname "$validate")")"
+else
+  say kubectl-validate "SKIPPED: it is built with Go, which is not here; manifests will not be judged by it"
+fi
+
 # Prometheus, to check alerts and dashboards with.
 prometheus=$(tests/monitoring/prometheus.sh 2> >(sed 's/^/setup: /' >&2) | tail -n 1)
 say prometheus "$("$prometheus/prometheus" --version 2>&1 | sed -n '1s/^prometheus, version \([^ ]*\).*/\1/p')"

@@ -15,3 +15,4 @@ mod providers;
 mod render;
 mod rights;
 mod terraform;
+mod validate;
