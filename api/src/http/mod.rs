@@ -1,6 +1,7 @@
 //! The REST API. Handlers read, check, and speak to `jobs`, `records`, `cluster`: no SQL here, no Kubernetes.
 
 pub(crate) mod admin;
+mod admin_payments;
 mod admin_users;
 pub(crate) mod request_id;
 

@@ -1,33 +1,28 @@
-//! Buying credits: Stripe's pages for packs, subscriptions and the portal, rules for topping up, codes; and what the
-//! administrator does about payments.
+//! Buying credits: Stripe's pages for packs, subscriptions and the portal, rules for topping up, codes.
 
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
-use rand::RngExt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tintype_types::{ErrorCode, Timestamp};
 use uuid::Uuid;
 
-use super::admin::Admin;
 use super::auth::Caller;
 use super::hooks::off;
-use super::view::Credits;
 use super::{body, wallet};
 use crate::clock;
 use crate::error::ApiError;
 use crate::ledger::post::Stamp;
-use crate::ledger::sql::{self as ledger, LedgerSqlError, Stopped};
+use crate::ledger::sql as ledger;
 use crate::ledger::{AMOUNT_MAX, Grant, Source};
 use crate::payments::Payments;
-use crate::payments::settling::{Kind, Payment};
+use crate::payments::settling::{Charge, Kind, Payment};
 use crate::payments::stripe::{Card, Pages, Sale, StripeFault, Subscribing};
-use crate::records::promo::NewCode;
-use crate::records::{payment, promo, refund, top_up};
+use crate::records::{payment, promo, top_up};
 use crate::state::App;
 
 /// Payments that are listed.
@@ -36,16 +31,8 @@ const PAYMENTS_MAX: i64 = 100;
 const TRIES_MAX: i64 = 5;
 /// See [`TRIES_MAX`].
 const TRIES_WINDOW: Duration = Duration::from_hours(1);
-/// Letters of a code, without those that look alike.
-const CODE_LETTERS: &[u8; 32] = b"ABCDEFGHJKLMNPQRSTUVWXYZ23456789";
-/// Letters in a code: 60 bits.
-const CODE_LEN: usize = 12;
 /// The longest text that is looked at as a code.
 const CODE_BYTES_MAX: usize = 64;
-/// How many accounts one code may be for.
-const CODE_USES_MAX: i32 = 1_000_000;
-/// For how many days a code, or what it brings, may last.
-const DAYS_MAX: u32 = 3_650;
 /// Top-ups a rule may allow in thirty days.
 const MONTHLY_MAX: i32 = 100;
 
@@ -173,7 +160,7 @@ fn studio_page(payments: &Payments) -> String {
     format!("{}/credits/", payments.public_url)
 }
 
-fn faulty(fault: &StripeFault) -> ApiError {
+pub(super) fn faulty(fault: &StripeFault) -> ApiError {
     match fault {
         StripeFault::Refused { .. } => {
             tracing::error!(error = %fault, "Stripe refuses what we ask of it; is the key right?");
@@ -205,10 +192,32 @@ pub(crate) struct PaymentView {
     taken_back_millis: i64,
     /// What it cost, in the currency's smallest unit, before discounts.
     amount_minor: i64,
+    /// What was really charged, after discounts; absent while nobody has said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    charged_minor: Option<i64>,
+    /// What of it was given back.
+    refunded_minor: i64,
     /// ISO 4217.
     currency: String,
     /// When, in milliseconds since 1970.
     created_ms: u64,
+}
+
+impl PaymentView {
+    pub(super) fn of(payment: Payment, charge: &Charge, at: Timestamp) -> Self {
+        Self {
+            id: payment.id.to_string(),
+            kind: payment.kind.as_str(),
+            charged_minor: payment.charged(Some(charge)),
+            refunded_minor: charge.refunded,
+            offer: payment.offer,
+            credits_millis: payment.credits,
+            taken_back_millis: payment.taken,
+            amount_minor: payment.amount,
+            currency: payment.currency,
+            created_ms: at.0,
+        }
+    }
 }
 
 /// Payments, newest first.
@@ -220,16 +229,7 @@ pub(crate) struct PaymentList {
 /// The caller's payments.
 pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Result<Json<PaymentList>, ApiError> {
     let found = payment::list(&app.pool, caller.account, PAYMENTS_MAX).await?;
-    let view = |(payment, at): (Payment, Timestamp)| PaymentView {
-        id: payment.id.to_string(),
-        kind: payment.kind.as_str(),
-        offer: payment.offer,
-        credits_millis: payment.credits,
-        taken_back_millis: payment.taken,
-        amount_minor: payment.amount,
-        currency: payment.currency,
-        created_ms: at.0,
-    };
+    let view = |(payment, charge, at)| PaymentView::of(payment, &charge, at);
     Ok(Json(PaymentList { data: found.into_iter().map(view).collect() }))
 }
 
@@ -318,135 +318,7 @@ pub(crate) async fn redeem(
 }
 
 /// Spaces, hyphens and small letters are people's.
-fn code_hash(code: &str) -> [u8; 32] {
+pub(super) fn code_hash(code: &str) -> [u8; 32] {
     let plain: String = code.chars().filter(char::is_ascii_alphanumeric).take(CODE_BYTES_MAX).collect();
     Sha256::digest(plain.to_ascii_uppercase().as_bytes()).into()
-}
-
-fn draw_code() -> String {
-    let mut rng = rand::rng();
-    (0..CODE_LEN).map(|_| char::from(CODE_LETTERS[rng.random_range(0..CODE_LETTERS.len())])).collect()
-}
-
-/// A code to be made.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct NewPromo {
-    /// What it brings, in milli-credits.
-    #[schemars(range(min = 1))]
-    credits_millis: i64,
-    /// How many accounts may use it.
-    #[schemars(range(min = 1, max = 1_000_000))]
-    uses_max: i32,
-    /// In how many days it is over.
-    #[schemars(range(min = 1, max = 3_650))]
-    expires_in_days: u32,
-    /// In how many days what is left of its credits lapses; left out, never.
-    #[schemars(range(min = 1, max = 3_650))]
-    credits_expire_in_days: Option<u32>,
-}
-
-/// A code, shown this once.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(crate) struct Promo {
-    id: String,
-    code: String,
-}
-
-/// Makes a code that brings credits.
-pub(crate) async fn create_promo(
-    State(app): State<App>,
-    _admin: Admin,
-    body::Json(body): body::Json,
-) -> Result<(StatusCode, Json<Promo>), ApiError> {
-    let NewPromo { credits_millis, uses_max, expires_in_days, credits_expire_in_days } = body::parse(body)?;
-    if !(1..=AMOUNT_MAX).contains(&credits_millis) {
-        return Err(ApiError::invalid("creditsMillis", "this is not an amount of milli-credits"));
-    }
-    if !(1..=CODE_USES_MAX).contains(&uses_max) {
-        return Err(ApiError::invalid("usesMax", format!("1 to {CODE_USES_MAX} accounts")));
-    }
-    let days = 1..=DAYS_MAX;
-    if !days.contains(&expires_in_days) || credits_expire_in_days.is_some_and(|lasts| !days.contains(&lasts)) {
-        return Err(ApiError::invalid("expiresInDays", format!("1 to {DAYS_MAX} days")));
-    }
-    let code = draw_code();
-    let (id, now) = (Uuid::now_v7(), clock::now());
-    let new = NewCode {
-        id,
-        sha256: code_hash(&code),
-        credits: credits_millis,
-        lot_days: credits_expire_in_days.and_then(|days| i32::try_from(days).ok()),
-        uses_max,
-        expires: now.plus(Duration::from_hours(24 * u64::from(expires_in_days))),
-    };
-    promo::create(&app.pool, &new, now).await?;
-    Ok((StatusCode::CREATED, Json(Promo { id: id.to_string(), code })))
-}
-
-/// How much of a payment to give back.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct GiveBack {
-    /// In the currency's smallest unit; left out, all that was not given back yet.
-    #[schemars(range(min = 1))]
-    amount_minor: Option<i64>,
-}
-
-/// A refund that is asked for.
-#[derive(Debug, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct RefundView {
-    id: String,
-    amount_minor: i64,
-}
-
-/// Gives money back. Its credits go when Stripe says that it is done.
-pub(crate) async fn give_back(
-    State(app): State<App>,
-    _admin: Admin,
-    Path(id): Path<String>,
-    body::Json(body): body::Json,
-) -> Result<(StatusCode, Json<RefundView>), ApiError> {
-    app.payments.as_ref().ok_or_else(off)?;
-    let GiveBack { amount_minor } = body::parse(body)?;
-    let not_found = || ApiError::not_found("payment");
-    let id: Uuid = id.parse().map_err(|_| not_found())?;
-    let paid = payment::find(&app.pool, id).await?.filter(|payment| payment.paid).ok_or_else(not_found)?;
-    let left = paid.amount - refund::total(&app.pool, id).await?;
-    let amount = amount_minor.unwrap_or(left);
-    if !(1..=left).contains(&amount) {
-        let message = format!("{left} of this payment can be given back");
-        return Err(ApiError::invalid("amountMinor", message));
-    }
-    let refund = Uuid::now_v7();
-    if !refund::open(&app.pool, refund, id, amount, clock::now()).await? {
-        let message = "another refund of this payment is on its way; wait for it";
-        return Err(ApiError::new(ErrorCode::IdempotencyConflict, message).retry_after(5));
-    }
-    app.bells.payments.notify_one();
-    Ok((StatusCode::ACCEPTED, Json(RefundView { id: refund.to_string(), amount_minor: amount })))
-}
-
-/// Lets an account go on whose disputes were lost.
-pub(crate) async fn resume(
-    State(app): State<App>,
-    _admin: Admin,
-    Path(account): Path<String>,
-) -> Result<Json<Credits>, ApiError> {
-    let account: Uuid = account.parse().map_err(|_| ApiError::not_found("account"))?;
-    let mut tx = app.pool.begin().await?;
-    payment::alone(&mut tx).await?;
-    payment::forgive(&mut tx, account).await?;
-    let stopped = if payment::is_disputed(&mut tx, account).await? { Stopped::Yes } else { Stopped::No };
-    ledger::set_stopped(&mut tx, account, stopped).await?;
-    let book = ledger::balance(&mut tx, account).await.map_err(|error| match error {
-        LedgerSqlError::NoAccount(_) => ApiError::not_found("account"),
-        other @ (LedgerSqlError::Refused(_)
-        | LedgerSqlError::NoHold(_)
-        | LedgerSqlError::Damaged(_)
-        | LedgerSqlError::Database(_)) => other.into(),
-    })?;
-    tx.commit().await?;
-    Ok(Json(Credits::from(&book)))
 }

@@ -32,6 +32,8 @@ pub enum Fact {
         payment: Uuid,
         /// Stripe's.
         intent: Option<String>,
+        /// What was charged, after discounts.
+        amount: Option<i64>,
     },
     /// A payment of ours was not taken.
     Failed {
@@ -224,7 +226,8 @@ fn session(object: &Value) -> Result<Vec<Fact>, Missing> {
     if object["mode"] == "payment" && paid {
         let payment = text(object, "/client_reference_id").and_then(|id| id.parse().ok()).or_else(|| ours(object));
         let payment = payment.ok_or(Missing("client_reference_id"))?;
-        facts.push(Fact::Paid { payment, intent: id(object, "payment_intent") });
+        let (intent, amount) = (id(object, "payment_intent"), object["amount_total"].as_i64());
+        facts.push(Fact::Paid { payment, intent, amount });
     }
     Ok(facts)
 }
@@ -232,7 +235,8 @@ fn session(object: &Value) -> Result<Vec<Fact>, Missing> {
 fn intent_paid(object: &Value) -> Vec<Fact> {
     // Those of subscriptions are not ours: their invoices speak for them.
     let Some(payment) = ours(object) else { return Vec::new() };
-    let mut facts = vec![Fact::Paid { payment, intent: id(object, "id") }];
+    let amount = object["amount_received"].as_i64();
+    let mut facts = vec![Fact::Paid { payment, intent: id(object, "id"), amount }];
     // Only what was given for later is kept for later.
     let kept = object["setup_future_usage"] == "off_session";
     let method = if kept { id(object, "payment_method") } else { None };

@@ -104,7 +104,7 @@ async fn apply(
 /// The names by which a fact speaks of payments and charges.
 fn names(fact: &Fact) -> (Vec<Uuid>, Vec<String>, Vec<String>) {
     match fact {
-        Fact::Paid { payment, intent } => (vec![*payment], intent.iter().cloned().collect(), Vec::new()),
+        Fact::Paid { payment, intent, amount: _ } => (vec![*payment], intent.iter().cloned().collect(), Vec::new()),
         Fact::Failed { payment } => (vec![*payment], Vec::new(), Vec::new()),
         Fact::MonthPaid(month) => {
             (vec![month.payment()], month.intent.iter().cloned().collect(), vec![month.invoice.clone()])

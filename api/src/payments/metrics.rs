@@ -7,6 +7,7 @@ use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 pub(crate) struct StripeMetrics {
     pub(crate) calls: IntCounterVec,
     pub(crate) events: IntCounterVec,
+    pub(crate) refunds: IntCounterVec,
     pub(crate) missed: IntCounter,
     pub(crate) drift: IntGauge,
 }
@@ -16,9 +17,12 @@ impl StripeMetrics {
         let calls =
             Opts::new("tintype_api_stripe_calls_total", "Tries of calls to Stripe, by what was asked and how it went");
         let events = Opts::new("tintype_api_stripe_events_total", "Events of Stripe's, by what became of them");
+        let refunds =
+            Opts::new("tintype_api_refunds_total", "Answers to refunds that were asked for, by what they were");
         let made = Self {
             calls: IntCounterVec::new(calls, &["operation", "outcome"])?,
             events: IntCounterVec::new(events, &["outcome"])?,
+            refunds: IntCounterVec::new(refunds, &["outcome"])?,
             missed: IntCounter::new(
                 "tintype_api_stripe_events_missed_total",
                 "Events that never came and were found by reading Stripe's books",
@@ -30,6 +34,7 @@ impl StripeMetrics {
         };
         registry.register(Box::new(made.calls.clone()))?;
         registry.register(Box::new(made.events.clone()))?;
+        registry.register(Box::new(made.refunds.clone()))?;
         registry.register(Box::new(made.missed.clone()))?;
         registry.register(Box::new(made.drift.clone()))?;
         Ok(made)

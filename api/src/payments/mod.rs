@@ -1,6 +1,6 @@
 //! Money: what credits are sold for, and what comes of it.
 //!
-//! [`plans`], [`facts`], [`settling`] and [`signature`] are pure. [`inbox`] applies Stripe's events to the books; [`stripe`]
+//! [`plans`], [`facts`], [`settling`], [`refunding`] and [`signature`] are pure. [`inbox`] applies Stripe's events to the books; [`stripe`]
 //! is the only thing that speaks to Stripe, [`outgoing`] what repeats until it has heard, [`reconcile`] what reads Stripe's
 //! books once a day. Without a key none of it runs and nothing is sold.
 
@@ -11,6 +11,7 @@ pub(crate) mod metrics;
 pub(crate) mod outgoing;
 pub mod plans;
 pub(crate) mod reconcile;
+pub mod refunding;
 pub mod settling;
 pub mod signature;
 pub(crate) mod stripe;

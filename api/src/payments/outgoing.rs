@@ -12,7 +12,8 @@ use super::plans::PriceBook;
 use super::stripe::StripeFault;
 use crate::clock;
 use crate::database::Db;
-use crate::records::refund::Answer;
+use crate::metrics::Metrics;
+use crate::records::refund::{Answer, Asking};
 use crate::records::top_up::NewTopUp;
 use crate::records::{payment, refund, top_up};
 
@@ -25,26 +26,58 @@ const BACKOFF_MAX: Duration = Duration::from_hours(1);
 /// In what time a rule's top-ups are counted.
 const MONTH: Duration = Duration::from_hours(30 * 24);
 
+/// Why a refund counts as refused that was never answered for.
+const NO_ANSWER: &str = "no answer";
+
 fn backoff(attempts: i32) -> Duration {
     (BACKOFF * 2_u32.pow(attempts.clamp(0, TRIES_MAX).unsigned_abs())).min(BACKOFF_MAX)
 }
 
+/// How asking for a refund went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// Stripe gives it back.
+    Done,
+    /// Stripe does not, and says why.
+    Refused(String),
+    /// Nobody knows yet; it is asked again.
+    Waits,
+}
+
 /// Asks for refunds that are not answered for.
-pub(crate) async fn refunds(pool: &Db, payments: &Payments, limit: i64) -> sqlx::Result<()> {
+pub(crate) async fn refunds(pool: &Db, payments: &Payments, metrics: &Metrics, limit: i64) -> sqlx::Result<()> {
     for asking in refund::to_ask(pool, clock::now(), limit).await? {
-        let asked = payments.stripe.refund(asking.id, &asking.intent, asking.amount_minor).await;
-        let answer = match &asked {
-            Ok(made) => Answer::Done(&made.id),
-            Err(StripeFault::Refused { code, .. }) => Answer::Refused(code),
-            Err(StripeFault::Unknown { .. }) if asking.attempts + 1 >= TRIES_MAX => {
-                tracing::error!(refund.id = %asking.id, "Stripe never answered for a refund; look for it there");
-                Answer::Refused("no answer")
-            }
-            Err(StripeFault::Unknown { .. }) => Answer::Again(clock::now().plus(backoff(asking.attempts))),
-        };
-        refund::answered(pool, asking.id, answer).await?;
+        refund(pool, payments, metrics, &asking).await?;
     }
     Ok(())
+}
+
+/// Asks for one refund and writes the answer down.
+pub(crate) async fn refund(pool: &Db, payments: &Payments, metrics: &Metrics, asking: &Asking) -> sqlx::Result<Asked> {
+    let Asking { id, intent, amount_minor, attempts } = asking;
+    let Some(intent) = intent else { return Ok(Asked::Waits) };
+    let (asked, outcome) = match payments.stripe.refund(*id, intent, *amount_minor).await {
+        Ok(made) => {
+            refund::answered(pool, *id, Answer::Done(&made.id)).await?;
+            (Asked::Done, "done")
+        }
+        Err(StripeFault::Refused { code, .. }) => {
+            tracing::warn!(refund.id = %id, code, "Stripe refuses a refund; its payment keeps the reason");
+            refund::answered(pool, *id, Answer::Refused(&code)).await?;
+            (Asked::Refused(code), "refused")
+        }
+        Err(StripeFault::Unknown { .. }) if attempts + 1 >= TRIES_MAX => {
+            tracing::error!(refund.id = %id, "Stripe never answered for a refund; look for it there");
+            refund::answered(pool, *id, Answer::Refused(NO_ANSWER)).await?;
+            (Asked::Refused(NO_ANSWER.to_owned()), "given_up")
+        }
+        Err(StripeFault::Unknown { .. }) => {
+            refund::answered(pool, *id, Answer::Again(clock::now().plus(backoff(*attempts)))).await?;
+            (Asked::Waits, "unanswered")
+        }
+    };
+    metrics.stripe.refunds.with_label_values(&[outcome]).inc();
+    Ok(asked)
 }
 
 /// Buys credits for accounts that run low and have said so.

@@ -10,6 +10,7 @@ use tintype_types::Timestamp;
 use uuid::Uuid;
 
 use super::facts::{Fact, Stage};
+use super::refunding::share;
 use crate::ledger::post::TakeBack;
 use crate::ledger::{Grant, Source};
 
@@ -66,7 +67,7 @@ pub struct Payment {
     pub version: i32,
     /// What it brings, in milli-credits.
     pub credits: i64,
-    /// What it costs, in the currency's smallest unit.
+    /// What it costs, in the currency's smallest unit, before discounts; a month: what was paid.
     pub amount: i64,
     /// ISO 4217.
     pub currency: String,
@@ -98,6 +99,18 @@ impl Payment {
         Grant { source, reference: self.reference(), amount, expires }
     }
 
+    /// What was really charged for it, in the currency's smallest unit, given what is known of its charge. None: nobody has
+    /// said yet, which Stripe can be asked.
+    pub fn charged(&self, charge: Option<&Charge>) -> Option<i64> {
+        match (charge.filter(|charge| charge.amount > 0), self.kind) {
+            (Some(charge), _) => Some(charge.amount),
+            // No codes lower a top-up, and a month has the amount its invoice says was paid.
+            (None, Kind::TopUp | Kind::Month) => Some(self.amount),
+            // A code that leaves nothing to pay leaves nothing to pay through.
+            (None, Kind::Pack) => self.intent.is_none().then_some(0),
+        }
+    }
+
     /// What is to be taken back so that `back` of them are in all.
     pub fn take_back(&self, lot: Uuid, back: i64) -> TakeBack {
         TakeBack { lot, amount: back - self.taken, key: format!("payment:{}:back:{back}", self.id) }
@@ -107,7 +120,7 @@ impl Payment {
 /// What is known of the money that came through an intent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Charge {
-    /// How much came.
+    /// How much came, after discounts; 0 until that is heard of.
     pub amount: i64,
     /// How much of it was given back.
     pub refunded: i64,
@@ -141,12 +154,13 @@ impl State {
     /// Takes a fact in. Facts about payments we never asked for change nothing.
     pub fn merge(&mut self, fact: &Fact) {
         match fact {
-            Fact::Paid { payment, intent } => {
+            Fact::Paid { payment, intent, amount } => {
                 let Some(payment) = self.payments.get_mut(payment) else { return };
                 payment.paid = true;
                 if let Some(intent) = intent {
                     payment.intent = Some(intent.clone());
-                    self.charges.entry(intent.clone()).or_default();
+                    let charge = self.charges.entry(intent.clone()).or_default();
+                    charge.amount = charge.amount.max(amount.unwrap_or(0));
                 }
             }
             Fact::Failed { payment } => {
@@ -216,13 +230,4 @@ impl State {
             stop: *paid && matches!(charge.dispute, Stage::Open | Stage::Lost),
         }
     }
-}
-
-/// The credits that go with a part of the money: all with all of it; fractions stay with the user.
-fn share(credits: i64, part: i64, whole: i64) -> i64 {
-    if whole <= 0 || part <= 0 {
-        return 0;
-    }
-    let share = i128::from(credits) * i128::from(part.min(whole)) / i128::from(whole);
-    i64::try_from(share).unwrap_or(credits)
 }

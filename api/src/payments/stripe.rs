@@ -62,6 +62,11 @@ pub(crate) struct ChargeSeen {
 }
 
 #[derive(miniserde::Deserialize)]
+struct IntentSeen {
+    amount_received: i64,
+}
+
+#[derive(miniserde::Deserialize)]
 struct Deleted {
     deleted: bool,
 }
@@ -189,6 +194,13 @@ impl Stripe {
         self.post("refund", "/refunds", &body, &format!("refund:{id}")).await
     }
 
+    /// What was really taken through an intent, in the currency's smallest unit.
+    pub(crate) async fn received(&self, intent: &str) -> Result<i64, StripeFault> {
+        let path = format!("/payment_intents/{intent}");
+        let seen: IntentSeen = self.get("read a payment", &path, &json!({})).await?;
+        Ok(seen.amount_received)
+    }
+
     /// Events since a moment in seconds, newest first, from after a given one; and whether there are more.
     pub(crate) async fn events(&self, since_s: i64, after: Option<&str>) -> Result<(Vec<Value>, bool), StripeFault> {
         let mut query = json!({ "created": { "gte": since_s }, "limit": PAGE });
@@ -272,6 +284,8 @@ fn judge(operation: &'static str, error: StripeError) -> (&'static str, StripeFa
         StripeError::Stripe(_, 409 | 424 | 429 | 500..) => ("unavailable", StripeFault::Unknown { operation }),
         StripeError::Stripe(error, status) => {
             let code = error.decline_code.clone().or_else(|| error.code.as_ref().map(|code| code.as_str().to_owned()));
+            // Stripe names no code where an amount is too large, but the field.
+            let code = code.or_else(|| error.param.as_ref().map(|param| format!("{param} refused")));
             let code = code.unwrap_or_else(|| format!("status {status}"));
             ("refused", StripeFault::Refused { operation, code })
         }

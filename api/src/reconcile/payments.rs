@@ -8,7 +8,7 @@ use crate::payments::{inbox, outgoing, reconcile};
 pub(super) async fn pass(world: &World) -> anyhow::Result<Pass> {
     let Some(payments) = &world.payments else { return Ok(Pass::Done) };
     let (looked_at, failed) = inbox::pass(&world.pool, &world.shared, &world.metrics, BATCH).await?;
-    outgoing::refunds(&world.pool, payments, BATCH).await?;
+    outgoing::refunds(&world.pool, payments, &world.metrics, BATCH).await?;
     outgoing::top_ups(&world.pool, payments, &world.price_book, BATCH).await?;
     reconcile::daily(&world.pool, payments, &world.shared, &world.metrics).await?;
     Ok(pass_of(looked_at, failed))

@@ -152,21 +152,67 @@ pub(crate) async fn find(pool: &Db, id: Uuid) -> sqlx::Result<Option<Payment>> {
     Ok(row.map(Payment::from))
 }
 
-/// An account's payments that were paid, newest first.
-pub(crate) async fn list(pool: &Db, account: Uuid, limit: i64) -> sqlx::Result<Vec<(Payment, Timestamp)>> {
-    const SQL: &str = concat!(
-        "select ",
-        columns!(),
-        ", created_ms from payment where account = $1 and paid order by created_ms desc limit $2"
-    );
-    #[derive(sqlx::FromRow)]
-    struct Dated {
-        #[sqlx(flatten)]
-        row: PaymentRow,
-        created_ms: i64,
+/// Keeps a payment from being settled or given back by others until the transaction ends.
+pub(crate) async fn lock(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<()> {
+    sqlx::query("select 1 from payment where id = $1 for update").bind(id).execute(conn).await?;
+    Ok(())
+}
+
+/// A payment, the money behind it, and since when it is there.
+#[derive(sqlx::FromRow)]
+struct Charged {
+    #[sqlx(flatten)]
+    row: PaymentRow,
+    created_ms: i64,
+    taken_minor: Option<i64>,
+    refunded: Option<i64>,
+    dispute: Option<String>,
+}
+
+/// The columns of [`Charged`], and where they are.
+macro_rules! charged {
+    () => {
+        concat!(
+            "select ",
+            columns!(),
+            ", created_ms, taken_minor, refunded, dispute from payment left join lateral (select amount_minor as taken_minor,
+                refunded_minor as refunded, dispute from charge c where c.intent = payment.intent) money on true "
+        )
+    };
+}
+
+impl From<Charged> for (Payment, Charge, Timestamp) {
+    fn from(found: Charged) -> Self {
+        let Charged { row, created_ms, taken_minor, refunded, dispute } = found;
+        let charge = Charge {
+            amount: taken_minor.unwrap_or(0),
+            refunded: refunded.unwrap_or(0),
+            dispute: dispute.and_then(|name| Stage::parse(&name)).unwrap_or_default(),
+            ..Charge::default()
+        };
+        (row.into(), charge, from_ms(created_ms))
     }
-    let rows: Vec<Dated> = sqlx::query_as(SQL).bind(account).bind(limit).fetch_all(pool).await?;
-    Ok(rows.into_iter().map(|Dated { row, created_ms }| (row.into(), from_ms(created_ms))).collect())
+}
+
+/// The payment with the money behind it.
+pub(crate) async fn with_charge(pool: &Db, id: Uuid) -> sqlx::Result<Option<(Payment, Charge, Timestamp)>> {
+    const SQL: &str = concat!(charged!(), "where payment.id = $1");
+    let row: Option<Charged> = sqlx::query_as(SQL).bind(id).fetch_optional(pool).await?;
+    Ok(row.map(Into::into))
+}
+
+/// Notes what Stripe says it has charged through an intent.
+pub(crate) async fn set_charged(pool: &Db, intent: &str, amount: i64) -> sqlx::Result<()> {
+    const SQL: &str = "update charge set amount_minor = greatest(amount_minor, $2) where intent = $1";
+    sqlx::query(SQL).bind(intent).bind(amount).execute(pool).await?;
+    Ok(())
+}
+
+/// An account's payments that were paid with the money behind them, newest first.
+pub(crate) async fn list(pool: &Db, account: Uuid, limit: i64) -> sqlx::Result<Vec<(Payment, Charge, Timestamp)>> {
+    const SQL: &str = concat!(charged!(), "where account = $1 and paid order by created_ms desc limit $2");
+    let rows: Vec<Charged> = sqlx::query_as(SQL).bind(account).bind(limit).fetch_all(pool).await?;
+    Ok(rows.into_iter().map(Into::into).collect())
 }
 
 /// The Checkout page a payment is made on.

@@ -1,5 +1,6 @@
 //! Money to be given back.
 
+use sqlx::PgConnection;
 use tintype_types::Timestamp;
 use uuid::Uuid;
 
@@ -11,27 +12,61 @@ use crate::database::Db;
 pub(crate) struct Asking {
     /// Ours.
     pub(crate) id: Uuid,
-    /// Stripe's intent of the payment.
-    pub(crate) intent: String,
+    /// Stripe's intent of the payment, once known.
+    pub(crate) intent: Option<String>,
     /// How much, in the currency's smallest unit.
     pub(crate) amount_minor: i64,
     /// How often it was asked for.
     pub(crate) attempts: i32,
 }
 
-/// Notes a refund to be asked for; false while another of the payment is.
-pub(crate) async fn open(pool: &Db, id: Uuid, payment: Uuid, amount: i64, now: Timestamp) -> sqlx::Result<bool> {
-    const SQL: &str = "insert into refund (id, payment, amount_minor, next_ms, created_ms) values ($1, $2, $3, $4, $4)
-        on conflict do nothing";
-    let done = sqlx::query(SQL).bind(id).bind(payment).bind(amount).bind(to_ms(now)).execute(pool).await?;
-    Ok(done.rows_affected() == 1)
+/// A refund to be asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NewRefund {
+    /// Ours.
+    pub(crate) id: Uuid,
+    /// Of which payment.
+    pub(crate) payment: Uuid,
+    /// How much, in the currency's smallest unit.
+    pub(crate) amount: i64,
+    /// When it is asked for if it has not been by then.
+    pub(crate) next: Timestamp,
 }
 
-/// What was given back of a payment, or is being.
-pub(crate) async fn total(pool: &Db, payment: Uuid) -> sqlx::Result<i64> {
-    const SQL: &str = "select coalesce(sum(amount_minor), 0)::bigint from refund
-        where payment = $1 and state in ('asked', 'done')";
-    sqlx::query_scalar(SQL).bind(payment).fetch_one(pool).await
+/// Notes a refund to be asked for, in the caller's transaction, which holds the payment's lock.
+pub(crate) async fn open(conn: &mut PgConnection, new: &NewRefund, now: Timestamp) -> sqlx::Result<()> {
+    const SQL: &str = "insert into refund (id, payment, amount_minor, next_ms, created_ms) values ($1, $2, $3, $4, $5)";
+    let NewRefund { id, payment, amount, next } = new;
+    sqlx::query(SQL).bind(id).bind(payment).bind(amount).bind(to_ms(*next)).bind(to_ms(now)).execute(conn).await?;
+    Ok(())
+}
+
+/// A refund as it stands.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub(crate) struct Row {
+    /// Ours.
+    pub(crate) id: Uuid,
+    /// How much, in the currency's smallest unit.
+    pub(crate) amount_minor: i64,
+    /// `asked`, `done` or `refused`.
+    pub(crate) state: String,
+    /// Why it was refused.
+    pub(crate) message: Option<String>,
+    /// When it was asked for.
+    pub(crate) created_ms: i64,
+}
+
+/// A payment's refunds, the oldest first.
+pub(crate) async fn of<'c>(reads: impl sqlx::PgExecutor<'c>, payment: Uuid) -> sqlx::Result<Vec<Row>> {
+    const SQL: &str =
+        "select id, amount_minor, state, message, created_ms from refund where payment = $1 order by created_ms, id";
+    sqlx::query_as(SQL).bind(payment).fetch_all(reads).await
+}
+
+/// How much of them is done, and how much is being asked for.
+pub(crate) fn sums(rows: &[Row]) -> (i64, i64) {
+    let sum = |state: &str| rows.iter().filter(|row| row.state == state).map(|row| row.amount_minor).sum();
+    (sum("done"), sum("asked"))
 }
 
 /// Refunds Stripe has not answered for.

@@ -32,6 +32,7 @@ mod payments;
 mod pooler;
 mod privacy;
 mod receiver;
+mod refunds;
 mod replicate;
 mod rig;
 mod schema;

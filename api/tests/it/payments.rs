@@ -49,9 +49,14 @@ impl Shop {
 
     /// Presses the button of a page; where it sends the browser.
     pub(crate) async fn press(&self, page: &str) -> String {
+        self.press_with(page, "").await
+    }
+
+    /// The same with a form: a code.
+    pub(crate) async fn press_with(&self, page: &str, form: &str) -> String {
         let shown = client().get(page).send().await.unwrap().text().await.unwrap();
         assert!(shown.contains("<button>Pay</button>"), "{shown}");
-        let pressed = client().post(page).send().await.unwrap();
+        let pressed = client().post(page).body(form.to_owned()).send().await.unwrap();
         assert_eq!(pressed.status(), StatusCode::SEE_OTHER);
         pressed.headers()["location"].to_str().unwrap().to_owned()
     }

@@ -52,6 +52,8 @@ pub enum ErrorCode {
     EmailTaken,
     /// A job that has not ended reads it.
     AssetInUse,
+    /// The payment provider refused; no money was moved.
+    PaymentRefused,
     /// The attempt is not current any more.
     StaleAttempt,
     /// Too much waiting already; try later.
@@ -81,7 +83,11 @@ impl ErrorCode {
             Self::InsufficientQuota => 402,
             Self::PermissionDenied | Self::InvalidSignature => 403,
             Self::ModelNotFound | Self::NotFound => 404,
-            Self::IdempotencyConflict | Self::StaleAttempt | Self::AssetInUse | Self::EmailTaken => 409,
+            Self::IdempotencyConflict
+            | Self::StaleAttempt
+            | Self::AssetInUse
+            | Self::EmailTaken
+            | Self::PaymentRefused => 409,
             Self::PayloadTooLarge => 413,
             Self::IdempotencyKeyReuse => 422,
             Self::QueueFull | Self::RateLimited => 429,

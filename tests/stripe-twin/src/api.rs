@@ -9,6 +9,7 @@ use axum::routing::{delete, get, post};
 use serde_json::{Value, json};
 
 use crate::objects::{self, Asked, Sold};
+use crate::sales::NotGiven;
 use crate::world::{Twin, Used, When, World, number};
 use crate::{form, sales};
 
@@ -166,13 +167,17 @@ fn carry_out(twin: &Twin, world: &mut World, path: &str, form: &Value) -> Answer
             (200, made)
         }
         "/v1/payment_intents" => charge(twin, world, form),
-        "/v1/refunds" => sales::refund(twin, world, form).map_or_else(
-            || {
-                let message = "The payment is unknown, or less is left of it than this refund";
-                (400, objects::error("invalid_request_error", "charge_already_refunded", message))
-            },
-            |made| (200, made),
-        ),
+        "/v1/refunds" => match sales::refund(twin, world, form) {
+            Ok(made) => (200, made),
+            Err(NotGiven::Unknown) => missing(),
+            Err(NotGiven::Already(message)) => {
+                (400, objects::error("invalid_request_error", "charge_already_refunded", &message))
+            }
+            // Stripe names the field here, and no code.
+            Err(NotGiven::TooLarge(message)) => {
+                (400, json!({ "error": { "type": "invalid_request_error", "param": "amount", "message": message } }))
+            }
+        },
         other => {
             let id = other.rsplit('/').next().unwrap_or_default();
             let ends = form["cancel_at_period_end"] == "true";

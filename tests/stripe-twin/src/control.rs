@@ -21,6 +21,7 @@ pub(crate) fn routes() -> Router<Twin> {
         .route("/twin/end", post(end))
         .route("/twin/dispute", post(dispute))
         .route("/twin/decline", post(decline))
+        .route("/twin/promotion", post(promotion))
         .route("/twin/deliver", post(deliver))
         .route("/twin/age", post(age))
         .route("/twin/asked", post(asked))
@@ -87,6 +88,20 @@ async fn dispute(State(twin): State<Twin>, axum::Json(named): Json<Named>) -> To
 
 async fn decline(State(twin): State<Twin>, axum::Json(named): Json<Named>) -> StatusCode {
     twin.world().declined.push(named.id);
+    StatusCode::NO_CONTENT
+}
+
+/// A code that lowers prices.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Promotion {
+    code: String,
+    percent_off: i64,
+}
+
+/// Makes a code that can be typed on a checkout page, where codes are allowed.
+async fn promotion(State(twin): State<Twin>, axum::Json(made): Json<Promotion>) -> StatusCode {
+    twin.world().promotions.insert(made.code, made.percent_off.clamp(0, 100));
     StatusCode::NO_CONTENT
 }
 

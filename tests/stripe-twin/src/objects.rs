@@ -45,6 +45,7 @@ pub(crate) fn session(id: &str, form: &Value, sold: &Sold, url: &str) -> Value {
         "mode": form["mode"], "status": "open", "payment_status": "unpaid", "url": url,
         "client_reference_id": text(&form["client_reference_id"]), "customer": text(&form["customer"]),
         "metadata": metadata(&form["metadata"]), "amount_total": sold.amount, "amount_subtotal": sold.amount,
+        "total_details": { "amount_discount": 0, "amount_shipping": 0, "amount_tax": 0 },
         "currency": sold.currency, "payment_intent": null, "subscription": null, "invoice": null,
         "success_url": text(&form["success_url"]), "cancel_url": text(&form["cancel_url"]),
         "payment_method_types": ["card"]

@@ -7,8 +7,8 @@ use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use serde_json::Value;
 
-use crate::sales;
 use crate::world::{Twin, number};
+use crate::{form, sales};
 
 pub(crate) fn routes() -> Router<Twin> {
     Router::new()
@@ -32,15 +32,24 @@ async fn page(State(twin): State<Twin>, Path(id): Path<String>) -> Response {
         twin.world().find("form", &id).map(|form| escape(&form["line_items"][0]["price_data"]["product_data"]["name"]));
     Html(format!(
         "<!doctype html><html lang=en><meta charset=utf-8><title>Checkout (stand-in)</title><h1>{}</h1><p>{price}</p>\
-         <form method=post><button>Pay</button></form><p><a href=\"{}\">Cancel</a></p>",
+         <form method=post><input name=promotion_code placeholder=\"Promotion code\"><button>Pay</button></form><p><a href=\"{}\">Cancel</a></p>",
         name.unwrap_or_default(),
         escape(&session["cancel_url"]),
     ))
     .into_response()
 }
 
-async fn pay(State(twin): State<Twin>, Path(id): Path<String>) -> Response {
-    let paid = sales::complete(&twin, &mut twin.world(), &id);
+/// The button is pressed; the form may hold a `promotion_code`.
+async fn pay(State(twin): State<Twin>, Path(id): Path<String>, body: String) -> Response {
+    let code = form::parse(&body)["promotion_code"].as_str().map(str::to_owned);
+    let mut world = twin.world();
+    if let Some(code) = code
+        && !sales::lower(&mut world, &id, &code)
+    {
+        return (StatusCode::BAD_REQUEST, Html("<p>This code is invalid.</p>")).into_response();
+    }
+    let paid = sales::complete(&twin, &mut world, &id);
+    drop(world);
     let Some(session) = paid else { return gone() };
     let to = session["success_url"].as_str().unwrap_or("/").replace("{CHECKOUT_SESSION_ID}", &id);
     Redirect::to(&to).into_response()

@@ -31,6 +31,20 @@ pub(crate) fn take(twin: &Twin, world: &mut World, asked: &Asked<'_>) -> Value {
     intent
 }
 
+/// A code is typed on a checkout page: what it takes off is rounded to whole units, as Stripe does. False where the page
+/// takes no codes, is paid, or nobody knows the code.
+pub(crate) fn lower(world: &mut World, session_id: &str, code: &str) -> bool {
+    let Some(percent) = world.promotions.get(code).copied() else { return false };
+    let allowed = world.find("form", session_id).is_some_and(|form| form["allow_promotion_codes"] == "true");
+    let session = world.find_mut("checkout.session", session_id).filter(|session| session["status"] == "open");
+    let Some(session) = session.filter(|_| allowed) else { return false };
+    let full = number(&session["amount_subtotal"]);
+    let off = (full * percent + 50) / 100;
+    session["amount_total"] = json!(full - off);
+    session["total_details"]["amount_discount"] = json!(off);
+    true
+}
+
 /// Somebody pressed the button of a checkout page. Pressed twice, it is paid once.
 pub(crate) fn complete(twin: &Twin, world: &mut World, session_id: &str) -> Option<Value> {
     let mut session = world.find("checkout.session", session_id)?.clone();
@@ -46,9 +60,9 @@ pub(crate) fn complete(twin: &Twin, world: &mut World, session_id: &str) -> Opti
         let amount = number(&session["amount_total"]);
         session["subscription"] = json!(id);
         session["invoice"] = bill(twin, world, &subscription, amount)["id"].clone();
-    } else {
+    } else if number(&session["amount_total"]) > 0 {
         let asked = Asked {
-            sold: sold(&form),
+            sold: Sold { amount: number(&session["amount_total"]), ..sold(&form) },
             customer: &form["customer"],
             metadata: &form["payment_intent_data"]["metadata"],
             keep: &form["payment_intent_data"]["setup_future_usage"],
@@ -56,7 +70,9 @@ pub(crate) fn complete(twin: &Twin, world: &mut World, session_id: &str) -> Opti
         };
         session["payment_intent"] = take(twin, world, &asked)["id"].clone();
     }
-    (session["status"], session["payment_status"]) = (json!("complete"), json!("paid"));
+    let free = number(&session["amount_total"]) == 0;
+    let paid = if free { "no_payment_required" } else { "paid" };
+    (session["status"], session["payment_status"]) = (json!("complete"), json!(paid));
     session["url"] = Value::Null;
     world.keep("checkout.session", &session);
     twin.tell(world, "checkout.session.completed", &session);
@@ -113,14 +129,30 @@ pub(crate) fn cancel(twin: &Twin, world: &mut World, id: &str, at_once: &Value) 
     Some(subscription)
 }
 
-/// Gives money back; none when there is no such payment, or not as much is left of it.
-pub(crate) fn refund(twin: &Twin, world: &mut World, form: &Value) -> Option<Value> {
+/// Why money is not given back, in Stripe's words.
+pub(crate) enum NotGiven {
+    /// There is no such payment.
+    Unknown,
+    /// All of it was given back.
+    Already(String),
+    /// Less is left of it than this.
+    TooLarge(String),
+}
+
+/// Gives money back, never more than is left of it.
+pub(crate) fn refund(twin: &Twin, world: &mut World, form: &Value) -> Result<Value, NotGiven> {
     let charges = world.newest("charge");
-    let mut charge = charges.into_iter().find(|charge| charge["payment_intent"] == form["payment_intent"])?;
+    let charge = charges.into_iter().find(|charge| charge["payment_intent"] == form["payment_intent"]);
+    let mut charge = charge.ok_or(NotGiven::Unknown)?;
     let left = number(&charge["amount"]) - number(&charge["amount_refunded"]);
     let amount = if form["amount"].is_null() { left } else { number(&form["amount"]) };
+    if left == 0 {
+        return Err(NotGiven::Already(format!("Charge {} has already been refunded.", charge["id"])));
+    }
     if !(1..=left).contains(&amount) {
-        return None;
+        let money = |minor: i64| format!("${}.{:02}", minor / 100, minor % 100);
+        let words = "is greater than unrefunded amount on charge";
+        return Err(NotGiven::TooLarge(format!("Refund amount ({}) {words} ({})", money(amount), money(left))));
     }
     let (id, balance_id) = (world.id("re"), world.id("txn"));
     let refund = objects::refund(&id, form, &charge, amount);
@@ -131,7 +163,7 @@ pub(crate) fn refund(twin: &Twin, world: &mut World, form: &Value) -> Option<Val
     world.keep("balance_transaction", &objects::balance_transaction(&balance_id, &charge, -amount));
     twin.tell(world, "refund.created", &refund);
     twin.tell(world, "charge.refunded", &charge);
-    Some(refund)
+    Ok(refund)
 }
 
 /// A bank disputes a payment, or has decided.

@@ -72,6 +72,8 @@ pub(crate) struct World {
     pub(crate) held: Vec<Value>,
     /// What was asked: method, path, and body or query, in order.
     pub(crate) asked: Vec<(&'static str, String, String)>,
+    /// Promotion codes, and by how many percent each lowers a price.
+    pub(crate) promotions: BTreeMap<String, i64>,
     /// Customers whose cards are refused.
     pub(crate) declined: Vec<String>,
 }

@@ -4,7 +4,7 @@ use axum::routing::{delete, get, post, put};
 
 use super::super::openapi::of;
 use super::super::view::Credits;
-use super::super::{hooks, payments, wallet};
+use super::super::{admin_payments, hooks, payments, wallet};
 use super::{Access, Answer, Route};
 
 pub(super) fn table() -> Vec<Route> {
@@ -91,18 +91,29 @@ fn administering() -> Vec<Route> {
     let routes = vec![
         Route::post(
             "/api/v1/promo-codes",
-            post(payments::create_promo),
+            post(admin_payments::create_promo),
             "Makes a code that brings credits",
-            of::<payments::NewPromo>,
+            of::<admin_payments::NewPromo>,
         )
-        .gives(201, Answer::Json(of::<payments::Promo>)),
-        Route::post("/api/v1/payments/{id}/refund", post(payments::give_back), give_back, of::<payments::GiveBack>)
-            .gives(202, Answer::Json(of::<payments::RefundView>)),
+        .gives(201, Answer::Json(of::<admin_payments::Promo>)),
+        Route::get(
+            "/api/v1/payments/{id}",
+            get(admin_payments::show),
+            "Shows a payment, what was charged for it and what was given back",
+            Answer::Json(of::<admin_payments::AdminPayment>),
+        ),
+        Route::post(
+            "/api/v1/payments/{id}/refund",
+            post(admin_payments::give_back),
+            give_back,
+            of::<admin_payments::GiveBack>,
+        )
+        .gives(202, Answer::Json(of::<admin_payments::RefundView>)),
         Route {
             body: None,
             ..Route::post(
                 "/api/v1/accounts/{id}/resume",
-                post(payments::resume),
+                post(admin_payments::resume),
                 "Lets an account go on whose disputes were lost",
                 of::<()>,
             )
