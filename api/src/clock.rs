@@ -28,6 +28,12 @@ pub(crate) fn rfc3339(at: Timestamp) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
 }
 
+/// The day of the moment, in UTC: `2026-11-26`.
+pub(crate) fn day(at: Timestamp) -> String {
+    let (year, month, day) = date(at.0 / DAY_MS);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
 /// Year, month and day that began so many days after 1970 did.
 fn date(days: u64) -> (u64, u64, u64) {
     // Days to a date: H. Hinnant, "chrono-compatible low-level date algorithms", for days since 1970 from 0.

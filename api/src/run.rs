@@ -229,7 +229,9 @@ fn start_lanes(
 ) -> anyhow::Result<JoinSet<()>> {
     let (pool, site, signup) = (world.pool.clone(), public_url(args, address), args.identity.signup);
     let webhooks = webhooks(args, world, &site)?;
-    let mail = mailer.map(|sender| Arc::new(MailLane { pool, sender, site, signup }) as Arc<dyn BackgroundLane>);
+    let payments = world.payments.clone();
+    let mail =
+        mailer.map(|sender| Arc::new(MailLane { pool, sender, site, signup, payments }) as Arc<dyn BackgroundLane>);
     let sweep = Sweep { pool: world.pool.clone() };
     let (cluster, bells) = (Arc::clone(&world.cluster), world.bells.clone());
     let indexed = world.services.typesense.is_some();

@@ -1,6 +1,8 @@
 //! What letters say. Plain text: it reads the same everywhere, and a link in it shows where it leads.
 
-use super::letter::Letter;
+use tintype_types::Timestamp;
+
+use crate::clock;
 use crate::identity::link::Purpose;
 
 /// What to say to whom.
@@ -79,39 +81,26 @@ pub(super) fn runs_low(limit_millis: i64, left_millis: i64, site: &str) -> Words
 
 /// What was paid for.
 pub(super) fn receipt(letter: &Receipt<'_>) -> Words {
-    let Receipt { reference, credits_millis, amount_minor, currency } = letter;
+    let Receipt { reference, credits_millis, amount_minor, currency, paid, page } = letter;
     let credits = decimal(*credits_millis, 3);
     let amount = format!("{} {}", decimal(*amount_minor, minor_digits(currency)), currency.to_uppercase());
+    let date = paid.map(|paid| format!("Date: {} (UTC)\n", clock::day(paid))).unwrap_or_default();
+    let page = page.map(|page| format!("\nThe payment provider's receipt:\n\n{page}\n")).unwrap_or_default();
     let text = format!(
-        "Thank you. {credits} credits are in your account.\n\nPaid: {amount}\nReference: {reference}\n{SIGNATURE}\n"
+        "Thank you. {credits} credits are in your account.\n\nPaid: {amount}\n{date}Reference: {reference}\n{page}{SIGNATURE}\n"
     );
     Words { subject: format!("Receipt: {credits} credits for {amount}"), text }
 }
 
-/// See [`Letter::Receipt`].
+/// See [`Letter::Receipt`](super::Letter::Receipt).
 pub(super) struct Receipt<'a> {
     pub(super) reference: &'a str,
     pub(super) credits_millis: i64,
     pub(super) amount_minor: i64,
     pub(super) currency: &'a str,
-}
-
-impl Letter {
-    /// The receipt, if it is one.
-    pub(super) fn as_receipt(&self) -> Option<Receipt<'_>> {
-        match self {
-            Self::Receipt { account: _, reference, credits_millis, amount_minor, currency } => {
-                Some(Receipt { reference, credits_millis: *credits_millis, amount_minor: *amount_minor, currency })
-            }
-            Self::SignIn { .. }
-            | Self::Verify { .. }
-            | Self::Reset { .. }
-            | Self::Invitation { .. }
-            | Self::ImagesReady { .. }
-            | Self::BudgetSpent { .. }
-            | Self::RunsLow { .. } => None,
-        }
-    }
+    pub(super) paid: Option<Timestamp>,
+    /// The provider's page with an invoice or a receipt, where one is known.
+    pub(super) page: Option<&'a str>,
 }
 
 /// Currencies without a smaller unit, of those card payments are made in (ISO 4217).
@@ -149,10 +138,15 @@ mod tests {
     #[test]
     fn money_is_written_in_its_own_units() {
         let say = |currency, amount_minor| {
-            receipt(&Receipt { reference: "pi_1", credits_millis: 100_000, amount_minor, currency }).subject
+            let paid = Some(Timestamp(1_795_824_000_000));
+            let page = Some("https://pay.example/r");
+            receipt(&Receipt { reference: "r1", credits_millis: 100_000, amount_minor, currency, paid, page })
         };
-        assert_eq!(say("usd", 1_000), "Receipt: 100 credits for 10.00 USD");
-        assert_eq!(say("jpy", 1_000), "Receipt: 100 credits for 1000 JPY");
+        let text = say("usd", 500).text;
+        let told = ["Paid: 5.00 USD", "Date: 2026-11-28 (UTC)", "Reference: r1", "\nhttps://pay.example/r\n"];
+        assert!(told.iter().all(|told| text.contains(told)), "{text}");
+        assert_eq!(say("usd", 1_000).subject, "Receipt: 100 credits for 10.00 USD");
+        assert_eq!(say("jpy", 1_000).subject, "Receipt: 100 credits for 1000 JPY");
         assert_eq!((decimal(-5, 2), decimal(1_500, 3), decimal(7, 2)), ("-0.05".into(), "1.500".into(), "0.07".into()));
         assert_eq!(images_ready(1, "s").subject, "Your image is ready!");
         assert!(images_ready(3, "s").text.contains("3 images"));

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use tintype_types::Timestamp;
+use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::compose::{self, Words};
+use super::compose::{self, Receipt, Words};
 use super::letter::Letter;
 use super::sender::{Mail, Sender};
 use crate::clock;
@@ -16,11 +18,15 @@ use crate::identity::email::Email;
 use crate::identity::link::{Purpose, invitation_url};
 use crate::identity::token::Token;
 use crate::lanes::{Errand, Failed, Lane, Rules};
+use crate::payments::Payments;
 use crate::records::link::{self, NewLink};
+use crate::records::org::Role;
 use crate::records::{account, notice, org, person};
 
 /// Longest one try may take.
 const LEASE: Duration = Duration::from_mins(1);
+/// Longest a receipt waits for the address of the provider's own.
+const RECEIPT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Letters handed over at a time.
 const AT_A_TIME: usize = 4;
 /// The pauses between tries: an hour of a mail server's trouble is waited out, a day is not.
@@ -43,6 +49,8 @@ pub(crate) struct MailLane {
     pub(crate) site: String,
     /// Whether a newcomer's link makes an account.
     pub(crate) signup: Signup,
+    /// Who knows where receipts are, where anything is sold.
+    pub(crate) payments: Option<Payments>,
 }
 
 impl Lane for MailLane {
@@ -94,9 +102,21 @@ impl MailLane {
                 let words = compose::runs_low(*limit_millis, *left_millis, self.site.trim_end_matches('/'));
                 Ok(self.sure_owner(*account).await?.map(|to| (to, words)))
             }
-            Letter::Receipt { account, .. } => {
-                let to = self.owner(*account).await?;
-                Ok(to.zip(letter.as_receipt().map(|receipt| compose::receipt(&receipt))))
+            Letter::Receipt { account, reference, credits_millis, amount_minor, currency, paid_ms, intent, page } => {
+                let Some(to) = self.payer(*account).await? else { return Ok(None) };
+                let page = match (page, intent) {
+                    (None, Some(intent)) => self.receipt_page(intent).await,
+                    (Some(_), _) | (None, None) => page.clone(),
+                };
+                let receipt = Receipt {
+                    reference,
+                    credits_millis: *credits_millis,
+                    amount_minor: *amount_minor,
+                    currency,
+                    paid: paid_ms.map(Timestamp),
+                    page: page.as_deref(),
+                };
+                Ok(Some((to, compose::receipt(&receipt))))
             }
         }
     }
@@ -113,6 +133,25 @@ impl MailLane {
     /// The address of the person whose account this is.
     async fn owner(&self, account: Uuid) -> Result<Option<String>, Failed> {
         Ok(person::find_by_account(&self.pool, account).await?.and_then(|person| person.email))
+    }
+
+    /// The address of whoever pays for an account, where it was shown to be theirs: its person, suspended or not, or of an
+    /// organisation the first of its owners.
+    async fn payer(&self, account: Uuid) -> Result<Option<String>, Failed> {
+        let mut person = person::find_by_account(&self.pool, account).await?;
+        if person.is_none() {
+            let owner = org::members(&self.pool, account).await?.into_iter().find(|one| one.role() == Role::Owner);
+            if let Some(owner) = owner {
+                person = person::find_optional(&self.pool, owner.person).await?;
+            }
+        }
+        Ok(person.filter(|person| person.email_verified_ms.is_some()).and_then(|person| person.email))
+    }
+
+    /// The provider's page with the receipt of a payment, if it says so soon. A letter without it is a receipt too.
+    async fn receipt_page(&self, intent: &str) -> Option<String> {
+        let payments = self.payments.as_ref()?;
+        timeout(RECEIPT_TIMEOUT, payments.stripe.receipt_page(intent)).await.ok()?.ok()?
     }
 
     /// The same where it was shown to be theirs: nobody has letters sent to somebody else's.

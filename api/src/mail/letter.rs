@@ -62,7 +62,7 @@ pub(crate) enum Letter {
     Receipt {
         /// Whose account the credits went to.
         account: Uuid,
-        /// The provider's name of the payment; one letter each.
+        /// Our name of the payment; one letter each.
         reference: String,
         /// Bought, in milli-credits.
         credits_millis: i64,
@@ -70,6 +70,15 @@ pub(crate) enum Letter {
         amount_minor: i64,
         /// ISO 4217, in small letters.
         currency: String,
+        /// When it was heard that it is paid, in milliseconds since 1970.
+        #[serde(default)]
+        paid_ms: Option<u64>,
+        /// The provider's name of the money, by which its own receipt is found.
+        #[serde(default)]
+        intent: Option<String>,
+        /// The provider's page with the invoice, where there is one.
+        #[serde(default)]
+        page: Option<String>,
     },
 }
 

@@ -103,6 +103,8 @@ pub struct Month {
     pub start: Timestamp,
     /// When what is left of its credits lapses.
     pub expires: Timestamp,
+    /// Stripe's page with the invoice.
+    pub page: Option<String>,
 }
 
 impl Month {
@@ -275,6 +277,7 @@ fn invoice(object: &Value) -> Result<Vec<Fact>, Missing> {
         currency: text(object, "/currency").ok_or(Missing("currency"))?,
         start: seconds(start),
         expires: seconds(expires),
+        page: text(object, "/hosted_invoice_url"),
     })])
 }
 

@@ -11,8 +11,10 @@ use super::facts::{self, Fact, Missing};
 use super::settling::{Kind, State};
 use crate::clock;
 use crate::database::Db;
+use crate::lanes::Bell;
 use crate::ledger::post::Stamp;
 use crate::ledger::sql::{self as ledger, LedgerSqlError, Stopped};
+use crate::mail::{self, Letter};
 use crate::metrics::Metrics;
 use crate::records::{payment, top_up};
 use crate::services::shared::Shared;
@@ -21,6 +23,19 @@ use crate::services::shared::Shared;
 const TRIES_MAX: i32 = 10;
 /// Wait before the second try; doubles.
 const BACKOFF: Duration = Duration::from_secs(2);
+
+/// What applying takes.
+#[derive(Clone, Copy)]
+pub(crate) struct Desk<'a> {
+    /// Who hears that an account's balance changes.
+    pub(crate) shared: &'a Shared,
+    /// Where it is counted.
+    pub(crate) metrics: &'a Metrics,
+    /// Whether this server sends receipts.
+    pub(crate) mail: bool,
+    /// Rung when one waits.
+    pub(crate) bell: &'a Bell,
+}
 
 /// Why an event was not applied.
 #[derive(Debug, thiserror::Error)]
@@ -34,12 +49,17 @@ enum NotApplied {
 }
 
 /// Applies what waits; answers how many were looked at and how many failed.
-pub(crate) async fn pass(pool: &Db, shared: &Shared, metrics: &Metrics, limit: i64) -> sqlx::Result<(usize, usize)> {
+pub(crate) async fn pass(pool: &Db, desk: &Desk<'_>, limit: i64) -> sqlx::Result<(usize, usize)> {
+    let metrics = desk.metrics;
     let waiting = payment::waiting(pool, clock::now(), limit).await?;
     let mut failed = 0;
     for id in &waiting {
-        match one(pool, shared, id).await {
-            Ok(Some(outcome)) => metrics.stripe.events.with_label_values(&[outcome]).inc(),
+        match one(pool, desk, id).await {
+            Ok(Some(outcome)) => {
+                metrics.stripe.events.with_label_values(&[outcome]).inc();
+                // A receipt may wait.
+                desk.bell.ring();
+            }
             // Another replica was at it.
             Ok(None) => {}
             Err((attempts, error)) => {
@@ -62,12 +82,12 @@ pub(crate) async fn pass(pool: &Db, shared: &Shared, metrics: &Metrics, limit: i
     Ok((waiting.len(), failed))
 }
 
-async fn one(pool: &Db, shared: &Shared, id: &str) -> Result<Option<&'static str>, (i32, NotApplied)> {
+async fn one(pool: &Db, desk: &Desk<'_>, id: &str) -> Result<Option<&'static str>, (i32, NotApplied)> {
     let early = |error: sqlx::Error| (0, error.into());
     let mut tx = pool.begin().await.map_err(early)?;
     let Some((event, attempts)) = payment::lock_event(&mut tx, id).await.map_err(early)? else { return Ok(None) };
     let late = |error: NotApplied| (attempts, error);
-    let outcome = apply(&mut tx, shared, &event, clock::now()).await.map_err(late)?;
+    let outcome = apply(&mut tx, desk, &event, clock::now()).await.map_err(late)?;
     payment::mark_event(&mut tx, id, outcome).await.map_err(|error| late(error.into()))?;
     tx.commit().await.map_err(|error| late(error.into()))?;
     Ok(Some(outcome))
@@ -75,7 +95,7 @@ async fn one(pool: &Db, shared: &Shared, id: &str) -> Result<Option<&'static str
 
 async fn apply(
     conn: &mut PgConnection,
-    shared: &Shared,
+    desk: &Desk<'_>,
     event: &Value,
     now: Timestamp,
 ) -> Result<&'static str, NotApplied> {
@@ -95,7 +115,7 @@ async fn apply(
             | Fact::MonthPaid(_)
             | Fact::Linked { .. }
             | Fact::Refunded { .. }
-            | Fact::Disputed { .. } => take_in(conn, shared, fact, now).await?,
+            | Fact::Disputed { .. } => take_in(conn, desk, fact, now).await?,
         }
     }
     Ok("applied")
@@ -115,23 +135,58 @@ fn names(fact: &Fact) -> (Vec<Uuid>, Vec<String>, Vec<String>) {
     }
 }
 
-async fn take_in(conn: &mut PgConnection, shared: &Shared, fact: &Fact, now: Timestamp) -> Result<(), NotApplied> {
+async fn take_in(conn: &mut PgConnection, desk: &Desk<'_>, fact: &Fact, now: Timestamp) -> Result<(), NotApplied> {
     let (ids, intents, invoices) = names(fact);
     let mut state = payment::load(conn, &ids, &intents, &invoices).await?;
     state.merge(fact);
     payment::store(conn, &state, now).await?;
     let concerned: Vec<Uuid> = state.payments.keys().copied().collect();
     let accounts: Vec<Uuid> = state.payments.values().map(|payment| payment.account).collect();
-    shared.changes(&accounts).await;
+    desk.shared.changes(&accounts).await;
     for id in concerned {
-        settle(conn, &mut state, id, now).await?;
+        if settle(conn, &mut state, id, now).await? && desk.mail {
+            receipt(conn, &state, id, (fact, now)).await?;
+        }
     }
     Ok(())
 }
 
-/// Does what is due about a payment, and writes that it is done.
-async fn settle(conn: &mut PgConnection, state: &mut State, id: Uuid, now: Timestamp) -> Result<(), NotApplied> {
-    let Some(before) = state.payments.get(&id).cloned() else { return Ok(()) };
+/// Sends the receipt of a payment whose credits were given in this transaction: so there is one, however often and in which
+/// order it is heard that it is paid.
+async fn receipt(
+    conn: &mut PgConnection,
+    state: &State,
+    id: Uuid,
+    (fact, now): (&Fact, Timestamp),
+) -> Result<(), NotApplied> {
+    let Some(payment) = state.payments.get(&id) else { return Ok(()) };
+    let charge = payment.intent.as_ref().and_then(|intent| state.charges.get(intent));
+    let page = match fact {
+        Fact::MonthPaid(month) => month.page.clone(),
+        Fact::Paid { .. }
+        | Fact::Failed { .. }
+        | Fact::Linked { .. }
+        | Fact::Refunded { .. }
+        | Fact::Disputed { .. }
+        | Fact::Subscription(_)
+        | Fact::Customer { .. } => None,
+    };
+    let letter = Letter::Receipt {
+        account: payment.account,
+        reference: id.to_string(),
+        credits_millis: payment.credits,
+        amount_minor: payment.charged(charge).unwrap_or(payment.amount),
+        currency: payment.currency.clone(),
+        paid_ms: Some(now.0),
+        intent: payment.intent.clone(),
+        page,
+    };
+    Ok(mail::send(conn, &letter, now).await?)
+}
+
+/// Does what is due about a payment, and writes that it is done; whether its credits were given now.
+async fn settle(conn: &mut PgConnection, state: &mut State, id: Uuid, now: Timestamp) -> Result<bool, NotApplied> {
+    let Some(before) = state.payments.get(&id).cloned() else { return Ok(false) };
     let due = state.due(&before);
     let mut payment = before.clone();
     let stamp = || Stamp { txn: Uuid::now_v7(), at: now };
@@ -159,5 +214,5 @@ async fn settle(conn: &mut PgConnection, state: &mut State, id: Uuid, now: Times
     let stopped = if payment::is_disputed(conn, payment.account).await? { Stopped::Yes } else { Stopped::No };
     ledger::set_stopped(conn, payment.account, stopped).await?;
     state.payments.insert(id, payment);
-    Ok(())
+    Ok(due.grant)
 }

@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use tintype_types::Timestamp;
 
+use super::Payments;
+use super::inbox::{self, Desk};
 use super::stripe::{ChargeSeen, StripeFault};
-use super::{Payments, inbox};
 use crate::clock;
 use crate::database::Db;
-use crate::metrics::Metrics;
 use crate::records::payment::NewEvent;
 use crate::records::{payment, reconciled};
-use crate::services::shared::Shared;
 
 /// How often.
 const EVERY: Duration = Duration::from_hours(24);
@@ -35,10 +34,10 @@ pub(crate) enum NotRead {
 }
 
 /// Reads Stripe's books if a day has passed since the last time.
-pub(crate) async fn daily(pool: &Db, payments: &Payments, shared: &Shared, metrics: &Metrics) -> Result<(), NotRead> {
+pub(crate) async fn daily(pool: &Db, payments: &Payments, desk: &Desk<'_>) -> Result<(), NotRead> {
     let last = reconciled::last(pool).await?;
     let due = last.is_none_or(|last| clock::now().since(last.at) >= EVERY);
-    if due { now(pool, payments, shared, metrics).await.map(drop) } else { Ok(()) }
+    if due { now(pool, payments, desk).await.map(drop) } else { Ok(()) }
 }
 
 /// What a reading found.
@@ -51,7 +50,8 @@ pub(crate) struct Found {
 }
 
 /// Reads Stripe's books.
-pub(crate) async fn now(pool: &Db, payments: &Payments, shared: &Shared, metrics: &Metrics) -> Result<Found, NotRead> {
+pub(crate) async fn now(pool: &Db, payments: &Payments, desk: &Desk<'_>) -> Result<Found, NotRead> {
+    let metrics = desk.metrics;
     let at = clock::now();
     let seconds = i64::try_from(at.0 / 1_000).unwrap_or(i64::MAX);
     let until = seconds - SETTLED_S;
@@ -60,7 +60,7 @@ pub(crate) async fn now(pool: &Db, payments: &Payments, shared: &Shared, metrics
     let missed = fetch_missed(pool, payments, since, until).await?;
     metrics.stripe.missed.inc_by(missed.unsigned_abs());
     loop {
-        let (looked_at, failed) = inbox::pass(pool, shared, metrics, BATCH).await?;
+        let (looked_at, failed) = inbox::pass(pool, desk, BATCH).await?;
         if looked_at < BATCH as usize || failed > 0 {
             break;
         }

@@ -67,6 +67,16 @@ struct IntentSeen {
 }
 
 #[derive(miniserde::Deserialize)]
+struct Receipted {
+    latest_charge: Option<ChargeReceipt>,
+}
+
+#[derive(miniserde::Deserialize)]
+struct ChargeReceipt {
+    receipt_url: Option<String>,
+}
+
+#[derive(miniserde::Deserialize)]
 struct Deleted {
     deleted: bool,
 }
@@ -199,6 +209,13 @@ impl Stripe {
         let path = format!("/payment_intents/{intent}");
         let seen: IntentSeen = self.get("read a payment", &path, &json!({})).await?;
         Ok(seen.amount_received)
+    }
+
+    /// Stripe's page with the receipt of what was taken through an intent, if it has one.
+    pub(crate) async fn receipt_page(&self, intent: &str) -> Result<Option<String>, StripeFault> {
+        let (path, query) = (format!("/payment_intents/{intent}"), json!({ "expand": ["latest_charge"] }));
+        let seen: Receipted = self.get("read a receipt", &path, &query).await?;
+        Ok(seen.latest_charge.and_then(|charge| charge.receipt_url))
     }
 
     /// Events since a moment in seconds, newest first, from after a given one; and whether there are more.

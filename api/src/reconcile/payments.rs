@@ -2,14 +2,16 @@
 //! are read.
 
 use super::{BATCH, Pass, World, pass_of};
-use crate::payments::{inbox, outgoing, reconcile};
+use crate::payments::inbox::{self, Desk};
+use crate::payments::{outgoing, reconcile};
 
 /// One look at the database. Without payments there is nothing to look at.
 pub(super) async fn pass(world: &World) -> anyhow::Result<Pass> {
     let Some(payments) = &world.payments else { return Ok(Pass::Done) };
-    let (looked_at, failed) = inbox::pass(&world.pool, &world.shared, &world.metrics, BATCH).await?;
+    let desk = Desk { shared: &world.shared, metrics: &world.metrics, mail: world.mail, bell: &world.lane_bell };
+    let (looked_at, failed) = inbox::pass(&world.pool, &desk, BATCH).await?;
     outgoing::refunds(&world.pool, payments, &world.metrics, BATCH).await?;
     outgoing::top_ups(&world.pool, payments, &world.price_book, BATCH).await?;
-    reconcile::daily(&world.pool, payments, &world.shared, &world.metrics).await?;
+    reconcile::daily(&world.pool, payments, &desk).await?;
     Ok(pass_of(looked_at, failed))
 }

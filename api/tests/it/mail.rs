@@ -18,20 +18,20 @@ const ADA: &str = "ada@example.org";
 const ENDED: (u16, &str, &str) = (400, "invalid_request", "token");
 
 /// A mail server, and the folder it keeps mail in.
-struct Post {
+pub(crate) struct Post {
     folder: tempfile::TempDir,
     server: Counterpart,
 }
 
 impl Post {
-    async fn open() -> Self {
+    pub(crate) async fn open() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut command = Command::new(clients::python());
         let server = clients::start(command.arg(clients::file("smtp_sink.py")).arg(folder.path())).await;
         Self { folder, server }
     }
 
-    fn args(&self) -> MailArgs {
+    pub(crate) fn args(&self) -> MailArgs {
         MailArgs {
             mail_from: Some("Tintype <hello@pictures.example>".to_owned()),
             smtp_url: Some(format!("smtp://127.0.0.1:{}", self.server.port)),
@@ -47,7 +47,7 @@ impl Post {
     }
 
     /// Every mail so far, oldest first.
-    fn mails(&self) -> Vec<Value> {
+    pub(crate) fn mails(&self) -> Vec<Value> {
         let mut files: Vec<_> =
             std::fs::read_dir(self.folder.path()).unwrap().map(|file| file.unwrap().path()).collect();
         files.retain(|file| file.extension().is_some_and(|ending| ending == "json"));
@@ -56,24 +56,24 @@ impl Post {
     }
 
     /// Waits for the mail after those that came before.
-    async fn next(&self, before: usize) -> Value {
+    pub(crate) async fn next(&self, before: usize) -> Value {
         until("a mail comes", || async { self.mails().get(before).cloned() }).await
     }
 }
 
 /// The token of the link in a mail.
-fn token(mail: &Value, purpose: &str) -> String {
+pub(crate) fn token(mail: &Value, purpose: &str) -> String {
     let text = mail["text"].as_str().unwrap();
     let start = text.find(&format!("/auth/link#{purpose}=")).unwrap_or_else(|| panic!("no {purpose} link in {text}"));
     let rest = &text[start..];
     rest[rest.find('=').unwrap() + 1..].split_whitespace().next().unwrap().to_owned()
 }
 
-async fn ask(rig: &Rig, email: &str) -> StatusCode {
+pub(crate) async fn ask(rig: &Rig, email: &str) -> StatusCode {
     Browser::new(rig).post("/api/v1/auth/magic-links", json!({ "email": email })).await.status
 }
 
-async fn redeem(rig: &Rig, token: &str) -> (Browser, crate::rig::Reply) {
+pub(crate) async fn redeem(rig: &Rig, token: &str) -> (Browser, crate::rig::Reply) {
     let mut browser = Browser::new(rig);
     let reply = browser.post("/api/v1/auth/magic-links/redeem", json!({ "token": token })).await;
     (browser, reply)

@@ -31,6 +31,7 @@ mod orgs;
 mod payments;
 mod pooler;
 mod privacy;
+mod receipts;
 mod receiver;
 mod refunds;
 mod replicate;

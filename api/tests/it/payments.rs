@@ -19,13 +19,17 @@ pub(crate) struct Shop {
 
 impl Shop {
     pub(crate) async fn open() -> Self {
+        Self::with(Options::default()).await
+    }
+
+    pub(crate) async fn with(options: Options) -> Self {
         drop(client());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stripe = format!("http://{}", listener.local_addr().unwrap());
-        let options = TwinOptions { url: stripe.clone(), webhook_url: None, webhook_secret: SECRET.to_owned() };
-        let app = router(&Twin::new(options));
+        let twin = TwinOptions { url: stripe.clone(), webhook_url: None, webhook_secret: SECRET.to_owned() };
+        let app = router(&Twin::new(twin));
         tokio::spawn(async move { axum::serve(listener, app).await });
-        let rig = Rig::with(Options { stripe: Some(stripe.clone()), ..Options::default() }).await;
+        let rig = Rig::with(Options { stripe: Some(stripe.clone()), ..options }).await;
         let shop = Self { rig, stripe };
         let hook = format!("{}/hooks/stripe", shop.rig.url);
         shop.twin("webhook", json!({ "url": hook, "secret": SECRET })).await;

@@ -41,8 +41,18 @@ pub(crate) fn routes() -> Router<Twin> {
         ("/v1/subscriptions/{id}", "subscription"),
         ("/v1/refunds/{id}", "refund"),
     ] {
-        let find = move |State(twin): State<Twin>, headers: HeaderMap, Path(id): Path<String>| async move {
-            let found = || twin.world().find(kind, &id).map(|object| (200, object.clone()));
+        let find = move |State(twin): State<Twin>,
+                         headers: HeaderMap,
+                         Path(id): Path<String>,
+                         RawQuery(query): RawQuery| async move {
+            let found = || {
+                let world = twin.world();
+                let mut object = world.find(kind, &id)?.clone();
+                if form::parse(query.as_deref().unwrap_or_default())["expand"][0] == "latest_charge" {
+                    object["latest_charge"] = world.find("charge", object["latest_charge"].as_str()?)?.clone();
+                }
+                Some((200, object))
+            };
             respond(refused(&headers).or_else(found).unwrap_or_else(missing))
         };
         router = router.route(path, get(find));

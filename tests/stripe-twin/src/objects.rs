@@ -86,6 +86,7 @@ pub(crate) fn charge(id: &str, intent: &Value) -> Value {
         "captured": true, "amount": intent["amount"], "amount_captured": intent["amount"], "amount_refunded": 0,
         "refunded": false, "disputed": false, "currency": intent["currency"], "customer": intent["customer"],
         "payment_intent": intent["id"], "metadata": intent["metadata"], "payment_method": intent["payment_method"],
+        "receipt_url": format!("https://pay.stripe.example/receipts/{id}"),
         "billing_details": { "address": null, "email": null, "name": null, "phone": null }
     })
 }
@@ -128,7 +129,7 @@ pub(crate) fn invoice(id: &str, subscription: &Value, amount: i64, (start, end):
         "id": id, "object": "invoice", "created": now(), "livemode": false, "status": "paid",
         "customer": subscription["customer"], "currency": subscription["currency"], "amount_due": amount,
         "amount_paid": amount, "amount_remaining": 0, "total": amount, "metadata": {},
-        "billing_reason": "subscription_cycle",
+        "billing_reason": "subscription_cycle", "hosted_invoice_url": format!("https://invoice.stripe.example/i/{id}"),
         "parent": { "type": "subscription_details", "quote_details": null, "subscription_details": details },
         "lines": { "object": "list", "url": format!("/v1/invoices/{id}/lines"), "has_more": false, "data": [line] }
     })
