@@ -16,11 +16,11 @@ use crate::database::Db;
 use crate::identity::args::Signup;
 use crate::identity::email::Email;
 use crate::identity::link::{Purpose, invitation_url};
+use crate::identity::role::Role;
 use crate::identity::token::Token;
 use crate::lanes::{Errand, Failed, Lane, Rules};
 use crate::payments::Payments;
 use crate::records::link::{self, NewLink};
-use crate::records::org::Role;
 use crate::records::{account, notice, org, person};
 
 /// Longest one try may take.

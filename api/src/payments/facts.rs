@@ -1,4 +1,4 @@
-//! What a Stripe event says, as facts. Pure: JSON in, facts out.
+//! What a Stripe event says, as facts. Pure: JSON and the price book in, facts out; [`super::invoices`] reads invoices.
 //!
 //! Only the fields that are needed are read, and older places of a field too, so that an endpoint with another API version
 //! goes on being understood. What is unknown is no fact, never an error; what should be there and is not, is.
@@ -8,7 +8,8 @@ use sha2::{Digest, Sha256};
 use tintype_types::Timestamp;
 use uuid::Uuid;
 
-use crate::ledger::AMOUNT_MAX;
+use super::invoices;
+use super::plans::PriceBook;
 
 /// Metadata we put on what we make at Stripe.
 pub const PAYMENT: &str = "tintype_payment";
@@ -22,6 +23,10 @@ pub const VERSION: &str = "tintype_version";
 pub const CREDITS: &str = "tintype_credits_millis";
 /// See [`OFFER`].
 pub const ROLLOVER: &str = "tintype_rollover_months";
+/// The price at Stripe it was sold by, where it has a lasting one.
+pub const PRICE: &str = "tintype_price";
+/// What a month cost when it was sold, before discounts, in the currency's smallest unit.
+pub const PRICE_MINOR: &str = "tintype_price_minor";
 
 /// Something that is so, whenever it is heard and however often.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,7 +104,9 @@ pub struct Month {
     pub amount: i64,
     /// ISO 4217.
     pub currency: String,
-    /// When the month begins.
+    /// How much of a month it is.
+    pub span: Span,
+    /// When it begins.
     pub start: Timestamp,
     /// When what is left of its credits lapses.
     pub expires: Timestamp,
@@ -110,11 +117,25 @@ pub struct Month {
 impl Month {
     /// The payment it is: the same for everything that says that this month of this subscription is paid.
     pub fn payment(&self) -> Uuid {
-        let digest: [u8; 32] = Sha256::digest(format!("{}:{}", self.subscription, self.start.0).as_bytes()).into();
+        let name = match self.span {
+            Span::Whole => format!("{}:{}", self.subscription, self.start.0),
+            // A plan may be raised twice in a month, and each has an invoice of its own.
+            Span::Rest => format!("{}:raised:{}", self.subscription, self.invoice),
+        };
+        let digest: [u8; 32] = Sha256::digest(name.as_bytes()).into();
         let mut id = [0; 16];
         id.copy_from_slice(&digest[..16]);
         uuid::Builder::from_custom_bytes(id).into_uuid()
     }
+}
+
+/// How much of a month was paid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Span {
+    /// All of it.
+    Whole,
+    /// The difference to a dearer plan, for what was left of it.
+    Rest,
 }
 
 /// How far a dispute has come. Later ones are greater: they win over what was heard before.
@@ -180,7 +201,7 @@ pub struct Missing(pub &'static str);
 ///
 /// # Errors
 /// What is missing in an event that should say something.
-pub fn read(event: &Value) -> Result<Vec<Fact>, Missing> {
+pub fn read(event: &Value, book: &PriceBook) -> Result<Vec<Fact>, Missing> {
     let object = event.pointer("/data/object").ok_or(Missing("data.object"))?;
     let created = event["created"].as_i64().unwrap_or(0);
     match event["type"].as_str().ok_or(Missing("type"))? {
@@ -189,23 +210,28 @@ pub fn read(event: &Value) -> Result<Vec<Fact>, Missing> {
         "payment_intent.payment_failed" | "payment_intent.canceled" => {
             Ok(ours(object).map(|payment| Fact::Failed { payment }).into_iter().collect())
         }
-        "invoice.paid" => invoice(object),
+        "invoice.paid" => invoices::paid(object, book),
         "invoice_payment.paid" => Ok(invoice_payment(object)),
         "charge.refunded" => refunded(object),
         "charge.dispute.created" | "charge.dispute.updated" | "charge.dispute.closed" => disputed(object),
         "customer.subscription.created" | "customer.subscription.updated" | "customer.subscription.deleted" => {
-            subscription(object, created)
+            subscription(object, created, book)
         }
         _ => Ok(Vec::new()),
     }
 }
 
-fn text(object: &Value, pointer: &str) -> Option<String> {
+pub(super) fn text(object: &Value, pointer: &str) -> Option<String> {
     object.pointer(pointer)?.as_str().map(str::to_owned)
 }
 
+/// Stripe's seconds.
+pub(super) fn seconds(at: i64) -> Timestamp {
+    Timestamp(u64::try_from(at).unwrap_or(0).saturating_mul(1_000))
+}
+
 /// An id, or the id of an object that was sent whole.
-fn id(object: &Value, field: &str) -> Option<String> {
+pub(super) fn id(object: &Value, field: &str) -> Option<String> {
     let value = object.get(field)?;
     value.as_str().or_else(|| value.get("id")?.as_str()).map(str::to_owned)
 }
@@ -246,41 +272,6 @@ fn intent_paid(object: &Value) -> Vec<Fact> {
     facts
 }
 
-fn invoice(object: &Value) -> Result<Vec<Fact>, Missing> {
-    let details = object.pointer("/parent/subscription_details").or_else(|| object.get("subscription_details"));
-    let Some(details) = details.filter(|details| !details.is_null()) else { return Ok(Vec::new()) };
-    let metadata = &details["metadata"];
-    // Somebody else's subscription at the same Stripe account.
-    let Some(account) = account(metadata) else { return Ok(Vec::new()) };
-    let subscription = id(details, "subscription").or_else(|| id(object, "subscription"));
-    let subscription = subscription.ok_or(Missing("subscription"))?;
-    let lines = object.pointer("/lines/data").and_then(Value::as_array).ok_or(Missing("lines"))?;
-    let periods = lines
-        .iter()
-        .filter_map(|line| Some((line.pointer("/period/start")?.as_i64()?, line.pointer("/period/end")?.as_i64()?)));
-    // A change within a month has lines for parts of it: the month is the one that ends last.
-    let (start, end) = periods.max_by_key(|(start, end)| (*end, *start)).ok_or(Missing("period"))?;
-    let number = |name: &str| metadata[name].as_str().and_then(|text| text.parse::<i64>().ok());
-    let credits = number(CREDITS).filter(|credits| (1..=AMOUNT_MAX).contains(credits)).ok_or(Missing(CREDITS))?;
-    let rollover = number(ROLLOVER).unwrap_or(0).clamp(0, 24);
-    let expires = end.saturating_add((end - start).max(0).saturating_mul(rollover));
-    let seconds = |at: i64| Timestamp(u64::try_from(at).unwrap_or(0).saturating_mul(1_000));
-    Ok(vec![Fact::MonthPaid(Month {
-        account,
-        offer: text(metadata, &format!("/{OFFER}")).ok_or(Missing(OFFER))?,
-        version: number(VERSION).and_then(|version| version.try_into().ok()).unwrap_or(0),
-        credits,
-        subscription,
-        invoice: id(object, "id").ok_or(Missing("id"))?,
-        intent: id(object, "payment_intent"),
-        amount: object["amount_paid"].as_i64().ok_or(Missing("amount_paid"))?,
-        currency: text(object, "/currency").ok_or(Missing("currency"))?,
-        start: seconds(start),
-        expires: seconds(expires),
-        page: text(object, "/hosted_invoice_url"),
-    })])
-}
-
 fn invoice_payment(object: &Value) -> Vec<Fact> {
     let intent = object.get("payment").and_then(|payment| id(payment, "payment_intent"));
     let linked = id(object, "invoice").zip(intent);
@@ -307,13 +298,17 @@ fn disputed(object: &Value) -> Result<Vec<Fact>, Missing> {
     Ok(vec![Fact::Disputed { intent, stage }])
 }
 
-fn subscription(object: &Value, created: i64) -> Result<Vec<Fact>, Missing> {
+fn subscription(object: &Value, created: i64, book: &PriceBook) -> Result<Vec<Fact>, Missing> {
     let metadata = &object["metadata"];
     let Some(account) = account(metadata) else { return Ok(Vec::new()) };
+    // What it was sold as, unless it has another's price by now.
+    let price = object.pointer("/items/data/0").and_then(|item| id(item, "price").or_else(|| id(item, "plan")));
+    let now = price.filter(|price| metadata[PRICE] != **price);
+    let now = now.and_then(|price| book.by_stripe_price(&price)).map(|plan| plan.id.clone());
     let mut facts = vec![Fact::Subscription(Standing {
         subscription: id(object, "id").ok_or(Missing("id"))?,
         account,
-        offer: text(metadata, &format!("/{OFFER}")).unwrap_or_default(),
+        offer: now.or_else(|| text(metadata, &format!("/{OFFER}"))).unwrap_or_default(),
         status: text(object, "/status").ok_or(Missing("status"))?,
         ends: object["cancel_at_period_end"] == true,
         as_of: created,

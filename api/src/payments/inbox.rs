@@ -8,6 +8,7 @@ use tintype_types::Timestamp;
 use uuid::Uuid;
 
 use super::facts::{self, Fact, Missing};
+use super::plans::PriceBook;
 use super::settling::{Kind, State};
 use crate::clock;
 use crate::database::Db;
@@ -31,6 +32,8 @@ pub(crate) struct Desk<'a> {
     pub(crate) shared: &'a Shared,
     /// Where it is counted.
     pub(crate) metrics: &'a Metrics,
+    /// What plans there are.
+    pub(crate) book: &'a PriceBook,
     /// Whether this server sends receipts.
     pub(crate) mail: bool,
     /// Rung when one waits.
@@ -99,7 +102,7 @@ async fn apply(
     event: &Value,
     now: Timestamp,
 ) -> Result<&'static str, NotApplied> {
-    let facts = facts::read(event)?;
+    let facts = facts::read(event, desk.book)?;
     if facts.is_empty() {
         return Ok("ignored");
     }

@@ -1,12 +1,13 @@
 //! Money: what credits are sold for, and what comes of it.
 //!
-//! [`plans`], [`facts`], [`settling`], [`refunding`] and [`signature`] are pure. [`inbox`] applies Stripe's events to the books; [`stripe`]
+//! [`plans`], [`facts`], `invoices`, [`settling`], [`refunding`] and [`signature`] are pure. [`inbox`] applies Stripe's events to the books; [`stripe`]
 //! is the only thing that speaks to Stripe, [`outgoing`] what repeats until it has heard, [`reconcile`] what reads Stripe's
 //! books once a day. Without a key none of it runs and nothing is sold.
 
 pub(crate) mod args;
 pub mod facts;
 pub(crate) mod inbox;
+mod invoices;
 pub(crate) mod metrics;
 pub(crate) mod outgoing;
 pub mod plans;

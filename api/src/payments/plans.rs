@@ -61,6 +61,10 @@ pub struct Subscription {
     pub price_minor: i64,
     /// For how many months after theirs what is left of a month's credits can be spent.
     pub rollover_months: u32,
+    /// The price at Stripe it is sold by, so that people can change to it and from it in Stripe's portal. Without one each
+    /// checkout makes a price of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stripe_price: Option<String>,
 }
 
 impl PriceBook {
@@ -97,6 +101,11 @@ impl PriceBook {
             ensure!((1..=AMOUNT_MAX).contains(&credits), "{id} gives {credits} milli-credits, which is not an amount");
             ensure!(PRICE_MINOR.contains(&price), "{id} costs {price}, which nobody can charge");
         }
+        let named: Vec<_> = book.subscriptions.iter().filter_map(|plan| plan.stripe_price.as_deref()).collect();
+        let good = |price: &&str| (1..=255).contains(&price.len()) && price.bytes().all(|b| b.is_ascii_graphic());
+        ensure!(named.iter().all(good), "a stripePrice is an id of Stripe's, such as price_1A2b3C");
+        let distinct: BTreeSet<_> = named.iter().collect();
+        ensure!(distinct.len() == named.len(), "two subscriptions have one stripePrice: nobody could tell them apart");
         let too_long = book.subscriptions.iter().find(|plan| plan.rollover_months > ROLLOVER_MONTHS_MAX);
         ensure!(too_long.is_none(), "credits roll over for at most {ROLLOVER_MONTHS_MAX} months");
         Ok(book)
@@ -105,6 +114,11 @@ impl PriceBook {
     /// The pack of that id.
     pub fn pack(&self, id: &str) -> Option<&Pack> {
         self.packs.iter().find(|pack| pack.id == id)
+    }
+
+    /// The subscription that is sold by this price of Stripe's.
+    pub fn by_stripe_price(&self, price: &str) -> Option<&Subscription> {
+        self.subscriptions.iter().find(|plan| plan.stripe_price.as_deref() == Some(price))
     }
 
     /// The subscription of that id.
@@ -127,7 +141,11 @@ mod tests {
 
     #[test]
     fn a_book_that_nobody_could_charge_for_is_refused() {
-        let good = serde_json::to_value(PriceBook::shipped().unwrap()).unwrap();
+        let mut good = serde_json::to_value(PriceBook::shipped().unwrap()).unwrap();
+        (good["subscriptions"][0]["stripePrice"], good["subscriptions"][1]["stripePrice"]) =
+            ("price_h".into(), "price_pro".into());
+        let book = PriceBook::parse(&good.to_string()).unwrap();
+        assert_eq!(book.by_stripe_price("price_pro").unwrap().id, "pro");
         for (pointer, value, why) in [
             ("/currency", "USD".into(), "three lower-case letters"),
             ("/packs/0/id", "credits-100".into(), "is there twice"),
@@ -137,6 +155,8 @@ mod tests {
             ("/packs/0/creditsMillis", 0.into(), "not an amount"),
             ("/subscriptions/0/name", "".into(), "needs a name"),
             ("/subscriptions/0/rolloverMonths", 25.into(), "at most 24 months"),
+            ("/subscriptions/0/stripePrice", "price 1".into(), "an id of Stripe's"),
+            ("/subscriptions/0/stripePrice", "price_pro".into(), "nobody could tell them apart"),
         ] {
             let mut bad = good.clone();
             *bad.pointer_mut(pointer).unwrap() = value;

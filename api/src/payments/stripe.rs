@@ -11,7 +11,7 @@ use stripe::{Client, ClientBuilder, IdempotencyKey, RequestStrategy, StripeError
 use stripe_client_core::{RequestBuilder, StripeMethod};
 use uuid::Uuid;
 
-use super::facts::{ACCOUNT, CREDITS, OFFER, PAYMENT, ROLLOVER, VERSION};
+use super::facts::{ACCOUNT, CREDITS, OFFER, PAYMENT, PRICE, PRICE_MINOR, ROLLOVER, VERSION};
 use super::plans::Subscription;
 use super::settling::Payment;
 use crate::metrics::Metrics;
@@ -149,24 +149,31 @@ impl Stripe {
     /// A page on which a subscription is begun.
     pub(crate) async fn subscribe(&self, begin: &Subscribing<'_>) -> Result<Page, StripeFault> {
         let Subscribing { id, account, offer, version, currency, customer, pages } = begin;
-        let metadata = json!({
+        let mut metadata = json!({
             ACCOUNT: account.to_string(),
             OFFER: offer.id,
             VERSION: version.to_string(),
             CREDITS: offer.credits_millis.to_string(),
             ROLLOVER: offer.rollover_months.to_string(),
+            PRICE_MINOR: offer.price_minor.to_string(),
         });
-        let price = json!({
-            "currency": currency,
-            "unit_amount": offer.price_minor,
-            "recurring": { "interval": "month" },
-            "product_data": { "name": offer.name },
-        });
+        let line = if let Some(price) = &offer.stripe_price {
+            metadata[PRICE] = json!(price);
+            json!({ "quantity": 1, "price": price })
+        } else {
+            let price = json!({
+                "currency": currency,
+                "unit_amount": offer.price_minor,
+                "recurring": { "interval": "month" },
+                "product_data": { "name": offer.name },
+            });
+            json!({ "quantity": 1, "price_data": price })
+        };
         let body = json!({
             "mode": "subscription",
             "customer": customer,
             "client_reference_id": id.to_string(),
-            "line_items": [{ "quantity": 1, "price_data": price }],
+            "line_items": [line],
             "metadata": { ACCOUNT: account.to_string() },
             "subscription_data": { "metadata": metadata },
             "allow_promotion_codes": true,

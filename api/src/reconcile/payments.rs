@@ -8,7 +8,8 @@ use crate::payments::{outgoing, reconcile};
 /// One look at the database. Without payments there is nothing to look at.
 pub(super) async fn pass(world: &World) -> anyhow::Result<Pass> {
     let Some(payments) = &world.payments else { return Ok(Pass::Done) };
-    let desk = Desk { shared: &world.shared, metrics: &world.metrics, mail: world.mail, bell: &world.lane_bell };
+    let World { shared, metrics, price_book: book, lane_bell: bell, mail, .. } = world;
+    let desk = Desk { shared, metrics, book, mail: *mail, bell };
     let (looked_at, failed) = inbox::pass(&world.pool, &desk, BATCH).await?;
     outgoing::refunds(&world.pool, payments, &world.metrics, BATCH).await?;
     outgoing::top_ups(&world.pool, payments, &world.price_book, BATCH).await?;

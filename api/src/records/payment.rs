@@ -259,8 +259,8 @@ pub(crate) async fn set_customer(
 pub(crate) async fn set_subscription(conn: &mut PgConnection, standing: &Standing) -> sqlx::Result<()> {
     const SQL: &str = "insert into subscription (id, account, offer, status, ends, as_of_s)
         select $1, id, $3, $4, $5, $6 from account where id = $2
-        on conflict (id) do update set status = $4, ends = $5, as_of_s = $6
-        where (subscription.as_of_s, subscription.status, subscription.ends) < ($6, $4, $5)
+        on conflict (id) do update set offer = $3, status = $4, ends = $5, as_of_s = $6
+        where (subscription.as_of_s, subscription.status, subscription.ends, subscription.offer) < ($6, $4, $5, $3)
             and subscription.status <> 'canceled'";
     let Standing { subscription, account, offer, status, ends, as_of } = standing;
     sqlx::query(SQL)

@@ -29,6 +29,7 @@ mod matrix;
 mod oauth;
 mod orgs;
 mod payments;
+mod plan_changes;
 mod pooler;
 mod privacy;
 mod receipts;

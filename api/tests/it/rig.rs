@@ -51,6 +51,8 @@ pub(crate) struct Options {
     pub(crate) services: ServicesArgs,
     /// Where Stripe is; without it nothing is sold.
     pub(crate) stripe: Option<String>,
+    /// What is sold, if it is not what ships.
+    pub(crate) price_book: Option<Value>,
     /// Whether the database is behind a pooler.
     pub(crate) pooled: bool,
     /// Jobs run in this cluster instead of here.
@@ -77,6 +79,7 @@ impl Default for Options {
             mail: MailArgs::default(),
             services: ServicesArgs::default(),
             stripe: None,
+            price_book: None,
             pooled: false,
             cluster: None,
         }
@@ -212,6 +215,11 @@ async fn launch(
     args.mail = options.mail.clone();
     args.services = options.services.clone();
     args.model_aliases = vec![("gpt-image-1".to_owned(), "tintype/shapes".to_owned())];
+    if let Some(book) = &options.price_book {
+        let file = folder.join("price-book.json");
+        std::fs::write(&file, book.to_string()).unwrap();
+        args.payments.price_book = Some(file);
+    }
     if let Some(stripe) = &options.stripe {
         args.payments.stripe_url.clone_from(stripe);
         args.payments.stripe_key = Some("sk_test_key".to_owned());

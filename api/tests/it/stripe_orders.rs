@@ -11,6 +11,7 @@ use tintype_api::ledger::post::{self, Stamp};
 use tintype_api::ledger::verify::Replay;
 use tintype_api::ledger::{Account, Book, Grant, Source, Txn};
 use tintype_api::payments::facts::{self, Stage};
+use tintype_api::payments::plans::PriceBook;
 use tintype_api::payments::settling::{Kind, Payment, State};
 use tintype_types::Timestamp;
 use uuid::Uuid;
@@ -72,7 +73,7 @@ impl Books {
 
     /// As the inbox does: facts are merged, then what is due is done.
     fn hear(&mut self, event: &Value) {
-        for fact in facts::read(event).unwrap() {
+        for fact in facts::read(event, &book()).unwrap() {
             self.state.merge(&fact);
             let payments: Vec<Payment> = self.state.payments.values().cloned().collect();
             for mut payment in payments {
@@ -179,11 +180,104 @@ fn month() -> [Value; 2] {
         "tintype_credits_millis": "500000", "tintype_rollover_months": "1"
     });
     let invoice = json!({
-        "id": "in_1", "amount_paid": 3_900, "currency": "usd", "lines": { "data": [{ "period": { "start": 100, "end": 200 } }] },
+        "id": "in_1", "amount_paid": 3_900, "currency": "usd", "billing_reason": "subscription_create", "lines": { "data": [{ "period": { "start": 100, "end": 200 } }] },
         "parent": { "subscription_details": { "subscription": "sub_1", "metadata": metadata } }
     });
     let link = json!({ "invoice": "in_1", "payment": { "type": "payment_intent", "payment_intent": "pi_2" } });
     [event("invoice.paid", &invoice), event("invoice_payment.paid", &link)]
+}
+
+/// The book that ships, whose subscriptions have prices at Stripe.
+fn book() -> PriceBook {
+    let mut book = PriceBook::shipped().unwrap();
+    for plan in &mut book.subscriptions {
+        plan.stripe_price = Some(format!("price_{}", plan.id));
+    }
+    book
+}
+
+/// A line of an invoice: the plan's price, the amount, the period, and whether a plan was changed in it.
+fn line(plan: &str, amount: i64, (start, end): (i64, i64), proration: bool) -> Value {
+    json!({
+        "amount": amount, "period": { "start": start, "end": end },
+        "parent": { "type": "subscription_item_details", "subscription_item_details": { "proration": proration } },
+        "pricing": { "type": "price_details", "price_details": { "price": format!("price_{plan}") } }
+    })
+}
+
+/// A paid invoice of a subscription that was sold as Pro.
+fn invoice(id: &str, reason: &str, lines: &[Value]) -> Value {
+    let metadata = json!({
+        "tintype_account": ACCOUNT.to_string(), "tintype_offer": "pro", "tintype_version": "1",
+        "tintype_credits_millis": "500000", "tintype_rollover_months": "1", "tintype_price": "price_pro",
+        "tintype_price_minor": "3900"
+    });
+    let amount: i64 = lines.iter().map(|line| line["amount"].as_i64().unwrap()).sum();
+    let object = json!({
+        "id": id, "amount_paid": amount.max(0), "currency": "usd", "billing_reason": reason, "lines": { "data": lines },
+        "payment_intent": format!("pi_{id}"),
+        "parent": { "subscription_details": { "subscription": "sub_1", "metadata": metadata } }
+    });
+    event("invoice.paid", &object)
+}
+
+/// A month of Pro, raised to Team for its second half, given back by a half, then lowered to Hobby for the next month.
+#[test]
+fn a_plan_that_is_raised_in_its_month_and_lowered_for_the_next() {
+    let (month, half, next) = ((0, 2_592_000), (1_296_000, 2_592_000), (2_592_000, 5_184_000));
+    let raised = [line("pro", -1_950, half, true), line("team", 4_950, half, true)];
+    let lowered = [line("team", -4_950, half, true), line("hobby", 600, half, true)];
+    let mut back = refunded("pi_in_2", 1_500);
+    back["data"]["object"]["amount"] = json!(3_000);
+    let events = [
+        invoice("in_1", "subscription_create", &[line("pro", 3_900, month, false)]),
+        invoice("in_2", "subscription_update", &raised),
+        back,
+        // Lowered: nothing comes and nothing goes.
+        invoice("in_3", "subscription_update", &lowered),
+        invoice("in_4", "subscription_cycle", &[line("hobby", 1_200, next, false)]),
+        // By hand, with a line that looks like a month.
+        invoice("in_5", "manual", &[line("team", 9_900, next, false)]),
+    ];
+    let books = every_order(&events);
+    assert_eq!(books.digest(), in_order(&events));
+    let raise = 1_500_000 / 2 - 500_000 / 2;
+    assert_eq!(books.book.account.available, 10_000 + 500_000 + raise / 2 + 150_000);
+    let of = |offer: &str| books.state.payments.values().filter(|payment| payment.offer == offer).count();
+    assert_eq!((of("pro"), of("team"), of("hobby")), (1, 1, 1));
+}
+
+/// What a plan brings is read off the invoice's own line; proration is paid where it stands, and unknown prices are refused.
+#[test]
+fn an_invoice_brings_the_credits_of_its_own_line_and_of_paid_proration() {
+    let (month, half) = ((2_592_000, 5_184_000), (1_296_000, 2_592_000));
+    let credits = |event: &Value| match facts::read(event, &book()).map(|mut facts| facts.pop()) {
+        Ok(Some(facts::Fact::MonthPaid(month))) => Ok((month.offer, month.credits, month.expires.0 / 1_000)),
+        Ok(other) => Err(format!("{other:?}")),
+        Err(missing) => Err(missing.to_string()),
+    };
+    let own = line("team", 9_900, month, false);
+    assert_eq!(
+        credits(&invoice("in_1", "subscription_cycle", std::slice::from_ref(&own))),
+        Ok(("team".to_owned(), 1_500_000, 5_184_000 + 2 * 2_592_000))
+    );
+    // Proration that was put off to the next month's invoice, and something somebody sold beside it.
+    let mut beside = line("pro", 100, (0, 9_000_000), false);
+    beside["parent"]["type"] = json!("invoice_item_details");
+    let lines = [line("pro", -1_300, half, true), line("team", 3_300, half, true), beside.clone(), own];
+    let third = 1_500_000 / 3 - 500_000 / 3;
+    assert_eq!(credits(&invoice("in_1", "subscription_cycle", &lines)).unwrap().1, 1_500_000 + third);
+    // Older invoices have the price on the line itself, and say there that it is proration.
+    let older = |plan: &str, amount: i64| {
+        json!({ "amount": amount, "period": { "start": 5, "end": 9 }, "proration": true,
+                "price": { "id": format!("price_{plan}") }, "type": "invoiceitem" })
+    };
+    let update = invoice("in_1", "subscription_update", &[older("pro", -1_950), older("team", 4_950)]);
+    assert_eq!(credits(&update), Ok(("team".to_owned(), 500_000, 9 + 2 * 2_592_000)));
+    let gone = invoice("in_1", "subscription_cycle", &[line("gone", 9_900, month, false)]);
+    assert_eq!(credits(&gone), Err("the event has no price that the price book has (stripePrice)".to_owned()));
+    let nothing = invoice("in_1", "subscription_cycle", &[beside]);
+    assert_eq!(credits(&nothing), Err("the event has no period".to_owned()));
 }
 
 #[test]
@@ -235,7 +329,9 @@ fn a_pack_and_a_month_at_once() {
 #[test]
 fn a_month_of_a_subscription_is_one_payment_and_rolls_over() {
     let [invoice, _] = month();
-    let facts::Fact::MonthPaid(first) = facts::read(&invoice).unwrap().remove(0) else { panic!("a month is paid") };
+    let facts::Fact::MonthPaid(first) = facts::read(&invoice, &book()).unwrap().remove(0) else {
+        panic!("a month is paid")
+    };
     assert_eq!((first.start, first.expires), (Timestamp(100_000), Timestamp(300_000)), "a month longer than its own");
     let mut ids = BTreeSet::new();
     // 31 Jan, 29 Feb 2028, 31 Mar, 30 Apr 2028, at noon.
@@ -245,7 +341,9 @@ fn a_month_of_a_subscription_is_one_payment_and_rolls_over() {
             let object = &mut again["data"]["object"];
             object["id"] = json!(invoice_id);
             object["lines"]["data"][0]["period"] = json!({ "start": start, "end": start + 2_500_000 });
-            let facts::Fact::MonthPaid(month) = facts::read(&again).unwrap().remove(0) else { panic!("it is paid") };
+            let facts::Fact::MonthPaid(month) = facts::read(&again, &book()).unwrap().remove(0) else {
+                panic!("it is paid")
+            };
             ids.insert(month.payment());
         }
     }
@@ -263,7 +361,7 @@ fn what_is_unknown_is_no_fact_and_what_is_missing_is_said() {
         event("checkout.session.completed", &json!({ "mode": "payment", "payment_status": "unpaid", "metadata": {} })),
         event("customer.subscription.updated", &json!({ "id": "sub_9", "metadata": {}, "status": "active" })),
     ] {
-        assert_eq!(facts::read(&nothing), Ok(Vec::new()), "{nothing}");
+        assert_eq!(facts::read(&nothing, &book()), Ok(Vec::new()), "{nothing}");
     }
     for (broken, what) in [
         (json!({ "type": "invoice.paid" }), "data.object"),
@@ -277,6 +375,6 @@ fn what_is_unknown_is_no_fact_and_what_is_missing_is_said() {
             "client_reference_id",
         ),
     ] {
-        assert_eq!(facts::read(&broken), Err(facts::Missing(what)), "{broken}");
+        assert_eq!(facts::read(&broken, &book()), Err(facts::Missing(what)), "{broken}");
     }
 }

@@ -206,7 +206,7 @@ fn checkout(twin: &Twin, world: &mut World, form: &Value) -> Answer {
     if world.find("customer", customer).is_none() {
         return missing();
     }
-    let sold = sales::sold(form);
+    let sold = sales::sold(world, form);
     if sold.amount < 50 {
         return bad("The total must be at least 50");
     }

@@ -21,6 +21,8 @@ pub(crate) fn routes() -> Router<Twin> {
         .route("/twin/end", post(end))
         .route("/twin/dispute", post(dispute))
         .route("/twin/decline", post(decline))
+        .route("/twin/price", post(price))
+        .route("/twin/change", post(change))
         .route("/twin/promotion", post(promotion))
         .route("/twin/deliver", post(deliver))
         .route("/twin/age", post(age))
@@ -89,6 +91,33 @@ async fn dispute(State(twin): State<Twin>, axum::Json(named): Json<Named>) -> To
 async fn decline(State(twin): State<Twin>, axum::Json(named): Json<Named>) -> StatusCode {
     twin.world().declined.push(named.id);
     StatusCode::NO_CONTENT
+}
+
+/// A price that lasts.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Price {
+    id: String,
+    unit_amount: i64,
+}
+
+/// Makes a monthly price, as whoever sells does at Stripe's desk.
+async fn price(State(twin): State<Twin>, axum::Json(made): Json<Price>) -> StatusCode {
+    twin.world().prices.insert(made.id, made.unit_amount);
+    StatusCode::NO_CONTENT
+}
+
+/// A subscription's other price.
+#[derive(Deserialize)]
+struct Change {
+    id: String,
+    price: String,
+}
+
+/// Somebody changes their plan in the portal, half a month on.
+async fn change(State(twin): State<Twin>, axum::Json(wanted): Json<Change>) -> Told {
+    let changed = sales::change(&twin, &mut twin.world(), &wanted.id, &wanted.price);
+    changed.map(axum::Json).ok_or(StatusCode::NOT_FOUND)
 }
 
 /// A code that lowers prices.

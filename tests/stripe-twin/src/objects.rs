@@ -107,31 +107,62 @@ pub(crate) fn dispute(id: &str, charge: &Value, status: &str) -> Value {
     })
 }
 
-pub(crate) fn subscription(id: &str, form: &Value, start: i64, end: i64) -> Value {
+/// A monthly price.
+pub(crate) fn price(id: &str, sold: &Sold) -> Value {
+    json!({
+        "id": id, "object": "price", "active": true, "created": now(), "livemode": false, "metadata": {},
+        "currency": sold.currency, "unit_amount": sold.amount, "type": "recurring", "billing_scheme": "per_unit"
+    })
+}
+
+pub(crate) fn subscription(id: &str, form: &Value, price: &Value, (start, end): (i64, i64)) -> Value {
+    let item = json!({
+        "id": format!("si_{id}"), "object": "subscription_item", "created": start, "metadata": {}, "quantity": 1,
+        "subscription": id, "price": price
+    });
     json!({
         "id": id, "object": "subscription", "created": start, "start_date": start, "livemode": false, "status": "active",
         "customer": text(&form["customer"]), "metadata": metadata(&form["subscription_data"]["metadata"]),
-        "cancel_at_period_end": false, "collection_method": "charge_automatically",
-        "currency": form["line_items"][0]["price_data"]["currency"],
-        "items": { "object": "list", "url": "/v1/subscription_items", "has_more": false, "data": [] },
+        "cancel_at_period_end": false, "collection_method": "charge_automatically", "currency": price["currency"],
+        "items": { "object": "list", "url": "/v1/subscription_items", "has_more": false, "data": [item] },
         "billing_cycle_anchor": start, "current_period_start": start, "current_period_end": end
     })
 }
 
-pub(crate) fn invoice(id: &str, subscription: &Value, amount: i64, (start, end): (i64, i64)) -> Value {
+/// A line of an invoice.
+pub(crate) struct Line<'a> {
+    pub(crate) price: &'a Value,
+    pub(crate) amount: i64,
+    pub(crate) period: (i64, i64),
+    /// Whether it is of a part of a month, because a plan was changed in it.
+    pub(crate) proration: bool,
+}
+
+pub(crate) fn invoice(id: &str, subscription: &Value, lines: &[Line<'_>]) -> Value {
     let details = json!({ "metadata": subscription["metadata"], "subscription": subscription["id"] });
-    let line = json!({
-        "id": format!("il_{id}"), "object": "line_item", "amount": amount, "currency": subscription["currency"],
-        "livemode": false, "metadata": {}, "period": { "start": start, "end": end }, "discountable": true,
-        "description": null, "quantity": 1
-    });
+    let amount: i64 = lines.iter().map(|line| line.amount).sum();
+    let line = |(n, line): (usize, &Line<'_>)| {
+        let Line { price, amount, period: (start, end), proration } = line;
+        let item = json!({
+            "subscription": subscription["id"], "subscription_item": subscription["items"]["data"][0]["id"],
+            "invoice_item": null, "proration": proration, "proration_details": null
+        });
+        json!({
+            "id": format!("il_{n}_{id}"), "object": "line_item", "amount": amount, "currency": subscription["currency"],
+            "livemode": false, "metadata": {}, "period": { "start": start, "end": end }, "discountable": true,
+            "description": null, "quantity": 1,
+            "parent": { "type": "subscription_item_details", "invoice_item_details": null, "subscription_item_details": item },
+            "pricing": { "type": "price_details", "price_details": { "price": price["id"], "product": "prod_twin" } }
+        })
+    };
+    let lines: Vec<Value> = lines.iter().enumerate().map(line).collect();
     json!({
         "id": id, "object": "invoice", "created": now(), "livemode": false, "status": "paid",
         "customer": subscription["customer"], "currency": subscription["currency"], "amount_due": amount,
         "amount_paid": amount, "amount_remaining": 0, "total": amount, "metadata": {},
         "billing_reason": "subscription_cycle", "hosted_invoice_url": format!("https://invoice.stripe.example/i/{id}"),
         "parent": { "type": "subscription_details", "quote_details": null, "subscription_details": details },
-        "lines": { "object": "list", "url": format!("/v1/invoices/{id}/lines"), "has_more": false, "data": [line] }
+        "lines": { "object": "list", "url": format!("/v1/invoices/{id}/lines"), "has_more": false, "data": lines }
     })
 }
 

@@ -2,16 +2,20 @@
 
 use serde_json::{Value, json};
 
-use crate::objects::{self, Asked, Sold};
+use crate::objects::{self, Asked, Line, Sold};
 use crate::world::{Twin, World, now, number};
 
 /// A month, as far as tests care.
 const MONTH_S: i64 = 30 * 24 * 3_600;
 
 /// What a form sells.
-pub(crate) fn sold(form: &Value) -> Sold {
+pub(crate) fn sold(world: &World, form: &Value) -> Sold {
     let lines = form["line_items"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let price = |line: &Value| number(&line["price_data"]["unit_amount"]) * number(&line["quantity"]).max(1);
+    let unit = |line: &Value| match line["price"].as_str() {
+        Some(price) => world.prices.get(price).copied().unwrap_or(0),
+        None => number(&line["price_data"]["unit_amount"]),
+    };
+    let price = |line: &Value| unit(line) * number(&line["quantity"]).max(1);
     let currency = lines.first().and_then(|line| line["price_data"]["currency"].as_str()).unwrap_or("usd");
     Sold { amount: lines.iter().map(price).sum(), currency: currency.to_owned() }
 }
@@ -53,16 +57,18 @@ pub(crate) fn complete(twin: &Twin, world: &mut World, session_id: &str) -> Opti
     }
     let form = world.find("form", session_id)?.clone();
     if session["mode"] == "subscription" {
-        let id = world.id("sub");
-        let subscription = objects::subscription(&id, &form, now(), now() + MONTH_S);
+        let (id, sold) = (world.id("sub"), sold(world, &form));
+        let price = form["line_items"][0]["price"].as_str().map_or_else(|| world.id("price"), str::to_owned);
+        let subscription = objects::subscription(&id, &form, &objects::price(&price, &sold), (now(), now() + MONTH_S));
         world.keep("subscription", &subscription);
         twin.tell(world, "customer.subscription.created", &subscription);
         let amount = number(&session["amount_total"]);
         session["subscription"] = json!(id);
-        session["invoice"] = bill(twin, world, &subscription, amount)["id"].clone();
+        let billed = bill(twin, world, &subscription, ("subscription_create", amount));
+        session["invoice"] = billed["id"].clone();
     } else if number(&session["amount_total"]) > 0 {
         let asked = Asked {
-            sold: Sold { amount: number(&session["amount_total"]), ..sold(&form) },
+            sold: Sold { amount: number(&session["amount_total"]), ..sold(world, &form) },
             customer: &form["customer"],
             metadata: &form["payment_intent_data"]["metadata"],
             keep: &form["payment_intent_data"]["setup_future_usage"],
@@ -80,7 +86,15 @@ pub(crate) fn complete(twin: &Twin, world: &mut World, session_id: &str) -> Opti
 }
 
 /// Bills the month a subscription is in.
-fn bill(twin: &Twin, world: &mut World, subscription: &Value, amount: i64) -> Value {
+fn bill(twin: &Twin, world: &mut World, subscription: &Value, (reason, amount): (&str, i64)) -> Value {
+    let period = (number(&subscription["current_period_start"]), number(&subscription["current_period_end"]));
+    let line = Line { price: &subscription["items"]["data"][0]["price"], amount, period, proration: false };
+    invoice(twin, world, subscription, (reason, &[line]))
+}
+
+/// Takes what the lines of an invoice come to, and tells of it.
+fn invoice(twin: &Twin, world: &mut World, subscription: &Value, (reason, lines): (&str, &[Line<'_>])) -> Value {
+    let amount = lines.iter().map(|line| line.amount).sum();
     let asked = Asked {
         sold: Sold { amount, currency: subscription["currency"].as_str().unwrap_or("usd").to_owned() },
         customer: &subscription["customer"],
@@ -90,8 +104,8 @@ fn bill(twin: &Twin, world: &mut World, subscription: &Value, amount: i64) -> Va
     };
     let intent = take(twin, world, &asked);
     let id = world.id("in");
-    let period = (number(&subscription["current_period_start"]), number(&subscription["current_period_end"]));
-    let invoice = objects::invoice(&id, subscription, amount, period);
+    let mut invoice = objects::invoice(&id, subscription, lines);
+    invoice["billing_reason"] = json!(reason);
     world.keep("invoice", &invoice);
     twin.tell(world, "invoice.paid", &invoice);
     let id = world.id("inpay");
@@ -103,15 +117,33 @@ fn bill(twin: &Twin, world: &mut World, subscription: &Value, amount: i64) -> Va
 
 /// A subscription's next month begins.
 pub(crate) fn renew(twin: &Twin, world: &mut World, id: &str) -> Option<Value> {
-    let last = world.newest("invoice").into_iter();
-    let last = last.filter(|invoice| invoice["parent"]["subscription_details"]["subscription"] == id);
-    let amount = last.map(|invoice| number(&invoice["amount_paid"])).next()?;
     let subscription = world.find_mut("subscription", id)?;
     let start = number(&subscription["current_period_end"]);
     (subscription["current_period_start"], subscription["current_period_end"]) = (json!(start), json!(start + MONTH_S));
     let subscription = subscription.clone();
     twin.tell(world, "customer.subscription.updated", &subscription);
-    Some(bill(twin, world, &subscription, amount))
+    let amount = number(&subscription["items"]["data"][0]["price"]["unit_amount"]);
+    Some(bill(twin, world, &subscription, ("subscription_cycle", amount)))
+}
+
+/// A subscription has another price from now on, half a month after its month began. A dearer one is paid for at once, as far
+/// as the month goes; a cheaper one counts from the next month on.
+pub(crate) fn change(twin: &Twin, world: &mut World, id: &str, price: &str) -> Option<Value> {
+    let to = *world.prices.get(price)?;
+    let mut subscription = world.find("subscription", id)?.clone();
+    let old = subscription["items"]["data"][0]["price"].clone();
+    let sold = Sold { amount: to, currency: subscription["currency"].as_str().unwrap_or("usd").to_owned() };
+    let new = objects::price(price, &sold);
+    subscription["items"]["data"][0]["price"] = new.clone();
+    world.keep("subscription", &subscription);
+    twin.tell(world, "customer.subscription.updated", &subscription);
+    let from = number(&old["unit_amount"]);
+    if to > from {
+        let end = number(&subscription["current_period_end"]);
+        let part = |price, amount| Line { price, amount, period: (end - MONTH_S / 2, end), proration: true };
+        invoice(twin, world, &subscription, ("subscription_update", &[part(&old, -from / 2), part(&new, to / 2)]));
+    }
+    Some(subscription)
 }
 
 /// Ends a subscription with its month, or at once.

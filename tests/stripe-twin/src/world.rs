@@ -74,6 +74,8 @@ pub(crate) struct World {
     pub(crate) asked: Vec<(&'static str, String, String)>,
     /// Promotion codes, and by how many percent each lowers a price.
     pub(crate) promotions: BTreeMap<String, i64>,
+    /// Prices that last, in the smallest unit of dollars.
+    pub(crate) prices: BTreeMap<String, i64>,
     /// Customers whose cards are refused.
     pub(crate) declined: Vec<String>,
 }
