@@ -10,7 +10,7 @@ use crate::clock;
 use crate::error::ApiError;
 use crate::payments::Payments;
 use crate::payments::signature;
-use crate::records::payment::{self, NewEvent};
+use crate::records::stripe_event::{self, NewEvent};
 use crate::state::App;
 
 /// Takes an event of Stripe's. Told twice, it is kept once.
@@ -24,7 +24,7 @@ pub(crate) async fn stripe(State(app): State<App>, headers: HeaderMap, body: Byt
     // Signed, and still read with care: what is not an event would only be met again later.
     let event: Value = serde_json::from_slice(&body).map_err(|_| ApiError::invalid("body", "the event is not JSON"))?;
     let new = read(&event, payments)?;
-    if payment::keep(&app.pool, &new, clock::now()).await? {
+    if stripe_event::keep(&app.pool, &new, clock::now()).await? {
         app.bells.payments.notify_one();
     }
     Ok(StatusCode::OK)

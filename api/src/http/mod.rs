@@ -53,6 +53,7 @@ mod shared;
 mod shared_collections;
 mod sign_in;
 pub(crate) mod status;
+mod stripe_events;
 pub(crate) mod studio;
 pub(crate) mod studio_settings;
 pub(crate) mod trace;

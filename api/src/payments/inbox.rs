@@ -17,7 +17,7 @@ use crate::ledger::post::Stamp;
 use crate::ledger::sql::{self as ledger, LedgerSqlError, Stopped};
 use crate::mail::{self, Letter};
 use crate::metrics::Metrics;
-use crate::records::{payment, top_up};
+use crate::records::{payment, stripe_event, top_up};
 use crate::services::shared::Shared;
 
 /// Tries of an event that cannot be applied; then somebody must look.
@@ -54,7 +54,7 @@ enum NotApplied {
 /// Applies what waits; answers how many were looked at and how many failed.
 pub(crate) async fn pass(pool: &Db, desk: &Desk<'_>, limit: i64) -> sqlx::Result<(usize, usize)> {
     let metrics = desk.metrics;
-    let waiting = payment::waiting(pool, clock::now(), limit).await?;
+    let waiting = stripe_event::waiting(pool, clock::now(), limit).await?;
     let mut failed = 0;
     for id in &waiting {
         match one(pool, desk, id).await {
@@ -71,27 +71,30 @@ pub(crate) async fn pass(pool: &Db, desk: &Desk<'_>, limit: i64) -> sqlx::Result
                 let wait = BACKOFF * 2_u32.pow(attempts.clamp(0, TRIES_MAX).unsigned_abs());
                 let next = (!last).then(|| clock::now().plus(wait));
                 let text = format!("{:#}", anyhow::Error::from(error));
-                payment::event_failed(pool, id, &text, next).await?;
+                stripe_event::failed(pool, id, &text, next).await?;
                 let outcome = if last { "dead" } else { "failed" };
                 metrics.stripe.events.with_label_values(&[outcome]).inc();
                 if last {
-                    tracing::error!(event.id = %id, error = text, "a Stripe event cannot be applied; somebody must look");
+                    tracing::error!(event.id = %id, error = text, "a Stripe event cannot be applied; mend the cause, then replay it (GET /api/v1/admin/stripe-events)");
                 } else {
                     tracing::warn!(event.id = %id, error = text, "a Stripe event could not be applied yet");
                 }
             }
         }
     }
+    let (dead, left) = stripe_event::census(pool).await?;
+    metrics.stripe.dead.set(dead);
+    metrics.stripe.waiting.set(left);
     Ok((waiting.len(), failed))
 }
 
 async fn one(pool: &Db, desk: &Desk<'_>, id: &str) -> Result<Option<&'static str>, (i32, NotApplied)> {
     let early = |error: sqlx::Error| (0, error.into());
     let mut tx = pool.begin().await.map_err(early)?;
-    let Some((event, attempts)) = payment::lock_event(&mut tx, id).await.map_err(early)? else { return Ok(None) };
+    let Some((event, attempts)) = stripe_event::lock(&mut tx, id).await.map_err(early)? else { return Ok(None) };
     let late = |error: NotApplied| (attempts, error);
     let outcome = apply(&mut tx, desk, &event, clock::now()).await.map_err(late)?;
-    payment::mark_event(&mut tx, id, outcome).await.map_err(|error| late(error.into()))?;
+    stripe_event::mark(&mut tx, id, outcome).await.map_err(|error| late(error.into()))?;
     tx.commit().await.map_err(|error| late(error.into()))?;
     Ok(Some(outcome))
 }

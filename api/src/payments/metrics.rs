@@ -8,6 +8,8 @@ pub(crate) struct StripeMetrics {
     pub(crate) calls: IntCounterVec,
     pub(crate) events: IntCounterVec,
     pub(crate) refunds: IntCounterVec,
+    pub(crate) dead: IntGauge,
+    pub(crate) waiting: IntGauge,
     pub(crate) missed: IntCounter,
     pub(crate) drift: IntGauge,
 }
@@ -23,6 +25,11 @@ impl StripeMetrics {
             calls: IntCounterVec::new(calls, &["operation", "outcome"])?,
             events: IntCounterVec::new(events, &["outcome"])?,
             refunds: IntCounterVec::new(refunds, &["outcome"])?,
+            dead: IntGauge::new(
+                "tintype_api_stripe_events_dead",
+                "Events that could not be applied and were given up; must be 0",
+            )?,
+            waiting: IntGauge::new("tintype_api_stripe_events_waiting", "Events that wait to be applied")?,
             missed: IntCounter::new(
                 "tintype_api_stripe_events_missed_total",
                 "Events that never came and were found by reading Stripe's books",
@@ -35,6 +42,8 @@ impl StripeMetrics {
         registry.register(Box::new(made.calls.clone()))?;
         registry.register(Box::new(made.events.clone()))?;
         registry.register(Box::new(made.refunds.clone()))?;
+        registry.register(Box::new(made.dead.clone()))?;
+        registry.register(Box::new(made.waiting.clone()))?;
         registry.register(Box::new(made.missed.clone()))?;
         registry.register(Box::new(made.drift.clone()))?;
         Ok(made)

@@ -10,8 +10,8 @@ use super::inbox::{self, Desk};
 use super::stripe::{ChargeSeen, StripeFault};
 use crate::clock;
 use crate::database::Db;
-use crate::records::payment::NewEvent;
-use crate::records::{payment, reconciled};
+use crate::records::reconciled;
+use crate::records::stripe_event::{self, NewEvent};
 
 /// How often.
 const EVERY: Duration = Duration::from_hours(24);
@@ -84,7 +84,7 @@ async fn fetch_missed(pool: &Db, payments: &Payments, since: i64, until: i64) ->
             let ours = event["livemode"].as_bool().unwrap_or(false) == payments.live;
             if ours && created_s <= until {
                 let new = NewEvent { id, kind, payload: event, created_s, missed: true };
-                missed += i64::from(payment::keep(pool, &new, clock::now()).await?);
+                missed += i64::from(stripe_event::keep(pool, &new, clock::now()).await?);
             }
         }
         after = events.last().and_then(|event| event["id"].as_str()).map(str::to_owned);

@@ -21,6 +21,7 @@ pub(crate) mod promo;
 pub(crate) mod reconciled;
 pub(crate) mod refund;
 pub(crate) mod session;
+pub(crate) mod stripe_event;
 pub(crate) mod top_up;
 pub mod usage;
 pub mod wallet;

@@ -1,7 +1,6 @@
-//! Payments, the money behind them, and Stripe's events as they came.
+//! Payments and the money behind them.
 
 use sqlx::PgConnection;
-use sqlx::types::Json;
 use tintype_types::Timestamp;
 use uuid::Uuid;
 
@@ -280,66 +279,4 @@ pub(crate) async fn subscription(pool: &Db, account: Uuid) -> sqlx::Result<Optio
     const SQL: &str = "select offer, status, ends from subscription
         where account = $1 and status not in ('canceled', 'incomplete_expired') order by as_of_s desc limit 1";
     sqlx::query_as(SQL).bind(account).fetch_optional(pool).await
-}
-
-/// An event to be kept.
-#[derive(Clone, Debug)]
-pub(crate) struct NewEvent<'a> {
-    /// Stripe's id.
-    pub(crate) id: &'a str,
-    /// Its type.
-    pub(crate) kind: &'a str,
-    /// All of it.
-    pub(crate) payload: &'a serde_json::Value,
-    /// When Stripe made it, in seconds.
-    pub(crate) created_s: i64,
-    /// Whether it was fetched because it never came.
-    pub(crate) missed: bool,
-}
-
-/// Keeps an event; false when it is kept already.
-pub(crate) async fn keep(pool: &Db, event: &NewEvent<'_>, now: Timestamp) -> sqlx::Result<bool> {
-    const SQL: &str = "insert into stripe_event (id, type, payload, created_s, received_ms, next_ms, missed)
-        values ($1, $2, $3, $4, $5, $5, $6) on conflict do nothing";
-    let done = sqlx::query(SQL)
-        .bind(event.id)
-        .bind(event.kind)
-        .bind(Json(event.payload))
-        .bind(event.created_s)
-        .bind(to_ms(now))
-        .bind(event.missed)
-        .execute(pool)
-        .await?;
-    Ok(done.rows_affected() == 1)
-}
-
-/// Events that wait to be applied, oldest first.
-pub(crate) async fn waiting(pool: &Db, now: Timestamp, limit: i64) -> sqlx::Result<Vec<String>> {
-    const SQL: &str =
-        "select id from stripe_event where state = 'received' and next_ms <= $1 order by next_ms limit $2";
-    sqlx::query_scalar(SQL).bind(to_ms(now)).bind(limit).fetch_all(pool).await
-}
-
-/// Locks an event that waits, unless another replica is at it.
-pub(crate) async fn lock_event(conn: &mut PgConnection, id: &str) -> sqlx::Result<Option<(serde_json::Value, i32)>> {
-    const SQL: &str =
-        "select payload, attempts from stripe_event where id = $1 and state = 'received' for update skip locked";
-    let row: Option<(Json<serde_json::Value>, i32)> = sqlx::query_as(SQL).bind(id).fetch_optional(conn).await?;
-    Ok(row.map(|(payload, attempts)| (payload.0, attempts)))
-}
-
-/// What became of an event.
-pub(crate) async fn mark_event(conn: &mut PgConnection, id: &str, state: &'static str) -> sqlx::Result<()> {
-    let sql = "update stripe_event set state = $2, error = null where id = $1";
-    sqlx::query(sql).bind(id).bind(state).execute(conn).await?;
-    Ok(())
-}
-
-/// An event could not be applied: it is tried again at `next`, or never.
-pub(crate) async fn event_failed(pool: &Db, id: &str, error: &str, next: Option<Timestamp>) -> sqlx::Result<()> {
-    const SQL: &str = "update stripe_event set attempts = attempts + 1, error = $2,
-            next_ms = coalesce($3, next_ms), state = case when $3::bigint is null then 'dead' else state end
-        where id = $1 and state = 'received'";
-    sqlx::query(SQL).bind(id).bind(error).bind(next.map(to_ms)).execute(pool).await?;
-    Ok(())
 }

@@ -45,6 +45,7 @@ mod services;
 mod shared;
 mod sign_in;
 mod stripe;
+mod stripe_events;
 mod stripe_orders;
 mod support;
 mod tenancy;

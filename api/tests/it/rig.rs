@@ -110,6 +110,11 @@ impl Rig {
         self.start_again().await;
     }
 
+    /// What is sold from the next start on.
+    pub(crate) fn sell(&mut self, book: Value) {
+        self.options.price_book = Some(book);
+    }
+
     /// Ends the API in good order.
     pub(crate) async fn stop(&mut self) {
         self.stop.cancel();

@@ -4,7 +4,7 @@ use axum::routing::{delete, get, post};
 use tintype_types::GenerationRequest;
 
 use super::{Access, Answer, Route, of};
-use crate::http::{cluster, history, lanes, prompts, quotes, status, usage};
+use crate::http::{cluster, history, lanes, prompts, quotes, status, stripe_events, usage};
 
 pub(super) fn table() -> Vec<Route> {
     let mut routes = everybodys();
@@ -94,6 +94,20 @@ fn administrators() -> Vec<Route> {
             "/api/v1/admin/errands/{id}",
             delete(lanes::discard),
             "Throws an errand that was given up away",
+        )),
+        Route {
+            query: stripe_events::LIST_QUERY,
+            ..admin(Route::get(
+                "/api/v1/admin/stripe-events",
+                get(stripe_events::list),
+                "Lists events of Stripe's that could not be applied, oldest first",
+                Answer::Json(of::<stripe_events::StripeEventPage>),
+            ))
+        },
+        admin(Route::act(
+            "/api/v1/admin/stripe-events/{id}/replay",
+            post(stripe_events::replay),
+            "Has an event of Stripe's that was given up applied again",
         )),
     ]
 }
