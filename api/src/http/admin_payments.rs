@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use rand::RngExt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sqlx::PgConnection;
 use tintype_types::ErrorCode;
 use uuid::Uuid;
 
@@ -73,7 +74,7 @@ pub(crate) struct Promo {
 /// Makes a code that brings credits.
 pub(crate) async fn create_promo(
     State(app): State<App>,
-    _admin: Admin,
+    admin: Admin,
     body::Json(body): body::Json,
 ) -> Result<(StatusCode, Json<Promo>), ApiError> {
     let NewPromo { credits_millis, uses_max, expires_in_days, credits_expire_in_days } = body::parse(body)?;
@@ -97,7 +98,10 @@ pub(crate) async fn create_promo(
         uses_max,
         expires: now.plus(Duration::from_hours(24 * u64::from(expires_in_days))),
     };
-    promo::create(&app.pool, &new, now).await?;
+    let mut tx = app.pool.begin().await?;
+    promo::create(&mut tx, &new, now).await?;
+    note(&mut tx, &admin, None, ("promo.create", id.to_string())).await?;
+    tx.commit().await?;
     Ok((StatusCode::CREATED, Json(Promo { id: id.to_string(), code })))
 }
 
@@ -251,9 +255,7 @@ async fn open_refund(app: &App, admin: &Admin, (id, wish): (Uuid, Wish)) -> Resu
     let (refund, now) = (Uuid::now_v7(), clock::now());
     let new = NewRefund { id: refund, payment: id, amount, next: now.plus(ASKED_BY_OTHERS_AFTER) };
     refund::open(&mut tx, &new, now).await?;
-    let target = Some(format!("payment:{id}"));
-    let deed = Deed { account: Some(paid.account), actor: admin.actor(), action: "payment.refund", target };
-    audit::write(&mut tx, &deed).await?;
+    note(&mut tx, admin, Some(paid.account), ("payment.refund", id.to_string())).await?;
     tx.commit().await?;
     Ok(Ok(Asking { id: refund, intent: paid.intent, amount_minor: amount, attempts: 0 }))
 }
@@ -269,10 +271,20 @@ async fn learn_charged(app: &App, id: Uuid) -> Result<(), ApiError> {
     Ok(())
 }
 
+/// Writes down what the administrator did, in which account, and to what.
+async fn note(
+    conn: &mut PgConnection,
+    admin: &Admin,
+    account: Option<Uuid>,
+    (action, target): (&'static str, String),
+) -> sqlx::Result<()> {
+    audit::write(conn, &Deed { account, actor: admin.actor(), action, target: Some(target) }).await
+}
+
 /// Lets an account go on whose disputes were lost.
 pub(crate) async fn resume(
     State(app): State<App>,
-    _admin: Admin,
+    admin: Admin,
     Path(account): Path<String>,
 ) -> Result<Json<Credits>, ApiError> {
     let account: Uuid = account.parse().map_err(|_| ApiError::not_found("account"))?;
@@ -288,6 +300,7 @@ pub(crate) async fn resume(
         | LedgerSqlError::Damaged(_)
         | LedgerSqlError::Database(_)) => other.into(),
     })?;
+    note(&mut tx, &admin, Some(account), ("account.resume", account.to_string())).await?;
     tx.commit().await?;
     Ok(Json(Credits::from(&book)))
 }

@@ -7,12 +7,14 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::admin::Admin;
 use crate::clock;
 use crate::error::ApiError;
 use crate::lanes::errand::{self, Shown, Standing};
+use crate::records::audit::{self, Deed};
 use crate::state::App;
 
 /// Errands on a page, unless the caller says.
@@ -140,23 +142,38 @@ pub(crate) async fn list(
 /// Has an errand that was given up tried again.
 pub(crate) async fn retry(
     State(app): State<App>,
-    _admin: Admin,
+    admin: Admin,
     Path(id): Path<String>,
 ) -> Result<StatusCode, ApiError> {
-    if errand::revive(&app.pool, parse(&id)?, clock::now()).await? {
-        app.lane_bell.ring();
-        return Ok(StatusCode::NO_CONTENT);
+    let id = parse(&id)?;
+    let mut tx = app.pool.begin().await?;
+    if !errand::revive(&mut tx, id, clock::now()).await? {
+        return Err(missing());
     }
-    Err(missing())
+    note(&mut tx, &admin, "errand.retry", id).await?;
+    tx.commit().await?;
+    app.lane_bell.ring();
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Throws an errand that was given up away.
 pub(crate) async fn discard(
     State(app): State<App>,
-    _admin: Admin,
+    admin: Admin,
     Path(id): Path<String>,
 ) -> Result<StatusCode, ApiError> {
-    if errand::discard(&app.pool, parse(&id)?).await? { Ok(StatusCode::NO_CONTENT) } else { Err(missing()) }
+    let id = parse(&id)?;
+    let mut tx = app.pool.begin().await?;
+    if !errand::discard(&mut tx, id).await? {
+        return Err(missing());
+    }
+    note(&mut tx, &admin, "errand.discard", id).await?;
+    tx.commit().await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn note(conn: &mut PgConnection, admin: &Admin, action: &'static str, id: Uuid) -> sqlx::Result<()> {
+    audit::write(conn, &Deed { account: None, actor: admin.actor(), action, target: Some(id.to_string()) }).await
 }
 
 fn missing() -> ApiError {

@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use sqlx::PgConnection;
 use tintype_types::{ErrorCode, Timestamp};
 use uuid::Uuid;
 
@@ -22,6 +23,7 @@ use crate::ledger::{AMOUNT_MAX, Grant, Source};
 use crate::payments::Payments;
 use crate::payments::settling::{Charge, Kind, Payment};
 use crate::payments::stripe::{Card, Pages, Sale, StripeFault, Subscribing};
+use crate::records::audit::{self, Deed};
 use crate::records::{payment, promo, top_up};
 use crate::state::App;
 
@@ -268,15 +270,28 @@ pub(crate) async fn set_top_up(
         let message = "no card is kept for it; buy a pack with `keepCard` first";
         return Err(ApiError::invalid("pack", message));
     }
-    top_up::set(&app.pool, caller.account, &pack, (below_millis, monthly_max), clock::now()).await?;
+    let mut tx = app.pool.begin().await?;
+    top_up::set(&mut tx, caller.account, &pack, (below_millis, monthly_max), clock::now()).await?;
+    note(&mut tx, &caller, "top_up.set", &pack).await?;
+    tx.commit().await?;
     app.bells.payments.notify_one();
     wallet::of(&app, caller.account).await.map(Json)
 }
 
 /// Takes the caller's rule away.
 pub(crate) async fn remove_top_up(State(app): State<App>, caller: Caller) -> Result<StatusCode, ApiError> {
-    top_up::remove(&app.pool, caller.account).await?;
+    let mut tx = app.pool.begin().await?;
+    if top_up::remove(&mut tx, caller.account).await? {
+        note(&mut tx, &caller, "top_up.remove", "").await?;
+    }
+    tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Writes down what the caller did about their money; to what, if it has a name.
+async fn note(conn: &mut PgConnection, caller: &Caller, action: &'static str, target: &str) -> sqlx::Result<()> {
+    let target = Some(target.to_owned()).filter(|target| !target.is_empty());
+    audit::write(conn, &Deed { account: Some(caller.account), actor: caller.actor(), action, target }).await
 }
 
 /// A code.
@@ -313,6 +328,7 @@ pub(crate) async fn redeem(
     let lot = Grant { source: Source::Promo, reference, amount: found.credits, expires: found.lot_days.map(days) };
     app.shared.changes(&[caller.account]).await;
     ledger::grant(&mut tx, caller.account, &lot, Stamp { txn: Uuid::now_v7(), at: now }).await?;
+    note(&mut tx, &caller, "promo.redeem", &found.id.to_string()).await?;
     tx.commit().await?;
     wallet::of(&app, caller.account).await.map(Json)
 }

@@ -13,6 +13,7 @@ use super::auth::Caller;
 use super::body;
 use crate::clock;
 use crate::error::ApiError;
+use crate::records::audit::{self, Deed};
 use crate::state::App;
 use crate::webhooks::record::{self, Delivery, Endpoint, Wanted};
 use crate::webhooks::{ENDPOINTS_MAX, Event, target};
@@ -308,10 +309,15 @@ pub(crate) async fn replay(
     Path((id, delivery)): Path<(String, String)>,
 ) -> Result<StatusCode, ApiError> {
     let no_delivery = || ApiError::not_found("delivery");
-    let delivery = delivery.parse().map_err(|_| no_delivery())?;
-    if !record::replay(&app.pool, caller.account, parse(&id)?, delivery, clock::now()).await? {
+    let delivery: Uuid = delivery.parse().map_err(|_| no_delivery())?;
+    let mut tx = app.pool.begin().await?;
+    if !record::replay(&mut tx, caller.account, parse(&id)?, delivery, clock::now()).await? {
         return Err(no_delivery());
     }
+    let (actor, target) = (caller.actor(), Some(delivery.to_string()));
+    let deed = Deed { account: Some(caller.account), actor, action: "webhook.replay", target };
+    audit::write(&mut tx, &deed).await?;
+    tx.commit().await?;
     app.lane_bell.ring();
     Ok(StatusCode::ACCEPTED)
 }

@@ -175,17 +175,18 @@ pub async fn list(
     sqlx::query_as(SQL).bind(lane).bind(dead).bind(before).bind(limit).fetch_all(pool).await
 }
 
-/// Has a dead errand tried again, as if it were new; false when there is none, or its key is waiting already.
-pub async fn revive(pool: &Db, id: Uuid, at: Timestamp) -> sqlx::Result<bool> {
+/// Has a dead errand tried again, as if it were new, in the caller's transaction; false when there is none, or its key is
+/// waiting already.
+pub async fn revive(conn: &mut PgConnection, id: Uuid, at: Timestamp) -> sqlx::Result<bool> {
     const SQL: &str = "update errand e set dead_ms = null, attempt = 0, due_ms = $2
         where id = $1 and dead_ms is not null and not exists
             (select 1 from errand other where other.lane = e.lane and other.key = e.key and other.dead_ms is null)";
-    changed(sqlx::query(SQL).bind(id).bind(to_ms(at)).execute(pool).await)
+    changed(sqlx::query(SQL).bind(id).bind(to_ms(at)).execute(conn).await)
 }
 
-/// Throws a dead errand away; false when there is none.
-pub async fn discard(pool: &Db, id: Uuid) -> sqlx::Result<bool> {
-    changed(sqlx::query("delete from errand where id = $1 and dead_ms is not null").bind(id).execute(pool).await)
+/// Throws a dead errand away, in the caller's transaction; false when there is none.
+pub async fn discard(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<bool> {
+    changed(sqlx::query("delete from errand where id = $1 and dead_ms is not null").bind(id).execute(conn).await)
 }
 
 fn changed(done: sqlx::Result<sqlx::postgres::PgQueryResult>) -> sqlx::Result<bool> {

@@ -22,8 +22,8 @@ pub(crate) struct NewCode {
     pub(crate) expires: Timestamp,
 }
 
-/// Makes a code.
-pub(crate) async fn create(pool: &Db, code: &NewCode, now: Timestamp) -> sqlx::Result<()> {
+/// Makes a code, in the caller's transaction.
+pub(crate) async fn create(conn: &mut PgConnection, code: &NewCode, now: Timestamp) -> sqlx::Result<()> {
     sqlx::query(
         "insert into promo_code (code_sha256, id, credits, lot_days, uses_max, expires_ms, created_ms)
          values ($1, $2, $3, $4, $5, $6, $7)",
@@ -35,7 +35,7 @@ pub(crate) async fn create(pool: &Db, code: &NewCode, now: Timestamp) -> sqlx::R
     .bind(code.uses_max)
     .bind(to_ms(code.expires))
     .bind(to_ms(now))
-    .execute(pool)
+    .execute(conn)
     .await?;
     Ok(())
 }

@@ -26,9 +26,9 @@ pub(crate) async fn find(pool: &Db, account: Uuid) -> sqlx::Result<Option<Rule>>
     sqlx::query_as(SQL).bind(account).fetch_optional(pool).await
 }
 
-/// Makes or changes an account's rule; it is on again.
+/// Makes or changes an account's rule, in the caller's transaction; it is on again.
 pub(crate) async fn set(
-    pool: &Db,
+    conn: &mut PgConnection,
     account: Uuid,
     offer: &str,
     (below, monthly_max): (i64, i32),
@@ -37,14 +37,14 @@ pub(crate) async fn set(
     const SQL: &str =
         "insert into top_up_rule (account, offer, below, monthly_max, changed_ms) values ($1, $2, $3, $4, $5)
         on conflict (account) do update set offer = $2, below = $3, monthly_max = $4, changed_ms = $5, paused = null";
-    sqlx::query(SQL).bind(account).bind(offer).bind(below).bind(monthly_max).bind(to_ms(now)).execute(pool).await?;
+    sqlx::query(SQL).bind(account).bind(offer).bind(below).bind(monthly_max).bind(to_ms(now)).execute(conn).await?;
     Ok(())
 }
 
-/// Takes an account's rule away.
-pub(crate) async fn remove(pool: &Db, account: Uuid) -> sqlx::Result<()> {
-    sqlx::query("delete from top_up_rule where account = $1").bind(account).execute(pool).await?;
-    Ok(())
+/// Takes an account's rule away, in the caller's transaction; false when there was none.
+pub(crate) async fn remove(conn: &mut PgConnection, account: Uuid) -> sqlx::Result<bool> {
+    let done = sqlx::query("delete from top_up_rule where account = $1").bind(account).execute(conn).await?;
+    Ok(done.rows_affected() == 1)
 }
 
 /// Turns an account's rule off until its owner turns it on again.

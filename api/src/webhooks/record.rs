@@ -186,16 +186,21 @@ pub(crate) async fn test(pool: &Db, account: Uuid, endpoint: Uuid, at: Timestamp
     Ok(Some(id))
 }
 
-/// Tells an endpoint of the account the same thing again, under the same id; false when there is no such delivery.
-pub(crate) async fn replay(pool: &Db, account: Uuid, endpoint: Uuid, id: Uuid, at: Timestamp) -> sqlx::Result<bool> {
+/// Tells an endpoint of the account the same thing again, under the same id, in the caller's transaction; false when there is
+/// no such delivery.
+pub(crate) async fn replay(
+    conn: &mut PgConnection,
+    account: Uuid,
+    endpoint: Uuid,
+    id: Uuid,
+    at: Timestamp,
+) -> sqlx::Result<bool> {
     const SQL: &str = "update webhook_delivery set state = 'waiting' where account = $1 and endpoint = $2 and id = $3";
-    let mut tx = pool.begin().await?;
-    let done = sqlx::query(SQL).bind(account).bind(endpoint).bind(id).execute(&mut *tx).await?;
+    let done = sqlx::query(SQL).bind(account).bind(endpoint).bind(id).execute(&mut *conn).await?;
     if done.rows_affected() == 0 {
         return Ok(false);
     }
-    send(&mut tx, id, at).await?;
-    tx.commit().await?;
+    send(conn, id, at).await?;
     Ok(true)
 }
 

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test's helpers stop the test like the test itself does")]
 
 mod assets;
+mod audited;
 mod batches;
 mod browser;
 mod campaign;
