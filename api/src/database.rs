@@ -1,4 +1,4 @@
-//! The database: how it is reached, and its schema.
+//! The database: how it is reached. Its schema is [`crate::migrations`]'s.
 //!
 //! Usually by connections of our own, each of which keeps what it was told and what was prepared on it. Behind a pooler that
 //! lends a connection for one transaction (PgBouncer's transaction mode, the pooled addresses of hosted databases) neither is
@@ -13,13 +13,11 @@ use anyhow::Context;
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt, TryFutureExt, TryStreamExt};
-use sqlx::migrate::Migrator;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgQueryResult, PgRow, PgStatement, PgTypeInfo};
 use sqlx::{AssertSqlSafe, Either, Execute, Executor, PgConnection, PgPool, Postgres, SqlStr, Transaction};
 
-/// The schema, compiled in.
-static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
+pub use crate::migrations::migrate;
 
 /// Connections of one pool: a program has one for requests and one for what works for all accounts. Ledger transactions are short; more connections than this only wait for the same rows.
 const CONNECTIONS_MAX: u32 = 16;
@@ -222,12 +220,4 @@ fn options(url: &str) -> anyhow::Result<PgConnectOptions> {
 async fn open(pool: PgPoolOptions, options: PgConnectOptions) -> anyhow::Result<PgPool> {
     let opened = pool.acquire_timeout(ACQUIRE_TIMEOUT).connect_with(options).await;
     opened.context("cannot connect to PostgreSQL; is it running, and is its URL right?")
-}
-
-/// Brings the schema up to date. Several replicas may do it at once: the migrator holds a lock.
-///
-/// # Errors
-/// A migration failed, or one that was applied is another now.
-pub async fn migrate(pool: &PgPool) -> anyhow::Result<()> {
-    MIGRATIONS.run(pool).await.context("cannot bring the database schema up to date")
 }

@@ -30,6 +30,7 @@ mod jobs;
 mod lock;
 mod mail;
 mod metrics;
+pub mod migrations;
 mod outlook;
 mod reconcile;
 mod run;

@@ -27,6 +27,7 @@ mod lifecycle;
 mod live;
 mod mail;
 mod matrix;
+mod migrations;
 mod oauth;
 mod orgs;
 mod payments;
