@@ -151,6 +151,10 @@ pub struct Args {
     /// Local mode: how long an attempt may go unheard before another worker gets it, in milliseconds.
     #[arg(long, env = "TINTYPE_LEASE_MS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(100..=600_000))]
     pub lease_ms: u64,
+    /// Local mode: have idle workers load models that are likely to be asked for next, into memory that is free or holds what
+    /// nobody asks for. Off unless given: it costs reading from disk and power on a guess.
+    #[arg(long, env = "TINTYPE_WARM_AHEAD")]
+    pub warm_ahead: bool,
     /// Local mode: take down everything the scheduler is told and decides in this file, for `tintype replay`.
     #[arg(long, env = "TINTYPE_DECISION_LOG")]
     pub decision_log: Option<PathBuf>,
@@ -232,6 +236,9 @@ struct Surroundings {
     studio: StudioArgs,
     #[command(flatten)]
     telemetry: TelemetryArgs,
+    /// See [`Args::warm_ahead`].
+    #[arg(long, env = "TINTYPE_WARM_AHEAD")]
+    warm_ahead: bool,
     /// See [`Args::webhook_private_targets`].
     #[arg(long, env = "TINTYPE_WEBHOOK_PRIVATE_TARGETS")]
     webhook_private_targets: bool,
@@ -272,6 +279,7 @@ impl Args {
             services,
             studio,
             telemetry,
+            warm_ahead,
             webhook_private_targets,
             database_direct_url,
         } = Surroundings::try_parse_from(["tintype"])?;
@@ -295,6 +303,7 @@ impl Args {
             worker_token_file: Some(local.worker_token_file),
             models_dirs: local.models_dirs,
             lease_ms: u64::try_from(local.lease.as_millis()).unwrap_or(u64::MAX),
+            warm_ahead,
             decision_log: local.decision_log,
             kubeconfig: None,
             namespace: None,

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use prometheus::{IntCounterVec, Opts, Registry};
 use tintype_dispatch::{DispatchConfig, JournalConfig, TokenSource};
+use tintype_scheduler::WarmAhead;
 use tintype_store::Store;
 use tintype_telemetry::Telemetry;
 use tokio::net::TcpListener;
@@ -325,7 +326,8 @@ async fn start_cluster(
             let store = store.context("local mode needs --store-secret-file, and --store-dir or --s3-bucket")?;
             let lock = SchedulerLock::take(args.direct_url()).await?;
             let lease = Duration::from_millis(args.lease_ms);
-            let scheduler = tintype_scheduler::Config { lease, ..tintype_scheduler::Config::default() };
+            let warm_ahead = if args.warm_ahead { WarmAhead::IntoSpare } else { WarmAhead::Never };
+            let scheduler = tintype_scheduler::Config { lease, warm_ahead, ..tintype_scheduler::Config::default() };
             // Whoever may give credits may see what waits and why; nobody else.
             let reader_token = args.admin_token_file.as_ref().map(TokenSource::file).transpose();
             let reader_token = reader_token.context("cannot read the administrator's token")?;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use tintype_scheduler::Config;
+use tintype_scheduler::{Config, WarmAhead};
 use tintype_simulate::{
     Driven, Figures, Fleet, Latencies, Peer, Promises, Report, Schedule, Work, bounds, drive, page, read_trace,
     run_peer, table,
@@ -88,7 +88,7 @@ fn beside(trace: &Path) -> PathBuf {
 
 fn driven(name: &str, work: &Work, fleet: Fleet) -> anyhow::Result<Driven> {
     if name == OURS {
-        return Ok(drive(work, fleet, Config { warm_ahead: true, ..Config::default() })?);
+        return Ok(drive(work, fleet, Config { warm_ahead: WarmAhead::ForGain, ..Config::default() })?);
     }
     let peer = Peer::ALL.into_iter().find(|peer| peer.as_str() == name);
     let peer = peer.with_context(|| format!("no policy `{name}`; there are {}", all().join(", ")))?;

@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use tintype_types::FailureReason;
 
 use crate::reasons::{
-    ASSIGNED, COMPLETE, ENDED, FAILED, GIVEN_TO_WORKER, IN_PLACE, PARENT_CYCLE, PICTURES_STORED, READY,
+    ASSIGNED, COMPLETE, ENDED, FAILED, GIVEN_TO_WORKER, IN_PLACE, MODELS_WARM, PARENT_CYCLE, PICTURES_STORED, READY,
 };
 
 /// What the conditions of a job have to say.
@@ -72,6 +72,37 @@ pub fn queue_condition(cyclic: Cyclic, before: &[Condition], generation: Option<
         observed_generation: generation,
         last_transition_time: old.map_or_else(|| now.clone(), |old| old.last_transition_time.clone()),
     }
+}
+
+/// The condition of a pool with models to keep warm. `reason` is one of those documented for it.
+pub fn warm_condition(
+    (holds, reason, message): (Holds, &str, &str),
+    before: &[Condition],
+    generation: Option<i64>,
+    now: &Time,
+) -> Condition {
+    let status = match holds {
+        Holds::Yes => "True",
+        Holds::No => "False",
+    };
+    let old = before.iter().find(|old| old.type_ == MODELS_WARM && old.status == status);
+    Condition {
+        type_: MODELS_WARM.to_owned(),
+        status: status.to_owned(),
+        reason: reason.to_owned(),
+        message: message.to_owned(),
+        observed_generation: generation,
+        last_transition_time: old.map_or_else(|| now.clone(), |old| old.last_transition_time.clone()),
+    }
+}
+
+/// Whether a condition holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holds {
+    /// It does.
+    Yes,
+    /// It does not.
+    No,
 }
 
 /// Whether a queue's parents lead back to itself.

@@ -52,11 +52,19 @@ use crate::provider::{PoolProvider, ProviderSpend};
         priority = 1
     ),
     printcolumn(name = "Warm-Models", type_ = "string", json_path = ".spec.warmModels"),
+    printcolumn(
+        name = "Warm",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='ModelsWarm')].status",
+        description = "Whether a worker has each of those in memory"
+    ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct GpuPoolSpec {
-    /// Models that should be in memory before anybody asks.
+    /// Models that should be in memory before anybody asks, of one worker at least. An idle worker loads them, into memory that is
+    /// free or holds what nobody asks for, and a job that comes meanwhile goes first. The condition ModelsWarm says whether
+    /// they are there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 253)), extend("x-kubernetes-list-type" = "set"))]
     pub warm_models: Vec<String>,
@@ -142,7 +150,7 @@ pub struct GpuPoolStatus {
     /// What a provider's pool has cost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<ProviderSpend>,
-    /// Ready, where the operator keeps the workers. Its reasons are documented in REASONS.md.
+    /// Ready, where the operator keeps the workers; ModelsWarm, where there are `warmModels`. Their reasons are documented in REASONS.md.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

@@ -34,6 +34,19 @@ pub const TEMPLATE_NOT_FOUND: &str = "TemplateNotFound";
 /// `Ready=False`: the PodTemplate is no template of a worker, or the pool's name is too long for its pods.
 pub const POOL_INVALID: &str = "PoolInvalid";
 
+/// The condition of a GpuPool with `spec.warmModels`: whether a worker has each of them in memory.
+pub const MODELS_WARM: &str = "ModelsWarm";
+/// `ModelsWarm=True`: they are.
+pub const MODELS_RESIDENT: &str = "ModelsResident";
+/// `ModelsWarm=False`: one is loaded now, or the workers that could are at work.
+pub const MODELS_LOADING: &str = "ModelsLoading";
+/// `ModelsWarm=False`: one could not be loaded; it is tried again.
+pub const WARM_UP_FAILED: &str = "WarmUpFailed";
+/// `ModelsWarm=False`: memory is full of models that are asked for.
+pub const NO_ROOM_TO_WARM: &str = "NoRoomToWarm";
+/// `ModelsWarm=False`: no worker of the pool says that it can load one.
+pub const NO_WORKER_TO_WARM: &str = "NoWorkerToWarm";
+
 /// `Ready=True`: a model's file is there, and is what the model says it is.
 pub const SOURCE_READ: &str = "SourceRead";
 /// `Ready=False`: nobody has looked at it yet.
@@ -118,7 +131,43 @@ pub fn all() -> Vec<Reason> {
             next: "correct what the message names; the workers there are stay",
         },
     ];
-    ours.into_iter().chain(of_models()).chain(FailureReason::ALL.map(of_failure)).collect()
+    ours.into_iter().chain(of_warm_models()).chain(of_models()).chain(FailureReason::ALL.map(of_failure)).collect()
+}
+
+fn of_warm_models() -> [Reason; 5] {
+    let not_yet = "GpuPool: ModelsWarm=False";
+    [
+        Reason {
+            name: MODELS_RESIDENT,
+            on: "GpuPool: ModelsWarm=True",
+            when: "a worker of the pool has each model of spec.warmModels in memory",
+            next: "nothing",
+        },
+        Reason {
+            name: MODELS_LOADING,
+            on: not_yet,
+            when: "a worker loads one of them, or every worker that could is at work; jobs go first",
+            next: "wait; `kubectl tintype top` shows who is at work",
+        },
+        Reason {
+            name: WARM_UP_FAILED,
+            on: not_yet,
+            when: "one of them could not be loaded; it is tried again after 10 seconds, then less and less often, at least every 10 minutes",
+            next: "do what the message says; the worker's log says more",
+        },
+        Reason {
+            name: NO_ROOM_TO_WARM,
+            on: not_yet,
+            when: "the memory of every worker that could load one is full of models that are asked for or kept warm; those are never given up for it",
+            next: "add a worker, or take a model off spec.warmModels",
+        },
+        Reason {
+            name: NO_WORKER_TO_WARM,
+            on: not_yet,
+            when: "no worker of the pool that is there says that it can load one and takes such orders",
+            next: "see whether workers run, have the model in a models directory, and are of this version",
+        },
+    ]
 }
 
 fn of_models() -> [Reason; 6] {

@@ -157,6 +157,31 @@ impl<T> Residents<T> {
         Ok(self.take(chosen))
     }
 
+    /// Puts out of these names, in their order, as many as it takes until there is room for one more like this, also in the
+    /// memory that is free on the device; gives what went. Nothing goes when room cannot be made so.
+    ///
+    /// # Errors
+    /// [`NoRoom`].
+    pub fn make_room_among(
+        &mut self,
+        need: Need,
+        may_go: &[String],
+        free_bytes: u64,
+        in_use: impl Fn(&T) -> bool,
+    ) -> Result<Vec<(String, T)>, NoRoom> {
+        let goes = |name: &&String| self.keep_of(name) == Keep::ByValue;
+        let mut rest = may_go.iter().filter(goes).filter_map(|name| Some((name, self.entries.get(name)?)));
+        let (mut used, mut free_bytes) = (self.used(|_, _| true).and(need), free_bytes);
+        let mut going = Vec::new();
+        while !self.fits(used) || need.bytes > free_bytes {
+            let (name, entry) = rest.find(|(_, entry)| !in_use(&entry.value)).ok_or(NoRoom::Now)?;
+            used = used.without(entry.cost.need);
+            free_bytes = free_bytes.saturating_add(entry.cost.need.bytes);
+            going.push(name.clone());
+        }
+        Ok(self.take(going))
+    }
+
     /// Adds one that was used at `now`. [`Self::make_room`] comes first.
     pub fn insert(&mut self, name: String, cost: Cost, now: Duration, value: T) {
         self.entries.insert(name, Entry { cost, used: now, value });
@@ -242,6 +267,27 @@ mod tests {
         residents.insert("large".to_owned(), cost(90, 100), secs(10), ());
         assert_eq!(room(&mut residents, 50), ["large"]);
         assert_eq!(residents.list(), [("small", cost(5, 1), &())]);
+    }
+
+    #[test]
+    fn room_for_later_comes_from_what_may_go_and_from_memory_that_is_free() {
+        let limits = ResidentLimits { count: 4, bytes: 100 };
+        let mut residents = Residents::new(limits, BTreeMap::from([("pinned".to_owned(), Keep::Pinned)]));
+        for name in ["a", "b", "pinned"] {
+            residents.insert(name.to_owned(), cost(30, 1), secs(1), ());
+        }
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let mut room = |bytes, may_go: &[&str], free| {
+            let gone = residents.make_room_among(need(bytes), &names(may_go), free, |()| false);
+            gone.map(|gone| gone.into_iter().map(|(name, ())| name).collect::<Vec<_>>())
+        };
+        assert_eq!(room(11, &[], 1_000), Err(NoRoom::Now), "nothing may go, though much is worth little");
+        assert_eq!(room(10, &[], 9), Err(NoRoom::Now), "others use the device");
+        assert_eq!(room(11, &["pinned"], 1_000), Err(NoRoom::Now));
+        assert_eq!(room(10, &["b"], 10), Ok(Vec::new()));
+        assert_eq!(room(11, &["b", "a"], 0), Ok(names(&["b"])));
+        assert_eq!(room(100, &["b", "a"], 1_000), Err(NoRoom::Now), "nothing goes for nothing");
+        assert_eq!(room(70, &["a"], 40), Ok(names(&["a"])));
     }
 
     #[test]

@@ -113,7 +113,19 @@ impl Fetcher {
             .chain(loras.map(|lora| (ModelKind::Lora, lora.name.as_str())))
             .chain(controls.map(|control| (ModelKind::Controlnet, control.name.as_str())))
             .collect();
-        for (name, source) in self.sources(&names).await {
+        self.bring_all(&names).await
+    }
+
+    /// Brings a model's files, if a card gives a source for them.
+    ///
+    /// # Errors
+    /// As [`Self::bring`].
+    pub(crate) async fn bring_model(&self, model: &str) -> Result<(), (String, FetchError)> {
+        self.bring_all(&[(ModelKind::Checkpoint, model)]).await
+    }
+
+    async fn bring_all(&self, names: &[(ModelKind, &str)]) -> Result<(), (String, FetchError)> {
+        for (name, source) in self.sources(names).await {
             for (file, place) in source.files_in(&self.cache) {
                 let fetched = self.fetch(file, &place).await;
                 let outcome = fetched.as_ref().map_or_else(FetchError::outcome, |()| "ok");

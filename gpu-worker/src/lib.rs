@@ -34,6 +34,7 @@ pub mod samplers;
 mod stop;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod warm;
 pub mod weights;
 
 pub use tintype_catalogue as catalogue;

@@ -29,6 +29,8 @@ pub(crate) struct Metrics {
     pub(crate) gpu_faults: IntCounterVec,
     /// Attempts by how they ended.
     pub(crate) attempts: IntCounterVec,
+    /// Models loaded ahead of jobs, by how that ended.
+    pub(crate) warm_ups: IntCounterVec,
     /// Pictures stored.
     pub(crate) images: IntCounter,
     /// Seconds a denoising step took.
@@ -64,6 +66,10 @@ impl Metrics {
         {
             attempts.with_label_values(&[outcome]);
         }
+        let warm_ups = counter("warm_ups_total", "Models loaded ahead of jobs, by how that ended.", &["outcome"])?;
+        for outcome in ["loaded", "failed", "superseded"] {
+            warm_ups.with_label_values(&[outcome]);
+        }
         let images = IntCounter::new("tintype_worker_images_total", "Pictures stored.")?;
         registry.register(Box::new(images.clone()))?;
         let steps = HistogramOpts::new("tintype_worker_step_seconds", "How long a denoising step took.");
@@ -89,6 +95,7 @@ impl Metrics {
             calls,
             gpu_faults,
             attempts,
+            warm_ups,
             images,
             steps,
             busy,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tintype_telemetry::Telemetry;
-use tintype_types::worker::{Assignment, Claim};
+use tintype_types::worker::{Assignment, Claim, WarmUpOrder};
 use tintype_types::{BootId, PoolName, WorkerId};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -23,6 +23,7 @@ use crate::metrics::Metrics;
 use crate::output::Publisher;
 use crate::pipeline::{CandlePipeline, Pipeline, Residency, ResidentLimits};
 use crate::probe::{self, GpuProbe, Health, Neighbours};
+use crate::warm::Warming;
 
 /// How long the dispatcher is asked to hold a claim open.
 const CLAIM_WAIT: Duration = Duration::from_secs(25);
@@ -30,6 +31,14 @@ const CLAIM_WAIT: Duration = Duration::from_secs(25);
 const CLAIM_PERIOD_MIN: Duration = Duration::from_millis(200);
 /// How often the models directories are looked at while they hold no model.
 const RESCAN_PERIOD: Duration = Duration::from_secs(5);
+
+/// What the answer to a claim says to do.
+enum Told {
+    /// Run this.
+    Run(Box<Assignment>),
+    /// Load this ahead of jobs.
+    Warm(WarmUpOrder),
+}
 
 /// One worker: who it is and what it works with.
 pub(crate) struct Worker {
@@ -47,6 +56,8 @@ pub(crate) struct Worker {
     /// Who brings models that are named by a URL; nobody where they are not done.
     pub(crate) fetcher: Option<Fetcher>,
     pub(crate) telemetry: Telemetry,
+    /// The model that is loaded ahead of jobs, if one is.
+    pub(crate) warming: Warming,
     /// Most jobs at a time.
     slots: u32,
     pool: PoolName,
@@ -127,6 +138,7 @@ pub async fn run_with(
         publisher: Arc::new(publisher),
         fetcher,
         telemetry,
+        warming: Warming::default(),
         slots: config.slots,
         pool: config.pool,
         ready,
@@ -148,7 +160,7 @@ pub async fn run_with(
 impl Worker {
     /// Claims while there are free slots, and runs what it was given beside that.
     async fn live(self: &Arc<Self>, shutdown: &CancellationToken) -> Result<()> {
-        let (mut backoff, mut attempts) = (Backoff::new(), JoinSet::new());
+        let (mut backoff, mut attempts, mut loads) = (Backoff::new(), JoinSet::new(), JoinSet::new());
         while !shutdown.is_cancelled() {
             self.metrics.busy.set(attempts.len() as i64);
             let free_slots = self.slots.saturating_sub(attempts.len() as u32);
@@ -172,26 +184,36 @@ impl Worker {
                     }
                 }
             };
-            if let Some(assignment) = claimed {
-                let (worker, drain) = (Arc::clone(self), shutdown.clone());
-                attempts.spawn(async move { worker.run_traced(&assignment, &drain).await });
+            while loads.try_join_next().is_some() {}
+            match claimed {
+                Some(Told::Run(assignment)) => {
+                    self.warming.give_way_to(&assignment.request.model);
+                    let (worker, drain) = (Arc::clone(self), shutdown.clone());
+                    attempts.spawn(async move { worker.run_traced(&assignment, &drain).await });
+                }
+                Some(Told::Warm(order)) => self.begin_warm_up(order, &mut loads),
+                None => {}
             }
         }
+        self.warming.stop();
         // They give their jobs back, within a step.
         while let Some(ended) = attempts.join_next().await {
             ended.context("an attempt broke")?;
         }
+        while loads.join_next().await.is_some() {}
         self.metrics.busy.set(0);
         Ok(())
     }
 
     /// Asks for work once the GPU is fit for it. A claim held open is let go when that changes; should it have been
     /// answered on the way, the dispatcher gives the same assignment to the next claim, or its lease runs out.
-    async fn claim_when_well(&self, free_slots: u32, backoff: &mut Backoff) -> Result<Option<Assignment>> {
+    async fn claim_when_well(&self, free_slots: u32, backoff: &mut Backoff) -> Result<Option<Told>> {
         self.until(|health| health.trouble.is_none()).await;
         tokio::select! {
             claimed = self.claim(free_slots, backoff) => claimed,
             () = self.until(|health| health.trouble.is_some()) => Ok(None),
+            // What is in memory now is to be told at once.
+            () = self.warming.ended() => Ok(None),
         }
     }
 
@@ -228,8 +250,12 @@ impl Worker {
     }
 
     /// Asks once for work, and pauses where that is right.
-    async fn claim(&self, free_slots: u32, backoff: &mut Backoff) -> Result<Option<Assignment>> {
-        let models = self.engine.models().await.context("looking for models")?;
+    async fn claim(&self, free_slots: u32, backoff: &mut Backoff) -> Result<Option<Told>> {
+        let models = match self.warming.models() {
+            Some(models) => models,
+            None => self.engine.models().await.context("looking for models")?,
+        };
+        self.warming.remember(&models);
         let Models { resident: residents, loadable: loadable_models } = models;
         self.metrics.residents(&residents);
         self.ready.models(!loadable_models.is_empty());
@@ -242,6 +268,7 @@ impl Worker {
             return Ok(None);
         }
         self.told_of_no_model.store(false, Ordering::Relaxed);
+        let standing = self.warming.standing();
         let claim = Claim {
             worker: self.id.clone(),
             boot_id: self.boot_id.clone(),
@@ -252,16 +279,20 @@ impl Worker {
             loadable_models,
             free_slots,
             wait_ms: CLAIM_WAIT.as_millis() as u64,
+            warm_up: Some(standing.clone()),
         };
         let asked = Instant::now();
         match self.client.claim(&claim).await {
             Ok(answer) => {
                 *backoff = Backoff::new();
                 self.ready.heard(true);
-                if answer.assignment.is_none() {
+                self.warming.heard(&standing);
+                let told = answer.assignment.map(|work| Told::Run(Box::new(work)));
+                let told = told.or_else(|| answer.warm_up.map(Told::Warm));
+                if told.is_none() {
                     tokio::time::sleep_until(asked + CLAIM_PERIOD_MIN).await;
                 }
-                Ok(answer.assignment)
+                Ok(told)
             }
             Err(error) => {
                 self.ready.heard(false);

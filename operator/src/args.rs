@@ -125,6 +125,11 @@ pub struct Args {
     /// keeping for so long, and for what loading their models takes.
     #[arg(long, env = "TINTYPE_WORKER_START_TIME", default_value = "1m", value_parser = duration)]
     pub worker_start_time: Duration,
+    /// Have idle workers load models that are likely to be asked for next, into memory that is free or holds what nobody asks
+    /// for. Off unless given: it costs reading from disk and power on a guess. What pools name in `warmModels` is loaded in any
+    /// case.
+    #[arg(long, env = "TINTYPE_WARM_AHEAD")]
+    pub warm_ahead: bool,
     /// A taint's key or a condition's type that says that a node is about to go, beside those of the clouds and autoscalers that
     /// are known; may be given several times. The workers of such a node are ended at once.
     #[arg(long, env = "TINTYPE_NODE_NOTICE", value_delimiter = ',')]

@@ -25,6 +25,7 @@ pub mod shell;
 pub mod status;
 pub mod term;
 pub mod ttl;
+mod warmth;
 pub mod watches;
 pub mod writer;
 

@@ -12,6 +12,7 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 use tintype_crds::labels::MANAGER_REPORTER;
+use tintype_crds::reasons::MODELS_WARM;
 use tintype_crds::{
     Cyclic, GROUP, GenerationQueue, GenerationQueueStatus, GpuPool, GpuWorker, GpuWorkerStatus, VERSION,
     queue_condition,
@@ -26,6 +27,7 @@ use crate::convert::{now, to_time};
 use crate::index::{Index, QueueStatus};
 use crate::lease::Leadership;
 use crate::metrics::Metrics;
+use crate::warmth;
 
 /// A worker that says nothing new is written again after this, so that its age can be trusted.
 const SIGN_OF_LIFE: Duration = Duration::from_mins(5);
@@ -170,14 +172,17 @@ impl Reporter {
             }
             let (desired_workers, waiting) =
                 plans.get(name.as_str()).map_or((0, 0), |plan| (plan.wanted, plan.waiting));
+            let wishes: Vec<_> = overview.warm.iter().filter(|wish| wish.pool.as_str() == name).collect();
+            let warm = warmth::condition(&wishes, &before.conditions, generation, &to_time(at));
             // Only what is said here: the rest of the status is the keeper's.
             let status = json!({
                 "observedGeneration": generation, "workers": workers, "gpus": gpus,
-                "desiredWorkers": desired_workers, "waiting": waiting,
+                "desiredWorkers": desired_workers, "waiting": waiting, "conditions": warm.as_slice(),
             });
             let seen =
                 (before.observed_generation, before.workers, before.gpus, before.desired_workers, before.waiting);
-            if seen == (generation, workers, gpus, desired_workers, waiting) {
+            let warm_before = before.conditions.iter().find(|said| said.type_ == MODELS_WARM);
+            if seen == (generation, workers, gpus, desired_workers, waiting) && warm_before == warm.as_ref() {
                 continue;
             }
             let params = PatchParams::apply(MANAGER_REPORTER).force();

@@ -10,6 +10,7 @@ use kube::Client;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use prometheus::Registry;
 use tintype_dispatch::{Dispatch, DispatchConfig, JournalConfig, TokenSource};
+use tintype_scheduler::WarmAhead;
 use tintype_store::{Secret, Store};
 use tintype_telemetry::Telemetry;
 use tokio::net::TcpListener;
@@ -206,6 +207,7 @@ impl Parts {
                 lease: args.attempt_lease,
                 scale_horizon: args.scale_horizon,
                 start_time: args.worker_start_time,
+                warm_ahead: if args.warm_ahead { WarmAhead::IntoSpare } else { WarmAhead::Never },
                 ..tintype_scheduler::Config::default()
             },
             worker_token,

@@ -4,12 +4,14 @@
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Output;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::support::cluster::{Cluster, WAIT};
 use crate::support::picture::{Shown, assert_shows};
 use crate::support::programs::program;
+use crate::support::wait::until;
 
 /// Columns everybody has.
 const WIDTH: usize = 100;
@@ -24,6 +26,7 @@ async fn what_people_do_in_a_cluster_they_do_with_the_plugin() {
         "spec": { "pricePerGpuHour": "3.60" },
     }));
 
+    models_are_kept_warm(&cluster).await;
     let file = folder.join("circle.png");
     let made = ["generate", "a red circle on a blue background", "--seed", "3", "--name", "red-circle"];
     let into = ["--image", file.to_str().unwrap()];
@@ -34,7 +37,6 @@ async fn what_people_do_in_a_cluster_they_do_with_the_plugin() {
 
     jobs_are_shown(&cluster, &picture);
     pictures_are_reckoned(&cluster);
-    models_are_kept_warm(&cluster);
     let found = run(&cluster, &["doctor"]);
     assert!(found.lines().all(|line| line.starts_with("ok ")), "{found}");
     let offered = run(&cluster, &["__complete", "--", "explain", "-n", &cluster.namespace, "red"]);
@@ -71,11 +73,21 @@ fn pictures_are_reckoned(cluster: &Cluster) {
     assert!((line["cost"].as_f64().unwrap() - held / 1e6).abs() < 1e-9, "{said}");
 }
 
-fn models_are_kept_warm(cluster: &Cluster) {
+/// Before anybody asked for a picture: the worker loads the model because the pool wants it.
+async fn models_are_kept_warm(cluster: &Cluster) {
+    let resident = || cluster.kubectl(&["get", "gpuworkers", "--output=jsonpath={.items[*].status.residentModels}"]);
+    until("the worker to be reported", Duration::from_mins(1), || async {
+        (!cluster.kubectl(&["get", "gpuworkers", "--output=name"]).is_empty()).then_some(())
+    })
+    .await;
+    assert_eq!(resident(), "", "nobody has asked for anything");
     let kept = || cluster.kubectl(&["get", "gpupool", "default", "--output=jsonpath={.spec.warmModels}"]);
     let said = run(cluster, &["warm", "tintype/shapes"]);
     assert!(said.contains("worker-0 has it in memory"), "{said}");
     assert_eq!(kept(), r#"["tintype/shapes"]"#);
+    assert!(resident().contains("tintype/shapes"), "{}", resident());
+    assert_eq!(cluster.kubectl(&["get", "generationjobs", "--output=name"]), "", "no job was run for it");
+    cluster.kubectl(&["wait", "--for=condition=ModelsWarm", "gpupool/default", WAIT]);
     run(cluster, &["warm", "tintype/shapes", "--off"]);
     assert_eq!(kept().trim_matches(['[', ']']), "");
     let refused = output(cluster, &["warm", "tintype/nothing"]);

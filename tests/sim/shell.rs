@@ -201,6 +201,7 @@ impl Shell {
             resident_models: worker.resident.clone(),
             loadable_models: worker.loadable.clone(),
             free_slots: free as u32,
+            warm_up: None,
         };
         self.step(now, Observation::Claim(claim.clone()), None);
         if self.bug == Some(Bug::ClaimAnsweredTwice) {

@@ -59,6 +59,7 @@ impl Worker {
             loadable_models: Vec::new(),
             free_slots: 1,
             wait_ms: 2_000,
+            warm_up: None,
         };
         let answer =
             self.http.post(format!("{}{CLAIM_PATH}", self.url)).bearer_auth(&self.token).json(&claim).send().await;

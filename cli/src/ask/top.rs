@@ -98,6 +98,7 @@ mod tests {
                 jobs: vec![("01d1f3f4-c4dc-4dff-9e03-1d62be17495a".into(), 5, 20)],
                 last_heard: Timestamp(59_000),
             }],
+            warm: Vec::new(),
             pools: vec![PoolPlan {
                 pool: "l40s".into(),
                 workers: 1,

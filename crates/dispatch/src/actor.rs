@@ -173,6 +173,12 @@ impl Actor {
                 | Decision::Complete { .. } => self.writes.push(decision),
             }
         }
+        if let Some(warm_up) = self.brain.take_warm_up() {
+            told::warm_up(self, warm_up);
+        }
+        for mark in self.brain.take_marks() {
+            self.metrics.count(&mark);
+        }
     }
 
     /// Facts from the shell. Who does not lead drops them: it is told everything when it begins to lead.
@@ -242,7 +248,7 @@ impl Actor {
             let Claim { worker, boot_id, .. } = parked.claim;
             let skipped = self.brain.skipped(&worker);
             self.metrics.claims.with_label_values(&["empty"]).inc();
-            let _ = parked.reply.send(Ok(ClaimAnswer { assignment: None, skipped }));
+            let _ = parked.reply.send(Ok(ClaimAnswer { skipped, ..ClaimAnswer::default() }));
             self.step(Observation::ClaimEnded(worker, boot_id));
         }
     }

@@ -2,7 +2,7 @@
 
 use std::ops::Deref;
 
-use tintype_scheduler::{Decision, Observation, Scheduler};
+use tintype_scheduler::{Decision, Mark, Observation, Scheduler, WarmUp};
 use tintype_types::Timestamp;
 
 use crate::journal::Journal;
@@ -23,6 +23,16 @@ impl Brain {
             Some(journal) => journal.step(&mut self.scheduler, now, seen),
             None => self.scheduler.step(now, seen),
         }
+    }
+
+    /// What the last step advises an idle worker to load. It is carried out here, so it is no part of the log.
+    pub(crate) fn take_warm_up(&mut self) -> Option<WarmUp> {
+        self.scheduler.take_warm_up()
+    }
+
+    /// What came about in the last step.
+    pub(crate) fn take_marks(&mut self) -> Vec<Mark> {
+        self.scheduler.take_marks()
     }
 }
 

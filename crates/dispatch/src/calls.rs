@@ -50,9 +50,19 @@ pub(crate) fn claim(actor: &mut Actor, claim: Claim, serial: u64, reply: ClaimRe
 }
 
 fn claim_seen(claim: &Claim) -> ClaimSeen {
-    let Claim { worker, boot_id, pool, gpus, resident_models, loadable_models, free_slots, residents: _, wait_ms: _ } =
-        claim.clone();
-    ClaimSeen { worker, boot_id, pool, gpus, resident_models, loadable_models, free_slots }
+    let Claim {
+        worker,
+        boot_id,
+        pool,
+        gpus,
+        resident_models,
+        loadable_models,
+        free_slots,
+        residents: _,
+        wait_ms: _,
+        warm_up,
+    } = claim.clone();
+    ClaimSeen { worker, boot_id, pool, gpus, resident_models, loadable_models, free_slots, warm_up }
 }
 
 pub(crate) fn renew(actor: &mut Actor, key: Key, renew: Renew) -> Result<RenewAnswer, Refusal> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use tintype_store::{Store, StoreError, image_key};
 use tintype_types::limits::{IMAGE_BYTES_MAX, IMAGES_MAX, PREVIEW_BYTES_MAX, SEED_MAX, SIDE_PX_MAX};
-use tintype_types::worker::{Claim, Finish, Gpu, Outcome, Renew};
+use tintype_types::worker::{Claim, Finish, Gpu, Outcome, Renew, WarmUpStanding};
 use tintype_types::{Attempt, ErrorCode, ImageFormat, JobId, Output, Preview};
 
 use crate::answer::Refusal;
@@ -38,7 +38,8 @@ pub(crate) fn job(job: &JobId) -> Result<(), Refusal> {
     Ok(())
 }
 
-pub(crate) fn claim(claim: &Claim) -> Result<(), Refusal> {
+/// Checks a claim and cuts what it says of a failure to a bounded length.
+pub(crate) fn claim(claim: &mut Claim) -> Result<(), Refusal> {
     let Claim {
         worker,
         boot_id,
@@ -49,6 +50,7 @@ pub(crate) fn claim(claim: &Claim) -> Result<(), Refusal> {
         loadable_models,
         free_slots,
         wait_ms: _,
+        warm_up,
     } = claim;
     name("worker", worker.as_str())?;
     name("bootId", boot_id.as_str())?;
@@ -57,6 +59,17 @@ pub(crate) fn claim(claim: &Claim) -> Result<(), Refusal> {
     models("residentModels", resident_models.iter().map(String::as_str))?;
     models("residents", residents.iter().map(|resident| resident.name.as_str()))?;
     models("loadableModels", loadable_models.iter().map(String::as_str))?;
+    match warm_up {
+        None | Some(WarmUpStanding::Ready) => {}
+        Some(
+            WarmUpStanding::Loading { model }
+            | WarmUpStanding::Failed { model, .. }
+            | WarmUpStanding::Superseded { model },
+        ) => name("warmUp", model)?,
+    }
+    if let Some(WarmUpStanding::Failed { message, .. }) = warm_up {
+        cut(message);
+    }
     if *free_slots > SLOTS_MAX {
         return Err(Refusal::invalid("freeSlots", format!("{free_slots} is too many; at most {SLOTS_MAX}")));
     }
@@ -109,12 +122,16 @@ pub(crate) fn finish(finish: &mut Finish, job: &JobId, attempt: Attempt) -> Resu
         }
         Outcome::Preempted { .. } => {}
         Outcome::Failed { message, .. } => {
-            if let Some((end, _)) = message.char_indices().nth(MESSAGE_CHARS_MAX) {
-                message.truncate(end);
-            }
+            cut(message);
         }
     }
     Ok(())
+}
+
+fn cut(message: &mut String) {
+    if let Some((end, _)) = message.char_indices().nth(MESSAGE_CHARS_MAX) {
+        message.truncate(end);
+    }
 }
 
 /// Whether the pictures are no more than were asked for (where that is known) and all in the store. Fewer are charged as
@@ -226,7 +243,7 @@ mod tests {
 
     #[test]
     fn claims_out_of_bounds_are_refused_and_the_field_is_named() {
-        let cases: [(&str, Spoil); 9] = [
+        let cases: [(&str, Spoil); 10] = [
             ("worker", |c| c.worker = "".into()),
             ("worker", |c| c.worker = "a\nb".into()),
             ("bootId", |c| c.boot_id = "x".repeat(254).into()),
@@ -236,12 +253,13 @@ mod tests {
             ("residentModels", |c| c.resident_models = vec!["m".to_owned(); 1_025]),
             ("loadableModels", |c| c.loadable_models = vec!["x".repeat(254)]),
             ("freeSlots", |c| c.free_slots = 1_025),
+            ("warmUp", |c| c.warm_up = Some(WarmUpStanding::Loading { model: String::new() })),
         ];
-        assert_eq!(claim(&good_claim()), Ok(()));
+        assert_eq!(claim(&mut good_claim()), Ok(()));
         for (param, spoil) in cases {
             let mut spoilt = good_claim();
             spoil(&mut spoilt);
-            let refusal = claim(&spoilt).unwrap_err();
+            let refusal = claim(&mut spoilt).unwrap_err();
             assert!(format!("{refusal:?}").contains(&format!("{param:?}")), "{refusal:?}");
         }
     }
@@ -329,6 +347,7 @@ mod tests {
             loadable_models: Vec::new(),
             free_slots: 1,
             wait_ms: u64::MAX,
+            warm_up: None,
         }
     }
 }

@@ -187,6 +187,7 @@ mod tests {
             loadable_models: Vec::new(),
             free_slots: 1,
             wait_ms: 0,
+            warm_up: None,
         };
         Parked::new(claim, serial, oneshot::channel().0, Timestamp(deadline))
     }

@@ -46,8 +46,8 @@ pub(crate) fn router(dispatch: &Dispatch) -> Router {
 }
 
 async fn claim(State(dispatch): State<Dispatch>, body: Body) -> Result<Json<ClaimAnswer>, Refusal> {
-    let claim: Claim = check::body(&bytes(body)?)?;
-    check::claim(&claim)?;
+    let mut claim: Claim = check::body(&bytes(body)?)?;
+    check::claim(&mut claim)?;
     let (reply, answer) = oneshot::channel();
     let serial = dispatch.inner.serial.fetch_add(1, Ordering::Relaxed);
     let mut caller = Caller { claim: Some((claim.worker.clone(), serial)), gone: Arc::clone(&dispatch.inner.gone) };

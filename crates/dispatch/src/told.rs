@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tintype_scheduler::{Decision, Observation};
+use tintype_scheduler::{Decision, Observation, WarmUp};
 use tintype_store::{StoreError, checkpoint_key, image_key};
-use tintype_types::worker::{Assignment, CheckpointPlan, ClaimAnswer, UploadTarget};
+use tintype_types::worker::{Assignment, CheckpointPlan, ClaimAnswer, UploadTarget, WarmUpOrder};
 use tintype_types::{Attempt, JobEvent, JobId, JobState, ResolvedRequest};
 
 use crate::actor::Actor;
@@ -32,6 +32,17 @@ pub(crate) fn written(actor: &mut Actor, done: Done) {
         Ok(Written::Recorded) => recorded(actor, decision),
         Err(error) => failed(actor, decision, &error),
     }
+}
+
+/// An idle worker is to load a model ahead of jobs: its claim is answered with that. One that went away meanwhile claims
+/// again and is told again.
+pub(crate) fn warm_up(actor: &mut Actor, warm_up: WarmUp) {
+    let WarmUp { worker, boot_id, model, evict } = warm_up;
+    let Some(parked) = actor.claims.take(&worker, &boot_id) else { return };
+    tracing::info!(worker.id = %worker, model, "a worker is told to load a model ahead of jobs");
+    let order = WarmUpOrder { model, evict };
+    let heard = parked.reply.send(Ok(ClaimAnswer { warm_up: Some(order), ..ClaimAnswer::default() })).is_ok();
+    actor.metrics.claims.with_label_values(&[if heard { "warm_up" } else { "gone" }]).inc();
 }
 
 /// The record shows that the job ended with this attempt: tells the watchers how, if it was ended here.
@@ -193,7 +204,7 @@ fn failed(actor: &mut Actor, decision: Decision, error: &WriteError) {
         // The scheduler has taken the claim off its list with the assignment: the worker must ask anew.
         let skipped = actor.brain.skipped(&worker);
         actor.metrics.claims.with_label_values(&["empty"]).inc();
-        let _ = parked.reply.send(Ok(ClaimAnswer { assignment: None, skipped }));
+        let _ = parked.reply.send(Ok(ClaimAnswer { skipped, ..ClaimAnswer::default() }));
         actor.step(Observation::ClaimEnded(worker, boot_id));
     }
 }

@@ -94,6 +94,7 @@ mod tests {
             loadable_models: Vec::new(),
             free_slots: 1,
             wait_ms: 0,
+            warm_up: None,
         };
         workers.claimed(&claim, Timestamp(0));
         let minute = |n: u64| Timestamp(n * 60_000);

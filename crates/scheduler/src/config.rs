@@ -7,6 +7,19 @@ use tintype_types::limits::FAILED_ATTEMPTS_MAX;
 
 use crate::state::SERVED_SCALE;
 
+/// Whether models are loaded by forecast, where no pool wants them in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum WarmAhead {
+    /// Not at all.
+    Never,
+    /// Into memory that is free or holds what nobody asks for.
+    IntoSpare,
+    /// Also in the place of models that are asked for less. What is given up has to be loaded again when it is asked for, so
+    /// this is worth it where the forecast is good.
+    ForGain,
+}
+
 /// Numbers the scheduler decides by. Two schedulers that are to agree must have the same.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
@@ -48,8 +61,9 @@ pub struct Config {
     pub overdue_after: Duration,
     /// How long work asked of a model counts when copies of it are weighed: it fades to a third in this time.
     pub demand_memory: Duration,
-    /// Whether idle workers are told to load models ahead of jobs ([`crate::Scheduler::take_warm_up`]).
-    pub warm_ahead: bool,
+    /// Whether idle workers are told to load models that no pool wants in memory, because they are likely to be asked for
+    /// next ([`crate::Scheduler::take_warm_up`]).
+    pub warm_ahead: WarmAhead,
     /// Least time between two of those.
     pub warm_interval: Duration,
     /// Within this what waits should begin, by the number of workers pools are told they should have.
@@ -88,7 +102,7 @@ impl Default for Config {
             preempt_interval: Duration::from_secs(10),
             overdue_after: Duration::from_mins(15),
             demand_memory: Duration::from_hours(3),
-            warm_ahead: false,
+            warm_ahead: WarmAhead::Never,
             warm_interval: Duration::from_secs(1),
             scale_horizon: Duration::from_mins(1),
             start_time: Duration::from_mins(1),

@@ -66,6 +66,12 @@ impl Demand {
         if self.total <= 0.0 { 0.0 } else { workers as f64 * known / self.total }
     }
 
+    /// Work asked of a model that has not faded yet, in milliseconds.
+    pub(crate) fn fresh_ms(&self, model: Name, now: Timestamp, config: &Config) -> f64 {
+        let age = now.since(self.since).as_secs_f64() / config.demand_memory.as_secs_f64().max(1.0);
+        self.models.get(&model).map_or(0.0, |known| known * (-age).exp())
+    }
+
     /// Models work was asked of.
     pub(crate) fn models(&self) -> impl Iterator<Item = Name> {
         self.models.keys().copied()
@@ -105,6 +111,8 @@ mod tests {
         assert!((demand.of(a, 8) - 6.0).abs() < 1e-9);
         demand.add(b, 1_000, Timestamp(1_000_000), &config);
         assert!(demand.of(a, 8) < 0.01);
+        assert!(demand.fresh_ms(a, Timestamp(0), &config) > 2_999.0);
+        assert!(demand.fresh_ms(a, Timestamp(1_000_000), &config) < 1.0);
         assert!(demand.of(none, 8).abs() < 1e-9);
     }
 

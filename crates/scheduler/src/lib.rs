@@ -28,6 +28,7 @@ mod job;
 mod jobs;
 mod learned;
 mod line;
+mod marks;
 mod names;
 mod observation;
 mod observe;
@@ -41,6 +42,7 @@ mod scale;
 mod state;
 mod tree;
 mod verdict;
+mod warm;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -50,12 +52,13 @@ use serde::{Deserialize, Serialize};
 use tintype_types::{Attempt, BootId, JobId, Timestamp, WorkerId};
 
 pub use check::Violation;
-pub use config::Config;
+pub use config::{Config, WarmAhead};
 pub use deadline::Change;
 pub use decision::{Decision, WarmUp};
 pub use estimate::Estimate;
 pub use explain::{Explanation, Remedy};
 pub use learned::Learned;
+pub use marks::{Mark, WarmUpEnd};
 pub use observation::{
     BudgetWindow, ClaimSeen, FinishedSeen, JobSeen, ModelSeen, Observation, Place, PoolSeen, QueueSeen, Quota,
     RenewedSeen, Shape, WorldSeen,
@@ -65,6 +68,7 @@ pub use promise::Promised;
 pub use scale::PoolPlan;
 pub use tree::Held;
 pub use verdict::{AttemptStanding, Verdict};
+pub use warm::{WarmStanding, WarmWish};
 
 use save::Saved;
 use state::{Core, State};
@@ -100,6 +104,7 @@ impl Scheduler {
         let before = self.core.state.now;
         self.core.state.now = before.max(now);
         let mut out = Vec::new();
+        self.core.marks.clear();
         self.core.open_windows();
         self.core.observe(seen, &mut out);
         self.core.expire(&mut out);
@@ -118,13 +123,19 @@ impl Scheduler {
         if self.more {
             return Some((self.core.state.now, "decisions left over"));
         }
-        self.core.index.next_timer()
+        let retry = self.core.warm_retry_at().map(|at| (at, "a warm-up may be tried again"));
+        self.core.index.next_timer().into_iter().chain(retry).min_by_key(|(at, _)| *at)
     }
 
-    /// What the last step advises an idle worker to load. Its claim is taken for answered, so a shell that cannot carry
-    /// this out leaves [`Config::warm_ahead`] off.
+    /// What the last step advises an idle worker to load. Its claim is taken for answered: a shell that cannot carry this out
+    /// passes on no [`ClaimSeen::warm_up`].
     pub fn take_warm_up(&mut self) -> Option<WarmUp> {
         self.warm_up.take()
+    }
+
+    /// What came about in the last step, to be counted.
+    pub fn take_marks(&mut self) -> Vec<Mark> {
+        std::mem::take(&mut self.core.marks)
     }
 
     /// Why a job is not running; `None` if it is not known.

@@ -2,7 +2,7 @@
 //! changes nothing.
 
 use serde::{Deserialize, Serialize};
-use tintype_types::worker::{Gpu, Outcome};
+use tintype_types::worker::{Gpu, Outcome, WarmUpStanding};
 use tintype_types::{Attempt, BootId, JobId, PoolName, QueueKey, Timestamp, WorkerId};
 
 /// One fact.
@@ -228,6 +228,9 @@ pub struct ClaimSeen {
     pub loadable_models: Vec<String>,
     /// Jobs it could take.
     pub free_slots: u32,
+    /// Where it stands with loading models ahead of jobs; one that says nothing is not told to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm_up: Option<WarmUpStanding>,
 }
 
 /// A renewal.

@@ -1,6 +1,6 @@
 //! Taking in one fact. Facts change the state; what follows from the new state is decided in `cycle`.
 
-use tintype_types::worker::Outcome;
+use tintype_types::worker::{Outcome, WarmUpStanding};
 use tintype_types::{Attempt, BootId, FailureReason, JobId, Timestamp, WorkerId};
 
 use crate::decision::Decision;
@@ -97,8 +97,10 @@ impl Core {
         let run = self.state.jobs.get(tag).and_then(|job| job.run.as_ref());
         let Some(run) = run.filter(|run| run.tellings == 0 && !run.heard) else { return };
         let (name, parked) = (run.worker, self.state.workers.get(&run.worker).filter(|worker| worker.parked));
-        if let Some(claim) = parked.map(|worker| worker.claim.clone()) {
-            self.take_claim(name, claim, out);
+        if let Some((claim, loads)) = parked.map(|worker| (worker.claim.clone(), worker.warming)) {
+            let said = loads.map(|(model, _)| self.state.names.text(model).to_owned());
+            let said = said.map(|model| WarmUpStanding::Loading { model });
+            self.take_claim(name, claim, said, out);
         }
     }
 
@@ -135,14 +137,15 @@ impl Core {
 
     fn observe_claim(&mut self, seen: ClaimSeen, out: &mut Vec<Decision>) {
         let worker = self.state.names.name(seen.worker.as_str());
+        let said = seen.warm_up.clone();
         let claim = Claim::of(seen, &mut self.state.names);
-        self.take_claim(worker, claim, out);
+        self.take_claim(worker, claim, said, out);
     }
 
     /// A claim is parked; one of a new start of the worker ends what the old one ran; one of a worker that cannot have
     /// got its assignment gets the same assignment again (the record has it already, so writing it again changes
     /// nothing).
-    fn take_claim(&mut self, name: Name, claim: Claim, out: &mut Vec<Decision>) {
+    fn take_claim(&mut self, name: Name, claim: Claim, said: Option<WarmUpStanding>, out: &mut Vec<Decision>) {
         let now = self.state.now;
         let known = self.state.workers.get(&name);
         if known.is_some_and(|worker| worker.old_boots.contains(&claim.boot_id)) {
@@ -165,13 +168,10 @@ impl Core {
             }
             loaders.add(&claim);
         }
-        let warmed = worker.warming.take().filter(|(model, _)| claim.resident.contains(model));
         let (free_slots, resident) = (claim.free_slots, claim.resident.clone());
         worker.update(claim, now);
-        if let Some((model, since)) = warmed {
-            self.state.costs.learn_load(model, u64::try_from(now.since(since).as_millis()).unwrap_or(u64::MAX));
-        }
-        self.set_holds(name, resident);
+        let loads = self.warm_up_heard(name, &resident, said);
+        self.set_holds(name, loads.into_iter().chain(resident).collect());
         let (heard, untold) = self.runs_at_claim(name);
         let Some(worker) = self.state.workers.get_mut(&name) else { return };
         worker.idle_since = if heard == 0 && untold.is_empty() { worker.idle_since.or(Some(now)) } else { None };

@@ -7,6 +7,7 @@ use crate::job::Job;
 use crate::names::{Name, Tag};
 use crate::scale::PoolPlan;
 use crate::state::{Core, Queue, SERVED_SCALE};
+use crate::warm::WarmWish;
 use crate::worker::Worker;
 
 /// Queues shown: those with most jobs.
@@ -27,6 +28,9 @@ pub struct Overview {
     /// How many workers each pool should have, by name.
     #[serde(default)]
     pub pools: Vec<PoolPlan>,
+    /// The models that pools want in memory, and where each stands.
+    #[serde(default)]
+    pub warm: Vec<WarmWish>,
     /// How far apart the least and the most served queue that could run are, in GPU milliseconds of weight 1.
     pub fairness_gap_ms: u64,
     /// Jobs not taken in because there were too many.
@@ -104,6 +108,7 @@ impl Core {
             queues,
             workers: workers.into_iter().map(|(id, worker)| self.worker_load(id, worker)).collect(),
             pools: self.scale(),
+            warm: self.warm_wishes(),
             fairness_gap_ms: self.fairness_gap_ms(),
             jobs_dropped: self.state.jobs_dropped,
             promises_kept: self.state.promises.0,

@@ -6,7 +6,6 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::decision::WarmUp;
 use crate::demand::worth_of_copy;
 use crate::line::{Class, Gate, Turn};
 use crate::names::{Name, Tag};
@@ -35,13 +34,11 @@ const OVERDUE_LOOK_MAX: usize = 64;
 const COLD_LOOK_MAX: usize = 64;
 /// Classes whose jobs wait longer than a load that are looked at for one worth loading now, the longest wait first.
 const COLD_CLASSES_MAX: usize = 32;
-/// A model is loaded ahead of jobs when that keeps this many more workers busy than what it replaces.
-const WARM_GAIN: f64 = 0.4;
 /// Part of a GPU's memory that models may fill; the rest is for the pictures being made.
-const VRAM_FOR_MODELS: f64 = 0.9;
+pub(crate) const VRAM_FOR_MODELS: f64 = 0.9;
 
 /// Parked workers of a pool with what a load of so many bytes loses there, the least first. Kept while one choice is made.
-type Losses = BTreeMap<(Option<Name>, u64), Vec<(f64, Tag)>>;
+pub(crate) type Losses = BTreeMap<(Option<Name>, u64), Vec<(f64, Tag)>>;
 
 /// A job and where it goes.
 #[derive(Clone, Copy, Debug)]
@@ -260,7 +257,7 @@ impl Core {
     }
 
     /// The parked worker where loading a class's model loses least, and what it loses.
-    fn least_loss(&self, losses: &mut Losses, class: Class) -> Option<(f64, Name)> {
+    pub(crate) fn least_loss(&self, losses: &mut Losses, class: Class) -> Option<(f64, Name)> {
         let (model, pool) = (class.model, class.pool);
         let size = self.state.models.get(&model).map_or(0, |seen| seen.vram_bytes);
         let workers = |first: usize| self.index.parked.workers(pool).skip(first);
@@ -313,7 +310,7 @@ impl Core {
 
     /// What a worker's copy of a model is worth, in workers kept busy; the last copy of one that jobs wait for is never
     /// given up while anything else can be.
-    fn worth(&self, model: Name) -> f64 {
+    pub(crate) fn worth(&self, model: Name) -> f64 {
         let copies = self.index.holders.count(model, None);
         let needed = copies <= 1 && self.index.backlog_ms(model) > 0;
         worth_of_copy(self.demand(model), copies) + if needed { 1e6 } else { 0.0 }
@@ -323,37 +320,6 @@ impl Core {
     fn loss(&self, worker: &Worker, size: u64) -> f64 {
         let gone: f64 = self.evicted_for(worker, size).iter().map(|name| self.worth(*name)).sum();
         gone + worker.holds.len() as f64 * 1e-3
-    }
-
-    /// Has a parked worker nobody has work for load the model that is shortest of copies, if that gains enough. At most
-    /// once in a while: each looks at every model.
-    pub(crate) fn warm_up(&mut self) -> Option<WarmUp> {
-        let (now, due) = (self.state.now, self.state.warmed_at.plus(self.config.warm_interval));
-        if !self.config.warm_ahead || self.index.parked.len() == 0 || now < due {
-            return None;
-        }
-        self.state.warmed_at = now;
-        let (worker, model) = self.worth_warming()?;
-        let state = self.state.workers.get(&worker)?;
-        let (evict, boot_id) = (self.evictions(state, model), state.claim.boot_id.clone());
-        self.end_claim(worker, None);
-        self.hold(worker, model, &evict);
-        if let Some(state) = self.state.workers.get_mut(&worker) {
-            state.warming = Some((model, now));
-        }
-        let text = |name| self.state.names.text(name).to_owned();
-        let evict = evict.into_iter().map(text).collect();
-        Some(WarmUp { worker: text(worker).into(), boot_id, model: text(model), evict })
-    }
-
-    fn worth_warming(&self) -> Option<(Name, Name)> {
-        let gain = |model| worth_of_copy(self.demand(model), self.index.holders.count(model, None) + 1);
-        let text = |name| self.state.names.text(name);
-        let known = self.state.demand.models().filter(|model| self.state.models.contains_key(model));
-        let gains = known.map(|model| (gain(model), model));
-        let (most, model) = gains.max_by(|a, b| a.0.total_cmp(&b.0).then_with(|| text(a.1).cmp(text(b.1))))?;
-        let (loss, worker) = self.least_loss(&mut Losses::new(), Class { pool: None, model })?;
-        (most - loss > WARM_GAIN).then_some((worker, model))
     }
 
     /// A worker was given a model: it holds it now, most recently used, and no more what it gave up for it.

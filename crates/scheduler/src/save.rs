@@ -14,6 +14,7 @@ use crate::names::Names;
 use crate::observation::{ClaimSeen, JobSeen, ModelSeen, PoolSeen};
 use crate::record::Record;
 use crate::state::{Queue, State};
+use crate::warm::{Failure, Failures};
 use crate::worker::{Claim, Worker};
 
 /// All that is saved.
@@ -28,6 +29,8 @@ pub(crate) struct Saved {
     costs: SavedCosts,
     demand: SavedDemand,
     warmed_at: Timestamp,
+    #[serde(default)]
+    unwarmed: Vec<(String, String, Failure)>,
     served_floor: u64,
     jobs_dropped: u64,
     promises: (u64, u64),
@@ -83,6 +86,7 @@ impl Saved {
             costs: state.costs.saved(names),
             demand: state.demand.saved(names),
             warmed_at: state.warmed_at,
+            unwarmed: state.unwarmed.saved(names),
             served_floor: state.served_floor,
             jobs_dropped: state.jobs_dropped,
             promises: state.promises,
@@ -109,6 +113,7 @@ impl Saved {
             costs: Costs::of(self.costs, &mut names),
             demand: Demand::restored(self.demand, &mut names),
             warmed_at: self.warmed_at,
+            unwarmed: Failures::restored(self.unwarmed, &mut names),
             served_floor: self.served_floor,
             jobs_dropped: self.jobs_dropped,
             promises: self.promises,

@@ -13,9 +13,11 @@ use crate::index::{Delay, Filed, Filing, Index};
 use crate::job::{Job, Stand, Stop};
 use crate::jobs::Jobs;
 use crate::line::{Class, Turn};
+use crate::marks::Mark;
 use crate::names::{Name, Names, Tag, Used};
 use crate::observation::{ModelSeen, PoolSeen, Quota};
 use crate::record::Record;
+use crate::warm::Failures;
 use crate::worker::Worker;
 
 /// Work divided by weight is counted in parts of a millisecond, so that weights up to this differ.
@@ -40,6 +42,8 @@ pub(crate) struct State {
     pub(crate) demand: Demand,
     /// When a worker was last told to load a model ahead of jobs.
     pub(crate) warmed_at: Timestamp,
+    /// Models that could not be loaded ahead of jobs.
+    pub(crate) unwarmed: Failures,
     /// Served work of the queue served last: what a queue starts at when no other waits.
     pub(crate) served_floor: u64,
     /// Jobs not taken in because there were too many.
@@ -135,12 +139,14 @@ pub(crate) struct Core {
     pub(crate) index: Index,
     /// The job that came in this step.
     pub(crate) fresh: Option<Tag>,
+    /// What came about in this step.
+    pub(crate) marks: Vec<Mark>,
 }
 
 impl Core {
     /// Takes over a state and files everything in it.
     pub(crate) fn new(config: Config, state: State) -> Self {
-        let mut core = Self { config, state, index: Index::default(), fresh: None };
+        let mut core = Self { config, state, index: Index::default(), fresh: None, marks: Vec::new() };
         for (key, queue) in &core.state.queues {
             core.index.tune(*key, queue.served, queue.running_max);
         }
@@ -156,6 +162,11 @@ impl Core {
             }
         }
         core
+    }
+
+    /// Notes something to be counted.
+    pub(crate) fn mark(&mut self, mark: Mark) {
+        self.marks.push(mark);
     }
 
     /// What a job costs is looked up by.
@@ -309,11 +320,11 @@ impl Core {
         if !self.state.names.crowded() {
             return;
         }
-        let State { jobs, queues, models, workers, costs, demand, .. } = &self.state;
+        let State { jobs, queues, models, workers, costs, demand, unwarmed, .. } = &self.state;
         let mut used = Used::default();
         used.extend(queues.keys().chain(models.keys()).copied());
         used.extend(queues.values().filter_map(|queue| queue.parent));
-        used.extend(costs.names().chain(demand.models()));
+        used.extend(costs.names().chain(demand.models()).chain(unwarmed.names()));
         for job in jobs.each() {
             used.extend(job.seen.names());
             used.extend(job.run.as_ref().map(|run| run.worker));

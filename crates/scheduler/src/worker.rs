@@ -3,7 +3,7 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
-use tintype_types::worker::Gpu;
+use tintype_types::worker::{Gpu, WarmUpStanding};
 use tintype_types::{BootId, Timestamp};
 
 use crate::line::Class;
@@ -48,12 +48,14 @@ pub(crate) struct Claim {
     /// Models it can load; empty is any.
     pub(crate) loadable: Vec<Name>,
     pub(crate) free_slots: u32,
+    /// Whether it can be told to load a model ahead of any job.
+    pub(crate) takes_warm_ups: bool,
 }
 
 impl Claim {
     /// What a worker claims, its names kept.
     pub(crate) fn of(seen: ClaimSeen, names: &mut Names) -> Self {
-        let ClaimSeen { worker: _, boot_id, pool, gpus, resident_models, loadable_models, free_slots } = seen;
+        let ClaimSeen { worker: _, boot_id, pool, gpus, resident_models, loadable_models, free_slots, warm_up } = seen;
         Self {
             boot_id,
             pool: names.name(pool.as_str()),
@@ -62,6 +64,7 @@ impl Claim {
             resident: resident_models.iter().map(|model| names.name(model)).collect(),
             loadable: loadable_models.iter().map(|model| names.name(model)).collect(),
             free_slots,
+            takes_warm_ups: warm_up.is_some(),
         }
     }
 
@@ -76,6 +79,7 @@ impl Claim {
             resident_models: texts(&self.resident),
             loadable_models: texts(&self.loadable),
             free_slots: self.free_slots,
+            warm_up: self.takes_warm_ups.then_some(WarmUpStanding::Ready),
         }
     }
 

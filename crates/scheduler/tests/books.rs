@@ -366,6 +366,7 @@ impl Play {
             resident_models,
             loadable_models: Vec::new(),
             free_slots: 1,
+            warm_up: None,
         }));
     }
 

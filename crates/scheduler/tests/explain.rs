@@ -238,6 +238,7 @@ fn claim(worker: &str, pool: &str, models: &[&str]) -> Observation {
         resident_models: models.clone(),
         loadable_models: models,
         free_slots: 1,
+        warm_up: None,
     })
 }
 

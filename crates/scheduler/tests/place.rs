@@ -65,6 +65,7 @@ impl Play {
             resident_models: models.iter().map(|model| (*model).to_owned()).collect(),
             loadable_models: Vec::new(),
             free_slots: 1,
+            warm_up: None,
         }))
     }
 
@@ -78,6 +79,7 @@ impl Play {
             resident_models: vec![models[0].to_owned()],
             loadable_models: models.iter().map(|model| (*model).to_owned()).collect(),
             free_slots: 1,
+            warm_up: None,
         }))
     }
 

@@ -90,6 +90,7 @@ impl Play {
             resident_models: models.iter().map(|model| (*model).to_owned()).collect(),
             loadable_models: Vec::new(),
             free_slots,
+            warm_up: None,
         }))
     }
 

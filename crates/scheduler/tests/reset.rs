@@ -95,6 +95,7 @@ fn probes(now: Timestamp) -> Vec<(Timestamp, Observation)> {
             resident_models: vec!["photos".to_owned()],
             loadable_models: Vec::new(),
             free_slots: 1,
+            warm_up: None,
         })
     };
     let mut probes: Vec<_> = ["w0", "w1", "w2"].map(|worker| (now, claim(worker, "small"))).into();

@@ -35,6 +35,7 @@ fn claim(worker: &str, pool: &str) -> Observation {
         resident_models: vec!["m".to_owned()],
         loadable_models: Vec::new(),
         free_slots: 1,
+        warm_up: None,
     })
 }
 

@@ -60,6 +60,7 @@ impl Play {
             resident_models: vec!["m".to_owned()],
             loadable_models: Vec::new(),
             free_slots: 1,
+            warm_up: None,
         }))
     }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use tintype_scheduler::Config;
+use tintype_scheduler::{Config, WarmAhead};
 use tintype_simulate::{
     Doing, Figures, Fleet, Latencies, Peer, Promises, RESIDENT_MODELS, Report, Row, Schedule, Work, bounds, drive,
     page, read_trace, run_peer,
@@ -114,7 +114,8 @@ fn schedules_are_those_written_down() {
     for (gpus, warm_ahead, deadlines) in
         [(1, false, true), (2, true, true), (4, false, true), (4, true, false), (9, true, true)]
     {
-        let config = Config { warm_ahead, deadlines, ..Config::default() };
+        let ahead = if warm_ahead { WarmAhead::ForGain } else { WarmAhead::Never };
+        let config = Config { warm_ahead: ahead, deadlines, ..Config::default() };
         let schedule = drive(&work, Fleet { gpus }, config).expect("a fleet without faults").schedule;
         let csv = schedule.csv(&work);
         // FNV-1a.

@@ -96,6 +96,47 @@ pub struct Claim {
     pub free_slots: u32,
     /// How long the answer may be held back, in milliseconds.
     pub wait_ms: u64,
+    /// Where it stands with loading models ahead of jobs. A worker that says nothing is never told to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm_up: Option<WarmUpStanding>,
+}
+
+/// Where a worker stands with loading a model ahead of jobs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "standing", rename_all = "camelCase")]
+pub enum WarmUpStanding {
+    /// It loads none, and would.
+    Ready,
+    /// It loads this one now. A job that comes meanwhile is drawn first: it stops the load, unless it wants that model.
+    Loading {
+        /// The model.
+        model: String,
+    },
+    /// It could not load the last one it was told to. Said until a claim is answered.
+    Failed {
+        /// The model.
+        model: String,
+        /// Why.
+        reason: FailureReason,
+        /// A sentence for people: what happened, why, what to do next.
+        message: String,
+    },
+    /// A job came before the last one was there. Said until a claim is answered.
+    Superseded {
+        /// The model.
+        model: String,
+    },
+}
+
+/// A model to load while there is nothing else to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WarmUpOrder {
+    /// The model.
+    pub model: String,
+    /// Models that may be given up for it, the least wanted first. No others are: without room it is not loaded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub evict: Vec<String>,
 }
 
 /// Everything a worker needs to run one attempt; nothing is left to look up.
@@ -171,6 +212,9 @@ pub struct ClaimAnswer {
     /// The work, if there is any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub assignment: Option<Assignment>,
+    /// A model to load ahead of jobs, where there is no work and the worker said that it takes those.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm_up: Option<WarmUpOrder>,
     /// Why waiting jobs were not given to this worker: reason to count.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub skipped: BTreeMap<String, u32>,

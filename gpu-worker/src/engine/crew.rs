@@ -10,7 +10,7 @@ use super::checkpoint::{self, CheckpointError, LaneState};
 use super::line::{End, Look, News, Outlet, Picture, Saved, Wish};
 use super::marks::{Doing, loaded_in};
 use super::thread::{Join, Models};
-use crate::pipeline::{Lane, Order, Pipeline, PipelineError};
+use crate::pipeline::{Lane, Order, Pipeline, PipelineError, WarmUp};
 
 /// Latent pixels times rows of one call: four guided pictures of 512x512, or one of 1024x1024. A call's memory grows with
 /// it, so larger sets are stepped in turn.
@@ -82,6 +82,14 @@ impl<P: Pipeline> Crew<P> {
     pub(crate) fn models(&mut self) -> Models {
         self.pipeline.tend();
         Models { resident: self.pipeline.resident(), loadable: self.pipeline.loadable() }
+    }
+
+    /// Brings a model in ahead of jobs; where there are any, they go first.
+    pub(crate) fn warm(&mut self, order: &WarmUp) -> Result<(), PipelineError> {
+        if !self.is_empty() || order.interrupt.is_set() {
+            return Err(PipelineError::Stopped);
+        }
+        guarded(|| self.pipeline.warm(order))
     }
 
     /// Begins every picture of a job, or takes them up where a checkpoint left them. One for whose models there is no room

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::line::{Outlet, Seat, line};
 use super::{Crew, CrewOptions, Turn};
-use crate::pipeline::{Order, Pipeline};
+use crate::pipeline::{Order, Pipeline, PipelineError, WarmUp};
 
 /// Things said to the engine that it has not taken in yet. Attempts are few, and what they say is short.
 const COMMANDS_MAX: usize = 64;
@@ -28,6 +28,7 @@ pub(crate) struct Join {
 pub(super) enum Command {
     Join(Box<Join>, Outlet),
     Models(oneshot::Sender<Models>),
+    Warm(Box<WarmUp>, oneshot::Sender<Result<(), PipelineError>>),
     /// Nothing new, but something the engine waited for may have come about.
     Poke,
 }
@@ -88,6 +89,13 @@ impl Engine {
         answer.await.map_err(|_| EngineEnded)
     }
 
+    /// Brings a model in ahead of jobs. It holds the engine up until it is there or is broken off.
+    pub(crate) async fn warm(&self, order: WarmUp) -> Result<Result<(), PipelineError>, EngineEnded> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::Warm(Box::new(order), reply)).await.map_err(|_| EngineEnded)?;
+        answer.await.map_err(|_| EngineEnded)
+    }
+
     /// Has the engine look at its lines again. With a full inbox it will anyway.
     pub(super) fn poke(&self) {
         let _full = self.commands.try_send(Command::Poke);
@@ -117,6 +125,9 @@ fn take<P: Pipeline>(crew: &mut Crew<P>, command: Command) {
         Command::Models(reply) => {
             // Whoever asked may have stopped waiting.
             let _unheard = reply.send(crew.models());
+        }
+        Command::Warm(order, reply) => {
+            let _unheard = reply.send(crew.warm(&order));
         }
         Command::Poke => {}
     }

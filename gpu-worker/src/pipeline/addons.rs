@@ -8,7 +8,7 @@ use std::time::Instant;
 use sha2::{Digest as _, Sha256};
 use tintype_types::{ControlUse, ModelFamily, ModelKind, ResolvedRequest};
 
-use super::memory::{Held, Memory};
+use super::memory::{Held, Memory, Room};
 use super::{LoadedModel, PipelineError};
 use crate::cache::{Cost, Need};
 use crate::catalogue::{Catalogue, Entry};
@@ -117,7 +117,7 @@ fn lora(
     check_digests(entry, digests).map_err(unread)?;
     let file = WeightFile::open(&entry.path).map_err(unread)?;
     let need = Need { bytes: file.fp32_bytes(), heads: 0 };
-    memory.make_room(&format!("the LoRA {name}"), need)?;
+    memory.make_room(&format!("the LoRA {name}"), need, &Room::ByValue)?;
     let lora = Arc::new(ground.model.read_lora(&file).map_err(unread)?);
     memory.keep(key, Cost { need, load: asked.elapsed() }, Held::Lora(Arc::clone(&lora)));
     Ok(lora)
@@ -140,7 +140,7 @@ fn control(
     let config = ControlNetConfig::read(&entry.path.join("config.json")).map_err(unread)?;
     let file = super::folder::open(&entry.path, "", "diffusion_pytorch_model").map_err(unread)?;
     let need = Need { bytes: file.fp32_bytes(), heads: 0 };
-    memory.make_room(&format!("the ControlNet {name}"), need)?;
+    memory.make_room(&format!("the ControlNet {name}"), need, &Room::ByValue)?;
     let fingerprint = file.fingerprint().map_err(unread)?;
     let weights = Weights::new(Arc::new(file), ground.model.device.clone());
     let net = Arc::new(ControlNet::read(&config, &weights).map_err(|error| unreadable(name, error))?);

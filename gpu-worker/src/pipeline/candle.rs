@@ -10,16 +10,16 @@ use tintype_types::{ModelKind, ResolvedRequest};
 
 use super::addons::{self, Beside, Ground, check_digests, unreadable};
 use super::measure::Meter;
-use super::memory::{Held, Memory};
+use super::memory::{Held, Memory, Room};
 use super::prompts::Prompts;
-use super::{DeviceChoice, LoadedModel, Order, Pipeline, PipelineError, loaded};
+use super::{DeviceChoice, LoadedModel, Order, Pipeline, PipelineError, WarmUp, loaded};
 pub use crate::cache::ResidentLimits;
 use crate::cache::{Cost, Keep, Need};
 use crate::catalogue::Catalogue;
 use crate::engine::{Lane, step};
-use crate::kernels::{NotSuited, Precision};
+use crate::kernels::{self, NotSuited, Precision};
 use crate::output::RgbImage;
-use crate::weights::Digests;
+use crate::weights::{Digests, Interrupt};
 
 /// Most bytes of prompts' vectors: a pair of SDXL's, in one chunk, takes 1.3 MB.
 const PROMPTS_BYTES_MAX: u64 = 64 << 20;
@@ -85,7 +85,7 @@ impl CandlePipeline {
         }
         let (device, prompts) = (device.open()?, Arc::new(Prompts::new(prompts_bytes)));
         Ok(Self {
-            ground: loaded::Ground { device, precision: Precision::F32, prompts },
+            ground: loaded::Ground { device, precision: Precision::F32, prompts, interrupt: Interrupt::default() },
             directories,
             cache: None,
             catalogue,
@@ -127,7 +127,7 @@ impl CandlePipeline {
         &self.catalogue
     }
 
-    fn read(&mut self, name: &str) -> Result<(), PipelineError> {
+    fn read(&mut self, name: &str, room: &Room<'_>) -> Result<(), PipelineError> {
         self.look_for(std::iter::once((ModelKind::Checkpoint, name)));
         let entry = self.catalogue.checkpoint(name).ok_or_else(|| PipelineError::UnknownModel(name.to_owned()))?;
         let meter = Meter::start();
@@ -135,7 +135,7 @@ impl CandlePipeline {
             .map_err(|error| unreadable(name, error.into()))?;
         check_digests(entry, &mut self.digests).map_err(|error| unreadable(name, error.into()))?;
         let need = Need { bytes: needed, heads: 1 };
-        self.memory.make_room(&format!("the model {name}"), need)?;
+        self.memory.make_room(&format!("the model {name}"), need, room)?;
         let loaded =
             LoadedModel::read(&entry.path, entry.card.family, &self.ground).map_err(|error| unreadable(name, error))?;
         // Weights are stored in half the bytes they take, or in as many.
@@ -173,7 +173,23 @@ impl Pipeline for CandlePipeline {
         if self.memory.model(model).is_some() {
             return Ok(());
         }
-        self.read(model)
+        self.read(model, &Room::ByValue)
+    }
+
+    fn warm(&mut self, order: &WarmUp) -> Result<(), PipelineError> {
+        if self.memory.model(&order.model).is_some() {
+            return Ok(());
+        }
+        self.ground.interrupt = order.interrupt.clone();
+        self.digests.interrupted_by(order.interrupt.clone());
+        let read = self.read(&order.model, &Room::Among { may_go: &order.may_go, free_bytes: order.free_bytes });
+        self.ground.interrupt = Interrupt::default();
+        self.digests.interrupted_by(Interrupt::default());
+        if read.is_err() && order.interrupt.is_set() {
+            kernels::give_back();
+            return Err(PipelineError::Stopped);
+        }
+        read
     }
 
     fn begin(&mut self, order: &Order, index: u32) -> Result<Lane, PipelineError> {

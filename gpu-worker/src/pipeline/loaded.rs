@@ -19,7 +19,7 @@ use crate::models::unet::UNet;
 use crate::models::vae::{VaeDecoder, VaeEncoder};
 use crate::output::RgbImage;
 use crate::samplers::NoiseSchedule;
-use crate::weights::{Fingerprint, Lora, Network, Part, UnreadableFile, WeightFile};
+use crate::weights::{Fingerprint, Interrupt, Lora, Network, Part, UnreadableFile, WeightFile};
 
 /// A tensor of every autoencoder that can encode.
 const ENCODER: &str = "encoder.conv_in.weight";
@@ -52,6 +52,8 @@ pub(super) struct Ground {
     pub(super) device: Device,
     pub(super) precision: Precision,
     pub(super) prompts: Arc<Prompts>,
+    /// Breaks off what is read for later.
+    pub(super) interrupt: Interrupt,
 }
 
 impl LoadedModel {
@@ -68,9 +70,9 @@ impl LoadedModel {
     pub(super) fn read(
         path: &Path,
         family: ModelFamily,
-        Ground { device, precision, prompts }: &Ground,
+        Ground { device, precision, prompts, interrupt }: &Ground,
     ) -> Result<Self, BuildError> {
-        let (precision, source) = (*precision, Source::open(path, family)?);
+        let (precision, source) = (*precision, Source::open(path, family)?.interrupted_by(interrupt));
         let (unet_config, unet) = source.unet(device)?;
         let (vae_config, vae) = source.vae(device)?;
         let text = TextEncoders::read(&source, Arc::clone(prompts), device)?;

@@ -34,6 +34,15 @@ impl Held {
     }
 }
 
+/// Where room for one more thing may come from.
+#[derive(Debug)]
+pub(super) enum Room<'a> {
+    /// From what is worth least.
+    ByValue,
+    /// From these alone, in this order, and from memory that nobody on the device uses.
+    Among { may_go: &'a [String], free_bytes: u64 },
+}
+
 /// All of it.
 #[derive(Debug)]
 pub(super) struct Memory {
@@ -79,8 +88,13 @@ impl Memory {
     ///
     /// # Errors
     /// No room for it ever, or none while others are drawn with what could go.
-    pub(super) fn make_room(&mut self, what: &str, need: Need) -> Result<(), PipelineError> {
-        let gone = self.residents.make_room(need, self.started.elapsed(), Held::in_use);
+    pub(super) fn make_room(&mut self, what: &str, need: Need, room: &Room<'_>) -> Result<(), PipelineError> {
+        let gone = match room {
+            Room::ByValue => self.residents.make_room(need, self.started.elapsed(), Held::in_use),
+            Room::Among { may_go, free_bytes } => {
+                self.residents.make_room_among(need, may_go, *free_bytes, Held::in_use)
+            }
+        };
         put_out(gone.map_err(|none| no_room(what, need.bytes, none))?, "its room is wanted");
         Ok(())
     }

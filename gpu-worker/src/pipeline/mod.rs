@@ -27,7 +27,7 @@ use crate::engine::{CheckpointError, LaneState};
 use crate::images::InputError;
 use crate::output::RgbImage;
 use crate::samplers::ScheduleError;
-use crate::weights::UnreadableFile;
+use crate::weights::{Interrupt, UnreadableFile};
 
 /// What a step's listener answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +54,19 @@ impl From<&ResolvedRequest> for Order {
     fn from(request: &ResolvedRequest) -> Self {
         Self { request: request.clone(), inputs: BTreeMap::new() }
     }
+}
+
+/// A model to be brought in ahead of jobs.
+#[derive(Clone, Debug)]
+pub struct WarmUp {
+    /// The model.
+    pub model: String,
+    /// Models that may be put out for it, in this order; no others are.
+    pub may_go: Vec<String>,
+    /// Memory of the device that nobody uses, in bytes.
+    pub free_bytes: u64,
+    /// Breaks it off.
+    pub interrupt: Interrupt,
 }
 
 /// One picture being drawn, as the engine sees it. What it holds is the pipeline's own business.
@@ -93,6 +106,14 @@ pub trait Pipeline: Send + 'static {
     /// # Errors
     /// A model that is unknown, unreadable or too large.
     fn load(&mut self, model: &str) -> Result<(), PipelineError>;
+
+    /// Brings a model into memory ahead of jobs, where that takes nothing from anybody.
+    ///
+    /// # Errors
+    /// As [`Self::load`]; no room but what is in demand; [`PipelineError::Stopped`] when it was broken off.
+    fn warm(&mut self, order: &WarmUp) -> Result<(), PipelineError> {
+        self.load(&order.model)
+    }
 
     /// Begins picture `index` of an order, with the seed `request.seed + index`. Takes no step.
     ///

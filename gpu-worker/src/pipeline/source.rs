@@ -17,7 +17,7 @@ use crate::models::unet::UNetConfig;
 use crate::models::vae::VaeConfig;
 use crate::prompt::{CLIP_TOKENS, Padding, PromptEncoder};
 use crate::samplers::ScheduleConfig;
-use crate::weights::{Fingerprint, Naming, UnreadableFile, WeightFile, Weights, read_json};
+use crate::weights::{Fingerprint, Interrupt, Naming, UnreadableFile, WeightFile, Weights, read_json};
 
 /// Folders of the first and the second text encoder with their tokenizers.
 const TEXT: [(&str, &str); 2] = [("text_encoder", "tokenizer"), ("text_encoder_2", "tokenizer_2")];
@@ -46,6 +46,7 @@ pub(super) struct Source {
     configs: PathBuf,
     family: ModelFamily,
     single: Option<Single>,
+    interrupt: Interrupt,
 }
 
 struct Single {
@@ -81,7 +82,8 @@ impl Source {
     /// Opens a folder or a file.
     pub(super) fn open(path: &Path, family: ModelFamily) -> Result<Self, UnreadableFile> {
         if !path.is_file() {
-            return Ok(Self { path: path.to_owned(), configs: path.to_owned(), family, single: None });
+            let (path, configs) = (path.to_owned(), path.to_owned());
+            return Ok(Self { path, configs, family, single: None, interrupt: Interrupt::default() });
         }
         let file = Arc::new(WeightFile::open(path)?);
         let shapes = file.shapes();
@@ -90,7 +92,13 @@ impl Source {
             configs: path.with_extension("config"),
             family,
             single: Some(Single { file, shapes }),
+            interrupt: Interrupt::default(),
         })
+    }
+
+    /// The same, whose weights are read until that is broken off.
+    pub(super) fn interrupted_by(self, interrupt: &Interrupt) -> Self {
+        Self { interrupt: interrupt.clone(), ..self }
     }
 
     pub(super) fn unet(&self, device: &Device) -> Result<(UNetConfig, Weights), UnreadableFile> {
@@ -235,9 +243,10 @@ impl Source {
         naming: impl Fn() -> Naming,
         device: &Device,
     ) -> Result<Weights, UnreadableFile> {
-        match &self.single {
-            Some(Single { file, .. }) => Ok(Weights::named(Arc::clone(file), device.clone(), naming())),
-            None => Ok(Weights::new(Arc::new(open(&self.path, part, stem)?), device.clone())),
-        }
+        let weights = match &self.single {
+            Some(Single { file, .. }) => Weights::named(Arc::clone(file), device.clone(), naming()),
+            None => Weights::new(Arc::new(open(&self.path, part, stem)?), device.clone()),
+        };
+        Ok(weights.interrupted_by(self.interrupt.clone()))
     }
 }

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use sha2::{Digest as _, Sha256};
 
-use super::UnreadableFile;
+use super::{Interrupt, UnreadableFile};
 
 /// Files remembered; past this all are forgotten and hashed once more.
 const KNOWN_MAX: usize = 4_096;
@@ -19,6 +19,7 @@ const CHUNK_BYTES: usize = 1 << 20;
 #[derive(Debug, Default)]
 pub struct Digests {
     known: BTreeMap<PathBuf, Known>,
+    interrupt: Interrupt,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -29,6 +30,11 @@ struct Known {
 }
 
 impl Digests {
+    /// Hashing breaks off from now on when this is set.
+    pub fn interrupted_by(&mut self, interrupt: Interrupt) {
+        self.interrupt = interrupt;
+    }
+
     /// Refuses a file that has another SHA-256 than `wanted`, in lower-case hex.
     ///
     /// # Errors
@@ -40,7 +46,7 @@ impl Digests {
         let known = self.known.get(path).filter(|known| (known.bytes, known.modified) == (bytes, modified));
         let digest = match known {
             Some(known) => known.digest.clone(),
-            None => sha256(path).map_err(unreadable)?,
+            None => sha256(path, &self.interrupt).map_err(unreadable)?,
         };
         let same = digest == wanted;
         let what = format!("has the SHA-256 {digest} and its card says {wanted}; fetch it again, or mend the card");
@@ -52,13 +58,16 @@ impl Digests {
     }
 }
 
-fn sha256(path: &Path) -> std::io::Result<String> {
+fn sha256(path: &Path, interrupt: &Interrupt) -> std::io::Result<String> {
     let (mut file, mut hash) = (File::open(path)?, Sha256::new());
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
         let read = file.read(&mut chunk)?;
         if read == 0 {
             return Ok(hex::encode(hash.finalize()));
+        }
+        if interrupt.is_set() {
+            return Err(std::io::Error::other("something else is wanted first"));
         }
         hash.update(&chunk[..read]);
     }

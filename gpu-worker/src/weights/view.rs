@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{Device, Tensor};
 
-use super::{LayerName, LayerShape, Layers, Naming, UnreadableFile, WeightFile};
+use super::{Interrupt, LayerName, LayerShape, Layers, Naming, UnreadableFile, WeightFile};
 use crate::kernels::Precision;
 
 /// A file, a prefix within it, and the device its tensors go to. Cheap to clone.
@@ -21,6 +21,7 @@ pub struct Weights {
     layers: Arc<Mutex<Layers>>,
     device: Device,
     precision: Precision,
+    interrupt: Interrupt,
 }
 
 impl Weights {
@@ -32,13 +33,20 @@ impl Weights {
     /// One network of a file that names its tensors otherwise; here they are asked for by diffusers' names.
     pub fn named(file: Arc<WeightFile>, device: Device, naming: Naming) -> Self {
         let (naming, precision) = (naming.into(), Precision::F32);
-        Self { file, prefix: String::new(), naming, outside: 0, layers: Arc::default(), device, precision }
+        let (layers, interrupt) = (Arc::default(), Interrupt::default());
+        Self { file, prefix: String::new(), naming, outside: 0, layers, device, precision, interrupt }
     }
 
     /// The same for layers that multiply in a given precision; without it they do in fp32.
     #[must_use]
     pub fn multiplied_in(self, precision: Precision) -> Self {
         Self { precision, ..self }
+    }
+
+    /// The same, broken off when that is wanted.
+    #[must_use]
+    pub fn interrupted_by(self, interrupt: Interrupt) -> Self {
+        Self { interrupt, ..self }
     }
 
     /// What layers read from here multiply in.
@@ -80,6 +88,9 @@ impl Weights {
     /// # Errors
     /// See [`WeightFile::tensor`].
     pub fn get(&self, name: &str, shape: &[usize]) -> Result<Tensor, UnreadableFile> {
+        if self.interrupt.is_set() {
+            return Err(self.unreadable("was not read to its end, as something else is wanted first"));
+        }
         let name = self.name(name);
         let stored = self.naming.stored(&name);
         let stored = stored.ok_or_else(|| self.unreadable(format!("has no place for the tensor {name}")))?;

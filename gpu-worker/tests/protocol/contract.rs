@@ -15,7 +15,9 @@ use axum::routing::{post, put};
 use axum::{Json, Router};
 use clap::Parser as _;
 use sha2::{Digest as _, Sha256};
-use tintype_types::worker::{Assignment, CheckpointPlan, Claim, ClaimAnswer, Finish, Renew, RenewAnswer, UploadTarget};
+use tintype_types::worker::{
+    Assignment, CheckpointPlan, Claim, ClaimAnswer, Finish, Renew, RenewAnswer, UploadTarget, WarmUpOrder,
+};
 use tintype_types::{Attempt, ErrorCode, GenerationRequest, JobId, ModelDefaults, Sampler, Timestamp};
 use tintype_worker::Args;
 use tintype_worker::pipeline::{CandlePipeline, Pipeline, ResidentLimits};
@@ -43,6 +45,7 @@ pub(crate) struct Stored {
 struct Seen {
     token: String,
     waiting: VecDeque<Assignment>,
+    warm_ups: VecDeque<WarmUpOrder>,
     claims: Vec<Claim>,
     /// How many claims had come when a job was given.
     given_at: BTreeMap<String, usize>,
@@ -110,6 +113,13 @@ impl Contract {
         self.shared.changed.notify_waiters();
     }
 
+    /// Tells the next claim to load a model ahead of jobs.
+    pub(crate) fn warm(&self, model: &str) {
+        let order = WarmUpOrder { model: model.to_owned(), evict: Vec::new() };
+        self.shared.seen.lock().unwrap().warm_ups.push_back(order);
+        self.shared.changed.notify_waiters();
+    }
+
     pub(crate) fn answer_renewals(&self, answer: Option<RenewAnswer>) {
         self.shared.seen.lock().unwrap().renew_answer = answer;
     }
@@ -134,6 +144,10 @@ impl Contract {
 
     pub(crate) async fn claimed(&self, times: usize) {
         self.until("claims", |seen| (seen.claims.len() >= times).then_some(())).await;
+    }
+
+    pub(crate) async fn claimed_with(&self, wanted: impl Fn(&Claim) -> bool) -> Claim {
+        self.until("a claim", |seen| seen.claims.iter().find(|claim| wanted(claim)).cloned()).await
     }
 
     /// The claim a job was given to, and the one after it.
@@ -239,6 +253,9 @@ async fn claim(State(shared): State<Arc<Shared>>, headers: HeaderMap, Json(claim
                 let claims = seen.claims.len();
                 seen.given_at.insert(assignment.job.0.clone(), claims);
                 return Json(ClaimAnswer { assignment: Some(assignment), ..ClaimAnswer::default() }).into_response();
+            }
+            if let Some(order) = seen.warm_ups.pop_front() {
+                return Json(ClaimAnswer { warm_up: Some(order), ..ClaimAnswer::default() }).into_response();
             }
         }
         changed.await;

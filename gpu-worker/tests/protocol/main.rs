@@ -7,6 +7,7 @@ mod contract;
 mod previews;
 mod sources;
 mod stepper;
+mod warm;
 
 use std::sync::atomic::Ordering;
 

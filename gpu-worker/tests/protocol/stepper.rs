@@ -8,10 +8,12 @@ use tintype_types::ResolvedRequest;
 use tintype_types::worker::{ResidentModel, Tier};
 use tintype_worker::engine::{CheckpointError, LaneState};
 use tintype_worker::output::RgbImage;
-use tintype_worker::pipeline::{Lane, Order, Pipeline, PipelineError};
+use tintype_worker::pipeline::{Lane, Order, Pipeline, PipelineError, WarmUp};
 
 /// A prompt that makes it panic.
 pub(crate) const PANIC: &str = "break";
+/// A model whose load ahead of jobs ends when it is stopped and no sooner.
+pub(crate) const SLOW: &str = "slow";
 /// A test that forgets to let steps through fails after this.
 const PATIENCE: Duration = Duration::from_mins(2);
 /// How often a waiting step asks whether to go on.
@@ -82,6 +84,10 @@ impl<P: Pipeline, F: FnMut(&mut [&mut P::Lane]) -> Then + Send + 'static> Pipeli
 
     fn load(&mut self, model: &str) -> Result<(), PipelineError> {
         self.pipeline.load(model)
+    }
+
+    fn warm(&mut self, order: &WarmUp) -> Result<(), PipelineError> {
+        self.pipeline.warm(order)
     }
 
     fn begin(&mut self, order: &Order, index: u32) -> Result<Self::Lane, PipelineError> {
@@ -165,6 +171,15 @@ impl Pipeline for Stepper {
 
     fn load(&mut self, _model: &str) -> Result<(), PipelineError> {
         Ok(())
+    }
+
+    fn warm(&mut self, order: &WarmUp) -> Result<(), PipelineError> {
+        let began = Instant::now();
+        while order.model == SLOW && !order.interrupt.is_set() {
+            assert!(began.elapsed() < PATIENCE, "nobody stops the load");
+            std::thread::sleep(ASK_PERIOD);
+        }
+        if order.interrupt.is_set() { Err(PipelineError::Stopped) } else { Ok(()) }
     }
 
     fn begin(&mut self, order: &Order, _index: u32) -> Result<GreyLane, PipelineError> {

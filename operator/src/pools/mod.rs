@@ -235,7 +235,8 @@ impl Keeper {
         let before = pool.status.clone().unwrap_or_default();
         let said = json!({
             "replicas": before.replicas, "readyReplicas": before.ready_replicas, "selector": before.selector,
-            "conditions": before.conditions,
+            // The others are not written here.
+            "conditions": before.conditions.iter().filter(|said| said.type_ == READY).collect::<Vec<_>>(),
         });
         if status == said {
             return Ok(());

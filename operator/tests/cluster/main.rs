@@ -12,4 +12,5 @@ mod preempt;
 mod queues;
 mod rights;
 mod support;
+mod warm;
 mod writer;

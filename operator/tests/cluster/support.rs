@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use tintype_crds::{GenerationJob, GenerationJobSpec};
 use tintype_kubetest::{AuditEvent, ControlPlane};
 use tintype_operator::rights::{RIGHTS, Right, Scope};
-use tintype_types::worker::{Assignment, Claim, ClaimAnswer, Finish, Gpu, Outcome, Renew};
+use tintype_types::worker::{Assignment, Claim, ClaimAnswer, Finish, Gpu, Outcome, Renew, WarmUpStanding};
 use tintype_types::{Attempt, BootId, ErrorBody, ErrorCode, FailureReason, GenerationRequest, Output, WorkerId};
 
 /// Longest anything here is waited for; a busy machine is slow, a broken program is for ever.
@@ -248,6 +248,10 @@ pub(crate) struct Worker {
     pub(crate) pool: String,
     /// What it says it can load.
     pub(crate) models: Vec<String>,
+    /// What it says it has in memory, where that is not all it can load.
+    pub(crate) resident: Option<Vec<String>>,
+    /// Where it says it stands with loading models ahead of jobs.
+    pub(crate) warm_up: Option<WarmUpStanding>,
 }
 
 impl Worker {
@@ -259,6 +263,8 @@ impl Worker {
             boot: BootId::from(format!("boot-of-{id}")),
             pool: "cpu".to_owned(),
             models: vec![MODEL.to_owned()],
+            resident: None,
+            warm_up: None,
         }
     }
 
@@ -280,6 +286,12 @@ impl Worker {
         answer.json().await.unwrap_or_default()
     }
 
+    /// A series of the operator's metrics.
+    pub(crate) async fn metric(&self, series: &str) -> Option<f64> {
+        let text = self.http.get(format!("{}/metrics", self.url)).send().await.ok()?.text().await.ok()?;
+        text.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok())
+    }
+
     /// One claim.
     pub(crate) async fn ask(&self, wait_ms: u64) -> Result<ClaimAnswer, (StatusCode, ErrorBody)> {
         let claim = Claim {
@@ -287,11 +299,12 @@ impl Worker {
             boot_id: self.boot.clone(),
             pool: self.pool.as_str().into(),
             gpus: vec![Gpu { uuid: "cpu-0".to_owned(), name: "CPU".to_owned(), ..Gpu::default() }],
-            resident_models: self.models.clone(),
+            resident_models: self.resident.clone().unwrap_or_else(|| self.models.clone()),
             residents: Vec::new(),
             loadable_models: self.models.clone(),
             free_slots: 1,
             wait_ms,
+            warm_up: self.warm_up.clone(),
         };
         self.call("/worker/v1/claim", &claim).await
     }

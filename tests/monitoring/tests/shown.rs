@@ -12,7 +12,7 @@ use tintype_monitoring::{alerts, dashboards, folder, metrics, root};
 /// Where programs register what they count.
 const SOURCES: [&str; 5] = ["api/src", "operator/src", "gpu-worker/src", "provider/src", "crates"];
 /// Whose metrics they are: the second word of each name.
-const OWNERS: [&str; 6] = ["api", "operator", "worker", "provider", "dispatch", "telemetry"];
+const OWNERS: [&str; 7] = ["api", "operator", "worker", "provider", "dispatch", "telemetry", "scheduler"];
 /// Functions of ours that put the owner before a name.
 const NAMERS: [&str; 3] = ["counter(", "gauge(", "gauges("];
 /// What Prometheus has of a histogram.

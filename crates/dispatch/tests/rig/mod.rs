@@ -242,6 +242,7 @@ impl Runner {
             loadable_models: vec![MODEL.to_owned()],
             free_slots: 1,
             wait_ms: 20_000,
+            warm_up: None,
         }
     }
 }

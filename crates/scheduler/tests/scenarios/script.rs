@@ -229,6 +229,7 @@ impl Play {
             resident_models: Vec::new(),
             loadable_models: Vec::new(),
             free_slots: 1,
+            warm_up: None,
         };
         while let Some(word) = words.more() {
             match word {

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Serialize;
-use tintype_scheduler::Config;
+use tintype_scheduler::{Config, WarmAhead};
 use tintype_simulate::standing::{self, Known};
 use tintype_simulate::{Figures, Fleet, Latencies, Peer, Promises, Work, bounds, drive, read_trace, run_peer};
 
@@ -122,7 +122,7 @@ fn replay(work: &Work) {
     let (free_flow, free_on_time) = bounds::free_loading(work, FLEET);
     let relaxed = bounds::relaxed_on_time(work, FLEET);
     let begun = CpuTime::now();
-    let config = Config { warm_ahead: true, ..Config::default() };
+    let config = Config { warm_ahead: WarmAhead::ForGain, ..Config::default() };
     let budget_s = config.fairness_budget.as_secs_f64();
     let driven = match drive(work, FLEET, config) {
         Ok(driven) => driven,
@@ -146,7 +146,7 @@ fn replay(work: &Work) {
     print("replay_promises_kept", promises.kept, "share", 1.0, &Goal::AtLeast(0.999));
     print("replay_eta_error_p90", promises.eta_error_p90, "of flow time", 0.15, &Goal::AtMost(0.15));
     let half = Fleet { gpus: FLEET.gpus / 2 };
-    let halved = drive(work, half, Config { warm_ahead: true, ..Config::default() });
+    let halved = drive(work, half, Config { warm_ahead: WarmAhead::ForGain, ..Config::default() });
     let halved = halved.map_or(0.0, |driven| Figures::of(work, half, &driven.schedule).on_time);
     print("replay_on_time_half_the_gpus", halved, "share", warm_first.on_time, &Goal::AtLeast(warm_first.on_time));
     print("replay_wall", took_s, "s", 2.0, &Goal::AtMost(2.0));

@@ -168,6 +168,7 @@ fn claim(turn: usize, resident: &[usize]) -> ClaimSeen {
         resident_models: resident.iter().map(|model| format!("m{model}")).collect(),
         loadable_models: Vec::new(),
         free_slots: 1,
+        warm_up: None,
     }
 }
 

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use tintype_scheduler::{ClaimSeen, FinishedSeen, Observation, RenewedSeen};
-use tintype_types::worker::{Gpu, Outcome};
+use tintype_types::worker::{Gpu, Outcome, WarmUpStanding};
 use tintype_types::{Attempt, JobId, WorkerId};
 
 use crate::{Doing, Fleet, RESIDENT_MODELS, Row, Schedule, Work};
@@ -93,6 +93,7 @@ impl<'a> Workers<'a> {
             resident_models: self.all[worker].resident.iter().map(name).collect(),
             loadable_models: Vec::new(),
             free_slots: u32::from(self.all[worker].task.is_none()),
+            warm_up: Some(WarmUpStanding::Ready),
         }
     }
 
