@@ -32,6 +32,9 @@ const CLAIM_PERIOD_MIN: Duration = Duration::from_millis(200);
 /// How often the models directories are looked at while they hold no model.
 const RESCAN_PERIOD: Duration = Duration::from_secs(5);
 
+/// What is held of a GPU's memory at work: nobody can say, or nothing in a build that draws on the CPU.
+const HELD_AT_WORK: Option<u64> = if cfg!(feature = "cuda") { None } else { Some(0) };
+
 /// What the answer to a claim says to do.
 enum Told {
     /// Run this.
@@ -187,11 +190,15 @@ impl Worker {
             while loads.try_join_next().is_some() {}
             match claimed {
                 Some(Told::Run(assignment)) => {
+                    self.probe.holds(HELD_AT_WORK);
                     self.warming.give_way_to(&assignment.request.model);
                     let (worker, drain) = (Arc::clone(self), shutdown.clone());
                     attempts.spawn(async move { worker.run_traced(&assignment, &drain).await });
                 }
-                Some(Told::Warm(order)) => self.begin_warm_up(order, &mut loads),
+                Some(Told::Warm(order)) => {
+                    self.probe.holds(HELD_AT_WORK);
+                    self.begin_warm_up(order, &mut loads);
+                }
                 None => {}
             }
         }
@@ -258,6 +265,10 @@ impl Worker {
         self.warming.remember(&models);
         let Models { resident: residents, loadable: loadable_models } = models;
         self.metrics.residents(&residents);
+        // A build that draws on the CPU has none of the GPU's memory.
+        let bytes = if cfg!(feature = "cuda") { residents.iter().map(|resident| resident.bytes).sum() } else { 0 };
+        let idle = free_slots == self.slots && self.warming.models().is_none();
+        self.probe.holds(if idle { Some(bytes) } else { HELD_AT_WORK });
         self.ready.models(!loadable_models.is_empty());
         // An empty list would mean "any model" to the dispatcher.
         if loadable_models.is_empty() {

@@ -1,6 +1,7 @@
 //! What hardware there is and how it fares. The only door to it: NVML behind one folder, the host's CPU behind a file.
 
 mod cpu;
+mod foreign;
 mod health;
 mod nvml;
 
@@ -32,6 +33,10 @@ pub trait GpuProbe: Send + Sync {
     fn health(&self) -> watch::Receiver<Health> {
         watch::channel(Health::default()).1
     }
+
+    /// Told how much of the GPU's memory this process holds in models; `None` while it draws or loads and nobody can say. What
+    /// is in use beyond that is others'.
+    fn holds(&self, _bytes: Option<u64>) {}
 }
 
 /// NVML where it loads and sees a GPU, else the CPU; says which.

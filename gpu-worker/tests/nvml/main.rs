@@ -6,6 +6,7 @@ mod bench;
 #[expect(dead_code, reason = "the protocol's own tests use the rest")]
 mod contract;
 mod faults;
+mod foreign;
 mod handed_on;
 mod readings;
 #[path = "../protocol/stepper.rs"]

@@ -11,6 +11,7 @@ use nvml_wrapper::{Device, Nvml};
 use tintype_types::worker::Gpu;
 
 use super::events::Xid;
+use crate::probe::foreign::{Held, Ledger, by_pid};
 use crate::probe::health::{Vitals, Ward, summary};
 use crate::probe::{Health, Neighbours};
 
@@ -26,6 +27,7 @@ struct Slot {
     gpus: Vec<Gpu>,
     answers: bool,
     ward: Ward,
+    ledger: Ledger,
 }
 
 /// All GPUs.
@@ -42,8 +44,8 @@ impl Inventory {
         Self { slots: BTreeMap::new(), visible, neighbours }
     }
 
-    /// Takes a reading of every GPU that is there or was.
-    pub(super) fn read(&mut self, nvml: &Nvml, now: Instant) {
+    /// Takes a reading of every GPU that is there or was, while this process holds so much of the one it draws on.
+    pub(super) fn read(&mut self, nvml: &Nvml, held: Held, now: Instant) {
         let known = self.slots.last_key_value().map_or(0, |(last, _)| last + 1);
         let count = nvml.device_count().unwrap_or(0).max(known).min(GPUS_MAX);
         for index in 0..count {
@@ -61,7 +63,11 @@ impl Inventory {
                     }
                     slot.answers = true;
                     slot.gpus = gpus;
-                    slot.ward.reads(vitals(&device, self.neighbours), now);
+                    let foreign = match self.neighbours {
+                        Neighbours::Trouble => slot.foreign(&device, held),
+                        Neighbours::Welcome => 0,
+                    };
+                    slot.ward.reads(vitals(&device, foreign), now);
                 }
                 None => slot.lose(index, now),
             }
@@ -117,6 +123,20 @@ impl Inventory {
 }
 
 impl Slot {
+    /// What other processes hold of it, in bytes.
+    fn foreign(&mut self, device: &Device<'_>, held: Held) -> u64 {
+        let by_pid = by_pid(&processes(device), std::process::id(), held);
+        let cut = self.gpus.len() != 1 || self.gpus.first().is_some_and(|gpu| gpu.uuid != self.uuid);
+        // Nobody else is in a slice of ours, and what others have of the whole is none of our business.
+        let used = if cut { None } else { device.memory_info().ok().map(|memory| memory.used) };
+        let by_memory = used.map_or(0, |used| self.ledger.by_memory(used, held));
+        match by_pid {
+            Some(bytes) if matches!(held, Held::Bytes(held) if held > 0) => bytes,
+            Some(bytes) => bytes.max(by_memory),
+            None => by_memory,
+        }
+    }
+
     fn lose(&mut self, index: u32, now: Instant) {
         self.answers = false;
         if self.gpus.is_empty() {
@@ -173,7 +193,7 @@ fn gpu(device: &Device<'_>, whole: &Device<'_>) -> Option<Gpu> {
     })
 }
 
-fn vitals(device: &Device<'_>, neighbours: Neighbours) -> Vitals {
+fn vitals(device: &Device<'_>, foreign_bytes: u64) -> Vitals {
     // The driver's own, milder slowdown (SW) is daily life of a busy GPU.
     let heat = ThrottleReasons::HW_THERMAL_SLOWDOWN;
     Vitals {
@@ -183,27 +203,18 @@ fn vitals(device: &Device<'_>, neighbours: Neighbours) -> Vitals {
         slowdown_celsius: device.temperature_threshold(TemperatureThreshold::Slowdown).ok(),
         slowed_by_heat: device.current_throttle_reasons().is_ok_and(|reasons| reasons.intersects(heat)),
         memory_bytes: device.memory_info().map_or(0, |memory| memory.total),
-        foreign_bytes: match neighbours {
-            Neighbours::Trouble => foreign_bytes(device),
-            Neighbours::Welcome => 0,
-        },
+        foreign_bytes,
     }
 }
 
-/// What other processes that compute on a GPU hold of it, in bytes. In a container the driver tells pids that mean nothing
-/// inside: then the process that holds the most is taken for this one, where this one computes on GPUs at all.
-fn foreign_bytes(device: &Device<'_>) -> u64 {
+/// The processes that compute on a GPU, as the driver knows them: pid and bytes.
+fn processes(device: &Device<'_>) -> Vec<(u32, u64)> {
     let held = |memory| match memory {
         UsedGpuMemory::Used(bytes) => bytes,
         UsedGpuMemory::Unavailable => 0,
     };
-    let processes = device.running_compute_processes().unwrap_or_default();
-    let own = std::process::id();
-    let others =
-        processes.iter().filter(|process| process.pid != own).map(|process| held(process.used_gpu_memory.clone()));
-    let (sum, most) = others.fold((0_u64, 0), |(sum, most), bytes| (sum.saturating_add(bytes), bytes.max(most)));
-    let known = processes.iter().any(|process| process.pid == own);
-    if known || !cfg!(feature = "cuda") { sum } else { sum - most }
+    let found = device.running_compute_processes().unwrap_or_default();
+    found.into_iter().map(|process| (process.pid, held(process.used_gpu_memory))).collect()
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 
 use self::events::{Events, WAIT};
 use self::inventory::Inventory;
+use super::foreign::Held;
 use super::{GpuProbe, Health, Neighbours};
 
 /// How long a GPU may be lost before the library is started anew: it finds a GPU that was reset.
@@ -40,6 +41,7 @@ pub enum ProbeError {
 #[derive(Debug)]
 pub struct NvmlProbe {
     seen: Arc<Mutex<Vec<Gpu>>>,
+    held: Arc<Mutex<Held>>,
     health: watch::Receiver<Health>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -52,12 +54,14 @@ impl NvmlProbe {
     /// See [`ProbeError`].
     pub fn start(library: Option<&Path>, neighbours: Neighbours) -> Result<Self, ProbeError> {
         let (seen, stop) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
+        let held = Arc::<Mutex<Held>>::default();
         let (sender, health) = watch::channel(Health::default());
         let (started, first) = mpsc::sync_channel(1);
         let thread = Thread {
             library: library.map(Path::to_owned),
             inventory: Inventory::new(std::env::var("CUDA_VISIBLE_DEVICES").ok(), neighbours),
             seen: Arc::clone(&seen),
+            held: Arc::clone(&held),
             health: sender,
             stop: Arc::clone(&stop),
         };
@@ -66,7 +70,7 @@ impl NvmlProbe {
             .spawn(move || thread.run(&started))
             .map_err(|_| ProbeError::Thread)?;
         first.recv().map_err(|_| ProbeError::Thread)??;
-        Ok(Self { seen, health, stop, thread: Some(thread) })
+        Ok(Self { seen, held, health, stop, thread: Some(thread) })
     }
 }
 
@@ -77,6 +81,11 @@ impl GpuProbe for NvmlProbe {
 
     fn health(&self) -> watch::Receiver<Health> {
         self.health.clone()
+    }
+
+    fn holds(&self, bytes: Option<u64>) {
+        let held = bytes.map_or(Held::Unknown, Held::Bytes);
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = held;
     }
 }
 
@@ -94,6 +103,7 @@ struct Thread {
     library: Option<PathBuf>,
     inventory: Inventory,
     seen: Arc<Mutex<Vec<Gpu>>>,
+    held: Arc<Mutex<Held>>,
     health: watch::Sender<Health>,
     stop: Arc<AtomicBool>,
 }
@@ -106,7 +116,7 @@ impl Thread {
                 return;
             }
             Ok(nvml) => {
-                self.inventory.read(&nvml, Instant::now());
+                self.inventory.read(&nvml, self.held(), Instant::now());
                 self.publish();
                 let mut events = Events::register(&nvml);
                 let _told = started.send(Ok(()));
@@ -133,7 +143,7 @@ impl Thread {
             let raised = events.wait();
             let now = Instant::now();
             let before = self.inventory.answering();
-            self.inventory.read(nvml, now);
+            self.inventory.read(nvml, self.held(), now);
             for xid in raised {
                 self.inventory.xid(xid, now);
             }
@@ -151,6 +161,10 @@ impl Thread {
                 return;
             }
         }
+    }
+
+    fn held(&self) -> Held {
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn stopped(&self) -> bool {
