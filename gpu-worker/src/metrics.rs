@@ -1,13 +1,13 @@
 //! What is counted. Labels come from closed lists, never from a job, a model or a user.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use prometheus::{
-    Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
-    TextEncoder,
+    Encoder as _, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
 };
-use tintype_types::FailureReason;
 use tintype_types::worker::{ResidentModel, Tier};
+use tintype_types::{FailureReason, ModelFamily};
 
 use crate::client::{CALLS, OUTCOMES};
 use crate::gpu_metrics;
@@ -33,14 +33,16 @@ pub(crate) struct Metrics {
     pub(crate) warm_ups: IntCounterVec,
     /// Pictures stored.
     pub(crate) images: IntCounter,
-    /// Seconds a denoising step took.
-    pub(crate) steps: Histogram,
+    /// Seconds a denoising step took, by the model's family.
+    steps: HistogramVec,
     /// Attempts that run now.
     pub(crate) busy: IntGauge,
     resident_models: IntGauge,
     resident_bytes: IntGauge,
     /// Seconds it took to load a model, by `tier`.
     loads: HistogramVec,
+    /// Models put out of memory, by the `tier` they had come from.
+    evictions: IntCounterVec,
     /// Who was in memory when last told.
     told: Arc<Mutex<Vec<ResidentModel>>>,
 }
@@ -73,8 +75,11 @@ impl Metrics {
         let images = IntCounter::new("tintype_worker_images_total", "Pictures stored.")?;
         registry.register(Box::new(images.clone()))?;
         let steps = HistogramOpts::new("tintype_worker_step_seconds", "How long a denoising step took.");
-        let steps = Histogram::with_opts(steps.buckets(STEP_BUCKETS.to_vec()))?;
+        let steps = HistogramVec::new(steps.buckets(STEP_BUCKETS.to_vec()), &["family"])?;
         registry.register(Box::new(steps.clone()))?;
+        for family in [ModelFamily::Sd15, ModelFamily::Sd2, ModelFamily::Sdxl] {
+            steps.with_label_values(&[family_name(Some(family))]);
+        }
         let busy = IntGauge::new("tintype_worker_busy", "Attempts that run now.")?;
         registry.register(Box::new(busy.clone()))?;
         let gauge = |name: &str, help: &str| {
@@ -83,11 +88,14 @@ impl Metrics {
         };
         let resident_models = gauge("resident_models", "Models in memory.")?;
         let resident_bytes = gauge("resident_bytes", "Bytes of the models in memory.")?;
+        let evictions = "Models put out of memory, by where they had been loaded from.";
+        let evictions = counter("model_evictions_total", evictions, &["tier"])?;
         let loads = HistogramOpts::new("tintype_worker_model_load_seconds", "How long it took to load a model.");
         let loads = HistogramVec::new(loads.buckets(LOAD_BUCKETS.to_vec()), &["tier"])?;
         registry.register(Box::new(loads.clone()))?;
         for tier in [Tier::PageCache, Tier::Disk] {
             loads.with_label_values(&[tier_name(tier)]);
+            evictions.with_label_values(&[tier_name(tier)]);
         }
         let told = Arc::default();
         Ok(Self {
@@ -102,6 +110,7 @@ impl Metrics {
             resident_models,
             resident_bytes,
             loads,
+            evictions,
             told,
         })
     }
@@ -119,11 +128,19 @@ impl Metrics {
         gpu_metrics::register(&self.registry, probe, dcgm)
     }
 
+    /// A step of a model took so long.
+    pub(crate) fn step(&self, family: Option<ModelFamily>, took: Duration) {
+        self.steps.with_label_values(&[family_name(family)]).observe(took.as_secs_f64());
+    }
+
     /// Told who is in memory; a load that was not there the last time is counted.
     pub(crate) fn residents(&self, now: &[ResidentModel]) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         for new in now.iter().filter(|model| !told.contains(model)) {
             self.loads.with_label_values(&[tier_name(new.tier)]).observe(new.load_ms as f64 / 1e3);
+        }
+        for gone in told.iter().filter(|model| !now.contains(model)) {
+            self.evictions.with_label_values(&[tier_name(gone.tier)]).inc();
         }
         self.resident_models.set(now.len() as i64);
         self.resident_bytes.set(now.iter().map(|model| model.bytes).sum::<u64>() as i64);
@@ -135,6 +152,15 @@ impl Metrics {
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+}
+
+fn family_name(family: Option<ModelFamily>) -> &'static str {
+    match family {
+        Some(ModelFamily::Sd15) => "sd15",
+        Some(ModelFamily::Sd2) => "sd2",
+        Some(ModelFamily::Sdxl) => "sdxl",
+        None => "other",
     }
 }
 

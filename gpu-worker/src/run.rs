@@ -120,9 +120,9 @@ pub async fn run_with(
         .context("cannot set up the HTTP client")?;
     let fetcher = args.models_cache.clone().map(|cache| Fetcher::new(args.models_dir.clone(), cache, metrics.clone()));
     let fetcher = fetcher.transpose().context("cannot set up the client for models")?;
-    let steps = metrics.steps.clone();
-    let options =
-        CrewOptions { on_step: Box::new(move |took| steps.observe(took.as_secs_f64())), ..CrewOptions::default() };
+    let counted = metrics.clone();
+    let on_step = Box::new(move |family, took| counted.step(family, took));
+    let options = CrewOptions { on_step, ..CrewOptions::default() };
     let engine = Engine::start(pipeline, options).context("cannot start the engine's thread")?;
     let ready = Readiness::default();
     let listening = match config.listen {

@@ -3,17 +3,13 @@
 //!
 //! Models and pools have names that people choose, so the number of series is bounded: beyond it names are `other`.
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use prometheus::{CounterVec, IntCounterVec, Opts, Registry};
 use tintype_crds::{GenerationJob, GpuPool, ProviderKind};
+use tintype_dispatch::Labels;
 use tintype_scheduler::Decision;
 
-/// Models, and pools, that are told apart.
-const NAMES_MAX: usize = 64;
-/// What is said of a name beyond that.
-const OTHER: &str = "other";
 /// Who runs the workers of a pool that names no provider: we do, on GPUs of one's own or by the hour.
 const OWN: &str = "kubernetes";
 /// Who else may.
@@ -31,7 +27,8 @@ struct Inner {
     gpu_seconds: CounterVec,
     money: CounterVec,
     unpriced: IntCounterVec,
-    names: Mutex<[BTreeSet<String>; 2]>,
+    models: Labels,
+    pools: Labels,
 }
 
 impl Costs {
@@ -52,7 +49,8 @@ impl Costs {
             gpu_seconds: CounterVec::new(seconds, &LABELS)?,
             money: CounterVec::new(money, &LABELS)?,
             unpriced: IntCounterVec::new(unpriced, &["provider"])?,
-            names: Mutex::default(),
+            models: Labels::default(),
+            pools: Labels::default(),
         };
         registry.register(Box::new(inner.images.clone()))?;
         registry.register(Box::new(inner.gpu_seconds.clone()))?;
@@ -78,7 +76,7 @@ impl Costs {
                 .map(|price| price * *gpu_ms as f64 / HOUR_MS),
         };
         let provider = provider.map_or(OWN, |provider| provider.kind.as_str());
-        let (model, pool) = (self.name(0, &job.spec.request.model), self.name(1, pool));
+        let (model, pool) = (self.0.models.label(&job.spec.request.model), self.0.pools.label(pool));
         let labels = [model.as_str(), pool.as_str(), provider];
         self.0.images.with_label_values(&labels).inc_by(outputs.len() as u64);
         self.0.gpu_seconds.with_label_values(&labels).inc_by(*gpu_ms as f64 / 1e3);
@@ -86,17 +84,6 @@ impl Costs {
             Some(cost) => self.0.money.with_label_values(&labels).inc_by(cost),
             None => self.0.unpriced.with_label_values(&[provider]).inc_by(outputs.len() as u64),
         }
-    }
-
-    /// The name itself, or that it is one of too many.
-    fn name(&self, kind: usize, name: &str) -> String {
-        let mut names = self.0.names.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = &mut names[kind];
-        if known.contains(name) || known.len() < NAMES_MAX {
-            known.insert(name.to_owned());
-            return name.to_owned();
-        }
-        OTHER.to_owned()
     }
 }
 
@@ -173,11 +160,11 @@ mod tests {
     #[test]
     fn names_people_choose_make_a_bounded_number_of_series() {
         let costs = Costs::register(&Registry::new()).unwrap();
-        for number in 0..=2 * NAMES_MAX {
+        for number in 0..=2 * Labels::NAMES_MAX {
             costs.written(&job(&format!("m{number}"), "l40s"), &complete(1, 1), &[]);
         }
         costs.written(&job("m0", "l40s"), &complete(1, 1), &[]);
         let images = |model: &str| costs.0.images.with_label_values(&[model, "l40s", OWN]).get();
-        assert_eq!((images("m0"), images(OTHER)), (2, NAMES_MAX as u64 + 1));
+        assert_eq!((images("m0"), images(Labels::OTHER)), (2, Labels::NAMES_MAX as u64 + 1));
     }
 }

@@ -32,6 +32,8 @@ use crate::writes::Writes;
 pub(crate) const ASKED_KEPT_MAX: usize = 200_000;
 /// Least time between two ticks, so that a deadline that stays in the past cannot keep the loop busy.
 const TICK_INTERVAL_MIN: Duration = Duration::from_millis(1);
+/// Least time between two looks at who waits for what, for metrics.
+const SHOW_EVERY: Duration = Duration::from_secs(1);
 /// How old an overview may be. Each tick is a line of the decision log, so not every question brings one.
 const OVERVIEW_AGE_MAX: Duration = Duration::from_secs(1);
 
@@ -73,6 +75,9 @@ pub(crate) struct Actor {
     pub(crate) asked: Bounded<JobId, (Attempt, u32)>,
     pub(crate) traces: Traces,
     pub(crate) last_tick: Timestamp,
+    /// When it was last shown how things stand, and whether anything has happened since.
+    pub(crate) shown_at: Instant,
+    pub(crate) unshown: bool,
 }
 
 impl Actor {
@@ -96,6 +101,7 @@ impl Actor {
                 done = self.writes.next() => told::written(&mut self, done),
                 () = gone.rung() => self.collect_gone(),
                 () = sleep_until(wake) => self.tick(),
+                () = sleep_until(self.unshown.then_some(self.shown_at + SHOW_EVERY)) => self.show(),
             }
         }
     }
@@ -154,8 +160,17 @@ impl Actor {
 
     /// Tells the scheduler and carries out what it answers.
     pub(crate) fn step(&mut self, seen: Observation) {
-        let decisions = self.brain.step(self.clock.now(), seen);
+        let decisions = self.decide(seen);
         self.carry_out(decisions);
+    }
+
+    /// Tells the scheduler one fact, and counts what it takes.
+    pub(crate) fn decide(&mut self, seen: Observation) -> Vec<Decision> {
+        let began = Instant::now();
+        let decisions = self.brain.step(self.clock.now(), seen);
+        self.metrics.scheduling.decided(&decisions, began.elapsed());
+        self.unshown = true;
+        decisions
     }
 
     pub(crate) fn carry_out(&mut self, decisions: Vec<Decision>) {
@@ -177,7 +192,7 @@ impl Actor {
             told::warm_up(self, warm_up);
         }
         for mark in self.brain.take_marks() {
-            self.metrics.count(&mark);
+            self.metrics.scheduling.count(&mark);
         }
     }
 
@@ -293,6 +308,12 @@ impl Actor {
         let brain = brain.map(|(at, _)| at.max(self.last_tick.plus(TICK_INTERVAL_MIN)));
         let wake = brain.into_iter().chain(self.claims.next_deadline()).min();
         wake.map(|at| self.clock.instant(at))
+    }
+
+    /// Shows how things stand. That looks at every line of every queue, so it is not done after each step.
+    fn show(&mut self) {
+        self.metrics.scheduling.show(&self.brain);
+        (self.shown_at, self.unshown) = (Instant::now(), false);
     }
 
     fn count(&self, inbox: &mpsc::Receiver<Message>) {

@@ -134,7 +134,7 @@ pub(crate) fn finish(actor: &mut Actor, key: Key, finish: Finish, reply: FinishR
     }
     let (job, attempt) = key.clone();
     let seen = FinishedSeen { job, attempt, worker, boot_id, outcome, gpu_ms };
-    let decisions = actor.brain.step(actor.clock.now(), Observation::Finished(seen));
+    let decisions = actor.decide(Observation::Finished(seen));
     if decisions.iter().any(|decision| ends(decision) == Some((&key.0, key.1))) {
         actor.finishes.wait(key, by, reply);
         actor.carry_out(decisions);

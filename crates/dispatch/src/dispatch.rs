@@ -10,6 +10,7 @@ use tintype_telemetry::Telemetry;
 use tintype_types::{JobEvent, JobId, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::actor::{Actor, Message};
 use crate::auth::TokenSource;
@@ -137,6 +138,8 @@ impl Dispatch {
             asked: Bounded::new(actor::ASKED_KEPT_MAX),
             traces: Traces::new(telemetry),
             last_tick: Timestamp::default(),
+            shown_at: Instant::now(),
+            unshown: false,
         };
         let task = tokio::spawn(actor.run(messages));
         let serial = AtomicU64::new(0);

@@ -1,7 +1,8 @@
 //! What is counted. Labels come from closed lists, never from a worker or a job.
 
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry};
-use tintype_scheduler::{Mark, WarmUpEnd};
+
+use crate::scheduling::Scheduling;
 
 /// Seconds; a write to a cluster takes milliseconds, its timeout is half a minute.
 const WRITE_BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
@@ -17,7 +18,7 @@ pub(crate) struct Metrics {
     pub(crate) event_watchers: IntGauge,
     pub(crate) queue_depth: IntGauge,
     pub(crate) queued_writes: IntGauge,
-    warm_ups: IntCounterVec,
+    pub(crate) scheduling: Scheduling,
 }
 
 impl Metrics {
@@ -34,13 +35,6 @@ impl Metrics {
             .buckets(WRITE_BUCKETS.to_vec());
         let writes = HistogramVec::new(writes, &["decision", "outcome"])?;
         registry.register(Box::new(writes.clone()))?;
-        let warm_ups = "Models loaded ahead of jobs, by how that ended.";
-        let warm_ups = IntCounterVec::new(Opts::new("tintype_scheduler_warm_ups_total", warm_ups), &["outcome"])?;
-        registry.register(Box::new(warm_ups.clone()))?;
-        for end in WarmUpEnd::ALL {
-            // A counter that is there at 0 shows its first increase.
-            warm_ups.with_label_values(&[end.as_str()]);
-        }
         Ok(Self {
             claims: counter("claims_total", "Claims by how they ended.", "outcome")?,
             renews: counter("renews_total", "Renewals by their answer.", "answer")?,
@@ -51,14 +45,7 @@ impl Metrics {
             event_watchers: gauge("event_watchers", "Streams of job events that are open.")?,
             queue_depth: gauge("queue_depth", "Messages that wait for the dispatcher.")?,
             queued_writes: gauge("queued_writes", "Decisions not yet written, under way ones included.")?,
-            warm_ups,
+            scheduling: Scheduling::register(registry)?,
         })
-    }
-
-    /// Counts what came about in a step of the scheduler.
-    pub(crate) fn count(&self, mark: &Mark) {
-        match mark {
-            Mark::WarmUp { end } => self.warm_ups.with_label_values(&[end.as_str()]).inc(),
-        }
     }
 }

@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
-use tintype_types::{Attempt, FailureReason, Timestamp};
+use tintype_types::{Attempt, FailureReason, PoolName, Timestamp};
 
 use crate::decision::Decision;
 use crate::job::{Change, Run, Stand, Stop};
+use crate::marks::{Mark, ModelAt};
 use crate::names::Tag;
 use crate::place::Choice;
 use crate::state::Core;
@@ -187,6 +188,7 @@ impl Core {
         let (now, lease_end) = (self.state.now, self.state.now.plus(self.config.lease));
         let job = self.state.jobs.get(tag)?;
         let (id, queue, model, attempt) = (job.id.job_id(), job.seen.queue, job.seen.model, job.seen.attempt.next());
+        let waited = (attempt == Attempt(1)).then(|| now.since(job.seen.submitted));
         let load_ms = if cold { self.state.costs.load_ms(model) } else { 0 };
         let gpu_ms = u64::from(job.run_ms) + u64::from(load_ms);
         let evict = if cold { self.evictions(state, model) } else { Vec::new() };
@@ -214,7 +216,9 @@ impl Core {
         self.assume(tag, attempt, Change::Assigned);
         let text = |name| self.state.names.text(name);
         let evict = evict.into_iter().map(|model| text(model).to_owned()).collect();
-        let (worker, pool) = (text(worker).into(), text(pool).into());
+        let (worker, pool): (_, PoolName) = (text(worker).into(), text(pool).into());
+        let model = if cold { ModelAt::ToLoad } else { ModelAt::Resident };
+        self.mark(Mark::Admitted { queue: self.declared(queue), pool: pool.clone(), model, waited });
         Some(Decision::Assign { job: id, attempt, worker, boot_id, pool, lease_end, evict, promised })
     }
 }

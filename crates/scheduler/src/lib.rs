@@ -33,6 +33,7 @@ mod names;
 mod observation;
 mod observe;
 mod overview;
+mod pending;
 mod place;
 mod preempt;
 mod promise;
@@ -49,7 +50,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tintype_types::{Attempt, BootId, JobId, Timestamp, WorkerId};
+use tintype_types::{Attempt, BootId, JobId, QueueKey, Timestamp, WorkerId};
 
 pub use check::Violation;
 pub use config::{Config, WarmAhead};
@@ -58,12 +59,13 @@ pub use decision::{Decision, WarmUp};
 pub use estimate::Estimate;
 pub use explain::{Explanation, Remedy};
 pub use learned::Learned;
-pub use marks::{Mark, WarmUpEnd};
+pub use marks::{Mark, ModelAt, PreemptedFor, Side, ToldBy, WarmUpEnd};
 pub use observation::{
     BudgetWindow, ClaimSeen, FinishedSeen, JobSeen, ModelSeen, Observation, Place, PoolSeen, QueueSeen, Quota,
     RenewedSeen, Shape, WorldSeen,
 };
 pub use overview::{Overview, QueueLoad, WorkerLoad};
+pub use pending::{Pending, PendingReason};
 pub use promise::Promised;
 pub use scale::PoolPlan;
 pub use tree::Held;
@@ -71,7 +73,7 @@ pub use verdict::{AttemptStanding, Verdict};
 pub use warm::{WarmStanding, WarmWish};
 
 use save::Saved;
-use state::{Core, State};
+use state::{Core, SERVED_SCALE, State};
 
 /// Under debug assertions the invariants are checked after each step while no more jobs than this are known: the check
 /// looks at everything.
@@ -195,6 +197,17 @@ impl Scheduler {
     /// time of a queue of weight 1. `docs/fairness.md` has its bound.
     pub fn fairness_gap(&self) -> Duration {
         Duration::from_millis(self.core.fairness_gap_ms())
+    }
+
+    /// What [`Self::fairness_gap`] is never beyond where every worker can run every model: the fairness budget, and the largest
+    /// charge there was.
+    pub fn fairness_bound(&self) -> Duration {
+        self.core.config.fairness_budget + Duration::from_millis(self.core.charged_most / SERVED_SCALE)
+    }
+
+    /// Jobs that wait, by queue and by what they wait for. Those of queues nobody declared are summed up under none.
+    pub fn pending(&self) -> BTreeMap<Option<QueueKey>, Pending> {
+        self.core.pending()
     }
 
     /// Jobs not taken in because [`Config::jobs_max`] were known. Not zero: tell everything again once there is room.

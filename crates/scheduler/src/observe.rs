@@ -1,5 +1,7 @@
 //! Taking in one fact. Facts change the state; what follows from the new state is decided in `cycle`.
 
+use std::time::Duration;
+
 use tintype_types::worker::{Outcome, WarmUpStanding};
 use tintype_types::{Attempt, BootId, FailureReason, JobId, Timestamp, WorkerId};
 
@@ -7,6 +9,7 @@ use crate::decision::Decision;
 use crate::demand::Demand;
 use crate::job::{Assumed, Change, Job, Promise, Stand};
 use crate::jobs::Id;
+use crate::marks::{Mark, Side, ToldBy};
 use crate::names::{Name, Tag};
 use crate::observation::{
     ClaimSeen, FinishedSeen, JobSeen, Observation, Place, QueueSeen, Quota, RenewedSeen, WorldSeen,
@@ -283,6 +286,7 @@ impl Core {
         }
         match seen.outcome {
             Outcome::Done { outputs } if !cancelled => {
+                self.mark_end(tag);
                 self.count_promise(tag);
                 self.assume(tag, seen.attempt, Change::Ended { complete: true, reported: true });
                 out.push(Decision::Complete {
@@ -314,6 +318,20 @@ impl Core {
             Outcome::Done { .. } | Outcome::Failed { retryable: false, .. } => {
                 out.extend(self.end_attempt(tag, FailureReason::Cancelled, String::new(), true));
             }
+        }
+    }
+
+    /// How far off it was what was said of a job's end. Only first attempts count: a later one may have gone on from a checkpoint.
+    fn mark_end(&mut self, tag: Tag) {
+        let Some(job) = self.state.jobs.get(tag) else { return };
+        let Some(run) = job.run.as_ref().filter(|run| run.attempt == Attempt(1)) else { return };
+        let estimate = (run.ends_at > run.assigned_at).then_some((ToldBy::Estimate, run.ends_at));
+        let promise = job.promise.as_ref().map(|promise| (ToldBy::Promise, promise.ends));
+        let now = self.state.now;
+        for (by, said) in estimate.into_iter().chain(promise) {
+            let side = if now > said { Side::Late } else { Side::Early };
+            let off = Duration::from_millis(now.0.abs_diff(said.0));
+            self.marks.push(Mark::Told { by, off, side });
         }
     }
 

@@ -7,6 +7,7 @@
 use crate::decision::Decision;
 use crate::job::{Job, Run, Stand, Stop};
 use crate::line::{Class, Gate};
+use crate::marks::{Mark, PreemptedFor};
 use crate::names::{Name, Tag};
 use crate::state::Core;
 
@@ -34,7 +35,7 @@ impl Core {
     /// Stops attempts for jobs that are more urgent and would wait longer than it costs.
     pub(crate) fn preempt(&mut self, out: &mut Vec<Decision>) {
         while out.len() < self.config.decisions_max {
-            let Some((urgent, victim)) = self.worth_stopping() else { return };
+            let Some((urgent, victim, reason)) = self.worth_stopping() else { return };
             let (now, queue) = (self.state.now, self.state.jobs.get(urgent).map(|job| job.seen.queue));
             let Some(run) = self.state.jobs.get_mut(victim).and_then(|job| job.run.as_mut()) else { return };
             run.stop = Some(Stop::Preempt);
@@ -44,14 +45,18 @@ impl Core {
             }
             self.refile(victim);
             if let Some(job) = self.state.jobs.get(victim) {
+                let queue = self.declared(job.seen.queue);
+                self.marks.push(Mark::Preempted { queue, reason });
                 out.push(Decision::Preempt { job: job.id.job_id(), attempt });
             }
         }
     }
 
     /// A waiting job and the attempt to stop for it: one that is more urgent, or one of a queue that runs less than its own.
-    fn worth_stopping(&self) -> Option<(Tag, Tag)> {
-        self.urgent().or_else(|| self.reclaim())
+    fn worth_stopping(&self) -> Option<(Tag, Tag, PreemptedFor)> {
+        let for_it = |reason: PreemptedFor| move |(urgent, victim): (Tag, Tag)| (urgent, victim, reason);
+        let urgent = self.urgent().map(for_it(PreemptedFor::Priority));
+        urgent.or_else(|| self.reclaim().map(for_it(PreemptedFor::Reclaimed)))
     }
 
     /// Attempts that are stopping already make way for the first jobs.

@@ -141,12 +141,14 @@ pub(crate) struct Core {
     pub(crate) fresh: Option<Tag>,
     /// What came about in this step.
     pub(crate) marks: Vec<Mark>,
+    /// The largest charge there was, as queues' counters have it. Nothing is decided by it.
+    pub(crate) charged_most: u64,
 }
 
 impl Core {
     /// Takes over a state and files everything in it.
     pub(crate) fn new(config: Config, state: State) -> Self {
-        let mut core = Self { config, state, index: Index::default(), fresh: None, marks: Vec::new() };
+        let mut core = Self { config, state, index: Index::default(), fresh: None, marks: Vec::new(), charged_most: 0 };
         for (key, queue) in &core.state.queues {
             core.index.tune(*key, queue.served, queue.running_max);
         }
@@ -218,6 +220,7 @@ impl Core {
         self.state.served_floor = self.state.served_floor.max(queue.served);
         queue.served = queue.served.saturating_add(charge);
         self.index.tune(key, queue.served, queue.running_max);
+        self.charged_most = self.charged_most.max(charge);
         charge
     }
 

@@ -164,7 +164,7 @@ impl Core {
 
     /// The pool whose budget keeps jobs of a class waiting: theirs; or where any pool will do, the first of those that have a worker
     /// for the model, if no budget is left in any.
-    fn used_up(&self, class: Class) -> Option<(PoolName, BudgetWindow)> {
+    pub(crate) fn used_up(&self, class: Class) -> Option<(PoolName, BudgetWindow)> {
         let of = |pool: &PoolName| self.state.pools.get(pool).and_then(|pool| pool.used_up);
         if let Some(pool) = class.pool {
             let pool = PoolName::from(self.state.names.text(pool));

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use tintype_types::{FailureReason, ResolvedRequest};
+use tintype_types::{FailureReason, ModelFamily, ResolvedRequest};
 
 use super::checkpoint::{self, CheckpointError, LaneState};
 use super::line::{End, Look, News, Outlet, Picture, Saved, Wish};
@@ -16,17 +16,20 @@ use crate::pipeline::{Lane, Order, Pipeline, PipelineError, WarmUp};
 /// it, so larger sets are stepped in turn.
 pub(crate) const BATCH_AREA_MAX: usize = 8 * 64 * 64;
 
+/// Told of one step.
+pub(crate) type OnLaneStep = Box<dyn Fn(Option<ModelFamily>, Duration) + Send>;
+
 /// What may be tuned.
 pub(crate) struct CrewOptions {
     /// Most latent pixels times rows in one call; a lane that is larger steps alone.
     pub(crate) batch_area_max: usize,
-    /// Told how long each step of each lane took.
-    pub(crate) on_step: Box<dyn Fn(Duration) + Send>,
+    /// Told how long each step of each lane took, and of which family its model is.
+    pub(crate) on_step: OnLaneStep,
 }
 
 impl Default for CrewOptions {
     fn default() -> Self {
-        Self { batch_area_max: BATCH_AREA_MAX, on_step: Box::new(|_| {}) }
+        Self { batch_area_max: BATCH_AREA_MAX, on_step: Box::new(|_, _| {}) }
     }
 }
 
@@ -297,7 +300,7 @@ impl<P: Pipeline> Crew<P> {
             let job = &self.jobs[*at];
             job.outlet.charge(took / batch.len() as u32);
             job.show_progress();
-            (self.options.on_step)(took);
+            (self.options.on_step)(self.pipeline.family(&job.request.model), took);
         }
         let mut jobs: Vec<usize> = batch.iter().map(|(at, _)| *at).collect();
         jobs.dedup();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tintype_types::worker::ResidentModel;
-use tintype_types::{ModelKind, ResolvedRequest};
+use tintype_types::{ModelFamily, ModelKind, ResolvedRequest};
 
 use super::addons::{self, Beside, Ground, check_digests, unreadable};
 use super::measure::Meter;
@@ -215,6 +215,10 @@ impl Pipeline for CandlePipeline {
 
     fn resident(&self) -> Vec<ResidentModel> {
         self.memory.models()
+    }
+
+    fn family(&self, model: &str) -> Option<ModelFamily> {
+        self.catalogue.checkpoint(model).map(|entry| entry.card.family)
     }
 
     fn tend(&mut self) {

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use tintype_types::worker::ResidentModel;
-use tintype_types::{FailureReason, ResolvedRequest};
+use tintype_types::{FailureReason, ModelFamily, ResolvedRequest};
 
 pub use candle::{CandlePipeline, Residency, ResidentLimits};
 pub use device::DeviceChoice;
@@ -144,6 +144,11 @@ pub trait Pipeline: Send + 'static {
 
     /// Models in memory, most recently used first.
     fn resident(&self) -> Vec<ResidentModel>;
+
+    /// The family of a model that is known here.
+    fn family(&self, _model: &str) -> Option<ModelFamily> {
+        None
+    }
 
     /// Done between two steps, each time the models are asked for: puts out what nobody has used for long, brings in what
     /// is always to be there.

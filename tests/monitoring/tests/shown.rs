@@ -14,7 +14,7 @@ const SOURCES: [&str; 5] = ["api/src", "operator/src", "gpu-worker/src", "provid
 /// Whose metrics they are: the second word of each name.
 const OWNERS: [&str; 7] = ["api", "operator", "worker", "provider", "dispatch", "telemetry", "scheduler"];
 /// Functions of ours that put the owner before a name.
-const NAMERS: [&str; 3] = ["counter(", "gauge(", "gauges("];
+const NAMERS: [&str; 4] = ["counter(", "gauge(", "gauges(", "histogram("];
 /// What Prometheus has of a histogram.
 const PARTS: [&str; 4] = ["", "_bucket", "_sum", "_count"];
 
