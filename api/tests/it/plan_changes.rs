@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::payments::{Shop, available};
 use crate::rig::{Options, until};
+use crate::support::now;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_raised_plan_brings_the_paid_difference_once_and_a_lowered_one_counts_from_the_next_month() {
@@ -29,6 +30,13 @@ async fn a_raised_plan_brings_the_paid_difference_once_and_a_lowered_one_counts_
         .await;
     };
     runs("pro").await;
+    // Stripe's events tell time in seconds: of two changes within one, nobody could say which was the last.
+    let next_second = async || {
+        let second = || now().0 / 1_000;
+        let this = second();
+        until("a second is over", || async { (second() > this).then_some(()) }).await;
+    };
+    next_second().await;
 
     // Half a month on: half of Team less half of Pro, paid and given.
     shop.twin("change", json!({ "id": subscription, "price": "price_team" })).await;
@@ -36,6 +44,7 @@ async fn a_raised_plan_brings_the_paid_difference_once_and_a_lowered_one_counts_
     available(&user, 510_000 + raised).await;
     runs("team").await;
     assert_eq!(user.get("/api/v1/wallet/payments").await.body["data"][0]["chargedMinor"], 4_950 - 1_950);
+    next_second().await;
     // Lowered: what was given stays, and the next month is the new plan's.
     shop.twin("change", json!({ "id": subscription, "price": "price_hobby" })).await;
     runs("hobby").await;
