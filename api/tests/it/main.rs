@@ -34,6 +34,7 @@ mod payments;
 mod plan_changes;
 mod pooler;
 mod privacy;
+mod prompts;
 mod receipts;
 mod receiver;
 mod refunds;

@@ -327,7 +327,7 @@ async fn readiness_and_metrics_follow_the_work() {
         "tintype_worker_images_total 1",
         "tintype_worker_attempts_total{outcome=\"done\"} 1",
         "tintype_worker_calls_total{call=\"put\",outcome=\"ok\"} 1",
-        "tintype_worker_step_seconds_count 20",
+        "tintype_worker_step_seconds_count{family=\"sd15\"} 20",
     ] {
         assert!(text.contains(line), "{line} is not in\n{text}");
     }

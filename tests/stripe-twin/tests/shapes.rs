@@ -10,9 +10,12 @@ use tintype_stripe_twin::{Options, Twin, router};
 use tokio::net::TcpListener;
 
 /// What the document stripe-mock was made from has elsewhere: a subscription's period moved to its items in the API version
-/// 2025-03-31, and an invoice payment names a charge or an intent, of which the document's example has the first alone.
-const OF_OTHER_VERSIONS: [&str; 3] = [
+/// 2025-03-31, and an invoice payment names a charge or an intent, of which the document's example has the first alone. That an
+/// invoice's line names its price is in the document, and not in its example.
+const OF_OTHER_VERSIONS: [&str; 5] = [
     "/v1/invoice_payments/inpay_1.payment.payment_intent is not a field of Stripe's",
+    "/v1/invoices.data[0].lines.data[0].pricing.price_details is not a field of Stripe's",
+    "/v1/invoices/in_1.lines.data[0].pricing.price_details is not a field of Stripe's",
     "/v1/subscriptions/sub_1.current_period_end is not a field of Stripe's",
     "/v1/subscriptions/sub_1.current_period_start is not a field of Stripe's",
 ];
