@@ -39,9 +39,9 @@ async fn page(State(twin): State<Twin>, Path(id): Path<String>) -> Response {
     .into_response()
 }
 
-/// The button is pressed; the form may hold a `promotion_code`.
+/// The button is pressed; the form may hold a `promotion_code`, which a browser sends empty where nothing was typed.
 async fn pay(State(twin): State<Twin>, Path(id): Path<String>, body: String) -> Response {
-    let code = form::parse(&body)["promotion_code"].as_str().map(str::to_owned);
+    let code = form::parse(&body)["promotion_code"].as_str().filter(|code| !code.is_empty()).map(str::to_owned);
     let mut world = twin.world();
     if let Some(code) = code
         && !sales::lower(&mut world, &id, &code)
