@@ -2,9 +2,11 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use tintype_types::FailureReason;
+use tintype_types::worker::Unwell;
 
 use crate::reasons::{
-    ASSIGNED, COMPLETE, ENDED, FAILED, GIVEN_TO_WORKER, IN_PLACE, MODELS_WARM, PARENT_CYCLE, PICTURES_STORED, READY,
+    ASSIGNED, COMPLETE, ENDED, FAILED, GIVEN_TO_WORKER, GPU_WELL, IN_PLACE, MODELS_WARM, PARENT_CYCLE, PICTURES_STORED,
+    READY, unwell_reason,
 };
 
 /// What the conditions of a job have to say.
@@ -40,42 +42,42 @@ pub fn conditions_of(
     };
     said.into_iter()
         .map(|(kind, holds, reason, message)| {
-            let status = if holds { "True" } else { "False" };
-            let since = before
-                .iter()
-                .find(|old| old.type_ == kind && old.status == status)
-                .map_or_else(|| now.clone(), |old| old.last_transition_time.clone());
-            Condition {
-                type_: kind.to_owned(),
-                status: status.to_owned(),
-                reason: reason.to_owned(),
-                message: message.to_owned(),
-                observed_generation: generation,
-                last_transition_time: since,
-            }
+            let holds = if holds { Holds::Yes } else { Holds::No };
+            condition(kind, (holds, reason, message), before, generation, now)
         })
         .collect()
 }
 
 /// The condition of a queue: whether its place among others is understood.
 pub fn queue_condition(cyclic: Cyclic, before: &[Condition], generation: Option<i64>, now: &Time) -> Condition {
-    let (status, reason, message) = match cyclic {
-        Cyclic::No => ("True", IN_PLACE, "the queue's place among others is understood"),
-        Cyclic::Yes => ("False", PARENT_CYCLE, "the queue's parents lead back to itself, so it stands for itself"),
+    let said = match cyclic {
+        Cyclic::No => (Holds::Yes, IN_PLACE, "the queue's place among others is understood"),
+        Cyclic::Yes => (Holds::No, PARENT_CYCLE, "the queue's parents lead back to itself, so it stands for itself"),
     };
-    let old = before.iter().find(|old| old.type_ == READY && old.status == status);
-    Condition {
-        type_: READY.to_owned(),
-        status: status.to_owned(),
-        reason: reason.to_owned(),
-        message: message.to_owned(),
-        observed_generation: generation,
-        last_transition_time: old.map_or_else(|| now.clone(), |old| old.last_transition_time.clone()),
-    }
+    condition(READY, said, before, generation, now)
 }
 
 /// The condition of a pool with models to keep warm. `reason` is one of those documented for it.
 pub fn warm_condition(
+    said: (Holds, &str, &str),
+    before: &[Condition],
+    generation: Option<i64>,
+    now: &Time,
+) -> Condition {
+    condition(MODELS_WARM, said, before, generation, now)
+}
+
+/// The condition of a worker: whether its GPU is fit for work. Nobody edits a worker's spec, so it has no generation.
+pub fn worker_condition(unwell: Option<&Unwell>, before: &[Condition], now: &Time) -> Condition {
+    let said = unwell.map_or((Holds::Yes, GPU_WELL, "its GPU is fit for work"), |unwell| {
+        (Holds::No, unwell_reason(unwell.reason), unwell.message.as_str())
+    });
+    condition(READY, said, before, None, now)
+}
+
+/// The time of transition is kept from `before` where the status did not change.
+fn condition(
+    kind: &str,
     (holds, reason, message): (Holds, &str, &str),
     before: &[Condition],
     generation: Option<i64>,
@@ -85,9 +87,9 @@ pub fn warm_condition(
         Holds::Yes => "True",
         Holds::No => "False",
     };
-    let old = before.iter().find(|old| old.type_ == MODELS_WARM && old.status == status);
+    let old = before.iter().find(|old| old.type_ == kind && old.status == status);
     Condition {
-        type_: MODELS_WARM.to_owned(),
+        type_: kind.to_owned(),
         status: status.to_owned(),
         reason: reason.to_owned(),
         message: message.to_owned(),
@@ -116,6 +118,8 @@ pub enum Cyclic {
 
 #[cfg(test)]
 mod tests {
+    use tintype_types::worker::UnwellReason;
+
     use super::*;
 
     fn at(second: i64) -> Time {
@@ -129,6 +133,16 @@ mod tests {
         assert_eq!(first, again);
         let over = conditions_of(JobConditions::Complete, &again, Some(1), &at(30));
         assert_eq!(over.iter().map(|c| c.last_transition_time.clone()).collect::<Vec<_>>(), [at(30), at(30)]);
+    }
+
+    #[test]
+    fn a_worker_says_what_ails_its_gpu_and_since_when() {
+        let unwell = |message: &str| Unwell { reason: UnwellReason::Hot, message: message.to_owned() };
+        let well = worker_condition(None, &[], &at(1));
+        let hot = worker_condition(Some(&unwell("91 °C")), &[well], &at(2));
+        let hotter = worker_condition(Some(&unwell("93 °C")), std::slice::from_ref(&hot), &at(3));
+        assert_eq!((hot.status.as_str(), hot.reason.as_str()), ("False", "GpuHot"));
+        assert_eq!((hotter.message.as_str(), hotter.last_transition_time), ("93 °C", at(2)));
     }
 
     #[test]

@@ -17,7 +17,7 @@ mod queue;
 mod rules;
 mod worker;
 
-pub use conditions::{Cyclic, Holds, JobConditions, conditions_of, queue_condition, warm_condition};
+pub use conditions::{Cyclic, Holds, JobConditions, conditions_of, queue_condition, warm_condition, worker_condition};
 pub use definitions::{definitions, definitions_json};
 pub use guard::Guarded;
 pub use job::{

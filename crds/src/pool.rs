@@ -36,6 +36,13 @@ use crate::provider::{PoolProvider, ProviderSpend};
     ),
     printcolumn(name = "Queued", type_ = "integer", json_path = ".status.waiting"),
     printcolumn(name = "GPUs", type_ = "integer", json_path = ".status.gpus"),
+    printcolumn(
+        name = "Unwell",
+        type_ = "integer",
+        json_path = ".status.unwellWorkers",
+        description = "Workers whose GPU is not fit for work",
+        priority = 1
+    ),
     printcolumn(name = "Provider", type_ = "string", json_path = ".spec.provider.kind", priority = 1),
     printcolumn(
         name = "Spent-Today",
@@ -134,6 +141,9 @@ pub struct GpuPoolStatus {
     /// Workers it should have. With `spec.scaling` the operator acts on it.
     #[serde(default)]
     pub desired_workers: u32,
+    /// Of its workers, those that take no work because their GPU is unwell. Their GpuWorkers say why.
+    #[serde(default)]
+    pub unwell_workers: u32,
     /// Jobs that wait for it.
     #[serde(default)]
     pub waiting: u32,

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use tintype_types::FailureReason;
+use tintype_types::worker::UnwellReason;
 
 /// The condition that says whether a worker has the job now.
 pub const ASSIGNED: &str = "Assigned";
@@ -18,8 +19,8 @@ pub const ENDED: &str = "Ended";
 /// `Complete=True`: the pictures are stored.
 pub const PICTURES_STORED: &str = "PicturesStored";
 
-/// The condition of a queue, whether its place among other queues is understood; of a GpuPool whose workers the operator keeps; and
-/// of a DiffusionModel that is fetched.
+/// The condition of a queue, whether its place among other queues is understood; of a GpuPool whose workers the operator keeps; of
+/// a DiffusionModel that is fetched; and of a GpuWorker, whether its GPU is fit for work.
 pub const READY: &str = "Ready";
 /// `Ready=True`: it is.
 pub const IN_PLACE: &str = "InPlace";
@@ -59,6 +60,21 @@ pub const SOURCE_INVALID: &str = "SourceInvalid";
 pub const SOURCE_MISMATCH: &str = "SourceMismatch";
 /// `Ready=False`: there is no room to tell workers of it.
 pub const TOO_MANY_MODELS: &str = "TooManyModels";
+
+/// `Ready=True`: a worker's GPU is fit for work.
+pub const GPU_WELL: &str = "GpuWell";
+
+/// `Ready=False` of a worker: the reason for what ails its GPU.
+pub fn unwell_reason(reason: UnwellReason) -> &'static str {
+    match reason {
+        UnwellReason::Xid => "GpuXid",
+        UnwellReason::Ecc => "GpuEcc",
+        UnwellReason::Lost => "GpuLost",
+        UnwellReason::Recut => "GpuRecut",
+        UnwellReason::Hot => "GpuHot",
+        UnwellReason::Crowded => "GpuCrowded",
+    }
+}
 
 /// One line of the table.
 #[derive(Clone, Copy, Debug)]
@@ -131,7 +147,12 @@ pub fn all() -> Vec<Reason> {
             next: "correct what the message names; the workers there are stay",
         },
     ];
-    ours.into_iter().chain(of_warm_models()).chain(of_models()).chain(FailureReason::ALL.map(of_failure)).collect()
+    ours.into_iter()
+        .chain(of_warm_models())
+        .chain(of_models())
+        .chain(of_workers())
+        .chain(FailureReason::ALL.map(of_failure))
+        .collect()
 }
 
 fn of_warm_models() -> [Reason; 5] {
@@ -210,6 +231,45 @@ fn of_models() -> [Reason; 6] {
             next: "delete models nobody asks for, or put their files into the workers' models folder",
         },
     ]
+}
+
+fn of_workers() -> Vec<Reason> {
+    let well = Reason {
+        name: GPU_WELL,
+        on: "GpuWorker: Ready=True",
+        when: "the worker takes work as far as its GPU is concerned",
+        next: "nothing",
+    };
+    let unwell = |reason: UnwellReason| {
+        let (when, next) = match reason {
+            UnwellReason::Xid => (
+                "the driver reported a critical XID error; the job moved",
+                "look the number up in NVIDIA's list; if it comes again, drain the node and reset the GPU",
+            ),
+            UnwellReason::Ecc => (
+                "ECC found memory errors it could not repair; what was drawn meanwhile was drawn anew elsewhere",
+                "reset the GPU where status.gpus says pageRetirementPending; replace it if it comes again",
+            ),
+            UnwellReason::Lost => (
+                "the GPU does not answer any more",
+                "drain the node and start it anew; check the seat of the card and its power",
+            ),
+            UnwellReason::Recut => (
+                "the GPU was cut into other MIG devices than those the worker was started on",
+                "delete the worker's pod: the next one starts on what there is",
+            ),
+            UnwellReason::Hot => (
+                "the GPU is at its limit of temperature and slows itself down",
+                "check the cooling, or lower the power limit; work comes again once it has cooled by 5 degrees",
+            ),
+            UnwellReason::Crowded => (
+                "other processes hold an eighth of the GPU's memory or more",
+                "end them, or start the worker with --share-gpu",
+            ),
+        };
+        Reason { name: unwell_reason(reason), on: "GpuWorker: Ready=False", when, next }
+    };
+    std::iter::once(well).chain(UnwellReason::ALL.map(unwell)).collect()
 }
 
 fn of_failure(reason: FailureReason) -> Reason {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{GaugeVec, Opts, Registry};
-use tintype_types::worker::Gpu;
+use tintype_types::worker::{Gpu, ThrottleReason};
 
 use crate::probe::GpuProbe;
 
@@ -21,7 +21,7 @@ struct Field {
     read: fn(&Gpu) -> Option<f64>,
 }
 
-const OURS: [Field; 6] = [
+const OURS: [Field; 11] = [
     Field {
         name: "tintype_worker_gpu_utilization_ratio",
         help: "Part of the time in which the GPU was busy, 0 to 1",
@@ -45,7 +45,32 @@ const OURS: [Field; 6] = [
     Field {
         name: "tintype_worker_gpu_power_watts",
         help: "Power the GPU draws",
-        read: |gpu| gpu.power_milliwatts.map(|milliwatts| f64::from(milliwatts) / 1e3),
+        read: |gpu| gpu.power_milliwatts.map(watts),
+    },
+    Field {
+        name: "tintype_worker_gpu_power_limit_watts",
+        help: "Power the GPU may draw",
+        read: |gpu| gpu.power_limit_milliwatts.map(watts),
+    },
+    Field {
+        name: "tintype_worker_gpu_energy_joules",
+        help: "Energy the GPU has used since its driver was loaded",
+        read: |gpu| gpu.energy_millijoules.map(|millijoules| millijoules as f64 / 1e3),
+    },
+    Field {
+        name: "tintype_worker_gpu_sm_clock_hertz",
+        help: "Clock of the GPU's multiprocessors",
+        read: |gpu| gpu.sm_clock_mhz.map(|mhz| f64::from(mhz) * 1e6),
+    },
+    Field {
+        name: "tintype_worker_gpu_memory_clock_hertz",
+        help: "Clock of the GPU's memory",
+        read: |gpu| gpu.memory_clock_mhz.map(|mhz| f64::from(mhz) * 1e6),
+    },
+    Field {
+        name: "tintype_worker_gpu_foreign_memory_bytes",
+        help: "Memory of the GPU that other processes hold",
+        read: |gpu| gpu.foreign_bytes.map(|bytes| bytes as f64),
     },
     Field {
         name: "tintype_worker_gpu_xid_faults",
@@ -54,8 +79,8 @@ const OURS: [Field; 6] = [
     },
 ];
 
-/// Names and units of dcgm-exporter (its `default-counters.csv`).
-const DCGM: [Field; 6] = [
+/// Names and units of dcgm-exporter (its `default-counters.csv`, those in it that are off by default included).
+const DCGM: [Field; 14] = [
     Field {
         name: "DCGM_FI_DEV_GPU_UTIL",
         help: "GPU utilization (in %).",
@@ -76,18 +101,89 @@ const DCGM: [Field; 6] = [
         help: "GPU temperature (in C).",
         read: |gpu| gpu.temperature_celsius.map(f64::from),
     },
+    Field { name: "DCGM_FI_DEV_POWER_USAGE", help: "Power draw (in W).", read: |gpu| gpu.power_milliwatts.map(watts) },
     Field {
-        name: "DCGM_FI_DEV_POWER_USAGE",
-        help: "Power draw (in W).",
-        read: |gpu| gpu.power_milliwatts.map(|milliwatts| f64::from(milliwatts) / 1e3),
+        name: "DCGM_FI_DEV_MEM_COPY_UTIL",
+        help: "Memory utilization (in %).",
+        read: |gpu| gpu.memory_utilisation_percent.map(f64::from),
     },
-    // Theirs is the number of the last fault, which a worker does not keep: 0 says that there was none.
+    Field {
+        name: "DCGM_FI_DEV_SM_CLOCK",
+        help: "SM clock frequency (in MHz).",
+        read: |gpu| gpu.sm_clock_mhz.map(f64::from),
+    },
+    Field {
+        name: "DCGM_FI_DEV_MEM_CLOCK",
+        help: "Memory clock frequency (in MHz).",
+        read: |gpu| gpu.memory_clock_mhz.map(f64::from),
+    },
+    Field {
+        name: "DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION",
+        help: "Total energy consumption since boot (in mJ).",
+        read: |gpu| gpu.energy_millijoules.map(|millijoules| millijoules as f64),
+    },
+    Field {
+        name: "DCGM_FI_DEV_POWER_MGMT_LIMIT",
+        help: "Power limit (in W).",
+        read: |gpu| gpu.power_limit_milliwatts.map(watts),
+    },
+    Field {
+        name: "DCGM_FI_DEV_CLOCK_THROTTLE_REASONS",
+        help: "Why the clocks are down, as the bits of NVML.",
+        read: |gpu| {
+            let bits = gpu.throttle_reasons.iter().map(|reason| 1_u32 << *reason as u32);
+            Some(f64::from(bits.sum::<u32>()))
+        },
+    },
+    Field {
+        name: "DCGM_FI_DEV_ECC_SBE_VOL_TOTAL",
+        help: "Total number of single-bit volatile ECC errors.",
+        read: |gpu| gpu.ecc_corrected.map(|errors| errors as f64),
+    },
+    Field {
+        name: "DCGM_FI_DEV_ECC_DBE_VOL_TOTAL",
+        help: "Total number of double-bit volatile ECC errors.",
+        read: |gpu| gpu.ecc_uncorrected.map(|errors| errors as f64),
+    },
     Field {
         name: "DCGM_FI_DEV_XID_ERRORS",
-        help: "Whether there was an XID error.",
-        read: |gpu| Some(f64::from(gpu.xid_count.min(1))),
+        help: "Value of the last XID error encountered.",
+        read: |gpu| gpu.last_xid.or_else(|| (gpu.xid_count == 0).then_some(0)).map(f64::from),
     },
 ];
+
+/// Numbers of a GPU that share a name and are told apart by one label more.
+struct Kinds {
+    name: &'static str,
+    help: &'static str,
+    label: &'static str,
+    read: fn(&Gpu) -> Vec<(&'static str, f64)>,
+}
+
+const KINDS: [Kinds; 2] = [
+    Kinds {
+        name: "tintype_worker_gpu_ecc_errors",
+        help: "Memory errors of the GPU since its driver was loaded, put right (corrected) or beyond repair",
+        label: "kind",
+        read: |gpu| {
+            let each = [("corrected", gpu.ecc_corrected), ("uncorrected", gpu.ecc_uncorrected)];
+            each.into_iter().filter_map(|(kind, errors)| Some((kind, errors? as f64))).collect()
+        },
+    },
+    Kinds {
+        name: "tintype_worker_gpu_throttled",
+        help: "1 for each reason that keeps the GPU's clocks down now (NVML, nvmlClocksThrottleReasons)",
+        label: "reason",
+        read: |gpu| {
+            let holds = |reason| f64::from(u8::from(gpu.throttle_reasons.contains(&reason)));
+            ThrottleReason::ALL.map(|reason| (reason.as_str(), holds(reason))).to_vec()
+        },
+    },
+];
+
+fn watts(milliwatts: u32) -> f64 {
+    f64::from(milliwatts) / 1e3
+}
 
 fn used(gpu: &Gpu) -> f64 {
     gpu.vram_total_bytes.saturating_sub(gpu.vram_free_bytes) as f64
@@ -127,11 +223,18 @@ impl Family {
 struct GpuCollector {
     probe: Arc<dyn GpuProbe>,
     families: Vec<Family>,
+    kinds: Vec<(&'static Kinds, GaugeVec)>,
+}
+
+impl GpuCollector {
+    fn gauges(&self) -> impl Iterator<Item = &GaugeVec> {
+        self.families.iter().flat_map(|family| &family.gauges).chain(self.kinds.iter().map(|(_, gauge)| gauge))
+    }
 }
 
 impl Collector for GpuCollector {
     fn desc(&self) -> Vec<&Desc> {
-        self.families.iter().flat_map(|family| &family.gauges).flat_map(Collector::desc).collect()
+        self.gauges().flat_map(Collector::desc).collect()
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
@@ -139,7 +242,15 @@ impl Collector for GpuCollector {
         for family in &self.families {
             family.show(&gpus);
         }
-        self.families.iter().flat_map(|family| &family.gauges).flat_map(Collector::collect).collect()
+        for (kinds, gauge) in &self.kinds {
+            gauge.reset();
+            for gpu in gpus.iter().filter(|gpu| !gpu.uuid.starts_with("cpu-")) {
+                for (kind, value) in (kinds.read)(gpu) {
+                    gauge.with_label_values(&[gpu.uuid.as_str(), gpu.name.as_str(), kind]).set(value);
+                }
+            }
+        }
+        self.gauges().flat_map(Collector::collect).collect()
     }
 }
 
@@ -151,7 +262,12 @@ pub(crate) fn register(registry: &Registry, probe: Arc<dyn GpuProbe>, dcgm: bool
         let labels = |index: usize, gpu: &Gpu| vec![index.to_string(), gpu.uuid.clone(), gpu.name.clone()];
         families.push(Family::new(&DCGM, &["gpu", "UUID", "modelName"], labels)?);
     }
-    registry.register(Box::new(GpuCollector { probe, families }))
+    let kinds = KINDS.iter().map(|kinds| {
+        let gauge = GaugeVec::new(Opts::new(kinds.name, kinds.help), &["uuid", "product", kinds.label])?;
+        Ok((kinds, gauge))
+    });
+    let kinds = kinds.collect::<prometheus::Result<_>>()?;
+    registry.register(Box::new(GpuCollector { probe, families, kinds }))
 }
 
 #[cfg(test)]
@@ -181,6 +297,17 @@ mod tests {
             temperature_celsius: Some(61),
             power_milliwatts: Some(71_500),
             xid_count: 2,
+            last_xid: Some(31),
+            foreign_bytes: Some(5),
+            memory_utilisation_percent: Some(18),
+            power_limit_milliwatts: Some(72_000),
+            energy_millijoules: Some(1_500),
+            sm_clock_mhz: Some(2_040),
+            memory_clock_mhz: Some(6_251),
+            throttle_reasons: vec![ThrottleReason::SwPowerCap, ThrottleReason::HwThermalSlowdown],
+            ecc_corrected: Some(7),
+            ecc_uncorrected: Some(1),
+            ..Gpu::default()
         }
     }
 
@@ -207,6 +334,21 @@ mod tests {
             r#"DCGM_FI_DEV_FB_USED{UUID="GPU-1",gpu="0",modelName="NVIDIA L4"} 4096"#,
             r#"DCGM_FI_DEV_FB_FREE{UUID="GPU-1",gpu="0",modelName="NVIDIA L4"} 20480"#,
             r#"DCGM_FI_DEV_POWER_USAGE{UUID="GPU-1",gpu="0",modelName="NVIDIA L4"} 71.5"#,
+            r#"tintype_worker_gpu_power_limit_watts{product="NVIDIA L4",uuid="GPU-1"} 72"#,
+            r#"tintype_worker_gpu_energy_joules{product="NVIDIA L4",uuid="GPU-1"} 1.5"#,
+            r#"tintype_worker_gpu_sm_clock_hertz{product="NVIDIA L4",uuid="GPU-1"} 2040000000"#,
+            r#"tintype_worker_gpu_foreign_memory_bytes{product="NVIDIA L4",uuid="GPU-1"} 5"#,
+            r#"tintype_worker_gpu_ecc_errors{kind="corrected",product="NVIDIA L4",uuid="GPU-1"} 7"#,
+            r#"tintype_worker_gpu_ecc_errors{kind="uncorrected",product="NVIDIA L4",uuid="GPU-1"} 1"#,
+            r#"tintype_worker_gpu_throttled{product="NVIDIA L4",reason="sw_power_cap",uuid="GPU-1"} 1"#,
+            r#"tintype_worker_gpu_throttled{product="NVIDIA L4",reason="gpu_idle",uuid="GPU-1"} 0"#,
+            r#"DCGM_FI_DEV_MEM_COPY_UTIL{UUID="GPU-1",gpu="0",modelName="NVIDIA L4"} 18"#,
+            r#"DCGM_FI_DEV_SM_CLOCK{UUID="GPU-1",gpu="0",modelName="NVIDIA L4"} 2040"#,
+            r#"DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION{UUID="GPU-1",gpu="0",modelName="NVIDIA L4"} 1500"#,
+            // NVML: SW power cap is 0x4, HW thermal slowdown 0x40.
+            r#"DCGM_FI_DEV_CLOCK_THROTTLE_REASONS{UUID="GPU-1",gpu="0",modelName="NVIDIA L4"} 68"#,
+            r#"DCGM_FI_DEV_ECC_DBE_VOL_TOTAL{UUID="GPU-1",gpu="0",modelName="NVIDIA L4"} 1"#,
+            r#"DCGM_FI_DEV_XID_ERRORS{UUID="GPU-1",gpu="0",modelName="NVIDIA L4"} 31"#,
         ] {
             assert!(shown.lines().any(|shown| shown == line), "{line} is not in\n{shown}");
         }

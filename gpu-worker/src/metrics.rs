@@ -4,9 +4,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus::{
-    Encoder as _, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    Encoder as _, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
-use tintype_types::worker::{ResidentModel, Tier};
+use tintype_types::worker::{ResidentModel, Tier, UnwellReason};
 use tintype_types::{FailureReason, ModelFamily};
 
 use crate::client::{CALLS, OUTCOMES};
@@ -27,6 +28,7 @@ pub(crate) struct Metrics {
     pub(crate) calls: IntCounterVec,
     /// Faults of GPUs by `kind`.
     pub(crate) gpu_faults: IntCounterVec,
+    unwell: IntGaugeVec,
     /// Attempts by how they ended.
     pub(crate) attempts: IntCounterVec,
     /// Models loaded ahead of jobs, by how that ended.
@@ -62,6 +64,12 @@ impl Metrics {
         }
         for (call, outcome) in CALLS.iter().flat_map(|call| OUTCOMES.iter().map(move |outcome| (call, outcome))) {
             calls.with_label_values(&[*call, *outcome]);
+        }
+        let unwell = Opts::new("tintype_worker_unwell", "1 for the reason why this worker takes no work.");
+        let unwell = IntGaugeVec::new(unwell, &["reason"])?;
+        registry.register(Box::new(unwell.clone()))?;
+        for reason in UnwellReason::ALL {
+            unwell.with_label_values(&[reason.as_str()]);
         }
         let attempts = counter("attempts_total", "Attempts, by how they ended.", &["outcome"])?;
         for outcome in ["done", "preempted", "dropped"].into_iter().chain(FailureReason::ALL.map(FailureReason::as_str))
@@ -102,6 +110,7 @@ impl Metrics {
             registry,
             calls,
             gpu_faults,
+            unwell,
             attempts,
             warm_ups,
             images,
@@ -126,6 +135,13 @@ impl Metrics {
     /// When GPUs are shown already.
     pub(crate) fn show_gpus(&self, probe: Arc<dyn GpuProbe>, dcgm: bool) -> prometheus::Result<()> {
         gpu_metrics::register(&self.registry, probe, dcgm)
+    }
+
+    /// Why no work is taken now, if none is.
+    pub(crate) fn unwell(&self, now: Option<UnwellReason>) {
+        for reason in UnwellReason::ALL {
+            self.unwell.with_label_values(&[reason.as_str()]).set(i64::from(now == Some(reason)));
+        }
     }
 
     /// A step of a model took so long.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tintype_telemetry::Telemetry;
-use tintype_types::worker::{Assignment, Claim, WarmUpOrder};
+use tintype_types::worker::{Assignment, Claim, Unwell, WarmUpOrder};
 use tintype_types::{BootId, PoolName, WorkerId};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -22,7 +22,7 @@ use crate::log;
 use crate::metrics::Metrics;
 use crate::output::Publisher;
 use crate::pipeline::{CandlePipeline, Pipeline, Residency, ResidentLimits};
-use crate::probe::{self, GpuProbe, Health, Neighbours};
+use crate::probe::{self, GpuProbe, Health, Neighbours, Trouble};
 use crate::warm::Warming;
 
 /// How long the dispatcher is asked to hold a claim open.
@@ -174,7 +174,7 @@ impl Worker {
                 continue;
             }
             let claimed = {
-                let mut claim = std::pin::pin!(self.claim_when_well(free_slots, &mut backoff));
+                let mut claim = std::pin::pin!(self.claim_as_fit(free_slots, &mut backoff));
                 loop {
                     tokio::select! {
                         claimed = &mut claim => break claimed?,
@@ -212,13 +212,15 @@ impl Worker {
         Ok(())
     }
 
-    /// Asks for work once the GPU is fit for it. A claim held open is let go when that changes; should it have been
-    /// answered on the way, the dispatcher gives the same assignment to the next claim, or its lease runs out.
-    async fn claim_when_well(&self, free_slots: u32, backoff: &mut Backoff) -> Result<Option<Told>> {
-        self.until(|health| health.trouble.is_none()).await;
+    /// Asks for work, or says why it takes none while the GPU is not fit for it. A claim held open is let go when that
+    /// changes; should it have been answered on the way, the dispatcher gives the same assignment to the next claim, or its
+    /// lease runs out.
+    async fn claim_as_fit(&self, free_slots: u32, backoff: &mut Backoff) -> Result<Option<Told>> {
+        let trouble = self.health.borrow().trouble.clone();
+        let before = trouble.as_ref().map(Trouble::reason);
         tokio::select! {
-            claimed = self.claim(free_slots, backoff) => claimed,
-            () = self.until(|health| health.trouble.is_some()) => Ok(None),
+            claimed = self.claim(free_slots, trouble.as_ref(), backoff) => claimed,
+            () = self.until(|health| health.trouble.as_ref().map(Trouble::reason) != before) => Ok(None),
             // What is in memory now is to be told at once.
             () = self.warming.ended() => Ok(None),
         }
@@ -248,6 +250,7 @@ impl Worker {
                 (Some(_), None) => tracing::info!(worker.id = %self.id, "the GPU is well again; work is taken"),
                 (_, _) => {}
             }
+            self.metrics.unwell(health.trouble.as_ref().map(Trouble::reason));
             self.ready.gpu(health.trouble.as_ref().map(ToString::to_string));
             told = health;
             if news.changed().await.is_err() {
@@ -256,8 +259,8 @@ impl Worker {
         }
     }
 
-    /// Asks once for work, and pauses where that is right.
-    async fn claim(&self, free_slots: u32, backoff: &mut Backoff) -> Result<Option<Told>> {
+    /// Asks once for work, or says that none can be taken, and pauses where that is right.
+    async fn claim(&self, free_slots: u32, trouble: Option<&Trouble>, backoff: &mut Backoff) -> Result<Option<Told>> {
         let models = match self.warming.models() {
             Some(models) => models,
             None => self.engine.models().await.context("looking for models")?,
@@ -288,16 +291,19 @@ impl Worker {
             resident_models: residents.iter().map(|resident| resident.name.clone()).collect(),
             residents,
             loadable_models,
-            free_slots,
+            free_slots: if trouble.is_some() { 0 } else { free_slots },
             wait_ms: CLAIM_WAIT.as_millis() as u64,
-            warm_up: Some(standing.clone()),
+            warm_up: trouble.is_none().then(|| standing.clone()),
+            unwell: trouble.map(|trouble| Unwell { reason: trouble.reason(), message: trouble.to_string() }),
         };
         let asked = Instant::now();
         match self.client.claim(&claim).await {
             Ok(answer) => {
                 *backoff = Backoff::new();
                 self.ready.heard(true);
-                self.warming.heard(&standing);
+                if claim.warm_up.is_some() {
+                    self.warming.heard(&standing);
+                }
                 let told = answer.assignment.map(|work| Told::Run(Box::new(work)));
                 let told = told.or_else(|| answer.warm_up.map(Told::Warm));
                 if told.is_none() {

@@ -17,7 +17,8 @@ use crate::nodes::Notice;
 const WRITE_SECONDS: [f64; 10] = [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 5.0];
 
 /// What the workers are, in words.
-const WORKERS_HELP: &str = "Workers of all pools: those there are, and those the plan wants";
+const WORKERS_HELP: &str =
+    "Workers of all pools: those there are, those of them whose GPU is unwell, and those the plan wants";
 /// What is watched, as metrics call it.
 const KINDS: [&str; 5] = ["jobs", "queues", "models", "pools", "nodes"];
 
@@ -179,6 +180,7 @@ impl Metrics {
     pub fn show_workers(&self, pools: &[PoolPlan]) {
         let sum = |of: fn(&PoolPlan) -> u32| pools.iter().map(|plan| i64::from(of(plan))).sum();
         self.workers.with_label_values(&["here"]).set(sum(|plan| plan.workers));
+        self.workers.with_label_values(&["unwell"]).set(sum(|plan| plan.unwell));
         self.workers.with_label_values(&["wanted"]).set(sum(|plan| plan.wanted));
     }
 

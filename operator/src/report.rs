@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
@@ -15,11 +16,12 @@ use tintype_crds::labels::MANAGER_REPORTER;
 use tintype_crds::reasons::MODELS_WARM;
 use tintype_crds::{
     Cyclic, GROUP, GenerationQueue, GenerationQueueStatus, GpuPool, GpuWorker, GpuWorkerStatus, VERSION,
-    queue_condition,
+    queue_condition, worker_condition,
 };
 use tintype_dispatch::{Dispatch, WorkerSeen};
 use tintype_scheduler::{Overview, QueueLoad};
 use tintype_types::Timestamp;
+use tintype_types::worker::Gpu;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
@@ -117,8 +119,9 @@ impl Reporter {
 
     async fn report(&mut self, worker: &WorkerSeen) -> Result<(), kube::Error> {
         let name = object_name(worker.worker.as_str());
-        let status = status_of(worker);
         let at = now();
+        let said = self.told.get(&name).map(|(before, _)| before.conditions.as_slice()).unwrap_or_default();
+        let status = status_of(worker, said, &to_time(at));
         match self.told.get(&name) {
             Some((before, when)) if same(before, &status) && at.since(*when) < SIGN_OF_LIFE => return Ok(()),
             Some(_) => {}
@@ -165,9 +168,10 @@ impl Reporter {
         let plans: BTreeMap<&str, _> = overview.pools.iter().map(|plan| (plan.pool.as_str(), plan)).collect();
         for (name, generation, before) in self.index.pools() {
             let here = seen.iter().filter(|w| w.pool.as_str() == name && at.since(w.last_heard) < LATELY);
-            let (mut workers, mut gpus) = (0, 0);
+            let (mut workers, mut gpus, mut unwell) = (0, 0, 0);
             for worker in here {
                 workers += 1;
+                unwell += u32::from(worker.unwell.is_some());
                 gpus += u32::try_from(worker.gpus.len()).unwrap_or(u32::MAX);
             }
             let (desired_workers, waiting) =
@@ -177,12 +181,13 @@ impl Reporter {
             // Only what is said here: the rest of the status is the keeper's.
             let status = json!({
                 "observedGeneration": generation, "workers": workers, "gpus": gpus,
-                "desiredWorkers": desired_workers, "waiting": waiting, "conditions": warm.as_slice(),
+                "desiredWorkers": desired_workers, "unwellWorkers": unwell, "waiting": waiting,
+                "conditions": warm.as_slice(),
             });
-            let seen =
-                (before.observed_generation, before.workers, before.gpus, before.desired_workers, before.waiting);
+            let was = (before.workers, before.gpus, before.unwell_workers);
+            let seen = (before.observed_generation, was, before.desired_workers, before.waiting);
             let warm_before = before.conditions.iter().find(|said| said.type_ == MODELS_WARM);
-            if seen == (generation, workers, gpus, desired_workers, waiting) && warm_before == warm.as_ref() {
+            if seen == (generation, (workers, gpus, unwell), desired_workers, waiting) && warm_before == warm.as_ref() {
                 continue;
             }
             let params = PatchParams::apply(MANAGER_REPORTER).force();
@@ -200,10 +205,11 @@ impl Reporter {
     }
 }
 
-fn status_of(worker: &WorkerSeen) -> GpuWorkerStatus {
+fn status_of(worker: &WorkerSeen, said: &[Condition], at: &Time) -> GpuWorkerStatus {
     GpuWorkerStatus {
         gpus: worker.gpus.iter().take(64).cloned().collect(),
         resident_models: worker.resident_models.iter().take(64).cloned().collect(),
+        conditions: vec![worker_condition(worker.unwell.as_ref(), said, at)],
         last_heard: Some(to_time(worker.last_heard)),
     }
 }
@@ -212,8 +218,11 @@ fn status_of(worker: &WorkerSeen) -> GpuWorkerStatus {
 fn same(before: &GpuWorkerStatus, after: &GpuWorkerStatus) -> bool {
     let steady = |status: &GpuWorkerStatus| {
         let gpus = status.gpus.iter();
-        let gpus: Vec<_> = gpus.map(|g| (g.uuid.clone(), g.vram_free_bytes / VRAM_STEP_BYTES, g.xid_count)).collect();
-        (gpus, status.resident_models.clone())
+        let errors = |g: &Gpu| (g.xid_count, g.ecc_uncorrected, g.page_retirement_pending);
+        let gpus: Vec<_> = gpus.map(|g| (g.uuid.clone(), g.vram_free_bytes / VRAM_STEP_BYTES, errors(g))).collect();
+        let conditions: Vec<_> =
+            status.conditions.iter().map(|said| (said.status.clone(), said.reason.clone())).collect();
+        (gpus, status.resident_models.clone(), conditions)
     };
     steady(before) == steady(after)
 }
@@ -234,8 +243,6 @@ fn object_name(worker: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use tintype_types::worker::Gpu;
-
     use super::*;
 
     #[test]
@@ -254,6 +261,7 @@ mod tests {
         let with = |free: u64, model: &str| GpuWorkerStatus {
             gpus: vec![Gpu { uuid: "g".to_owned(), vram_free_bytes: free, ..Gpu::default() }],
             resident_models: vec![model.to_owned()],
+            conditions: Vec::new(),
             last_heard: Some(to_time(Timestamp(free))),
         };
         assert!(same(&with(5_000, "a"), &with(90_000, "a")));

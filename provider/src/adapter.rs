@@ -242,6 +242,7 @@ impl Adapter {
             free_slots,
             wait_ms: wait.as_millis() as u64,
             warm_up: None,
+            unwell: None,
         };
         let asked = Instant::now();
         // One held open is let go when a pause begins: it would be given the very job that was given back. Should it have

@@ -107,8 +107,20 @@ fn panels() -> Vec<(String, String)> {
 
 /// A worker that believes in a GPU; it draws on the CPU all the same.
 fn worker_with_a_gpu(dispatch: &str, folder: &Path) -> Running {
-    let gpu =
-        FakeGpu { utilisation: Some(3), temperature: Some(52), power_milliwatts: Some(70_000), ..FakeGpu::default() };
+    let gpu = FakeGpu {
+        utilisation: Some(3),
+        temperature: Some(52),
+        power_milliwatts: Some(70_000),
+        power_limit_milliwatts: Some(72_000),
+        energy_millijoules: Some(1_000),
+        sm_clock: Some(2_040),
+        memory_clock: Some(6_251),
+        throttle_reasons: Some(0),
+        ecc_corrected: Some(0),
+        ecc_uncorrected: Some(0),
+        processes: Some(Vec::new()),
+        ..FakeGpu::default()
+    };
     let library = place(folder).unwrap();
     Machine { gpus: vec![gpu], ..Machine::default() }.write(&folder.join("gpus.json")).unwrap();
     let mut worker = command("gpu-worker", ["--listen", "127.0.0.1:0", "--nvml-lib", library.to_str().unwrap()]);

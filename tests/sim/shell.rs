@@ -202,6 +202,7 @@ impl Shell {
             loadable_models: worker.loadable.clone(),
             free_slots: free as u32,
             warm_up: None,
+            unwell: None,
         };
         self.step(now, Observation::Claim(claim.clone()), None);
         if self.bug == Some(Bug::ClaimAnsweredTwice) {

@@ -11,7 +11,7 @@ use serde::Serialize;
 use tintype_dispatch::WorkerSeen;
 use tintype_scheduler::{Explanation, Overview, QueueLoad, Verdict, WorkerLoad};
 use tintype_types::ErrorCode;
-use tintype_types::worker::Gpu;
+use tintype_types::worker::{Gpu, Unwell};
 
 use super::admin::Admin;
 use crate::cluster::ClusterError;
@@ -67,6 +67,9 @@ pub(crate) struct WorkerStanding {
     pool: String,
     /// Whether it waits for work.
     idle: bool,
+    /// Why it takes none, if it said so: what ails its GPU.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unwell: Option<Unwell>,
     /// Models it holds or loads, most recently used first.
     models: Vec<String>,
     /// Its GPUs, as its probe last read them; `CPU` where it has none.
@@ -148,10 +151,10 @@ fn queue(load: QueueLoad) -> QueueStanding {
 }
 
 fn worker(load: WorkerLoad, gpus: Vec<Gpu>) -> WorkerStanding {
-    let WorkerLoad { worker, pool, idle, models, jobs, last_heard, .. } = load;
+    let WorkerLoad { worker, pool, idle, unwell, models, jobs, last_heard, .. } = load;
     let jobs = jobs.into_iter().map(|(job, step, steps)| JobOnWorker { job: job.to_string(), step, steps }).collect();
     let (worker, pool) = (worker.to_string(), pool.to_string());
-    WorkerStanding { worker, pool, idle, models, gpus, jobs, last_heard_ms: last_heard.0 }
+    WorkerStanding { worker, pool, idle, unwell, models, gpus, jobs, last_heard_ms: last_heard.0 }
 }
 
 fn open_job(job: &Generation, told: Option<Explanation>) -> OpenJob {

@@ -60,6 +60,7 @@ impl Worker {
             free_slots: 1,
             wait_ms: 2_000,
             warm_up: None,
+            unwell: None,
         };
         let answer =
             self.http.post(format!("{}{CLAIM_PATH}", self.url)).bearer_auth(&self.token).json(&claim).send().await;

@@ -46,10 +46,11 @@ fn queue(it: &QueueLoad, least: Option<u64>, now: Timestamp) -> Vec<String> {
 fn worker(it: &WorkerLoad, now: Timestamp) -> Vec<String> {
     let run = |(job, step, steps): &(tintype_types::JobId, u32, u32)| format!("{} {step}/{steps}", short(job.as_str()));
     let runs = it.jobs.iter().map(run).collect::<Vec<_>>().join(" ");
-    let runs = match (runs.is_empty(), it.idle) {
-        (false, _) => runs,
-        (true, true) => "idle".to_owned(),
-        (true, false) => "-".to_owned(),
+    let runs = match (runs.is_empty(), it.idle, &it.unwell) {
+        (false, ..) => runs,
+        (true, _, Some(unwell)) => format!("unwell: {}", unwell.reason.as_str()),
+        (true, true, None) => "idle".to_owned(),
+        (true, false, None) => "-".to_owned(),
     };
     vec![
         it.worker.to_string(),
@@ -70,6 +71,7 @@ fn short(id: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use tintype_scheduler::PoolPlan;
+    use tintype_types::worker::{Unwell, UnwellReason};
 
     use super::*;
     use crate::show::WIDTH;
@@ -89,21 +91,35 @@ mod tests {
                 served_ms: 9_000,
                 first: Some(("j".into(), Timestamp(0))),
             }],
-            workers: vec![WorkerLoad {
-                worker: "gpu-0".into(),
-                pool: "l40s".into(),
-                gpu: Some("NVIDIA L40S".to_owned()),
-                idle: false,
-                models: vec!["tintype/shapes".to_owned(); 9],
-                jobs: vec![("01d1f3f4-c4dc-4dff-9e03-1d62be17495a".into(), 5, 20)],
-                last_heard: Timestamp(59_000),
-            }],
+            workers: vec![
+                WorkerLoad {
+                    worker: "gpu-0".into(),
+                    pool: "l40s".into(),
+                    gpu: Some("NVIDIA L40S".to_owned()),
+                    idle: false,
+                    unwell: None,
+                    models: vec!["tintype/shapes".to_owned(); 9],
+                    jobs: vec![("01d1f3f4-c4dc-4dff-9e03-1d62be17495a".into(), 5, 20)],
+                    last_heard: Timestamp(59_000),
+                },
+                WorkerLoad {
+                    worker: "gpu-1".into(),
+                    pool: "l40s".into(),
+                    gpu: None,
+                    idle: false,
+                    unwell: Some(Unwell { reason: UnwellReason::Ecc, message: "it has memory errors".to_owned() }),
+                    models: Vec::new(),
+                    jobs: Vec::new(),
+                    last_heard: Timestamp(59_000),
+                },
+            ],
             warm: Vec::new(),
             pools: vec![PoolPlan {
                 pool: "l40s".into(),
                 workers: 1,
                 busy: 1,
                 kept: 0,
+                unwell: 0,
                 waiting: 4,
                 waiting_ms: 90_000,
                 wanted: 3,
@@ -116,7 +132,8 @@ mod tests {
         let said = text(&told, OutputFormat::Table);
         assert!(said.lines().all(|line| line.chars().count() <= WIDTH), "{said}");
         for words in [
-            "4 jobs wait, 1 run; 1 workers, 0 idle",
+            "4 jobs wait, 1 run; 2 workers, 0 idle",
+            "unwell: ecc",
             "1 of 3",
             "1 min 0 s",
             "be17495a 5/20",

@@ -61,8 +61,9 @@ fn claim_seen(claim: &Claim) -> ClaimSeen {
         residents: _,
         wait_ms: _,
         warm_up,
+        unwell,
     } = claim.clone();
-    ClaimSeen { worker, boot_id, pool, gpus, resident_models, loadable_models, free_slots, warm_up }
+    ClaimSeen { worker, boot_id, pool, gpus, resident_models, loadable_models, free_slots, warm_up, unwell }
 }
 
 pub(crate) fn renew(actor: &mut Actor, key: Key, renew: Renew) -> Result<RenewAnswer, Refusal> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use tintype_store::{Store, StoreError, image_key};
 use tintype_types::limits::{IMAGE_BYTES_MAX, IMAGES_MAX, PREVIEW_BYTES_MAX, SEED_MAX, SIDE_PX_MAX};
-use tintype_types::worker::{Claim, Finish, Gpu, Outcome, Renew, WarmUpStanding};
+use tintype_types::worker::{Claim, Finish, Gpu, Outcome, Renew, ThrottleReason, Unwell, WarmUpStanding};
 use tintype_types::{Attempt, ErrorCode, ImageFormat, JobId, Output, Preview};
 
 use crate::answer::Refusal;
@@ -51,6 +51,7 @@ pub(crate) fn claim(claim: &mut Claim) -> Result<(), Refusal> {
         free_slots,
         wait_ms: _,
         warm_up,
+        unwell,
     } = claim;
     name("worker", worker.as_str())?;
     name("bootId", boot_id.as_str())?;
@@ -69,6 +70,12 @@ pub(crate) fn claim(claim: &mut Claim) -> Result<(), Refusal> {
     }
     if let Some(WarmUpStanding::Failed { message, .. }) = warm_up {
         cut(message);
+    }
+    if let Some(Unwell { reason: _, message }) = unwell {
+        cut(message);
+        if *free_slots > 0 {
+            return Err(Refusal::invalid("freeSlots", "a worker that is unwell has none"));
+        }
     }
     if *free_slots > SLOTS_MAX {
         return Err(Refusal::invalid("freeSlots", format!("{free_slots} is too many; at most {SLOTS_MAX}")));
@@ -206,9 +213,15 @@ fn gpus(gpus: &[Gpu]) -> Result<(), Refusal> {
     if gpus.len() > GPUS_MAX {
         return Err(Refusal::invalid("gpus", format!("{} GPUs are too many; at most {GPUS_MAX}", gpus.len())));
     }
-    let long = |gpu: &Gpu| gpu.uuid.len() > NAME_BYTES_MAX || gpu.name.len() > NAME_BYTES_MAX;
+    let long = |gpu: &Gpu| {
+        let names = [Some(&gpu.uuid), Some(&gpu.name), gpu.mig_of.as_ref()];
+        names.into_iter().flatten().any(|name| name.len() > NAME_BYTES_MAX)
+    };
     if gpus.iter().any(long) {
         return Err(Refusal::invalid("gpus", format!("a name has more than {NAME_BYTES_MAX} bytes")));
+    }
+    if gpus.iter().any(|gpu| gpu.throttle_reasons.len() > ThrottleReason::ALL.len()) {
+        return Err(Refusal::invalid("gpus", "throttleReasons says one of them twice"));
     }
     Ok(())
 }
@@ -237,19 +250,26 @@ fn store_failed(error: &StoreError) -> Refusal {
 mod tests {
     use tintype_types::FailureReason;
 
+    use tintype_types::worker::UnwellReason;
+
     use super::*;
 
     type Spoil = fn(&mut Claim);
 
     #[test]
     fn claims_out_of_bounds_are_refused_and_the_field_is_named() {
-        let cases: [(&str, Spoil); 10] = [
+        let cases: [(&str, Spoil); 13] = [
             ("worker", |c| c.worker = "".into()),
             ("worker", |c| c.worker = "a\nb".into()),
             ("bootId", |c| c.boot_id = "x".repeat(254).into()),
             ("pool", |c| c.pool = "".into()),
             ("gpus", |c| c.gpus = vec![Gpu::default(); 65]),
             ("gpus", |c| c.gpus = vec![Gpu { name: "x".repeat(254), ..Gpu::default() }]),
+            ("gpus", |c| c.gpus = vec![Gpu { mig_of: Some("x".repeat(254)), ..Gpu::default() }]),
+            ("gpus", |c| {
+                c.gpus = vec![Gpu { throttle_reasons: vec![ThrottleReason::GpuIdle; 10], ..Gpu::default() }];
+            }),
+            ("freeSlots", |c| c.unwell = Some(Unwell { reason: UnwellReason::Hot, message: String::new() })),
             ("residentModels", |c| c.resident_models = vec!["m".to_owned(); 1_025]),
             ("loadableModels", |c| c.loadable_models = vec!["x".repeat(254)]),
             ("freeSlots", |c| c.free_slots = 1_025),
@@ -348,6 +368,7 @@ mod tests {
             free_slots: 1,
             wait_ms: u64::MAX,
             warm_up: None,
+            unwell: None,
         }
     }
 }

@@ -188,6 +188,7 @@ mod tests {
             free_slots: 1,
             wait_ms: 0,
             warm_up: None,
+            unwell: None,
         };
         Parked::new(claim, serial, oneshot::channel().0, Timestamp(deadline))
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tintype_types::worker::{Claim, Gpu, Renew};
+use tintype_types::worker::{Claim, Gpu, Renew, Unwell};
 use tintype_types::{BootId, PoolName, Timestamp, WorkerId};
 
 /// Workers remembered; more are not shown.
@@ -28,6 +28,9 @@ pub struct WorkerSeen {
     pub resident_models: Vec<String>,
     /// Jobs it could take at its last claim.
     pub free_slots: u32,
+    /// Why it takes no work, if it said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unwell: Option<Unwell>,
     /// When it last claimed or renewed.
     pub last_heard: Timestamp,
 }
@@ -52,6 +55,7 @@ impl Workers {
             gpus: claim.gpus.clone(),
             resident_models: claim.resident_models.clone(),
             free_slots: claim.free_slots,
+            unwell: claim.unwell.clone(),
             last_heard: now,
         };
         self.seen.insert(claim.worker.clone(), seen);
@@ -95,6 +99,7 @@ mod tests {
             free_slots: 1,
             wait_ms: 0,
             warm_up: None,
+            unwell: None,
         };
         workers.claimed(&claim, Timestamp(0));
         let minute = |n: u64| Timestamp(n * 60_000);

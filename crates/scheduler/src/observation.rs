@@ -2,7 +2,7 @@
 //! changes nothing.
 
 use serde::{Deserialize, Serialize};
-use tintype_types::worker::{Gpu, Outcome, WarmUpStanding};
+use tintype_types::worker::{Gpu, Outcome, Unwell, WarmUpStanding};
 use tintype_types::{Attempt, BootId, JobId, PoolName, QueueKey, Timestamp, WorkerId};
 
 /// One fact.
@@ -231,6 +231,9 @@ pub struct ClaimSeen {
     /// Where it stands with loading models ahead of jobs; one that says nothing is not told to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warm_up: Option<WarmUpStanding>,
+    /// Why it takes no work: it is there, and counts for nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unwell: Option<Unwell>,
 }
 
 /// A renewal.

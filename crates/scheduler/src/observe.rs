@@ -174,7 +174,10 @@ impl Core {
         let (free_slots, resident) = (claim.free_slots, claim.resident.clone());
         worker.update(claim, now);
         let loads = self.warm_up_heard(name, &resident, said);
-        self.set_holds(name, loads.into_iter().chain(resident).collect());
+        // Nobody waits for what an unwell worker holds, nor counts it as a copy.
+        let unwell = self.state.workers.get(&name).is_some_and(|worker| worker.claim.unwell.is_some());
+        let holds = if unwell { Vec::new() } else { loads.into_iter().chain(resident).collect() };
+        self.set_holds(name, holds);
         let (heard, untold) = self.runs_at_claim(name);
         let Some(worker) = self.state.workers.get_mut(&name) else { return };
         worker.idle_since = if heard == 0 && untold.is_empty() { worker.idle_since.or(Some(now)) } else { None };
@@ -184,6 +187,8 @@ impl Core {
             Some(job) if free_slots > 0 && promised > worker.slots => {
                 out.extend(self.tell_again(*job, name));
             }
+            // It asks for nothing: it only says that it is there.
+            _ if unwell => {}
             _ => {
                 worker.parked = true;
                 self.index.parked.add(worker.tag, &worker.claim);

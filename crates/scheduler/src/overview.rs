@@ -1,6 +1,7 @@
 //! Queues and workers as they stand, for people. Nothing here changes the state.
 
 use serde::{Deserialize, Serialize};
+use tintype_types::worker::Unwell;
 use tintype_types::{JobId, PoolName, QueueKey, Timestamp, WorkerId};
 
 use crate::job::Job;
@@ -81,6 +82,9 @@ pub struct WorkerLoad {
     pub gpu: Option<String>,
     /// Whether it waits for work.
     pub idle: bool,
+    /// Why it takes no work, if it said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unwell: Option<Unwell>,
     /// Models it holds or loads, most recently used first.
     pub models: Vec<String>,
     /// What it runs: job, steps done, steps in all (0 while unknown).
@@ -146,6 +150,7 @@ impl Core {
             pool: text(worker.claim.pool).into(),
             gpu: worker.claim.kind.map(|kind| text(kind).to_owned()),
             idle: worker.parked,
+            unwell: worker.claim.unwell.as_deref().cloned(),
             models: worker.holds.iter().map(|model| text(*model).to_owned()).collect(),
             jobs: runs.filter_map(job).collect(),
             last_heard: worker.seen_at,

@@ -246,7 +246,8 @@ impl Core {
         let worker = self.state.workers.get(&name)?;
         let runs = self.index.runs_of(name);
         let ends = runs.filter_map(|job| Some(self.state.jobs.get(job)?.run.as_ref()?.ends_at));
-        let heard_of = worker.parked || worker.warming.is_some() || now.since(worker.seen_at) < CLAIM_GAP;
+        let lately = now.since(worker.seen_at) < CLAIM_GAP && worker.claim.unwell.is_none();
+        let heard_of = worker.parked || worker.warming.is_some() || lately;
         let end = ends.max().or(heard_of.then_some(now))?;
         Some(end.0.saturating_sub(now.0))
     }

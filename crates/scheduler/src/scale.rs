@@ -30,6 +30,9 @@ pub struct PoolPlan {
     pub busy: u32,
     /// Of the idle ones, those that cost less to keep than to bring back.
     pub kept: u32,
+    /// Of the idle ones, those that take no work because their GPU is unwell: each takes the place of one that would.
+    #[serde(default)]
+    pub unwell: u32,
     /// Jobs that wait for it.
     pub waiting: u32,
     /// What those should take on one worker, loads included, in milliseconds.
@@ -73,20 +76,25 @@ impl Core {
         let runs = |worker: &&&Worker| self.index.runs_any(worker.tag.name());
         let busy = here.iter().filter(runs).count() as u32;
         let idle = here.iter().filter(|worker| !runs(worker));
-        let kept = idle.filter(|worker| self.is_worth_keeping(worker)).count() as u32;
+        let (unwell, idle): (Vec<&Worker>, Vec<&Worker>) = idle.partition(|worker| worker.claim.unwell.is_some());
+        let kept = idle.iter().filter(|worker| self.is_worth_keeping(worker)).count() as u32;
         let cold = |model: &&Name| !here.iter().any(|worker| worker.holds.contains(model));
         let loads = waiting.models.iter().filter(cold).map(|model| u64::from(self.state.costs.load_ms(*model)));
         let waiting_ms = waiting.work_ms.saturating_add(loads.sum());
         let horizon_ms = u64::try_from(self.config.scale_horizon.as_millis()).unwrap_or(u64::MAX).max(1);
         let for_work = u32::try_from(waiting_ms.div_ceil(horizon_ms)).unwrap_or(u32::MAX).min(waiting.jobs);
+        // A worker that draws nothing is kept only beside others: its place is taken by one more while there is work.
+        let at_work = busy.saturating_add(for_work.max(kept));
+        let unwell = unwell.len() as u32;
         PoolPlan {
             pool: pool.into(),
             workers: here.len() as u32,
             busy,
             kept,
+            unwell,
             waiting: waiting.jobs,
             waiting_ms,
-            wanted: busy.saturating_add(for_work.max(kept)),
+            wanted: if at_work > 0 { at_work.saturating_add(unwell) } else { 0 },
         }
     }
 

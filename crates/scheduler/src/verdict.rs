@@ -239,6 +239,7 @@ impl Core {
         for (class, queue, jobs) in self.index.lines.sizes() {
             let reason = match worker {
                 None => "unknown_worker",
+                Some(worker) if worker.claim.unwell.is_some() => "worker_unwell",
                 Some(worker) if !worker.in_pool(class) => "other_pool",
                 Some(worker) if !worker.can_load(class.model) => "model_not_loadable",
                 Some(_) if self.index.gate(queue) == Gate::Shut => "queue_quota",

@@ -3,7 +3,7 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
-use tintype_types::worker::{Gpu, WarmUpStanding};
+use tintype_types::worker::{Gpu, Unwell, WarmUpStanding};
 use tintype_types::{BootId, Timestamp};
 
 use crate::line::Class;
@@ -50,12 +50,15 @@ pub(crate) struct Claim {
     pub(crate) free_slots: u32,
     /// Whether it can be told to load a model ahead of any job.
     pub(crate) takes_warm_ups: bool,
+    /// Why it takes no work.
+    pub(crate) unwell: Option<Box<Unwell>>,
 }
 
 impl Claim {
     /// What a worker claims, its names kept.
     pub(crate) fn of(seen: ClaimSeen, names: &mut Names) -> Self {
-        let ClaimSeen { worker: _, boot_id, pool, gpus, resident_models, loadable_models, free_slots, warm_up } = seen;
+        let ClaimSeen { worker: _, boot_id, pool, gpus, resident_models, loadable_models, free_slots, warm_up, unwell } =
+            seen;
         Self {
             boot_id,
             pool: names.name(pool.as_str()),
@@ -63,8 +66,9 @@ impl Claim {
             gpus,
             resident: resident_models.iter().map(|model| names.name(model)).collect(),
             loadable: loadable_models.iter().map(|model| names.name(model)).collect(),
-            free_slots,
+            free_slots: if unwell.is_some() { 0 } else { free_slots },
             takes_warm_ups: warm_up.is_some(),
+            unwell: unwell.map(Box::new),
         }
     }
 
@@ -80,6 +84,7 @@ impl Claim {
             loadable_models: texts(&self.loadable),
             free_slots: self.free_slots,
             warm_up: self.takes_warm_ups.then_some(WarmUpStanding::Ready),
+            unwell: self.unwell.as_deref().cloned(),
         }
     }
 

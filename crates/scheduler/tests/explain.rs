@@ -239,6 +239,7 @@ fn claim(worker: &str, pool: &str, models: &[&str]) -> Observation {
         loadable_models: models,
         free_slots: 1,
         warm_up: None,
+        unwell: None,
     })
 }
 

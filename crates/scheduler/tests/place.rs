@@ -66,6 +66,7 @@ impl Play {
             loadable_models: Vec::new(),
             free_slots: 1,
             warm_up: None,
+            unwell: None,
         }))
     }
 
@@ -80,6 +81,7 @@ impl Play {
             loadable_models: models.iter().map(|model| (*model).to_owned()).collect(),
             free_slots: 1,
             warm_up: None,
+            unwell: None,
         }))
     }
 

@@ -91,6 +91,7 @@ impl Play {
             loadable_models: Vec::new(),
             free_slots,
             warm_up: None,
+            unwell: None,
         }))
     }
 

@@ -96,6 +96,7 @@ fn probes(now: Timestamp) -> Vec<(Timestamp, Observation)> {
             loadable_models: Vec::new(),
             free_slots: 1,
             warm_up: None,
+            unwell: None,
         })
     };
     let mut probes: Vec<_> = ["w0", "w1", "w2"].map(|worker| (now, claim(worker, "small"))).into();

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tintype_scheduler::{ClaimSeen, Config, JobSeen, ModelSeen, Observation, PoolPlan, PoolSeen, Scheduler};
 use tintype_types::Timestamp;
+use tintype_types::worker::{Unwell, UnwellReason};
 
 fn config() -> Config {
     Config { scale_horizon: Duration::from_secs(40), start_time: Duration::from_mins(1), ..Config::default() }
@@ -36,6 +37,7 @@ fn claim(worker: &str, pool: &str) -> Observation {
         loadable_models: Vec::new(),
         free_slots: 1,
         warm_up: None,
+        unwell: None,
     })
 }
 
@@ -106,4 +108,32 @@ fn a_job_that_names_no_pool_brings_workers_only_where_its_model_can_run() {
     assert_eq!(waiting(&scheduler), (0, 1), "a worker of the other says that it cannot");
     scheduler.step(Timestamp(0), cannot("s", "small"));
     assert_eq!(waiting(&scheduler), (0, 0), "more of those would not help");
+}
+
+#[test]
+fn an_unwell_worker_takes_nothing_and_one_more_takes_its_place() {
+    let unwell = |worker: &str| {
+        let Observation::Claim(seen) = claim(worker, "small") else { unreachable!() };
+        let unwell = Some(Unwell { reason: UnwellReason::Hot, message: "it is hot".to_owned() });
+        // Free slots that it says it has all the same are nobody's.
+        Observation::Claim(ClaimSeen { unwell, ..seen })
+    };
+    let mut scheduler = scheduler();
+    scheduler.step(Timestamp(0), unwell("w"));
+    let told = plan(&scheduler, "small");
+    assert_eq!((told.workers, told.unwell, told.kept, told.wanted), (1, 1, 0, 0), "it is not kept for itself");
+    assert!(scheduler.step(Timestamp(0), job(0, Some("small"))).is_empty());
+    assert_eq!(plan(&scheduler, "small").wanted, 2);
+    assert_eq!(scheduler.skipped(&"w".into()), [("worker_unwell".to_owned(), 1)].into());
+    let shown = &scheduler.overview().workers[0];
+    assert_eq!((shown.idle, shown.models.len(), shown.unwell.is_some()), (false, 0, true));
+    // The model it holds is no reason to wait for it.
+    assert_eq!(scheduler.step(Timestamp(0), claim("other", "small")).len(), 1);
+    assert!(scheduler.check().is_ok());
+    // Kept and read again, it is the same.
+    let kept = Scheduler::restore(config(), scheduler.snapshot());
+    assert_eq!(kept.overview(), scheduler.overview());
+    scheduler.step(Timestamp(0), job(1, Some("small")));
+    assert_eq!(scheduler.step(Timestamp(0), claim("w", "small")).len(), 1, "well again");
+    assert_eq!(plan(&scheduler, "small").unwell, 0);
 }

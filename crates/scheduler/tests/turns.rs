@@ -61,6 +61,7 @@ impl Play {
             loadable_models: Vec::new(),
             free_slots: 1,
             warm_up: None,
+            unwell: None,
         }))
     }
 

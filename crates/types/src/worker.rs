@@ -1,7 +1,8 @@
 //! The worker protocol: what goes over `/worker/v1/...`. The server half is `dispatch`, the client half `gpu-worker`.
 //!
 //! A worker pulls. `claim` reports what the worker is and asks for work; `renew` reports a step and asks whether to go
-//! on; `finish` ends the attempt. Claim and renew are the heartbeat, there is nothing else.
+//! on; `finish` ends the attempt. Claim and renew are the heartbeat, there is nothing else: a worker whose GPU is not fit for
+//! work claims too, and says so.
 
 use std::collections::BTreeMap;
 
@@ -46,6 +47,142 @@ pub struct Gpu {
     /// XID faults seen since the worker started.
     #[serde(default)]
     pub xid_count: u32,
+    /// The number of the last of them (NVIDIA, "XID Errors"), where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_xid: Option<u32>,
+    /// Memory that other processes hold, in bytes; absent where nobody can tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub foreign_bytes: Option<u64>,
+    /// Part of the time in which memory was read or written, in percent, where it can be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_utilisation_percent: Option<u32>,
+    /// The most it may draw, in milliwatts, where it can be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub power_limit_milliwatts: Option<u32>,
+    /// Energy since the driver was loaded, in millijoules, where it can be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub energy_millijoules: Option<u64>,
+    /// Clock of its multiprocessors in MHz, where it can be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sm_clock_mhz: Option<u32>,
+    /// Clock of its memory in MHz, where it can be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_clock_mhz: Option<u32>,
+    /// What keeps its clocks down now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 9))]
+    pub throttle_reasons: Vec<ThrottleReason>,
+    /// Memory errors that ECC put right since the driver was loaded; absent without ECC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ecc_corrected: Option<u64>,
+    /// Memory errors beyond repair since the driver was loaded; absent without ECC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ecc_uncorrected: Option<u64>,
+    /// A page of its memory waits for a reset of the GPU to be taken out of use.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub page_retirement_pending: bool,
+    /// The UUID of the GPU this MIG device is a part of; absent for a whole GPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mig_of: Option<String>,
+}
+
+/// What keeps the clocks of a GPU down: the names of NVML (`nvmlClocksThrottleReasons`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum ThrottleReason {
+    /// It has nothing to do.
+    GpuIdle,
+    /// Somebody set them.
+    ApplicationsClocksSetting,
+    /// It draws as much power as it may.
+    SwPowerCap,
+    /// The hardware slows down: too hot, or too much power drawn.
+    HwSlowdown,
+    /// Other GPUs of its group are slower.
+    SyncBoost,
+    /// The driver keeps it from getting too hot.
+    SwThermalSlowdown,
+    /// The hardware keeps it from getting too hot.
+    HwThermalSlowdown,
+    /// The power supply asks for less.
+    HwPowerBrakeSlowdown,
+    /// What is shown on a screen sets them.
+    DisplayClockSetting,
+}
+
+impl ThrottleReason {
+    /// Each of them.
+    pub const ALL: [Self; 9] = [
+        Self::GpuIdle,
+        Self::ApplicationsClocksSetting,
+        Self::SwPowerCap,
+        Self::HwSlowdown,
+        Self::SyncBoost,
+        Self::SwThermalSlowdown,
+        Self::HwThermalSlowdown,
+        Self::HwPowerBrakeSlowdown,
+        Self::DisplayClockSetting,
+    ];
+
+    /// As a label says it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::GpuIdle => "gpu_idle",
+            Self::ApplicationsClocksSetting => "applications_clocks_setting",
+            Self::SwPowerCap => "sw_power_cap",
+            Self::HwSlowdown => "hw_slowdown",
+            Self::SyncBoost => "sync_boost",
+            Self::SwThermalSlowdown => "sw_thermal_slowdown",
+            Self::HwThermalSlowdown => "hw_thermal_slowdown",
+            Self::HwPowerBrakeSlowdown => "hw_power_brake_slowdown",
+            Self::DisplayClockSetting => "display_clock_setting",
+        }
+    }
+}
+
+/// Why a worker that is there takes no work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Unwell {
+    /// Why, in a word.
+    pub reason: UnwellReason,
+    /// A sentence for people: what ails the GPU and what ends it.
+    pub message: String,
+}
+
+/// What keeps a GPU from work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum UnwellReason {
+    /// The driver reported a critical XID error.
+    Xid,
+    /// Memory errors beyond repair.
+    Ecc,
+    /// It does not answer any more.
+    Lost,
+    /// It was cut into other MIG devices than those the worker was started on.
+    Recut,
+    /// It slows itself down because of heat.
+    Hot,
+    /// Other processes hold too much of its memory.
+    Crowded,
+}
+
+impl UnwellReason {
+    /// Each of them.
+    pub const ALL: [Self; 6] = [Self::Xid, Self::Ecc, Self::Lost, Self::Recut, Self::Hot, Self::Crowded];
+
+    /// As a label says it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Xid => "xid",
+            Self::Ecc => "ecc",
+            Self::Lost => "lost",
+            Self::Recut => "recut",
+            Self::Hot => "hot",
+            Self::Crowded => "crowded",
+        }
+    }
 }
 
 /// Where the weights of a model came from when they were loaded.
@@ -99,6 +236,9 @@ pub struct Claim {
     /// Where it stands with loading models ahead of jobs. A worker that says nothing is never told to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warm_up: Option<WarmUpStanding>,
+    /// Why it takes no work. Said with no free slots: such a claim is a sign of life, and is answered with nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unwell: Option<Unwell>,
 }
 
 /// Where a worker stands with loading a model ahead of jobs.

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use tintype_types::worker::UnwellReason;
+
 /// After a fault a GPU must read well this long before it gets work again.
 const QUIET: Duration = Duration::from_secs(5);
 /// Each fault after a recovery doubles that, up to this: a GPU that keeps failing costs few jobs.
@@ -93,6 +95,18 @@ pub enum Trouble {
 }
 
 impl Trouble {
+    /// In a word.
+    pub fn reason(&self) -> UnwellReason {
+        match self {
+            Self::Fault { kind: FaultKind::Xid, .. } => UnwellReason::Xid,
+            Self::Fault { kind: FaultKind::Ecc, .. } => UnwellReason::Ecc,
+            Self::Fault { kind: FaultKind::Lost, .. } => UnwellReason::Lost,
+            Self::Fault { kind: FaultKind::Recut, .. } => UnwellReason::Recut,
+            Self::Hot { .. } => UnwellReason::Hot,
+            Self::Crowded { .. } => UnwellReason::Crowded,
+        }
+    }
+
     /// What it means for the job that is being drawn.
     pub fn toll(&self) -> Toll {
         match self {
@@ -142,6 +156,8 @@ pub(super) struct Vitals {
 pub(super) struct Ward {
     /// XID errors since the start.
     pub(super) xids: u32,
+    /// The number of the last one, where it is known.
+    pub(super) last_xid: Option<u64>,
     faults: BTreeMap<FaultKind, u32>,
     current: Option<Fault>,
     /// End of the last fault and how long it had to be quiet.
@@ -168,6 +184,7 @@ impl Ward {
     /// The driver reported an XID error of this number, where it knows it.
     pub(super) fn xid(&mut self, number: Option<u64>, now: Instant) {
         self.xids = self.xids.saturating_add(1);
+        self.last_xid = number;
         let what = number.map_or_else(|| "reported an XID error".to_owned(), |xid| format!("reported XID {xid}"));
         let toll = match number {
             Some(number) if XIDS_OF_MEMORY.contains(&number) => Toll::Distrusted,

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use tintype_fake_nvml::{Machine, MigDevice, Process};
 use tintype_types::FailureReason;
-use tintype_types::worker::Outcome;
+use tintype_types::worker::{Outcome, Unwell, UnwellReason};
 use tintype_worker::pipeline::Pipeline;
 use tintype_worker::probe::GpuProbe as _;
 
@@ -66,6 +66,13 @@ impl Scene {
         assert_eq!(seen, (claims, steps), "{why}: a faulty GPU asked for work or went on");
     }
 
+    /// That the worker has said that it takes no work, for this reason, with these words.
+    async fn told_unwell(&self, reason: UnwellReason, words: &str) {
+        let said = |unwell: &Unwell| unwell.reason == reason && unwell.message.contains(words);
+        let claim = self.contract.claimed_with(|claim| claim.unwell.as_ref().is_some_and(said)).await;
+        assert_eq!((claim.free_slots, claim.warm_up), (0, None));
+    }
+
     async fn ready(&self) {
         self.page("/readyz", |status, _| status == 200).await;
     }
@@ -90,8 +97,8 @@ enum Fate {
     Distrusted,
 }
 
-/// One trouble in mid-attempt, told to the end; and how it heals. Faults have a kind that is counted.
-async fn fault(kind: Option<&str>, why: &str, fate: Fate, (fall_ill, heal): (Change, Change)) {
+/// One trouble in mid-attempt, told to the end; and how it heals. Faults are counted.
+async fn fault(ails: UnwellReason, why: &str, fate: Fate, (fall_ill, heal): (Change, Change)) {
     let mut scene = Scene::start().await;
     scene.draw("job-1").await;
     scene.bench.change(fall_ill);
@@ -101,14 +108,16 @@ async fn fault(kind: Option<&str>, why: &str, fate: Fate, (fall_ill, heal): (Cha
     assert_eq!(scene.steps.taken(), 3, "{why}: a step was taken after the fault");
     assert_eq!(scene.contract.puts(), usize::from(fate == Fate::GivenBack), "{why}: checkpoints");
     scene.at_rest(why, (1, 3)).await;
+    scene.told_unwell(ails, why).await;
     // Work that waits goes to it only once it is well.
     scene.steps.allow(20);
     scene.contract.give(assignment("job-2", 1));
     scene.at_rest(why, (1, 3)).await;
-    if let Some(kind) = kind {
-        let counted = format!("tintype_worker_gpu_faults_total{{kind=\"{kind}\"}} 1");
-        scene.page("/metrics", |_, text| text.contains(&counted)).await;
-    }
+    let kind = ails.as_str();
+    let counted = format!("tintype_worker_gpu_faults_total{{kind=\"{kind}\"}} 1");
+    let shown = format!("tintype_worker_unwell{{reason=\"{kind}\"}} 1");
+    let is_fault = ails != UnwellReason::Crowded;
+    scene.page("/metrics", |_, text| text.contains(&shown) && (text.contains(&counted) || !is_fault)).await;
     scene.bench.change(heal);
     assert!(matches!(scene.contract.finished("job-2").await.outcome, Outcome::Done { .. }));
     scene.ready().await;
@@ -119,14 +128,15 @@ type Change = fn(&mut Machine);
 
 #[tokio::test]
 async fn an_error_that_the_work_may_have_caused_is_a_failure_and_the_worker_rests() {
-    fault(Some("xid"), "XID 43", Fate::Failed, (|machine| machine.gpus[0].xids = Some(vec![43]), |_| {})).await;
+    fault(UnwellReason::Xid, "XID 43", Fate::Failed, (|machine| machine.gpus[0].xids = Some(vec![43]), |_| {})).await;
 }
 
 #[tokio::test]
 async fn a_gpu_that_falls_off_the_bus_gives_its_job_back_as_far_as_it_came() {
-    fault(Some("xid"), "XID 79", Fate::GivenBack, (|machine| machine.gpus[0].xids = Some(vec![79]), |_| {})).await;
+    fault(UnwellReason::Xid, "XID 79", Fate::GivenBack, (|machine| machine.gpus[0].xids = Some(vec![79]), |_| {}))
+        .await;
     let lose: Change = |machine| machine.gpus[0].lost = true;
-    fault(Some("lost"), "does not answer", Fate::GivenBack, (lose, |machine| machine.gpus[0].lost = false)).await;
+    fault(UnwellReason::Lost, "does not answer", Fate::GivenBack, (lose, |machine| machine.gpus[0].lost = false)).await;
 }
 
 #[tokio::test]
@@ -134,8 +144,13 @@ async fn after_memory_errors_the_steps_are_not_trusted_and_the_page_must_be_gone
     let spoil: Change = |machine| {
         (machine.gpus[0].ecc_uncorrected, machine.gpus[0].retirement_pending) = (Some(1), Some(true));
     };
-    fault(Some("ecc"), "ECC", Fate::Distrusted, (spoil, |machine| machine.gpus[0].retirement_pending = Some(false)))
-        .await;
+    fault(
+        UnwellReason::Ecc,
+        "ECC",
+        Fate::Distrusted,
+        (spoil, |machine| machine.gpus[0].retirement_pending = Some(false)),
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -144,9 +159,10 @@ async fn a_gpu_that_is_cut_anew_or_shared_gives_its_job_back() {
         machine.gpus[0].mig = Some(true);
         machine.gpus[0].mig_devices = vec![MigDevice { uuid: "MIG-1".to_owned(), ..MigDevice::default() }];
     };
-    fault(Some("recut"), "MIG", Fate::GivenBack, (cut, |_| {})).await;
+    fault(UnwellReason::Recut, "MIG", Fate::GivenBack, (cut, |_| {})).await;
     let crowd: Change = |machine| machine.gpus[0].processes = Some(vec![Process { pid: 1, memory_used: 4 << 30 }]);
-    fault(None, "4096 MiB", Fate::GivenBack, (crowd, |machine| machine.gpus[0].processes = None)).await;
+    fault(UnwellReason::Crowded, "4096 MiB", Fate::GivenBack, (crowd, |machine| machine.gpus[0].processes = None))
+        .await;
 }
 
 #[tokio::test]
@@ -191,6 +207,7 @@ async fn a_hot_gpu_gives_its_job_back_and_takes_no_other_until_it_has_cooled() {
     assert_eq!(reason(&finish.outcome), (FailureReason::WorkerDrained, true));
     assert_eq!(scene.contract.puts(), 1, "a checkpoint");
     scene.unready("too hot").await;
+    scene.told_unwell(UnwellReason::Hot, "limit is 90").await;
     scene.steps.allow(20);
     scene.contract.give(assignment("job-2", 1));
     // Below the threshold is not enough: it would be back there at once. The neighbour's error shows that it was read.

@@ -1,6 +1,7 @@
 //! What the probe reads of GPUs that are well, ill, cut up, or old.
 
 use tintype_fake_nvml::{Machine, MigDevice, Process};
+use tintype_types::worker::ThrottleReason;
 use tintype_worker::probe::{self, FaultKind, GpuProbe as _, Neighbours, NvmlProbe, Trouble};
 
 use crate::bench::{Bench, gpu, seen};
@@ -19,10 +20,19 @@ fn two_gpus_are_read_right_and_again() {
     assert_eq!((second.vram_total_bytes, second.vram_free_bytes), (80 << 30, 79 << 30));
     assert_eq!((second.utilisation_percent, second.temperature_celsius), (Some(12), Some(55)));
     assert_eq!((second.power_milliwatts, second.xid_count), (Some(70_000), 0));
+    assert_eq!((second.power_limit_milliwatts, second.energy_millijoules), (Some(72_000), Some(5_000)));
+    assert_eq!((second.sm_clock_mhz, second.memory_clock_mhz), (Some(2_040), Some(6_251)));
+    assert_eq!((second.ecc_corrected, second.ecc_uncorrected), (Some(2), Some(0)));
+    assert_eq!((second.last_xid, &second.mig_of, second.throttle_reasons.len()), (None, &None, 0));
     assert_eq!((&*gpus[0].uuid, gpus[0].vram_total_bytes), ("GPU-aa", 24 << 30));
     assert_eq!(*probe.health().borrow(), probe::Health::default());
     bench.change(|machine| machine.gpus[0].memory_used = 20 << 30);
     seen(&probe, "less memory", |gpus, _| gpus[0].vram_free_bytes == 4 << 30);
+    // NVML's bits: 0x4 is the power cap, 0x40 the hardware's thermal slowdown, 0x8000 nothing there is.
+    bench.change(|machine| machine.gpus[1].throttle_reasons = Some(0x8044));
+    seen(&probe, "what keeps the clocks down", |gpus, _| {
+        gpus[1].throttle_reasons == [ThrottleReason::SwPowerCap, ThrottleReason::HwThermalSlowdown]
+    });
 }
 
 #[test]
@@ -33,6 +43,7 @@ fn what_is_not_supported_is_left_out() {
         (gpu.utilisation, gpu.temperature, gpu.slowdown_temperature) = (None, None, None);
         (gpu.power_milliwatts, gpu.ecc_uncorrected, gpu.throttle_reasons) = (None, None, None);
         (gpu.xids, gpu.retirement_pending) = (None, None);
+        (gpu.sm_clock, gpu.memory_clock, gpu.ecc_corrected) = (None, None, None);
     });
     let probe = bench.probe();
     let gpus = probe.read();
@@ -40,6 +51,8 @@ fn what_is_not_supported_is_left_out() {
         (gpus[0].utilisation_percent, gpus[0].temperature_celsius, gpus[0].power_milliwatts),
         (None, None, None)
     );
+    let ecc = (gpus[0].ecc_corrected, gpus[0].ecc_uncorrected);
+    assert_eq!((gpus[0].sm_clock_mhz, gpus[0].memory_clock_mhz, ecc), (None, None, (None, None)));
     assert_eq!(gpus[0].vram_free_bytes, 23 << 30);
     assert_eq!(gpus[1].temperature_celsius, Some(55));
     assert_eq!(probe.health().borrow().trouble, None);
@@ -67,7 +80,7 @@ fn an_xid_error_is_counted_once() {
     let mut bench = Bench::new();
     let probe = bench.probe();
     bench.raise(1, 43);
-    seen(&probe, "the XID error", |gpus, _| gpus[1].xid_count == 1);
+    seen(&probe, "the XID error", |gpus, _| gpus[1].xid_count == 1 && gpus[1].last_xid == Some(43));
     bench.change(|machine| machine.gpus[1].xids = Some(vec![43, 45, 45]));
     seen(&probe, "both", |gpus, health| gpus[1].xid_count == 3 && health.faults.get(&FaultKind::Xid) == Some(&3));
     assert_eq!(probe.read()[0].xid_count, 0);
@@ -163,6 +176,7 @@ fn mig_devices_stand_for_the_gpu_they_are_cut_from() {
     let names: Vec<_> = gpus.iter().map(|gpu| (&*gpu.uuid, gpu.vram_free_bytes >> 30)).collect();
     assert_eq!(names, [("MIG-1", 10), ("MIG-2", 20), ("GPU-bb", 79)]);
     assert_eq!((gpus[0].temperature_celsius, gpus[0].utilisation_percent), (Some(55), None));
+    assert_eq!((gpus[1].mig_of.as_deref(), &gpus[2].mig_of), (Some("GPU-aa"), &None));
     bench.raise(0, 31);
     seen(&probe, "the error", |gpus, health| {
         gpus[0].xid_count == 1 && gpus[1].xid_count == 1 && health.trouble.is_some()

@@ -47,6 +47,8 @@ struct Seen {
     waiting: VecDeque<Assignment>,
     warm_ups: VecDeque<WarmUpOrder>,
     claims: Vec<Claim>,
+    /// Claims of a worker that takes no work.
+    unwell: Vec<Claim>,
     /// How many claims had come when a job was given.
     given_at: BTreeMap<String, usize>,
     renewals: Vec<Renew>,
@@ -146,8 +148,10 @@ impl Contract {
         self.until("claims", |seen| (seen.claims.len() >= times).then_some(())).await;
     }
 
+    /// A claim like this, of a worker that is well or not.
     pub(crate) async fn claimed_with(&self, wanted: impl Fn(&Claim) -> bool) -> Claim {
-        self.until("a claim", |seen| seen.claims.iter().find(|claim| wanted(claim)).cloned()).await
+        let all = |seen: &Seen| seen.claims.iter().chain(&seen.unwell).find(|claim| wanted(claim)).cloned();
+        self.until("a claim", all).await
     }
 
     /// The claim a job was given to, and the one after it.
@@ -234,12 +238,21 @@ async fn claim(State(shared): State<Arc<Shared>>, headers: HeaderMap, Json(claim
     if stumble(&shared.claim_failures) {
         return refuse(ErrorCode::Unavailable);
     }
+    let unwell = claim.unwell.is_some();
     let token = {
         let mut seen = shared.seen.lock().unwrap();
-        seen.claims.push(claim);
+        if unwell {
+            seen.unwell.push(claim);
+        } else {
+            seen.claims.push(claim);
+        }
         seen.token.clone()
     };
     shared.changed.notify_waiters();
+    if unwell {
+        // It is held open and answered with nothing; whoever sent it lets go of it.
+        std::future::pending::<()>().await;
+    }
     loop {
         let changed = shared.changed.notified();
         tokio::pin!(changed);

@@ -12,5 +12,6 @@ mod preempt;
 mod queues;
 mod rights;
 mod support;
+mod unwell;
 mod warm;
 mod writer;

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use tintype_crds::{GenerationJob, GenerationJobSpec};
 use tintype_kubetest::{AuditEvent, ControlPlane};
 use tintype_operator::rights::{RIGHTS, Right, Scope};
-use tintype_types::worker::{Assignment, Claim, ClaimAnswer, Finish, Gpu, Outcome, Renew, WarmUpStanding};
+use tintype_types::worker::{Assignment, Claim, ClaimAnswer, Finish, Gpu, Outcome, Renew, Unwell, WarmUpStanding};
 use tintype_types::{Attempt, BootId, ErrorBody, ErrorCode, FailureReason, GenerationRequest, Output, WorkerId};
 
 /// Longest anything here is waited for; a busy machine is slow, a broken program is for ever.
@@ -252,6 +252,10 @@ pub(crate) struct Worker {
     pub(crate) resident: Option<Vec<String>>,
     /// Where it says it stands with loading models ahead of jobs.
     pub(crate) warm_up: Option<WarmUpStanding>,
+    /// Why it takes no work, if it says so.
+    pub(crate) unwell: Option<Unwell>,
+    /// What it says of its GPU.
+    pub(crate) gpu: Gpu,
 }
 
 impl Worker {
@@ -265,6 +269,8 @@ impl Worker {
             models: vec![MODEL.to_owned()],
             resident: None,
             warm_up: None,
+            unwell: None,
+            gpu: Gpu { uuid: "cpu-0".to_owned(), name: "CPU".to_owned(), ..Gpu::default() },
         }
     }
 
@@ -298,13 +304,14 @@ impl Worker {
             worker: self.id.clone(),
             boot_id: self.boot.clone(),
             pool: self.pool.as_str().into(),
-            gpus: vec![Gpu { uuid: "cpu-0".to_owned(), name: "CPU".to_owned(), ..Gpu::default() }],
+            gpus: vec![self.gpu.clone()],
             resident_models: self.resident.clone().unwrap_or_else(|| self.models.clone()),
             residents: Vec::new(),
             loadable_models: self.models.clone(),
-            free_slots: 1,
+            free_slots: u32::from(self.unwell.is_none()),
             wait_ms,
             warm_up: self.warm_up.clone(),
+            unwell: self.unwell.clone(),
         };
         self.call("/worker/v1/claim", &claim).await
     }

@@ -6,7 +6,7 @@ use std::ffi::{c_char, c_int, c_uint, c_ulonglong};
 
 use nvml_wrapper_sys::bindings as nvml;
 use nvml_wrapper_sys::bindings::{
-    nvmlDevice_t, nvmlEccCounterType_t, nvmlEnableState_t, nvmlMemory_v2_t, nvmlMemoryErrorType_t,
+    nvmlClockType_t, nvmlDevice_t, nvmlEccCounterType_t, nvmlEnableState_t, nvmlMemory_v2_t, nvmlMemoryErrorType_t,
     nvmlPageRetirementCause_t, nvmlPciInfo_t, nvmlProcessInfo_t, nvmlReturn_t, nvmlTemperatureSensors_t,
     nvmlTemperatureThresholds_t, nvmlUtilization_t,
 };
@@ -222,6 +222,23 @@ pub(crate) unsafe extern "C" fn nvmlDeviceGetPowerUsage(it: nvmlDevice_t, out: *
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn nvmlDeviceGetEnforcedPowerLimit(it: nvmlDevice_t, out: *mut c_uint) -> nvmlReturn_t {
     give(out, whole(it).and_then(|gpu| supported(gpu.power_limit_milliwatts)))
+}
+
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn nvmlDeviceGetClockInfo(
+    it: nvmlDevice_t,
+    clock: nvmlClockType_t,
+    out: *mut c_uint,
+) -> nvmlReturn_t {
+    let of = |gpu: FakeGpu| match clock {
+        nvml::nvmlClockType_enum_NVML_CLOCK_GRAPHICS | nvml::nvmlClockType_enum_NVML_CLOCK_SM => {
+            supported(gpu.sm_clock)
+        }
+        nvml::nvmlClockType_enum_NVML_CLOCK_MEM => supported(gpu.memory_clock),
+        nvml::nvmlClockType_enum_NVML_CLOCK_VIDEO => Err(NOT_SUPPORTED),
+        _ => Err(INVALID_ARGUMENT),
+    };
+    give(out, whole(it).and_then(of))
 }
 
 #[unsafe(no_mangle)]

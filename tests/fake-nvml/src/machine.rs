@@ -38,6 +38,10 @@ pub struct FakeGpu {
     pub power_milliwatts: Option<u32>,
     /// Limit in milliwatts.
     pub power_limit_milliwatts: Option<u32>,
+    /// Clock of the multiprocessors in MHz.
+    pub sm_clock: Option<u32>,
+    /// Clock of the memory in MHz.
+    pub memory_clock: Option<u32>,
     /// Energy in millijoules since the driver was loaded.
     pub energy_millijoules: Option<u64>,
     /// ECC errors put right since the driver was loaded.

@@ -30,7 +30,7 @@ fn loaded(lib: &NvmlLib) -> Vec<(&'static str, bool)> {
         nvmlDeviceGetIndex nvmlDeviceGetMinorNumber nvmlDeviceGetName nvmlDeviceGetUUID nvmlDeviceGetPciInfo_v3
         nvmlDeviceGetCudaComputeCapability nvmlDeviceGetMemoryInfo_v2 nvmlDeviceGetUtilizationRates
         nvmlDeviceGetTemperature nvmlDeviceGetTemperatureThreshold nvmlDeviceGetPowerUsage
-        nvmlDeviceGetEnforcedPowerLimit nvmlDeviceGetTotalEnergyConsumption nvmlDeviceGetTotalEccErrors
+        nvmlDeviceGetEnforcedPowerLimit nvmlDeviceGetClockInfo nvmlDeviceGetTotalEnergyConsumption nvmlDeviceGetTotalEccErrors
         nvmlDeviceGetRetiredPages nvmlDeviceGetRetiredPages_v2 nvmlDeviceGetRetiredPagesPendingStatus
         nvmlDeviceGetCurrentClocksThrottleReasons nvmlDeviceGetMigMode nvmlDeviceGetMaxMigDeviceCount
         nvmlDeviceGetMigDeviceHandleByIndex nvmlDeviceIsMigDeviceHandle nvmlDeviceGetDeviceHandleFromMigDeviceHandle
@@ -87,6 +87,7 @@ fn layouts_and_numbers_are_those_of_the_c_header() {
     ];
     assert_eq!(codes, [1, 2, 3, 6, 7, 9, 15, 25]);
     assert_eq!(nvml::nvmlEventTypeXidCriticalError, 8);
+    assert_eq!((nvml::nvmlClockType_enum_NVML_CLOCK_SM, nvml::nvmlClockType_enum_NVML_CLOCK_MEM), (1, 2));
     assert_eq!(nvml::nvmlTemperatureThresholds_enum_NVML_TEMPERATURE_THRESHOLD_SLOWDOWN, 1);
     assert_eq!(nvml::nvmlMemoryErrorType_enum_NVML_MEMORY_ERROR_TYPE_UNCORRECTED, 1);
 }

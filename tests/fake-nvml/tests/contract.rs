@@ -4,7 +4,7 @@
 use nvml_wrapper::Nvml;
 use nvml_wrapper::bitmasks::event::EventTypes;
 use nvml_wrapper::enum_wrappers::device::{
-    EccCounter, MemoryError, RetirementCause, TemperatureSensor, TemperatureThreshold,
+    Clock, EccCounter, MemoryError, RetirementCause, TemperatureSensor, TemperatureThreshold,
 };
 use nvml_wrapper::enums::event::XidError;
 use nvml_wrapper::error::NvmlError;
@@ -22,6 +22,8 @@ fn machine() -> Machine {
         power_milliwatts: Some(350_000),
         power_limit_milliwatts: Some(700_000),
         energy_millijoules: Some(5_000_000_000),
+        sm_clock: Some(1_980),
+        memory_clock: Some(2_619),
         ecc_corrected: Some(3),
         ecc_uncorrected: Some(1),
         retired_pages: Some(vec![RetiredPage { address: 0x1000, timestamp: 77 }]),
@@ -80,6 +82,7 @@ fn all_that_the_file_says_is_read() {
     assert_eq!(gpu.temperature(TemperatureSensor::Gpu).unwrap(), 61);
     assert_eq!(gpu.temperature_threshold(TemperatureThreshold::Slowdown).unwrap(), 90);
     assert_eq!((gpu.power_usage().unwrap(), gpu.enforced_power_limit().unwrap()), (350_000, 700_000));
+    assert_eq!((gpu.clock_info(Clock::SM).unwrap(), gpu.clock_info(Clock::Memory).unwrap()), (1_980, 2_619));
     assert_eq!(gpu.total_energy_consumption().unwrap(), 5_000_000_000);
     assert_eq!(gpu.total_ecc_errors(MemoryError::Corrected, EccCounter::Volatile).unwrap(), 3);
     assert_eq!(gpu.total_ecc_errors(MemoryError::Uncorrected, EccCounter::Volatile).unwrap(), 1);

@@ -243,6 +243,7 @@ impl Runner {
             free_slots: 1,
             wait_ms: 20_000,
             warm_up: None,
+            unwell: None,
         }
     }
 }

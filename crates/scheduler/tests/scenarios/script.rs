@@ -230,6 +230,7 @@ impl Play {
             loadable_models: Vec::new(),
             free_slots: 1,
             warm_up: None,
+            unwell: None,
         };
         while let Some(word) = words.more() {
             match word {

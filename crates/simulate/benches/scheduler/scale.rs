@@ -169,6 +169,7 @@ fn claim(turn: usize, resident: &[usize]) -> ClaimSeen {
         loadable_models: Vec::new(),
         free_slots: 1,
         warm_up: None,
+        unwell: None,
     }
 }
 

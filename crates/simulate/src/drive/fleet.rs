@@ -94,6 +94,7 @@ impl<'a> Workers<'a> {
             loadable_models: Vec::new(),
             free_slots: u32::from(self.all[worker].task.is_none()),
             warm_up: Some(WarmUpStanding::Ready),
+            unwell: None,
         }
     }
 

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use nvml_wrapper::bitmasks::device::ThrottleReasons;
-use nvml_wrapper::enum_wrappers::device::{EccCounter, MemoryError, TemperatureSensor, TemperatureThreshold};
+use nvml_wrapper::enum_wrappers::device::{Clock, EccCounter, MemoryError, TemperatureSensor, TemperatureThreshold};
 use nvml_wrapper::enums::device::UsedGpuMemory;
 use nvml_wrapper::{Device, Nvml};
-use tintype_types::worker::Gpu;
+use tintype_types::worker::{Gpu, ThrottleReason};
 
 use super::events::Xid;
 use crate::probe::foreign::{Held, Ledger, by_pid};
@@ -63,11 +63,17 @@ impl Inventory {
                     }
                     slot.answers = true;
                     slot.gpus = gpus;
-                    let foreign = match self.neighbours {
-                        Neighbours::Trouble => slot.foreign(&device, held),
+                    let foreign = slot.foreign(&device, held);
+                    if let [whole] = &mut slot.gpus[..]
+                        && whole.mig_of.is_none()
+                    {
+                        whole.foreign_bytes = Some(foreign);
+                    }
+                    let unwelcome = match self.neighbours {
+                        Neighbours::Trouble => foreign,
                         Neighbours::Welcome => 0,
                     };
-                    slot.ward.reads(vitals(&device, foreign), now);
+                    slot.ward.reads(vitals(&device, unwelcome), now);
                 }
                 None => slot.lose(index, now),
             }
@@ -106,7 +112,11 @@ impl Inventory {
 
     /// As the protocol says them.
     pub(super) fn gpus(&self) -> Vec<Gpu> {
-        let with_count = |slot: &Slot, gpu: &Gpu| Gpu { xid_count: slot.ward.xids, ..gpu.clone() };
+        let with_count = |slot: &Slot, gpu: &Gpu| Gpu {
+            xid_count: slot.ward.xids,
+            last_xid: slot.ward.last_xid.and_then(|xid| u32::try_from(xid).ok()),
+            ..gpu.clone()
+        };
         self.slots.values().flat_map(|slot| slot.gpus.iter().map(move |gpu| with_count(slot, gpu))).collect()
     }
 
@@ -145,8 +155,9 @@ impl Slot {
             self.gpus = vec![Gpu { uuid, name, ..Gpu::default() }];
         }
         for gpu in &mut self.gpus {
-            gpu.vram_free_bytes = 0;
-            (gpu.utilisation_percent, gpu.temperature_celsius, gpu.power_milliwatts) = (None, None, None);
+            let (uuid, name, mig_of) =
+                (std::mem::take(&mut gpu.uuid), std::mem::take(&mut gpu.name), gpu.mig_of.take());
+            *gpu = Gpu { uuid, name, mig_of, vram_total_bytes: gpu.vram_total_bytes, ..Gpu::default() };
         }
         self.ward.lost(now);
     }
@@ -181,16 +192,47 @@ fn read(device: &Device<'_>) -> Option<(String, Vec<Gpu>)> {
 /// A GPU or a MIG device, whose sensors are those of the whole.
 fn gpu(device: &Device<'_>, whole: &Device<'_>) -> Option<Gpu> {
     let memory = device.memory_info().ok()?;
+    let (uuid, of) = (device.uuid().ok()?, whole.uuid().ok()?);
+    let rates = device.utilization_rates().ok();
+    let ecc = |errors| whole.total_ecc_errors(errors, EccCounter::Volatile).ok();
     Some(Gpu {
-        uuid: device.uuid().ok()?,
+        mig_of: (of != uuid).then_some(of),
+        uuid,
         name: device.name().unwrap_or_else(|_| "NVIDIA GPU".to_owned()),
         vram_total_bytes: memory.total,
         vram_free_bytes: memory.free,
-        utilisation_percent: device.utilization_rates().ok().map(|rates| rates.gpu),
+        utilisation_percent: rates.as_ref().map(|rates| rates.gpu),
+        memory_utilisation_percent: rates.as_ref().map(|rates| rates.memory),
         temperature_celsius: whole.temperature(TemperatureSensor::Gpu).ok(),
         power_milliwatts: whole.power_usage().ok(),
+        power_limit_milliwatts: whole.enforced_power_limit().ok(),
+        energy_millijoules: whole.total_energy_consumption().ok(),
+        sm_clock_mhz: whole.clock_info(Clock::SM).ok(),
+        memory_clock_mhz: whole.clock_info(Clock::Memory).ok(),
+        throttle_reasons: whole.current_throttle_reasons().map(throttled).unwrap_or_default(),
+        ecc_corrected: ecc(MemoryError::Corrected),
+        ecc_uncorrected: ecc(MemoryError::Uncorrected),
+        page_retirement_pending: whole.are_pages_pending_retired().unwrap_or(false),
         xid_count: 0,
+        last_xid: None,
+        foreign_bytes: None,
     })
+}
+
+/// NVML's bits as the protocol names them.
+fn throttled(bits: ThrottleReasons) -> Vec<ThrottleReason> {
+    let bit = |reason: &ThrottleReason| match reason {
+        ThrottleReason::GpuIdle => ThrottleReasons::GPU_IDLE,
+        ThrottleReason::ApplicationsClocksSetting => ThrottleReasons::APPLICATIONS_CLOCKS_SETTING,
+        ThrottleReason::SwPowerCap => ThrottleReasons::SW_POWER_CAP,
+        ThrottleReason::HwSlowdown => ThrottleReasons::HW_SLOWDOWN,
+        ThrottleReason::SyncBoost => ThrottleReasons::SYNC_BOOST,
+        ThrottleReason::SwThermalSlowdown => ThrottleReasons::SW_THERMAL_SLOWDOWN,
+        ThrottleReason::HwThermalSlowdown => ThrottleReasons::HW_THERMAL_SLOWDOWN,
+        ThrottleReason::HwPowerBrakeSlowdown => ThrottleReasons::HW_POWER_BRAKE_SLOWDOWN,
+        ThrottleReason::DisplayClockSetting => ThrottleReasons::DISPLAY_CLOCK_SETTING,
+    };
+    ThrottleReason::ALL.into_iter().filter(|reason| bits.contains(bit(reason))).collect()
 }
 
 fn vitals(device: &Device<'_>, foreign_bytes: u64) -> Vitals {

@@ -574,6 +574,7 @@ export const de: Catalogue = {
   "admin.gpus.none.words": "Lange hat sich keiner gemeldet. Aufträge warten, bis einer da ist.",
   "admin.gpus.idle": "Frei",
   "admin.gpus.busy": "Arbeitet",
+  "admin.gpus.unwell": "Gestört",
   "admin.gpus.memory": "Belegter Speicher",
   "admin.gpus.heard": "Gemeldet {when}",
   "admin.open": "Offene Aufträge",

@@ -256,6 +256,7 @@ export const enDesk = {
   "admin.gpus.none.words": "None was heard of lately. Jobs wait until one is.",
   "admin.gpus.idle": "Idle",
   "admin.gpus.busy": "Busy",
+  "admin.gpus.unwell": "Unwell",
   "admin.gpus.memory": "Memory in use",
   "admin.gpus.heard": "Heard of {when}",
   "admin.open": "Open jobs",

@@ -55,7 +55,7 @@ function Worker({ worker, nowMs }: { worker: WorkerStanding; nowMs: number }) {
   const t = useT();
   const locale = useLocale();
   const language = locale === "pseudo" ? "en" : locale;
-  const { worker: name, pool, idle, models, gpus, jobs, lastHeardMs } = worker;
+  const { worker: name, pool, idle, unwell, models, gpus, jobs, lastHeardMs } = worker;
   return (
     <li data-worker={name} className="grid min-w-0 grid-cols-1 content-start gap-3 rounded-md border p-4">
       <div className="flex items-start justify-between gap-3">
@@ -63,8 +63,13 @@ function Worker({ worker, nowMs }: { worker: WorkerStanding; nowMs: number }) {
           <span className="truncate font-mono text-[13px] font-medium">{name}</span>
           <span className="text-xs text-muted-foreground">{pool}</span>
         </div>
-        <Badge look={idle ? "plain" : "good"}>{t(idle ? "admin.gpus.idle" : "admin.gpus.busy")}</Badge>
+        {unwell ? (
+          <Badge look="bad">{t("admin.gpus.unwell")}</Badge>
+        ) : (
+          <Badge look={idle ? "plain" : "good"}>{t(idle ? "admin.gpus.idle" : "admin.gpus.busy")}</Badge>
+        )}
       </div>
+      {unwell && <p className="text-xs text-destructive">{unwell.message}</p>}
       {gpus.map((gpu) => (
         <GpuLine key={gpu.uuid} gpu={gpu} />
       ))}
