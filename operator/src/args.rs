@@ -76,6 +76,10 @@ pub struct Args {
     /// Name of the leader lease; every replica has the same.
     #[arg(long, env = "TINTYPE_LEASE_NAME", default_value = "tintype-operator")]
     pub lease_name: String,
+    /// Name of a ConfigMap in the same namespace with DiffusionModels and GpuPools to begin with, one JSON object a key. Each is
+    /// made once, if it is not there. Left out: none is.
+    #[arg(long, env = "TINTYPE_DEFAULTS")]
+    pub defaults: Option<String>,
     /// Name of the pod this runs in; it is labelled while it leads. Left out: nothing is labelled.
     #[arg(long, env = "POD_NAME")]
     pub pod_name: Option<String>,

@@ -7,6 +7,7 @@ pub mod args;
 pub mod check;
 pub mod convert;
 pub mod costs;
+pub mod defaults;
 pub mod election;
 pub mod index;
 pub mod lease;

@@ -50,6 +50,13 @@ pub const RIGHTS: &[Right] = &[
     Right {
         scope: Scope::Watched,
         group: "tintype.dev",
+        resources: &["diffusionmodels", "gpupools"],
+        verbs: &["create"],
+        why: "to make the objects a release begins with, once",
+    },
+    Right {
+        scope: Scope::Watched,
+        group: "tintype.dev",
         resources: &["gpupools/status", "generationqueues/status", "diffusionmodels/status"],
         verbs: &["patch"],
         why: "to count the workers of each pool and the jobs of each queue, and to say what is known of a model's source",
@@ -94,7 +101,8 @@ pub const RIGHTS: &[Right] = &[
         group: "",
         resources: &["configmaps"],
         verbs: &["create", "get", "patch"],
-        why: "to keep what was learned of the cost of work in one, and to tell workers of models to fetch in another",
+        why: "to keep what was learned of the cost of work in one, to tell workers of models to fetch in another, and to read \
+              in a third which objects a release begins with",
     },
     Right {
         scope: Scope::Own,

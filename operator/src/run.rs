@@ -22,6 +22,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::admin::{self, Admin};
 use crate::args::Args;
+use crate::defaults::Defaults;
 use crate::index::Index;
 use crate::lease::{Campaign, Leadership};
 use crate::memory::Memory;
@@ -152,6 +153,9 @@ impl Keeping<'_> {
         let evacuator = Evacuator::new(of_client(), namespace, of_dispatch(), args.node_notice.clone(), of_metrics());
         tasks.spawn(evacuator.run(leads.clone()));
         tasks.spawn(Librarian::new(client, namespace, &args.lease_name, index, metrics)?.run(leads.clone()));
+        if let Some(name) = &args.defaults {
+            tasks.spawn(Defaults::new(client, namespace, name).run(leads.clone()));
+        }
         let memory = Memory::new(client, namespace, &args.lease_name, of_metrics());
         tasks.spawn(memory.clone().run(of_dispatch(), leads.clone(), args.learned_every));
         Ok(memory)

@@ -8,6 +8,7 @@ use tintype_kubetest::{ControlPlane, Options};
 
 use crate::helm::{chart, command, examples, render};
 use crate::manifest::{name, objects, pods, stream};
+use crate::operator::operated;
 
 /// Where the release all tests share is installed.
 pub(crate) const NAMESPACE: &str = "tintype";
@@ -143,12 +144,18 @@ fn the_api_server_gives_each_program_its_rights_and_no_more() {
     const OPERATOR: &str = "tintype-operator";
     const WORKER: &str = "tintype-worker";
     const PROVIDER: &str = "tintype-provider";
-    const RIGHTS: [Right; 46] = [
+    const RIGHTS: [Right; 52] = [
         (OPERATOR, true, "watch", "generationjobs.tintype.dev", "elsewhere"),
         (OPERATOR, true, "delete", "generationjobs.tintype.dev", "elsewhere"),
         (OPERATOR, true, "patch", "generationjobs.tintype.dev/status", "elsewhere"),
         (OPERATOR, true, "watch", "gpupools.tintype.dev", ""),
         (OPERATOR, true, "list", "diffusionmodels.tintype.dev", ""),
+        (OPERATOR, true, "create", "diffusionmodels.tintype.dev", ""),
+        (OPERATOR, true, "create", "gpupools.tintype.dev", ""),
+        (OPERATOR, false, "patch", "gpupools.tintype.dev", ""),
+        (OPERATOR, false, "delete", "diffusionmodels.tintype.dev", ""),
+        (OPERATOR, true, "patch", "configmaps/tintype-defaults", NAMESPACE),
+        (OPERATOR, false, "patch", "configmaps/another", NAMESPACE),
         (OPERATOR, true, "list", "generationqueues.tintype.dev", "elsewhere"),
         (OPERATOR, true, "patch", "gpupools.tintype.dev/status", ""),
         (OPERATOR, true, "create", "gpuworkers.tintype.dev", NAMESPACE),
@@ -246,7 +253,12 @@ fn secrets_kinds_and_default_objects_outlive_upgrade_and_uninstall() {
     let secret = ["get", "secret", "tintype-worker-token", "--namespace", NAMESPACE, "--output=jsonpath={.data.token}"];
     let token = kubectl(&plane, &secret);
     assert!(token.len() >= 64, "the token has {} characters in base64", token.len());
-    kubectl(&plane, &["get", "gpupool", "default"]);
+    let there = |kind: &str, name: &str| {
+        let found = kubectl(&plane, &["get", kind, name, "--ignore-not-found", "--output=name"]);
+        !found.trim().is_empty()
+    };
+    operate(&plane, || there("gpupool", "default") && there("diffusionmodel", "shapes"));
+    kubectl(&plane, &["delete", "gpupool", "default"]);
     kubectl(&plane, &["patch", "diffusionmodel", "shapes", "--type=merge", "--patch", r#"{"spec":{"vramBytes":7}}"#]);
 
     let chart = chart().display().to_string();
@@ -255,6 +267,11 @@ fn secrets_kinds_and_default_objects_outlive_upgrade_and_uninstall() {
     assert!(said.contains("port-forward service/tintype-api") && !said.contains("NO IMAGES"), "{said}");
     assert_eq!(kubectl(&plane, &secret), token, "an upgrade made a new token");
     kubectl(&plane, &["get", "deployment", "tintype-api", "--namespace", NAMESPACE]);
+    // An upgrade may bring a default object; it brings none back.
+    let more = ["upgrade", "tintype", &chart, "--namespace", NAMESPACE, "--reuse-values", "--set", "worker.pool=more"];
+    helm(&plane, &more);
+    operate(&plane, || there("gpupool", "more"));
+    assert!(!there("gpupool", "default"), "an upgrade brought a deleted default object back");
     let bytes = ["get", "diffusionmodel", "shapes", "--output=jsonpath={.spec.vramBytes}"];
     assert_eq!(kubectl(&plane, &bytes), "7", "an upgrade put a default object back");
 
@@ -270,5 +287,12 @@ fn secrets_kinds_and_default_objects_outlive_upgrade_and_uninstall() {
     assert_eq!(kubectl(&plane, &bytes), "7", "an uninstall took the kinds, and every object with them");
 
     install(&plane, &[]);
+    operate(&plane, || there("gpupool", "default"));
     assert_eq!(kubectl(&plane, &bytes), "7", "installing again put a default object back");
+}
+
+/// Has the operator run until the cluster is as wanted.
+fn operate(plane: &ControlPlane, wanted: impl FnMut() -> bool) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(operated(plane, wanted));
 }

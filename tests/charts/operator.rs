@@ -13,9 +13,14 @@ use crate::cluster::{NAMESPACE, installed};
 const LEADS_WITHIN: Duration = Duration::from_mins(1);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn the_operator_leads_with_the_rights_it_is_given() {
     let plane = tokio::task::spawn_blocking(installed).await.unwrap();
+    operated(plane, || true).await;
+}
+
+/// Runs the operator as the chart has it run until it leads and the cluster is as wanted. It must never be refused.
+pub(crate) async fn operated(plane: &ControlPlane, mut wanted: impl FnMut() -> bool) {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
     for secret in ["token", "secret"] {
@@ -26,6 +31,7 @@ async fn the_operator_leads_with_the_rights_it_is_given() {
         "operator".to_owned(),
         "--listen=127.0.0.1:0".to_owned(),
         "--lease-name=tintype-operator".to_owned(),
+        "--defaults=tintype-defaults".to_owned(),
         format!("--namespace={NAMESPACE}"),
         format!("--kubeconfig={}", account.display()),
         format!("--worker-token-file={}", path("token")),
@@ -38,10 +44,11 @@ async fn the_operator_leads_with_the_rights_it_is_given() {
     let running = tokio::spawn(tintype_operator::run(args, stop.clone()));
 
     let started = Instant::now();
-    while !leads(&path("port")).await {
+    while !(leads(&path("port")).await && tokio::task::block_in_place(&mut wanted)) {
         assert!(!running.is_finished(), "the operator ended: {:?}", running.await);
         let refused = refused(plane);
-        assert!(started.elapsed() < LEADS_WITHIN, "the operator does not lead; it was refused: {refused:?}");
+        let late = "the operator does not lead, or not to what was wanted";
+        assert!(started.elapsed() < LEADS_WITHIN, "{late}; it was refused: {refused:?}");
         tokio::time::sleep(BETWEEN_LOOKS).await;
     }
     stop.cancel();

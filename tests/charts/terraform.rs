@@ -137,8 +137,10 @@ fn little_becomes_a_release_on_the_cpu(rendered: &str) {
 }
 
 fn all_that_is_said_arrives(rendered: &str) {
-    let pools = of_kind(rendered, "GpuPool");
-    let scaling = pools.iter().find_map(|pool| pool.pointer("/spec/scaling")).unwrap();
+    let begins_with = one(rendered, "ConfigMap", "-defaults");
+    let pool = begins_with["data"].as_object().unwrap().iter().find(|(key, _)| key.starts_with("gpupool-")).unwrap();
+    let pool: Value = serde_json::from_str(pool.1.as_str().unwrap()).unwrap();
+    let scaling = &pool["spec"]["scaling"];
     assert_eq!((&scaling["min"], &scaling["max"]), (&1.into(), &8.into()));
     let worker = one(rendered, "PodTemplate", "-worker");
     let limit = worker.pointer("/template/spec/containers/0/resources/limits/nvidia.com~1gpu");

@@ -1,6 +1,7 @@
 //! The operator as a program, against a real API server, with workers that speak the protocol and draw nothing.
 
 mod chores;
+mod defaults;
 mod ends;
 mod happy;
 mod leader;

@@ -37,8 +37,19 @@ async fn every_right_is_used_and_none_is_missing() {
     }));
     workers.create(&PostParams::default(), &stale.unwrap()).await.unwrap();
 
-    let flags =
-        ["--pod-name", "operator-0", "--report-every", "100ms", "--learned-every", "100ms", "--finished-ttl", "1s"];
+    let begins = crate::defaults::begins_with(&bench, &["DiffusionModel", "GpuPool"]).await;
+    let flags = [
+        "--defaults",
+        &begins,
+        "--pod-name",
+        "operator-0",
+        "--report-every",
+        "100ms",
+        "--learned-every",
+        "100ms",
+        "--finished-ttl",
+        "1s",
+    ];
     let operator = bench.operator("a", &flags);
     operator.until_ready("leading").await;
     let mut worker = Worker::new(&operator.url().await, "w-1");

@@ -14,13 +14,12 @@ const HEAD: &str =
 const NAMESPACE: &str = "tintype";
 
 /// Name of each file and what must be in it.
-fn rendered() -> [(&'static str, String); 3] {
-    let all = template();
-    let (hooks, objects): (Vec<_>, Vec<_>) = all.into_iter().partition(|object| object.contains("helm.sh/hook: "));
+fn rendered() -> [(&'static str, String); 2] {
+    let objects = template();
     let kinds = fs::read_dir(root().join("crds/yaml")).unwrap().map(|entry| entry.unwrap().path());
     let mut kinds: Vec<_> = kinds.map(|file| fs::read_to_string(file).unwrap()).collect();
     kinds.sort();
-    [("crds.yaml", join(&kinds)), ("tintype.yaml", join(&objects)), ("defaults.yaml", join(&hooks))]
+    [("crds.yaml", join(&kinds)), ("tintype.yaml", join(&objects))]
 }
 
 fn join(objects: &[String]) -> String {
@@ -85,20 +84,13 @@ fn a_real_api_server_takes_them_by_server_side_apply() {
     kubectl(&["label", "namespace", NAMESPACE, "pod-security.kubernetes.io/enforce=restricted"]);
     kubectl(&["apply", "--server-side", "--filename", &file("crds.yaml")]);
     kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "--filename", &file("crds.yaml")]);
-    for name in ["tintype.yaml", "defaults.yaml"] {
-        let dry = kubectl(&["apply", "--server-side", "--dry-run=server", "--filename", &file(name)]);
-        let done = kubectl(&["apply", "--server-side", "--filename", &file(name)]);
-        assert_eq!(dry.lines().count(), done.lines().count(), "{dry}");
-        assert!(done.lines().all(|line| line.ends_with("serverside-applied")), "{done}");
-    }
-    let made =
-        kubectl(&["get", "deployment,statefulset,gpupool,diffusionmodel", "--namespace", NAMESPACE, "--output=name"]);
-    for wanted in [
-        "deployment.apps/tintype-operator",
-        "statefulset.apps/tintype-worker",
-        "gpupool.tintype.dev/default",
-        "diffusionmodel.tintype.dev/shapes",
-    ] {
+    let dry = kubectl(&["apply", "--server-side", "--dry-run=server", "--filename", &file("tintype.yaml")]);
+    let done = kubectl(&["apply", "--server-side", "--filename", &file("tintype.yaml")]);
+    assert_eq!(dry.lines().count(), done.lines().count(), "{dry}");
+    assert!(done.lines().all(|line| line.ends_with("serverside-applied")), "{done}");
+    let made = kubectl(&["get", "deployment,statefulset,configmap", "--namespace", NAMESPACE, "--output=name"]);
+    for wanted in ["deployment.apps/tintype-operator", "statefulset.apps/tintype-worker", "configmap/tintype-defaults"]
+    {
         assert!(made.contains(wanted), "{wanted} is not there: {made}");
     }
     // Everybody's file can hold nobody's secret.
