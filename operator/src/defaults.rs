@@ -112,7 +112,7 @@ impl Defaults {
         match outcome {
             Ok(()) => tracing::info!(key, "a default object was made; it is yours to change or to delete"),
             Err(kube::Error::Api(status)) if status.code == 409 => {
-                tracing::info!(key, "a default object was there already")
+                tracing::info!(key, "a default object was there already");
             }
             Err(error) => return Err(error),
         }
