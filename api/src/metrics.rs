@@ -63,7 +63,7 @@ impl Metrics {
                 &["method", "route"],
             )?,
             waiting,
-            settled: counters("tintype_api_settled_total", "Jobs whose credits were settled, by how", &["outcome"])?,
+            settled: ended_jobs(counters)?,
             job_seconds: seconds(
                 "tintype_api_job_seconds",
                 "Time from a job's creation to its settlement, by how it was settled",
@@ -101,4 +101,15 @@ impl Metrics {
             registry,
         })
     }
+}
+
+/// One that is not there at 0 shows no first increase.
+fn ended_jobs(
+    counters: impl Fn(&str, &str, &[&str]) -> prometheus::Result<IntCounterVec>,
+) -> prometheus::Result<IntCounterVec> {
+    let settled = counters("tintype_api_settled_total", "Jobs whose credits were settled, by how", &["outcome"])?;
+    for outcome in ["captured", "captured-part", "voided", "ended-before"] {
+        settled.with_label_values(&[outcome]);
+    }
+    Ok(settled)
 }

@@ -158,6 +158,11 @@ impl Metrics {
             self.invalid_objects.with_label_values(&[kind]);
         }
         self.show_workers(&[]);
+        for decision in ["assign", "progress", "requeue", "fail", "complete"] {
+            for outcome in ["written", "refused", "unavailable"] {
+                self.writes.with_label_values(&[decision, outcome]);
+            }
+        }
         for direction in ["up", "down"] {
             self.scalings.with_label_values(&[direction]);
         }

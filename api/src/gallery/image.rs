@@ -202,9 +202,17 @@ pub async fn list(pool: &Db, account: Uuid, filter: &Filter, limit: i64) -> sqlx
     let mut found = Vec::new();
     for place in &places {
         let mut sql = QueryBuilder::new(SELECT);
+        // The pictures first, and then what belongs to them: of thousands that are found, a page's are shown.
+        let pictures_first = !sought.is_empty() && !prompts::reads_prompts(&sought, *place);
+        if pictures_first {
+            sql.push("i.id in (select i.id from image i where i.deleting_ms is null and ");
+        }
         sql.push("i.account = ").push_bind(account);
         filter.narrow(&mut sql);
         prompts::narrow(&mut sql, &sought, *place);
+        if pictures_first {
+            sql.push(" order by i.id desc limit ").push_bind(limit).push(")");
+        }
         sql.push(" order by i.id desc limit ").push_bind(limit);
         let rows: Vec<Row> = sql.build_query_as().persistent(filter.plan_is_kept()).fetch_all(pool).await?;
         found.extend(rows.into_iter().map(Image::from));

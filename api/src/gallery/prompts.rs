@@ -14,7 +14,7 @@ use super::words::{mark, meant, mistakes, words};
 use crate::database::Db;
 
 /// Most words of a vocabulary that one asked for stands for: those that begin with it first, then the shortest.
-const STANDS_FOR_MAX: i64 = 500;
+const STANDS_FOR_MAX: i64 = 128;
 /// A part of a word this short is the beginning of one.
 const PART_CHARS_MIN: usize = 3;
 /// Most words of a vocabulary that a misspelt one is compared with.
@@ -101,8 +101,9 @@ async fn containing(
 
 /// Words of an account that may be meant by one that it does not have.
 async fn neighbours(conn: &mut sqlx::PgConnection, account: Uuid, text: &str) -> sqlx::Result<Vec<String>> {
-    const SQL: &str = "select word from prompt_word
-        where account = $1 and char_length(word) between $2 and $3 limit $4";
+    // One row: rows of a word each cost more than finding them.
+    const SQL: &str = "select coalesce(array_agg(word), '{}') from (select word from prompt_word
+        where account = $1 and char_length(word) between $2 and $3 limit $4) w";
     let most = mistakes(text);
     if most == 0 {
         return Ok(Vec::new());
@@ -110,7 +111,7 @@ async fn neighbours(conn: &mut sqlx::PgConnection, account: Uuid, text: &str) ->
     let length = text.chars().count();
     let [least, longest] = [length - most, length + most].map(|chars| i32::try_from(chars).unwrap_or(i32::MAX));
     let query = sqlx::query_scalar(SQL).bind(account).bind(least).bind(longest).bind(COMPARED_MAX);
-    let words: Vec<String> = query.fetch_all(conn).await?;
+    let words: Vec<String> = query.fetch_one(conn).await?;
     Ok(meant(text, words))
 }
 

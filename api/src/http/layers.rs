@@ -34,6 +34,8 @@ pub(crate) async fn around(State(app): State<App>, request: Request, next: Next)
 
 /// Counts an answer by route template and status.
 fn count(app: &App, (method, route): (&str, &str), status: StatusCode, started: Instant) {
+    // A counter that is there at 0 shows its first increase, which is the one somebody has to know of.
+    app.metrics.requests.with_label_values(&[method, route, "500"]);
     app.metrics.requests.with_label_values(&[method, route, status.as_str()]).inc();
     app.metrics.request_seconds.with_label_values(&[method, route]).observe(started.elapsed().as_secs_f64());
 }

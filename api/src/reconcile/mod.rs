@@ -177,6 +177,9 @@ impl Reconciler {
 }
 
 async fn run(reconciler: Reconciler, world: World) {
+    for outcome in ["ok", "error", "timeout"] {
+        world.metrics.passes.with_label_values(&[reconciler.name(), outcome]);
+    }
     let mut failing = false;
     loop {
         let pass = match timeout(PASS_TIMEOUT, reconciler.pass(&world)).await {

@@ -35,10 +35,15 @@ impl Metrics {
             .buckets(WRITE_BUCKETS.to_vec());
         let writes = HistogramVec::new(writes, &["decision", "outcome"])?;
         registry.register(Box::new(writes.clone()))?;
+        let finishes = counter("finishes_total", "Finish calls by their answer.", "outcome")?;
+        // A counter that is there at 0 shows its first increase.
+        for outcome in ["written", "stale", "unavailable", "invalid"] {
+            finishes.with_label_values(&[outcome]);
+        }
         Ok(Self {
             claims: counter("claims_total", "Claims by how they ended.", "outcome")?,
             renews: counter("renews_total", "Renewals by their answer.", "answer")?,
-            finishes: counter("finishes_total", "Finish calls by their answer.", "outcome")?,
+            finishes,
             writes,
             parked_claims: gauge("parked_claims", "Claims held open now.")?,
             running_attempts: gauge("running_attempts", "Attempts that are out with workers.")?,

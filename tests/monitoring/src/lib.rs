@@ -31,3 +31,41 @@ pub fn metrics(expression: &str) -> Vec<String> {
     names.dedup();
     names
 }
+
+/// The expression with its comparisons answering 0 or 1 (`bool`) where they would keep or drop: it has a value for every series
+/// it would judge, and none where labels do not match.
+pub fn unfiltered(expression: &str) -> String {
+    let mut text = String::new();
+    let (mut in_selector, mut quoted) = (false, false);
+    let mut rest = expression.chars().peekable();
+    while let Some(letter) = rest.next() {
+        text.push(letter);
+        match letter {
+            '"' => quoted = !quoted,
+            '{' if !quoted => in_selector = true,
+            '}' if !quoted => in_selector = false,
+            '>' | '<' | '=' | '!' if !quoted && !in_selector => {
+                text.extend(rest.next_if_eq(&'='));
+                text.push_str(" bool");
+            }
+            _ => {}
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn comparisons_judge_and_drop_nothing() {
+        for (expression, expected) in [
+            ("sum(a) == 0", "sum(a) == bool 0"),
+            ("a{b!=\"<=\",c=~\"x|y\"} > 0.5 * d and e != 3", "a{b!=\"<=\",c=~\"x|y\"} > bool 0.5 * d and e != bool 3"),
+            ("max(a <= 1) >= 2", "max(a <= bool 1) >= bool 2"),
+        ] {
+            assert_eq!(unfiltered(expression), expected);
+        }
+    }
+}
