@@ -29,7 +29,7 @@ const BETWEEN_LOOKS: Duration = Duration::from_mins(1);
 
 /// An object of a kind that can be a default.
 #[derive(Clone, Debug)]
-enum Default {
+enum Object {
     Model(Box<DiffusionModel>),
     Pool(Box<GpuPool>),
 }
@@ -103,11 +103,11 @@ impl Defaults {
     }
 
     /// Makes one; one that is there is somebody's, and is left alone.
-    async fn create(&self, key: &str, object: Default) -> Result<(), kube::Error> {
+    async fn create(&self, key: &str, object: Object) -> Result<(), kube::Error> {
         let params = PostParams::default();
         let outcome = match object {
-            Default::Model(model) => self.models.create(&params, &model).await.map(drop),
-            Default::Pool(pool) => self.pools.create(&params, &pool).await.map(drop),
+            Object::Model(model) => self.models.create(&params, &model).await.map(drop),
+            Object::Pool(pool) => self.pools.create(&params, &pool).await.map(drop),
         };
         match outcome {
             Ok(()) => tracing::info!(key, "a default object was made; it is yours to change or to delete"),
@@ -120,13 +120,13 @@ impl Defaults {
     }
 }
 
-fn understood(text: &str) -> Result<Default, String> {
+fn understood(text: &str) -> Result<Object, String> {
     let value: Value = serde_json::from_str(text).map_err(|error| format!("it is no JSON: {error}"))?;
     let kind = value["kind"].as_str().unwrap_or_default().to_owned();
     let wrong = |error: serde_json::Error| format!("it is no {kind}: {error}");
     match kind.as_str() {
-        "DiffusionModel" => serde_json::from_value(value).map(|it| Default::Model(Box::new(it))).map_err(wrong),
-        "GpuPool" => serde_json::from_value(value).map(|it| Default::Pool(Box::new(it))).map_err(wrong),
+        "DiffusionModel" => serde_json::from_value(value).map(|it| Object::Model(Box::new(it))).map_err(wrong),
+        "GpuPool" => serde_json::from_value(value).map(|it| Object::Pool(Box::new(it))).map_err(wrong),
         _ => Err(format!("it is a {kind:?}; only a DiffusionModel or a GpuPool can be a default object")),
     }
 }
@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn only_models_and_pools_are_made() {
         let of = |kind: &str| json!({ "apiVersion": "tintype.dev/v1alpha1", "kind": kind, "metadata": { "name": "a" }, "spec": {} });
-        assert!(matches!(understood(&of("GpuPool").to_string()), Ok(Default::Pool(pool)) if pool.name_any() == "a"));
+        assert!(matches!(understood(&of("GpuPool").to_string()), Ok(Object::Pool(pool)) if pool.name_any() == "a"));
         for (text, words) in [
             ("{", "no JSON"),
             (&of("ClusterRoleBinding").to_string(), "only a DiffusionModel or a GpuPool"),

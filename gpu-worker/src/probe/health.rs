@@ -50,14 +50,19 @@ impl FaultKind {
     /// Each of them.
     pub const ALL: [Self; 4] = [Self::Xid, Self::Ecc, Self::Lost, Self::Recut];
 
+    /// Why a worker takes no work because of it.
+    pub fn reason(self) -> UnwellReason {
+        match self {
+            Self::Xid => UnwellReason::Xid,
+            Self::Ecc => UnwellReason::Ecc,
+            Self::Lost => UnwellReason::Lost,
+            Self::Recut => UnwellReason::Recut,
+        }
+    }
+
     /// As a label says it.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Xid => "xid",
-            Self::Ecc => "ecc",
-            Self::Lost => "lost",
-            Self::Recut => "recut",
-        }
+        self.reason().as_str()
     }
 }
 
@@ -98,10 +103,7 @@ impl Trouble {
     /// In a word.
     pub fn reason(&self) -> UnwellReason {
         match self {
-            Self::Fault { kind: FaultKind::Xid, .. } => UnwellReason::Xid,
-            Self::Fault { kind: FaultKind::Ecc, .. } => UnwellReason::Ecc,
-            Self::Fault { kind: FaultKind::Lost, .. } => UnwellReason::Lost,
-            Self::Fault { kind: FaultKind::Recut, .. } => UnwellReason::Recut,
+            Self::Fault { kind, .. } => kind.reason(),
             Self::Hot { .. } => UnwellReason::Hot,
             Self::Crowded { .. } => UnwellReason::Crowded,
         }
