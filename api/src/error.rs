@@ -3,13 +3,15 @@
 use axum::Json;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use tintype_types::{ErrorBody, ErrorCode, RequestError};
+use tintype_types::{ErrorBody, ErrorCode, RequestError, without_middle};
 
 use crate::cluster::ClusterError;
 use crate::http::problem::Refusal;
 use crate::http::request_id;
 use crate::ledger::sql::LedgerSqlError;
 
+/// Longest name of a field that a refusal repeats, in characters.
+const PARAM_CHARS_MAX: usize = 128;
 /// Tells OpenAI's clients whether repeating could help.
 pub(crate) const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
@@ -45,8 +47,9 @@ impl ApiError {
         Self::new(ErrorCode::NotFound, format!("there is no such {what}, or it is not yours"))
     }
 
+    /// Names the field at fault; of a name longer than any of ours, which somebody made up, only the ends.
     pub(crate) fn with_param(mut self, param: impl Into<String>) -> Self {
-        self.param = Some(param.into());
+        self.param = Some(without_middle(param.into(), PARAM_CHARS_MAX));
         self
     }
 

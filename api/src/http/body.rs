@@ -3,7 +3,8 @@
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, Request};
-use axum::http::HeaderMap;
+use axum::http::uri::PathAndQuery;
+use axum::http::{HeaderMap, Uri};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_path_to_error::Segment;
@@ -28,8 +29,56 @@ impl FromRequest<App> for Json {
         let bytes = Bytes::from_request(request, app).await.map_err(|rejection| unreadable(&rejection))?;
         let value = serde_json::from_slice(&bytes)
             .map_err(|error| ApiError::invalid("body", format!("the body is not JSON: {error}")))?;
+        // JSON spells it in no other way, and walking through every body would cost more than looking for it.
+        if bytes.windows(NUL_IN_JSON.len()).any(|window| window == NUL_IN_JSON) {
+            without_nul(&value)?;
+        }
         Ok(Self(value))
     }
+}
+
+/// How JSON spells a NUL.
+const NUL_IN_JSON: &[u8] = b"\\u0000";
+
+/// Refuses texts with a NUL, which the database can keep in none; the first field that has one is named.
+pub(super) fn without_nul(value: &Value) -> Result<(), ApiError> {
+    /// The path to it, from the inside out.
+    fn found(value: &Value) -> Option<Vec<String>> {
+        match value {
+            Value::String(text) => text.contains('\0').then(Vec::new),
+            Value::Array(items) => items.iter().enumerate().find_map(|(index, item)| {
+                found(item).map(|mut path| {
+                    path.push(format!("[{index}]"));
+                    path
+                })
+            }),
+            Value::Object(fields) => fields.iter().find_map(|(name, field)| {
+                let at_name = || name.contains('\0').then(Vec::new);
+                at_name().or_else(|| found(field)).map(|mut path| {
+                    path.push(format!(".{}", name.replace('\0', "\\u0000")));
+                    path
+                })
+            }),
+            Value::Null | Value::Bool(_) | Value::Number(_) => None,
+        }
+    }
+    let Some(mut path) = found(value) else { return Ok(()) };
+    path.reverse();
+    let path = path.concat();
+    let param = match path.trim_start_matches('.') {
+        "" => "body",
+        inside => inside,
+    };
+    Err(ApiError::invalid(param, NUL))
+}
+
+/// Why a NUL is refused.
+const NUL: &str = "a text cannot hold the character U+0000 (NUL); leave it out";
+
+/// Refuses an address with a NUL in its path or query, as [`without_nul`] does bodies.
+pub(super) fn address_without_nul(uri: &Uri) -> Result<(), ApiError> {
+    let whole = uri.path_and_query().map_or("", PathAndQuery::as_str);
+    if whole.contains("%00") { Err(ApiError::invalid("url", NUL)) } else { Ok(()) }
 }
 
 fn unreadable(rejection: &BytesRejection) -> ApiError {
@@ -115,6 +164,23 @@ mod tests {
         ] {
             assert_eq!(parse::<GenerationRequest>(body).unwrap_err().param(), Some(param));
         }
+    }
+
+    #[test]
+    fn a_text_with_a_nul_is_refused_and_its_field_named() {
+        let refused = |body: Value| without_nul(&body).unwrap_err().param().map(str::to_owned);
+        assert_eq!(refused(serde_json::json!("a\0")).as_deref(), Some("body"));
+        let nested = serde_json::json!({ "a": 1, "jobs": [{ "prompt": "a" }, { "prompt": "\0" }] });
+        assert_eq!(refused(nested).as_deref(), Some("jobs[1].prompt"));
+        assert_eq!(refused(serde_json::json!({ "a\0": 1 })).as_deref(), Some("a\\u0000"));
+        assert!(without_nul(&serde_json::json!({ "a": ["\\u0000", "\u{1}", null, 0] })).is_ok());
+    }
+
+    #[test]
+    fn an_address_with_a_nul_is_refused_and_one_that_spells_it_is_not() {
+        let refused = |uri: &'static str| address_without_nul(&Uri::from_static(uri)).is_err();
+        assert!(refused("/api/v1/images?q=a%00") && refused("/api/v1/jobs/%00"));
+        assert!(!refused("/api/v1/images?q=a%2500") && !refused("/"));
     }
 
     #[test]

@@ -177,7 +177,9 @@ impl Form {
 fn typed(name: &str, content: &[u8]) -> Result<Value, ApiError> {
     let text = std::str::from_utf8(content).map_err(|_| ApiError::invalid(name, "this is not text in UTF-8"))?;
     let plain = || Value::String(text.to_owned());
-    Ok(if TYPED.contains(&name) { serde_json::from_str(text).unwrap_or_else(|_| plain()) } else { plain() })
+    let value = if TYPED.contains(&name) { serde_json::from_str(text).unwrap_or_else(|_| plain()) } else { plain() };
+    body::without_nul(&value).map_err(|refused| refused.with_param(name))?;
+    Ok(value)
 }
 
 fn broken(error: &axum::extract::multipart::MultipartError) -> ApiError {

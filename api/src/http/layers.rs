@@ -13,7 +13,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
 
-use super::{problem, request_id};
+use super::{body, problem, request_id};
 use crate::error::ApiError;
 use crate::state::App;
 
@@ -24,7 +24,11 @@ pub(crate) async fn around(State(app): State<App>, request: Request, next: Next)
         let route = request.extensions().get::<MatchedPath>().cloned();
         let method = known(request.method());
         let dialect = problem::Dialect::of(request.uri().path());
-        let response = problem::shape(dialect, or_panic(next.run(request)).await);
+        let response = match body::address_without_nul(request.uri()) {
+            Ok(()) => or_panic(next.run(request)).await,
+            Err(refused) => refused.into_response(),
+        };
+        let response = problem::shape(dialect, response);
         let route = route.as_ref().map_or("none", MatchedPath::as_str);
         count(&app, (method, route), response.status(), started);
         response

@@ -12,7 +12,7 @@ use tokio::process::{Child, Command};
 
 use crate::rig::{ADMIN_TOKEN, PRICE, WORKER_TOKEN, prepare, read_port, until};
 use crate::support::{database, ledger_faults};
-use crate::worker::{Worker, client};
+use crate::worker::{Worker, client, steady_client};
 
 const KILLS: usize = 12;
 const JOBS: usize = 30;
@@ -110,7 +110,7 @@ async fn killed_at_any_moment_every_job_is_settled_once() {
 
 /// Orders jobs through it all, each with its own idempotency key, repeated until it is heard. Some are cancelled.
 async fn order(url: String, key: String) -> Vec<String> {
-    let http = client();
+    let http = steady_client();
     let mut ids = Vec::new();
     for n in 0..JOBS {
         let id = loop {

@@ -28,6 +28,7 @@ mod live;
 mod mail;
 mod matrix;
 mod migrations;
+mod naughty;
 mod oauth;
 mod orgs;
 mod payments;

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use reqwest::header::{HeaderName, HeaderValue};
-use reqwest::{Method, StatusCode};
+use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
 use crate::assets::upload;
@@ -36,23 +36,23 @@ const OPEN: &[&str] = &[
 
 /// An operation of the document.
 #[derive(Clone, Debug)]
-struct Operation {
-    method: Method,
-    path: String,
+pub(crate) struct Operation {
+    pub(crate) method: Method,
+    pub(crate) path: String,
     security: Vec<String>,
 }
 
 impl Operation {
-    fn takes(&self, scheme: &str) -> bool {
+    pub(crate) fn takes(&self, scheme: &str) -> bool {
         self.security.iter().any(|name| name == scheme)
     }
 
-    fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         format!("{} {}", self.method, self.path)
     }
 
     /// Its path with these ids in it.
-    fn at(&self, ids: &BTreeMap<&str, String>) -> String {
+    pub(crate) fn at(&self, ids: &BTreeMap<&str, String>) -> String {
         let fill = |part: &str| match part.strip_prefix('{').and_then(|part| part.strip_suffix('}')) {
             None => part.to_owned(),
             Some(name) => self.id(name, ids),
@@ -64,6 +64,11 @@ impl Operation {
     fn kind(&self) -> &str {
         let path = self.path.trim_start_matches("/api/v1/").trim_start_matches("/replicate/v1/");
         path.trim_start_matches("admin/").split('/').next().unwrap_or("")
+    }
+
+    /// Whether a person's browser comes there by itself: it answers with pages, or by sending them on.
+    pub(crate) fn is_for_people(&self) -> bool {
+        self.path.starts_with("/auth/") || self.path.starts_with("/api/v1/auth/oauth/")
     }
 
     /// Whether its ids are of what belongs to nobody.
@@ -83,10 +88,16 @@ impl Operation {
     }
 }
 
-async fn operations(rig: &Rig) -> Vec<Operation> {
+/// The OpenAPI document, as it is served.
+pub(crate) async fn document(rig: &Rig) -> Value {
     let url = format!("{}/openapi.json", rig.url);
     let text = client().get(url).send().await.unwrap().text().await.unwrap();
-    let document: Value = serde_json::from_str(&text).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+/// All that the document lists.
+pub(crate) async fn operations(rig: &Rig) -> Vec<Operation> {
+    let document = document(rig).await;
     let mut found = Vec::new();
     for (path, methods) in document["paths"].as_object().unwrap() {
         for (method, operation) in methods.as_object().unwrap() {
@@ -104,22 +115,28 @@ async fn operations(rig: &Rig) -> Vec<Operation> {
 
 /// Somebody who tries.
 #[derive(Clone, Debug)]
-enum Who {
+pub(crate) enum Who {
     Nobody,
     Bearer(String),
     Cookie(String),
 }
 
-async fn ask(rig: &Rig, who: &Who, method: &Method, path: &str) -> Reply {
-    let mut request = client().request(method.clone(), format!("{}{path}", rig.url));
-    match who {
-        Who::Nobody => {}
-        Who::Bearer(key) => request = request.bearer_auth(key),
-        Who::Cookie(cookie) => {
-            let same = HeaderValue::from_static("same-origin");
-            request = request.header("cookie", cookie).header(HeaderName::from_static("sec-fetch-site"), same);
+impl Who {
+    /// The request as this one makes it.
+    pub(crate) fn as_from(&self, request: RequestBuilder) -> RequestBuilder {
+        match self {
+            Self::Nobody => request,
+            Self::Bearer(key) => request.bearer_auth(key),
+            Self::Cookie(cookie) => {
+                let same = HeaderValue::from_static("same-origin");
+                request.header("cookie", cookie).header(HeaderName::from_static("sec-fetch-site"), same)
+            }
         }
     }
+}
+
+async fn ask(rig: &Rig, who: &Who, method: &Method, path: &str) -> Reply {
+    let mut request = who.as_from(client().request(method.clone(), format!("{}{path}", rig.url)));
     if *method != Method::GET && *method != Method::DELETE {
         request = request.body(body(path));
     }
@@ -136,14 +153,14 @@ fn body(path: &str) -> &'static str {
 }
 
 /// A tenant with one of everything.
-struct Tenant {
+pub(crate) struct Tenant {
     browser: Browser,
     key: String,
-    ids: BTreeMap<&'static str, String>,
+    pub(crate) ids: BTreeMap<&'static str, String>,
 }
 
 impl Tenant {
-    async fn new(rig: &Rig, email: &str) -> Self {
+    pub(crate) async fn new(rig: &Rig, email: &str) -> Self {
         let mut browser = Browser::signed_up(rig, email).await;
         let me = browser.get("/api/v1/me").await.body;
         let key = browser.post("/api/v1/keys", json!({ "name": "k" })).await.body;
@@ -193,11 +210,11 @@ impl Tenant {
         Self { browser, key: secret, ids }
     }
 
-    fn cookie(&self) -> Who {
+    pub(crate) fn cookie(&self) -> Who {
         Who::Cookie(self.browser.cookie.clone().unwrap())
     }
 
-    fn bearer(&self) -> Who {
+    pub(crate) fn bearer(&self) -> Who {
         Who::Bearer(self.key.clone())
     }
 }
@@ -388,7 +405,7 @@ async fn in_role(rig: &Rig, owner: &Tenant, role: &str) -> Who {
 }
 
 /// How much there is of everything that could be changed.
-async fn state(rig: &Rig) -> Vec<(String, i64)> {
+pub(crate) async fn state(rig: &Rig) -> Vec<(String, i64)> {
     const SQL: &str = "select 'key', count(*) from api_key where revoked_ms is null
         union all select 'session', count(*) from session
         union all select 'job', count(*) from generation where cancelled_ms is null

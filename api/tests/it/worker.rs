@@ -1,8 +1,9 @@
 //! A small worker that speaks the protocol: claims, puts a one-colour PNG, finishes. No picture is drawn.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
-use reqwest::{Client, StatusCode};
+use reqwest::{Client, ClientBuilder, StatusCode};
 use tintype_types::worker::{Assignment, CLAIM_PATH, Claim, ClaimAnswer, Finish, Gpu, Outcome, Renew, RenewAnswer};
 use tintype_types::{BootId, FailureReason, ImageFormat, Output, PoolName, Preview, WorkerId};
 use uuid::Uuid;
@@ -20,7 +21,7 @@ pub(crate) struct Worker {
 impl Worker {
     pub(crate) fn new(url: &str, token: &str, name: &str) -> Self {
         let boot = BootId(Uuid::now_v7().to_string());
-        Self { http: client(), url: url.to_owned(), token: token.to_owned(), id: name.into(), boot }
+        Self { http: steady_client(), url: url.to_owned(), token: token.to_owned(), id: name.into(), boot }
     }
 
     /// The same worker, looking for the dispatcher elsewhere.
@@ -180,10 +181,20 @@ pub(crate) fn moved(mut work: Assignment, url: &str) -> Assignment {
 
 /// A client that gives up on a silent server.
 pub(crate) fn client() -> Client {
+    // Making one takes tens of milliseconds. It keeps no connections: they end with the runtime of the test that opened them.
+    static CLIENT: LazyLock<Client> = LazyLock::new(|| builder().pool_max_idle_per_host(0).build().unwrap());
+    CLIENT.clone()
+}
+
+/// One for whoever asks over and over: it keeps its connections.
+pub(crate) fn steady_client() -> Client {
+    builder().build().unwrap()
+}
+
+fn builder() -> ClientBuilder {
     static PROVIDER: std::sync::Once = std::sync::Once::new();
     PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
-    let no_redirects = reqwest::redirect::Policy::none();
-    Client::builder().timeout(Duration::from_secs(70)).redirect(no_redirects).build().unwrap()
+    Client::builder().timeout(Duration::from_secs(70)).redirect(reqwest::redirect::Policy::none())
 }
 
 pub(crate) fn sha256_hex(bytes: &[u8]) -> String {

@@ -109,10 +109,47 @@ impl ErrorCode {
         }
     }
 
-    /// A body with this code and no field named.
+    /// A body with this code and no field named. A message of more than [`MESSAGE_CHARS_MAX`] characters, which repeats
+    /// what somebody sent, loses its middle.
     pub fn body(self, message: impl Into<String>) -> ErrorBody {
-        ErrorBody {
-            error: ErrorDetail { message: message.into(), kind: self.kind().to_owned(), code: self, param: None },
-        }
+        let message = without_middle(message.into(), MESSAGE_CHARS_MAX);
+        ErrorBody { error: ErrorDetail { message, kind: self.kind().to_owned(), code: self, param: None } }
+    }
+}
+
+/// Longest message of a refusal, in characters.
+pub const MESSAGE_CHARS_MAX: usize = 600;
+
+/// The text, if it has no more than `max` characters (at least 3), else its two ends with an ellipsis between them: what
+/// is at fault is said at its start, what would be right at its end.
+pub fn without_middle(text: String, max: usize) -> String {
+    // No text has more characters than bytes: nearly every one is seen to be short without counting.
+    let chars = if text.len() <= max { 0 } else { text.chars().count() };
+    if chars <= max {
+        return text;
+    }
+    let kept = max.saturating_sub(1);
+    let head = kept.div_ceil(2);
+    let at = |n: usize| text.char_indices().nth(n).map_or(text.len(), |(at, _)| at);
+    let (start, end) = (at(head), at(chars - (kept - head)));
+    format!("{}…{}", &text[..start], &text[end..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_message_keeps_both_ends_and_a_short_one_everything() {
+        let cut = |text: &str| without_middle(text.to_owned(), 7);
+        assert_eq!(cut(""), "");
+        assert_eq!(cut("1234567"), "1234567");
+        assert_eq!(cut("ääääööö"), "ääääööö", "characters count, not bytes");
+        assert_eq!(cut("12345678"), "123…678");
+        assert_eq!(cut("🙂🙂🙂🙂🙂🙂🙂🙂🙂z"), "🙂🙂🙂…🙂🙂z");
+        let message = format!("unknown variant `{}`, expected `a` or `b`", "x".repeat(100_000));
+        let said = ErrorCode::InvalidRequest.body(message).error.message;
+        assert_eq!(said.chars().count(), MESSAGE_CHARS_MAX);
+        assert!(said.starts_with("unknown variant `xxx") && said.ends_with("`, expected `a` or `b`"), "{said}");
     }
 }

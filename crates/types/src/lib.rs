@@ -16,7 +16,7 @@ pub mod time;
 pub mod trace;
 pub mod worker;
 
-pub use error::{ErrorBody, ErrorCode, ErrorDetail};
+pub use error::{ErrorBody, ErrorCode, ErrorDetail, without_middle};
 pub use id::{Attempt, BootId, JobId, PoolName, QueueKey, WorkerId};
 pub use inputs::{ControlUse, Hires, ImageFormat, InitImage, Levels, LoraUse, NoiseSource};
 pub use job::{FailureReason, JobState, Output};

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::Heard;
 use super::progress::Progress;
 use crate::rig::ADMIN_TOKEN;
-use crate::worker::client;
+use crate::worker::steady_client;
 
 /// Characters of a refusal that are told while it is waited for another answer.
 const TOLD_CHARS: usize = 200;
@@ -47,7 +47,7 @@ impl Customer {
     ) -> Self {
         let (url, stripe, users) = (url.to_owned(), stripe.to_owned(), Arc::clone(users));
         let (heard, progress) = (Heard::default(), progress.clone());
-        Self { http: client(), url, stripe, users, rng, last: None, heard, progress }
+        Self { http: steady_client(), url, stripe, users, rng, last: None, heard, progress }
     }
 
     /// Goes on while there is something left to do.
