@@ -35,6 +35,20 @@ const OF_OTHERS: &str = r#"
      "interval": {"type": "string", "pattern": "^(0|(([0-9]+)y)?(([0-9]+)h)?(([0-9]+)m)?(([0-9]+)s)?(([0-9]+)ms)?)$"}}}}}}}}}}]}}
 ---
 {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+ "metadata": {"name": "podmonitors.monitoring.coreos.com"},
+ "spec": {"group": "monitoring.coreos.com", "scope": "Namespaced",
+  "names": {"kind": "PodMonitor", "plural": "podmonitors"},
+  "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object",
+   "required": ["spec"], "properties": {"spec": {"type": "object", "required": ["podMetricsEndpoints", "selector"],
+   "properties": {"selector": {"type": "object", "properties": {
+     "matchLabels": {"type": "object", "additionalProperties": {"type": "string"}},
+     "matchExpressions": {"type": "array", "items": {"type": "object", "required": ["key", "operator"], "properties": {
+      "key": {"type": "string"}, "operator": {"type": "string"}, "values": {"type": "array", "items": {"type": "string"}}}}}}},
+    "podMetricsEndpoints": {"type": "array", "items": {"type": "object", "properties": {
+     "port": {"type": "string"}, "path": {"type": "string"},
+     "interval": {"type": "string", "pattern": "^(0|(([0-9]+)y)?(([0-9]+)h)?(([0-9]+)m)?(([0-9]+)s)?(([0-9]+)ms)?)$"}}}}}}}}}}]}}
+---
+{"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
  "metadata": {"name": "prometheusrules.monitoring.coreos.com"},
  "spec": {"group": "monitoring.coreos.com", "scope": "Namespaced",
   "names": {"kind": "PrometheusRule", "plural": "prometheusrules"},

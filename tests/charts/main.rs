@@ -8,6 +8,7 @@ mod cluster;
 mod crds;
 mod documented;
 mod flags;
+mod golden;
 mod helm;
 mod manifest;
 mod operator;

@@ -52,14 +52,19 @@ fn values_that_do_not_go_together_are_refused() {
         ("worker.models.bundledDir=", "worker.models.existingClaim"),
         ("worker.serviceAccount.create=false", "worker.serviceAccount.name is empty"),
         ("api.enabled=true,api.database.existingSecret=x,api.ingress.enabled=true", "api.ingress.host is empty"),
+        ("worker.models.cacheClaim=a,worker.models.cachePersistent=true", "name the claim, or have one made"),
         ("serviceMonitor.enabled=true", "Install the Prometheus operator first"),
+        ("podMonitor.enabled=true", "Install the Prometheus operator first"),
+        ("podMonitor.enabled=true,serviceMonitor.enabled=true", "every number would be there twice"),
         ("prometheusRule.enabled=true", "Install the Prometheus operator first"),
     ] {
         let refused = template(&["--set", values]).expect_err(values);
         assert!(refused.contains(said), "{values}: {refused}");
     }
-    let blind = template(&["--set", "serviceMonitor.enabled=true", "--api-versions", "monitoring.coreos.com/v1"]);
-    assert!(blind.unwrap_err().contains("networkPolicy.metricsFrom"));
+    for monitor in ["serviceMonitor.enabled=true", "podMonitor.enabled=true"] {
+        let blind = template(&["--set", monitor, "--api-versions", "monitoring.coreos.com/v1"]);
+        assert!(blind.unwrap_err().contains("networkPolicy.metricsFrom"), "{monitor}");
+    }
 }
 
 #[test]
@@ -152,6 +157,56 @@ fn gpus_are_asked_for_when_switched_on_and_not_otherwise() {
     assert_eq!(limits(&[]), json!({ "memory": "4Gi" }));
     let two = ["--set", "worker.gpu.enabled=true", "--set", "worker.gpu.count=2"];
     assert_eq!(limits(&two), json!({ "memory": "4Gi", "nvidia.com/gpu": 2 }));
+}
+
+/// Fetched models are kept with the pod, in a claim somebody names, or in one that is made and stays.
+#[test]
+fn fetched_models_are_kept_where_the_values_say() {
+    let cache = |values: &str| {
+        let rendered = render(&["--set".to_owned(), values.to_owned()]);
+        let worker = one(&rendered, "StatefulSet", "worker");
+        let volumes = worker.pointer("/spec/template/spec/volumes").and_then(Value::as_array).unwrap().clone();
+        let volume = volumes.into_iter().find(|volume| volume["name"] == "cache").unwrap();
+        let claims = of_kind(&rendered, "PersistentVolumeClaim");
+        let made = claims.into_iter().find(|claim| text(claim, "/metadata/name").ends_with("-models-cache"));
+        (volume, made)
+    };
+    let (own, none) = cache("worker.models.cacheSize=50Gi");
+    assert_eq!((&own["emptyDir"]["sizeLimit"], none), (&json!("50Gi"), None));
+    let (named, none) = cache("worker.models.cacheClaim=models");
+    assert_eq!((&named["persistentVolumeClaim"], none), (&json!({ "claimName": "models" }), None));
+    let (made, claim) = cache("worker.models.cachePersistent=true,worker.models.cacheStorageClassName=shared");
+    let claim = claim.unwrap();
+    assert_eq!(made["persistentVolumeClaim"]["claimName"], claim["metadata"]["name"]);
+    assert_eq!(
+        claim["spec"],
+        json!({ "accessModes": ["ReadWriteMany"], "storageClassName": "shared",
+            "resources": { "requests": { "storage": "100Gi" } } })
+    );
+    assert_eq!(claim["metadata"]["annotations"]["helm.sh/resource-policy"], "keep");
+}
+
+/// It finds the pods of each program that has numbers, by a port that they have.
+#[test]
+fn a_pod_monitor_finds_every_program() {
+    let mut values = vec!["--values".to_owned(), chart().join("ci/provider-values.yaml").display().to_string()];
+    values.extend(["--set", "podMonitor.enabled=true,api.enabled=true,networkPolicy.enabled=false"].map(str::to_owned));
+    let rendered = render(&values);
+    let monitor = one(&rendered, "PodMonitor", "");
+    let spec = &monitor["spec"];
+    let asked = &spec["selector"]["matchExpressions"][0];
+    assert_eq!(asked["key"], "app.kubernetes.io/component");
+    let (port, mut found) = (text(spec, "/podMetricsEndpoints/0/port"), std::collections::BTreeSet::new());
+    for pod in pods(&rendered) {
+        let labels = &pod["metadata"]["labels"];
+        assert_eq!(labels["app.kubernetes.io/instance"], spec["selector"]["matchLabels"]["app.kubernetes.io/instance"]);
+        if asked["values"].as_array().unwrap().contains(&labels["app.kubernetes.io/component"]) {
+            let ports = pod["spec"]["containers"][0]["ports"].as_array().unwrap().clone();
+            assert!(ports.iter().any(|one| one["name"] == port), "{}", name(&pod));
+            found.insert(text(labels, "/app.kubernetes.io~1component").to_owned());
+        }
+    }
+    assert_eq!(found.into_iter().collect::<Vec<_>>(), ["api", "operator", "provider", "worker"]);
 }
 
 /// With one replica nothing is labelled and no right to do so is given; with more, the Service follows the label.

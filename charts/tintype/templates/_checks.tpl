@@ -30,6 +30,9 @@
 {{- if and $v.worker.enabled (not $v.worker.models.bundledDir) (not $v.worker.models.existingClaim) }}
 {{- fail "worker.models.bundledDir and worker.models.existingClaim are both empty: a worker without models can make no picture. Name a folder in the image or a claim with models." }}
 {{- end }}
+{{- if and $v.worker.models.cacheClaim $v.worker.models.cachePersistent }}
+{{- fail "worker.models.cacheClaim is named and worker.models.cachePersistent is true: name the claim, or have one made." }}
+{{- end }}
 {{- if and $v.worker.scaling.enabled (ne $v.worker.managedBy "pool") }}
 {{- fail "worker.scaling.enabled is true and worker.managedBy is release: only workers the operator keeps follow the work there is. Set worker.managedBy=pool." }}
 {{- end }}
@@ -49,12 +52,17 @@
 {{- fail (printf "providers.pools: %s has a webhookSecret and no publicUrl: say where the provider's webhooks reach the adapter, or leave the secret out." .name) }}
 {{- end }}
 {{- end }}
-{{- if $v.serviceMonitor.enabled }}
-{{- if not (.Capabilities.APIVersions.Has "monitoring.coreos.com/v1") }}
-{{- fail "serviceMonitor.enabled is true and this cluster does not know monitoring.coreos.com/v1 ServiceMonitor. Install the Prometheus operator first, or leave it off. (`helm template` asks no cluster: pass --api-versions monitoring.coreos.com/v1.)" }}
+{{- if and $v.serviceMonitor.enabled $v.podMonitor.enabled }}
+{{- fail "serviceMonitor.enabled and podMonitor.enabled are both true: every number would be there twice. Leave one of them off." }}
+{{- end }}
+{{- range $kind, $on := dict "serviceMonitor" $v.serviceMonitor.enabled "podMonitor" $v.podMonitor.enabled }}
+{{- if $on }}
+{{- if not ($.Capabilities.APIVersions.Has "monitoring.coreos.com/v1") }}
+{{- fail (printf "%s.enabled is true and this cluster does not know monitoring.coreos.com/v1. Install the Prometheus operator first, or leave it off. (`helm template` asks no cluster: pass --api-versions monitoring.coreos.com/v1.)" $kind) }}
 {{- end }}
 {{- if and $v.networkPolicy.enabled (not $v.networkPolicy.metricsFrom) }}
-{{- fail "serviceMonitor.enabled and networkPolicy.enabled are true and networkPolicy.metricsFrom is empty: Prometheus could not reach operator and workers. Name its pods, such as networkPolicy.metricsFrom[0].namespaceSelector.matchLabels.kubernetes\\.io/metadata\\.name=monitoring." }}
+{{- fail (printf "%s.enabled and networkPolicy.enabled are true and networkPolicy.metricsFrom is empty: Prometheus could not reach operator and workers. Name its pods, such as networkPolicy.metricsFrom[0].namespaceSelector.matchLabels.kubernetes\\.io/metadata\\.name=monitoring." $kind) }}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- if and $v.prometheusRule.enabled (not (.Capabilities.APIVersions.Has "monitoring.coreos.com/v1")) }}

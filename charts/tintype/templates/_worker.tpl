@@ -103,7 +103,12 @@ spec:
         name: {{ default (printf "%s-models" (include "tintype.leaseName" .)) $v.models.cards }}
         optional: true
     - name: cache
+      {{- if or $v.models.cacheClaim $v.models.cachePersistent }}
+      persistentVolumeClaim:
+        claimName: {{ $v.models.cacheClaim | default (printf "%s-models-cache" (include "tintype.fullname" .)) }}
+      {{- else }}
       emptyDir: { {{- with $v.models.cacheSize }} sizeLimit: {{ . }} {{ end -}} }
+      {{- end }}
     {{- include "tintype.secretVolume" (dict "root" . "of" .Values.secrets.workerToken "suffix" "worker-token") | nindent 4 }}
     {{- if $c2pa }}
     {{- include "tintype.signerVolume" . | nindent 4 }}
