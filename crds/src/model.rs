@@ -111,7 +111,8 @@ fn revision() -> String {
     "main".to_owned()
 }
 
-/// What is known of a model's source. Not there for models that are not fetched.
+/// What is known of a model's files: of its source, or where it has none, of the workers that have them. Not there for LoRAs and
+/// ControlNets that are not fetched, of which workers tell nothing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DiffusionModelStatus {
@@ -122,7 +123,11 @@ pub struct DiffusionModelStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 9_007_199_254_740_991_u64))]
     pub weight_bytes: Option<u64>,
-    /// Ready: the file is there and is what the model says it is. Its reasons are documented in REASONS.md.
+    /// Of a model that is not fetched, the pools whose workers have its files. One without workers keeps its place.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(max = 253)), extend("x-kubernetes-list-type" = "set"))]
+    pub pools: Vec<String>,
+    /// Ready: the file is there and is what the model says it is, or workers have it. Its reasons are documented in REASONS.md.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

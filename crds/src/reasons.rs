@@ -48,6 +48,10 @@ pub const NO_ROOM_TO_WARM: &str = "NoRoomToWarm";
 /// `ModelsWarm=False`: no worker of the pool says that it can load one.
 pub const NO_WORKER_TO_WARM: &str = "NoWorkerToWarm";
 
+/// `Ready=True`: a model that is not fetched lies with workers.
+pub const WORKERS_HAVE_IT: &str = "WorkersHaveIt";
+/// `Ready=False`: a model that is not fetched lies with no worker.
+pub const NO_WORKER_HAS_IT: &str = "NoWorkerHasIt";
 /// `Ready=True`: a model's file is there, and is what the model says it is.
 pub const SOURCE_READ: &str = "SourceRead";
 /// `Ready=False`: nobody has looked at it yet.
@@ -191,9 +195,21 @@ fn of_warm_models() -> [Reason; 5] {
     ]
 }
 
-fn of_models() -> [Reason; 6] {
+fn of_models() -> [Reason; 8] {
     let refused = "DiffusionModel: Ready=False";
     [
+        Reason {
+            name: WORKERS_HAVE_IT,
+            on: "DiffusionModel: Ready=True",
+            when: "it has no spec.fetch, and workers of the pools in status.pools have its files",
+            next: "nothing; a pool that was scaled to none keeps its place",
+        },
+        Reason {
+            name: NO_WORKER_HAS_IT,
+            on: refused,
+            when: "it has no spec.fetch, and no worker that was heard of has a checkpoint of its name",
+            next: "put its files into a models directory of workers, or say in spec.fetch where they are",
+        },
         Reason {
             name: SOURCE_READ,
             on: "DiffusionModel: Ready=True",

@@ -4,7 +4,7 @@
 //! kinds. Made here they come with any way of installing. What was made is written down on the ConfigMap, which goes when the
 //! release goes: whoever deletes a default object or changes it is not overruled.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -40,6 +40,8 @@ pub struct Defaults {
     models: Api<DiffusionModel>,
     pools: Api<GpuPool>,
     name: String,
+    /// Keys whose objects cannot be understood, and why: said once, not each minute.
+    passed_over: BTreeMap<String, String>,
 }
 
 impl Defaults {
@@ -50,11 +52,12 @@ impl Defaults {
             models: Api::all(client.clone()),
             pools: Api::all(client.clone()),
             name: name.to_owned(),
+            passed_over: BTreeMap::new(),
         }
     }
 
     /// Runs for ever: looks now and then whether there is one to make; does nothing while another replica leads.
-    pub async fn run(self, mut leadership: watch::Receiver<Leadership>) {
+    pub async fn run(mut self, mut leadership: watch::Receiver<Leadership>) {
         while leadership.wait_for(|now| matches!(now, Leadership::Leading { .. })).await.is_ok() {
             match timeout(GO_TIMEOUT, self.make()).await {
                 Ok(Ok(())) => sleep(BETWEEN_LOOKS).await,
@@ -70,8 +73,9 @@ impl Defaults {
         }
     }
 
-    async fn make(&self) -> anyhow::Result<()> {
-        let name = self.name.as_str();
+    async fn make(&mut self) -> anyhow::Result<()> {
+        let name = self.name.clone();
+        let name = name.as_str();
         let found = self.maps.get_opt(name).await.with_context(|| format!("reading the ConfigMap {name}"))?;
         let Some(map) = found else {
             tracing::warn!(name, "the ConfigMap with default objects is not there; none are made");
@@ -90,7 +94,11 @@ impl Defaults {
                     Err(error) => failed = Err(error).with_context(|| format!("making {key}")),
                 },
                 // It will be no better the next time.
-                Err(why) => tracing::error!(name, key, why, "a default object is passed over"),
+                Err(why) if self.passed_over.get(key) == Some(&why) => {}
+                Err(why) => {
+                    tracing::error!(name, key, why, "a default object is passed over");
+                    self.passed_over.insert(key.clone(), why);
+                }
             }
         }
         if made != before {

@@ -38,7 +38,7 @@ const ROUND_TIMEOUT: Duration = Duration::from_mins(1);
 /// Steps in which free memory is told: it moves with every picture.
 const VRAM_STEP_BYTES: u64 = 1 << 30;
 /// A worker counts in its pool's status while it was heard of within this.
-const LATELY: Duration = Duration::from_mins(2);
+pub(crate) const LATELY: Duration = Duration::from_mins(2);
 /// Longest name of an object that is also a label.
 const NAME_CHARS_MAX: usize = 63;
 
@@ -78,10 +78,11 @@ impl Reporter {
     async fn round(&mut self) -> anyhow::Result<()> {
         let (seen, overview) = tokio::join!(self.dispatch.workers(), self.dispatch.overview());
         self.metrics.show_workers(&overview.pools);
+        let objects = self.workers.list(&ListParams::default()).await.context("listing the GpuWorkers")?.items;
         for worker in &seen {
-            self.report(worker).await.context("writing a GpuWorker")?;
+            self.report(worker, &objects).await.context("writing a GpuWorker")?;
         }
-        self.forget(&seen).await.context("deleting the GpuWorker of a silent worker")?;
+        self.forget(&seen, &objects).await.context("deleting the GpuWorker of a silent worker")?;
         self.count(&seen, &overview).await.context("writing the status of a GpuPool")?;
         self.report_queues(&overview).await.context("writing the status of a GenerationQueue")
     }
@@ -117,10 +118,13 @@ impl Reporter {
         Ok(())
     }
 
-    async fn report(&mut self, worker: &WorkerSeen) -> Result<(), kube::Error> {
+    async fn report(&mut self, worker: &WorkerSeen, objects: &[GpuWorker]) -> Result<(), kube::Error> {
         let name = object_name(worker.worker.as_str());
         let at = now();
-        let said = self.told.get(&name).map(|(before, _)| before.conditions.as_slice()).unwrap_or_default();
+        // Of a worker this replica has told nothing of, what an earlier leader said: since when is not begun anew.
+        let earlier = || objects.iter().find(|object| object.name_any() == name)?.status.as_ref();
+        let before = self.told.get(&name).map(|(before, _)| before).or_else(earlier);
+        let said = before.map(|before| before.conditions.as_slice()).unwrap_or_default();
         let status = status_of(worker, said, &to_time(at));
         match self.told.get(&name) {
             Some((before, when)) if same(before, &status) && at.since(*when) < SIGN_OF_LIFE => return Ok(()),
@@ -146,9 +150,9 @@ impl Reporter {
     }
 
     /// Removes the reports of workers nobody has heard of for long, those of earlier leaders included.
-    async fn forget(&mut self, seen: &[WorkerSeen]) -> Result<(), kube::Error> {
+    async fn forget(&mut self, seen: &[WorkerSeen], objects: &[GpuWorker]) -> Result<(), kube::Error> {
         let known: BTreeSet<_> = seen.iter().map(|worker| object_name(worker.worker.as_str())).collect();
-        for object in self.workers.list(&ListParams::default()).await? {
+        for object in objects {
             let silent = object.status.as_ref().and_then(|status| status.last_heard.as_ref());
             let silent = silent.is_none_or(|heard| now().since(crate::convert::from_time(heard)) > SIGN_OF_LIFE * 2);
             if silent && !known.contains(&object.name_any()) {

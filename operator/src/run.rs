@@ -152,7 +152,8 @@ impl Keeping<'_> {
         tasks.spawn(keeper.run(leads.clone()));
         let evacuator = Evacuator::new(of_client(), namespace, of_dispatch(), args.node_notice.clone(), of_metrics());
         tasks.spawn(evacuator.run(leads.clone()));
-        tasks.spawn(Librarian::new(client, namespace, &args.lease_name, index, metrics)?.run(leads.clone()));
+        let librarian = Librarian::new(client, (namespace, &args.lease_name), of_dispatch(), index, metrics)?;
+        tasks.spawn(librarian.run(leads.clone()));
         if let Some(name) = &args.defaults {
             tasks.spawn(Defaults::new(client, namespace, name).run(leads.clone()));
         }

@@ -26,6 +26,9 @@ pub struct WorkerSeen {
     pub gpus: Vec<Gpu>,
     /// Models in memory at its last claim, most recently used first.
     pub resident_models: Vec<String>,
+    /// Models it said it can load, in memory or not; of one that takes any, none.
+    #[serde(default)]
+    pub loadable_models: Vec<String>,
     /// Jobs it could take at its last claim.
     pub free_slots: u32,
     /// Why it takes no work, if it said so.
@@ -54,6 +57,7 @@ impl Workers {
             pool: claim.pool.clone(),
             gpus: claim.gpus.clone(),
             resident_models: claim.resident_models.clone(),
+            loadable_models: claim.loadable_models.clone(),
             free_slots: claim.free_slots,
             unwell: claim.unwell.clone(),
             last_heard: now,

@@ -10,6 +10,7 @@ use tintype_crds::reasons::{READY, SOURCE_MISMATCH, SOURCE_PENDING, SOURCE_READ}
 use tintype_crds::{DiffusionModel, DiffusionModelStatus, ModelFetch};
 use tintype_types::{ModelFamily, ModelKind};
 
+use super::homes;
 use crate::refusal::Refusal;
 
 /// What a look at a model's source came to.
@@ -51,24 +52,43 @@ fn spoken(kind: ModelKind, family: ModelFamily) -> String {
     format!("{} of {}", word(json!(kind)), word(json!(family)))
 }
 
-/// The status of a model that has a source; a condition that says what it said keeps its time.
-pub(super) fn status(model: &DiffusionModel, looked: Option<&Looked>, now: &Time) -> DiffusionModelStatus {
-    let (holds, reason, message) = match looked {
-        None => ("False", SOURCE_PENDING, "the source has not been looked at yet"),
-        Some(Err(refusal)) => ("False", refusal.reason, refusal.message.as_str()),
-        Some(Ok(_)) => ("True", SOURCE_READ, "workers have been told of it and fetch it when they first need it"),
+/// What is to be said of a model, but for since when.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Word {
+    /// Of its source; nothing where nobody looked at it yet.
+    Source(Option<Looked>),
+    /// Of the pools whose workers have it.
+    Homes(Vec<String>),
+}
+
+/// The status of a model; a condition that says what it said keeps its time.
+pub(super) fn status(model: &DiffusionModel, word: &Word, now: &Time) -> DiffusionModelStatus {
+    let (mut weight_bytes, mut pools) = (None, Vec::new());
+    let (ready, reason, message) = match word {
+        Word::Source(None) => (false, SOURCE_PENDING, "the source has not been looked at yet".to_owned()),
+        Word::Source(Some(Err(refusal))) => (false, refusal.reason, refusal.message.clone()),
+        Word::Source(Some(Ok(found))) => {
+            weight_bytes = Some(found.contents.bytes);
+            (true, SOURCE_READ, "workers have been told of it and fetch it when they first need it".to_owned())
+        }
+        Word::Homes(homes) => {
+            pools.clone_from(homes);
+            homes::said(homes)
+        }
     };
+    let holds = if ready { "True" } else { "False" };
     let mut before = model.status.iter().flat_map(|status| &status.conditions);
     let since =
         before.find(|old| old.type_ == READY && old.status == holds).map(|old| old.last_transition_time.clone());
     DiffusionModelStatus {
         observed_generation: model.metadata.generation,
-        weight_bytes: looked.and_then(|looked| looked.as_ref().ok()).map(|found| found.contents.bytes),
+        weight_bytes,
+        pools,
         conditions: vec![Condition {
             type_: READY.to_owned(),
             status: holds.to_owned(),
             reason: reason.to_owned(),
-            message: message.to_owned(),
+            message,
             observed_generation: model.metadata.generation,
             last_transition_time: since.unwrap_or_else(|| now.clone()),
         }],
@@ -138,10 +158,9 @@ mod tests {
         let right: Looked = Ok(contents(ModelKind::Checkpoint, ModelFamily::Sd15));
         let refused: Looked = Err(Refusal { reason: SOURCE_UNREACHABLE, message: "nobody is there".to_owned() });
         let mut model = model();
-        let cases =
-            [(None, SOURCE_PENDING, 1), (Some(&refused), SOURCE_UNREACHABLE, 1), (Some(&right), SOURCE_READ, 3)];
+        let cases = [(None, SOURCE_PENDING, 1), (Some(refused), SOURCE_UNREACHABLE, 1), (Some(right), SOURCE_READ, 3)];
         for (second, (looked, reason, since)) in (1..).zip(cases) {
-            let status = status(&model, looked, &time(second));
+            let status = status(&model, &Word::Source(looked), &time(second));
             assert_eq!((status.conditions[0].reason.as_str(), status.observed_generation), (reason, Some(3)));
             assert_eq!(status.conditions[0].last_transition_time, time(since), "{reason}");
             assert_eq!(status.weight_bytes, (reason == SOURCE_READ).then_some(BYTES));

@@ -1,4 +1,5 @@
-//! Models whose files are elsewhere (`spec.fetch`): dereference, validate, build, apply, update status.
+//! Whether models are ready. Those whose files are elsewhere (`spec.fetch`): dereference, validate, build, apply, update status;
+//! of the others, which pools' workers have them.
 //!
 //! The operator reads the header of each file, holds what it is against what the model says, and writes one ConfigMap of
 //! cards, which worker pods have as one of their models directories: a worker fetches what it needs, checks its SHA-256 and
@@ -7,27 +8,30 @@
 //! A model is of the whole cluster and may be looked at by several operators. What they say of it depends on the model and
 //! its file alone; where they see the file differently all the same, each says so once and not in turn for ever.
 
+mod homes;
 mod hub;
 mod judge;
 mod source;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Patch, PatchParams};
-use kube::{Api, Client, ResourceExt as _};
+use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 use tintype_crds::labels::MANAGER_MODELS;
 use tintype_crds::reasons::TOO_MANY_MODELS;
 use tintype_crds::{DiffusionModel, GROUP, ModelFetch, VERSION};
-use tintype_types::Timestamp;
+use tintype_dispatch::Dispatch;
+use tintype_types::{ModelKind, Timestamp};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use self::judge::Looked;
+use self::homes::{Heard, gone, homes};
+use self::judge::{Looked, Word};
 use self::source::Looker;
 use crate::convert::{now, to_time};
 use crate::index::Index;
@@ -56,12 +60,15 @@ pub struct Librarian {
     /// Of the ConfigMap.
     name: String,
     looker: Looker,
+    dispatch: Dispatch,
     index: Arc<Index>,
     metrics: Metrics,
     /// By object name: what was looked into, when, and what it was.
     looked: BTreeMap<String, (ModelFetch, Timestamp, Looked)>,
     /// By object name: what was said last, of which generation, and when.
-    told: BTreeMap<String, (Option<Looked>, Option<i64>, Timestamp)>,
+    told: BTreeMap<String, (Word, Option<i64>, Timestamp)>,
+    /// Pools whose workers were heard of here.
+    ever_heard: BTreeSet<String>,
     /// The cards as they were written last.
     written: Option<BTreeMap<String, String>>,
 }
@@ -73,8 +80,8 @@ impl Librarian {
     /// When no HTTP client can be made.
     pub fn new(
         client: &Client,
-        namespace: &str,
-        lease: &str,
+        (namespace, lease): (&str, &str),
+        dispatch: Dispatch,
         index: &Arc<Index>,
         metrics: &Metrics,
     ) -> anyhow::Result<Self> {
@@ -84,10 +91,12 @@ impl Librarian {
             namespace: namespace.to_owned(),
             name: format!("{lease}-models"),
             looker: Looker::new().context("making an HTTP client for the sources of models")?,
+            dispatch,
             index: Arc::clone(index),
             metrics: metrics.clone(),
             looked: BTreeMap::new(),
             told: BTreeMap::new(),
+            ever_heard: BTreeSet::new(),
             written: None,
         })
     }
@@ -114,7 +123,7 @@ impl Librarian {
             models.iter().filter_map(|model| Some((model.name_any(), model, model.spec.fetch.as_ref()?))).collect();
         self.looked
             .retain(|name, (looked, ..)| sourced.iter().any(|(there, _, fetch)| there == name && **fetch == *looked));
-        self.told.retain(|name, _| sourced.iter().any(|(there, ..)| there == name));
+        self.told.retain(|name, _| models.iter().any(|model| model.name_any() == *name));
         self.look(&sourced).await;
         let mut said = Vec::new();
         let (mut cards, mut bytes) = (BTreeMap::new(), 0);
@@ -131,14 +140,27 @@ impl Librarian {
                     looked = Some(Err(Refusal { reason: TOO_MANY_MODELS, message }));
                 }
             }
-            said.push((name.clone(), *model, looked));
+            said.push((name.clone(), *model, Word::Source(looked)));
         }
         // Workers first: a model that is Ready is one they have been told of.
         self.write(cards).await.context("writing the ConfigMap of models")?;
-        for (name, model, looked) in said {
-            self.tell(name, model, looked).await.context("writing the status of a DiffusionModel")?;
+        said.extend(self.at_home(&models).await);
+        for (name, model, word) in said {
+            self.tell(name, model, word).await.context("writing the status of a DiffusionModel")?;
         }
         Ok(())
+    }
+
+    /// What is to be said of models that are not fetched. Workers tell of checkpoints alone.
+    async fn at_home<'a>(&mut self, models: &'a [DiffusionModel]) -> Vec<(String, &'a DiffusionModel, Word)> {
+        let seen = self.dispatch.workers().await;
+        let heard = Heard::of(&seen, now());
+        let there: BTreeSet<String> = self.index.pool_objects().iter().map(ResourceExt::name_any).collect();
+        self.ever_heard.extend(heard.pools());
+        let gone = gone(&self.ever_heard, &heard, &there);
+        let unsourced = models.iter().filter(|model| model.spec.fetch.is_none());
+        let told_of = unsourced.filter(|model| model.spec.kind == ModelKind::Checkpoint);
+        told_of.map(|model| (model.name_any(), model, Word::Homes(homes(model, &heard, &gone)))).collect()
     }
 
     /// Looks into files nobody has looked into, and again into those that were refused a while ago.
@@ -179,11 +201,11 @@ impl Librarian {
     }
 
     /// Writes a model's status, if it is news.
-    async fn tell(&mut self, name: String, model: &DiffusionModel, looked: Option<Looked>) -> Result<(), kube::Error> {
+    async fn tell(&mut self, name: String, model: &DiffusionModel, word: Word) -> Result<(), kube::Error> {
         let (at, generation) = (now(), model.metadata.generation);
-        let status = judge::status(model, looked.as_ref(), &to_time(at));
-        let lately = |(said, of, when): &(Option<Looked>, Option<i64>, Timestamp)| {
-            (said, *of) == (&looked, generation) && at.since(*when) < SAY_AGAIN
+        let status = judge::status(model, &word, &to_time(at));
+        let lately = |(said, of, when): &(Word, Option<i64>, Timestamp)| {
+            (said, *of) == (&word, generation) && at.since(*when) < SAY_AGAIN
         };
         if model.status.as_ref() == Some(&status) || self.told.get(&name).is_some_and(lately) {
             return Ok(());
@@ -198,7 +220,7 @@ impl Librarian {
             Err(kube::Error::Api(status)) if status.code == 404 => {}
             Err(error) => return Err(error),
         }
-        self.told.insert(name, (looked, generation, at));
+        self.told.insert(name, (word, generation, at));
         Ok(())
     }
 }

@@ -17,9 +17,9 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::json;
 use tintype_catalogue::Catalogue;
-use tintype_crds::DiffusionModel;
+use tintype_crds::{DiffusionModel, GpuPool, GpuPoolSpec};
 
-use crate::support::{Bench, until};
+use crate::support::{Bench, Worker, until};
 
 /// A small file of a LoRA that is in the checkout.
 const LORA: &str = "../models/shapes-night/pytorch_lora_weights.safetensors";
@@ -101,6 +101,51 @@ async fn a_model_by_url_is_looked_into_and_workers_are_told_of_it() {
     for number in 1..cases.len() {
         models.delete(&named(&format!("m{number}")), &kube::api::DeleteParams::default()).await.unwrap();
     }
+}
+
+/// A checkpoint that is not fetched is ready where workers have it, and stays so while their pool has none.
+#[tokio::test]
+async fn a_model_that_is_not_fetched_is_ready_where_workers_have_it() {
+    let bench = Bench::new().await;
+    let operator = bench.operator("a", &[]);
+    operator.until_ready("leading").await;
+    let (name, pool) = (format!("home-{}", bench.namespace), format!("home-{}", bench.namespace));
+    let pools: Api<GpuPool> = Api::all(bench.client.clone());
+    let spec = GpuPoolSpec { namespace: Some(bench.namespace.clone()), ..GpuPoolSpec::default() };
+    pools.create(&PostParams::default(), &GpuPool::new(&pool, spec)).await.unwrap();
+    let models: Api<DiffusionModel> = Api::all(bench.client.clone());
+    let model = serde_json::from_value(json!({
+        "apiVersion": "tintype.dev/v1alpha1", "kind": "DiffusionModel", "metadata": { "name": name },
+        "spec": {
+            "family": "sd15",
+            "defaults": { "width": 64, "height": 64, "steps": 20, "guidanceScale": 3, "sampler": "euler" },
+        },
+    }));
+    models.create(&PostParams::default(), &model.unwrap()).await.unwrap();
+    assert_eq!(reason(&models, &name, |_| true).await, "NoWorkerHasIt", "{}", operator.log());
+
+    let mut worker = Worker::new(&operator.url().await, "w-1");
+    worker.pool.clone_from(&pool);
+    worker.models = vec!["another".to_owned(), name.clone()];
+    assert_eq!(worker.ask(0).await.unwrap().assignment, None);
+    assert_eq!(reason(&models, &name, |reason| reason != "NoWorkerHasIt").await, "WorkersHaveIt", "{}", operator.log());
+    assert_eq!(models.get(&name).await.unwrap().status.unwrap().pools, [pool.as_str()]);
+
+    // The next leader has heard nobody, and believes what was written.
+    drop(operator);
+    let operator = bench.operator("b", &[]);
+    operator.until_ready("leading").await;
+    (worker.url, worker.models) = (operator.url().await, vec!["another".to_owned()]);
+    let mut other = Worker::new(&worker.url, "w-2");
+    other.pool = format!("else-{}", bench.namespace);
+    assert_eq!(other.ask(0).await.unwrap().assignment, None);
+    assert_eq!(reason(&models, &name, |_| true).await, "WorkersHaveIt", "{}", operator.log());
+    // Its workers say otherwise.
+    assert_eq!(worker.ask(0).await.unwrap().assignment, None);
+    assert_eq!(reason(&models, &name, |reason| reason != "WorkersHaveIt").await, "NoWorkerHasIt", "{}", operator.log());
+    let delete = kube::api::DeleteParams::default();
+    models.delete(&name, &delete).await.unwrap();
+    pools.delete(&pool, &delete).await.unwrap();
 }
 
 /// What a worker finds.

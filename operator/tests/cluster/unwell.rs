@@ -49,19 +49,34 @@ async fn a_worker_that_is_unwell_is_shown_with_its_reason_and_gets_no_job() {
     let ready = &shown.conditions[0];
     assert_eq!((ready.reason.as_str(), ready.message.as_str()), ("GpuEcc", message));
     assert_eq!(shown.gpus, [worker.gpu.clone()]);
-    let counted = async |unwell: u32| {
-        let told = until(async || {
-            let status = pools.get(&pool).await.ok()?.status?;
-            (status.workers == 1 && status.unwell_workers == unwell).then_some(())
-        });
-        assert!(told.await.is_some(), "{unwell}: {}", operator.log());
-    };
-    counted(1).await;
+    counted(&pools, &pool, 1).await;
+    // A leader that has told nothing of it so far takes over since when.
+    let since = ready.last_transition_time.clone();
+    drop(operator);
+    let operator = bench.operator("b", &["--report-every", "100ms"]);
+    operator.until_ready("leading").await;
+    worker.url = operator.url().await;
+    let heard = shown.last_heard.clone();
+    assert_eq!(worker.ask(500).await.unwrap().assignment, None);
+    let again = until(async || {
+        let seen = workers.get_opt("w-1").await.ok()??.status?;
+        (seen.last_heard > heard).then_some(seen)
+    });
+    assert_eq!(again.await.expect("the new leader reports it").conditions[0].last_transition_time, since);
     assert_eq!(worker.metric("tintype_operator_workers{which=\"unwell\"}").await, Some(1.0));
 
     worker.unwell = None;
     let assignment = worker.claim().await;
     assert_eq!(Some(assignment.job.as_str()), job.metadata.uid.as_deref());
     assert_eq!(standing("True").await.conditions[0].reason, "GpuWell");
-    counted(0).await;
+    counted(&pools, &pool, 0).await;
+}
+
+/// Waits until the pool's status counts its one worker so.
+async fn counted(pools: &Api<GpuPool>, pool: &str, unwell: u32) {
+    let told = until(async || {
+        let status = pools.get(pool).await.ok()?.status?;
+        (status.workers == 1 && status.unwell_workers == unwell).then_some(())
+    });
+    assert!(told.await.is_some(), "not counted as {unwell}");
 }
