@@ -1,5 +1,7 @@
 //! Several jobs at once: judged and priced together, made all or none.
 
+use std::sync::Arc;
+
 use tintype_types::GenerationRequest;
 use uuid::Uuid;
 
@@ -7,7 +9,7 @@ use crate::clock::{self, to_ms};
 use crate::creation::{Deadline, KeyUse, NewJob, Outcome, sql};
 use crate::error::ApiError;
 use crate::jobs::{self, Repeat};
-use crate::price;
+use crate::price::Tariff;
 use crate::records::batch::{self, Batch};
 use crate::state::App;
 
@@ -20,6 +22,8 @@ pub(crate) struct BatchOrder {
     pub(crate) api_key: Option<KeyUse>,
     /// What for, and by when; at least one.
     pub(crate) requests: Vec<(GenerationRequest, Option<Deadline>)>,
+    /// What all are priced by.
+    pub(crate) tariff: Arc<Tariff>,
     /// How it may be repeated.
     pub(crate) repeat: Repeat,
 }
@@ -28,7 +32,7 @@ pub(crate) struct BatchOrder {
 pub(crate) fn quote(app: &App, requests: &[(GenerationRequest, Option<Deadline>)]) -> Result<Vec<i64>, ApiError> {
     let price = |(n, (request, _)): (usize, &(GenerationRequest, Option<Deadline>))| {
         let resolved = jobs::judge(app, request, 0).map_err(|error| of_job(error, n))?;
-        Ok(price::quote(&resolved, &app.tariff))
+        jobs::price(&app.tariff, &resolved).map_err(|error| of_job(error, n))
     };
     requests.iter().enumerate().map(price).collect()
 }
@@ -72,10 +76,11 @@ pub(crate) async fn place(app: &App, order: &BatchOrder) -> Result<(Uuid, bool),
 
 /// Its jobs, in their order: ids of version 7 grow. The first carries the idempotency key of them all.
 fn draft(app: &App, order: &BatchOrder) -> Result<Vec<NewJob>, ApiError> {
-    let BatchOrder { account, api_key, requests, repeat } = order;
+    let BatchOrder { account, api_key, requests, tariff, repeat } = order;
     let job = |(n, (request, deadline)): (usize, &(GenerationRequest, Option<Deadline>))| {
         let resolved = jobs::judge(app, request, jobs::draw_seed()).map_err(|error| of_job(error, n))?;
-        let mut job = jobs::draft(app, (*account, api_key.clone()), resolved, repeat);
+        let job = jobs::draft(app, (*account, api_key.clone()), (resolved, tariff), repeat);
+        let mut job = job.map_err(|error| of_job(error, n))?;
         job.deadline = *deadline;
         if n > 0 {
             job.repeat = None;

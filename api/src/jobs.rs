@@ -4,6 +4,7 @@
 //! nothing did.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::RngExt;
@@ -23,7 +24,7 @@ use crate::error::ApiError;
 use crate::http::trace;
 use crate::ledger::MILLI_PER_CREDIT;
 use crate::ledger::post::Stamp;
-use crate::price;
+use crate::price::Tariff;
 use crate::records::generation::{self, Generation, Mark};
 use crate::records::idempotency::{self, Scope};
 use crate::state::App;
@@ -46,6 +47,8 @@ pub(crate) struct Order {
     pub(crate) request: GenerationRequest,
     /// By when.
     pub(crate) deadline: Option<Deadline>,
+    /// What it is priced by.
+    pub(crate) tariff: Arc<Tariff>,
     /// How it may be repeated.
     pub(crate) repeat: Repeat,
 }
@@ -160,9 +163,10 @@ pub(crate) async fn place(app: &App, order: &Order, seed: u64) -> Result<Placed,
 
 /// The same, under an id that was drawn before: a UUID version 7 of this moment.
 pub(crate) async fn place_as(app: &App, order: &Order, seed: u64, id: Uuid) -> Result<Placed, ApiError> {
-    let Order { account, api_key, request, deadline, repeat } = order;
+    let Order { account, api_key, request, deadline, tariff, repeat } = order;
     let resolved = judge(app, request, seed)?;
-    let new = NewJob { id, deadline: *deadline, ..draft(app, (*account, api_key.clone()), resolved, repeat) };
+    let new =
+        NewJob { id, deadline: *deadline, ..draft(app, (*account, api_key.clone()), (resolved, tariff), repeat)? };
     let job = Generation::new(&new);
     let mut holding = app.telemetry.stage(new.traceparent, Stage::Hold).with(Attribute::Job(&job.job_id()));
     // Pictures are locked with their job, which is rare enough to go alone.
@@ -200,23 +204,28 @@ pub(crate) async fn place_as(app: &App, order: &Order, seed: u64, id: Uuid) -> R
 pub(crate) fn draft(
     app: &App,
     (account, api_key): (Uuid, Option<KeyUse>),
-    request: ResolvedRequest,
+    (request, tariff): (ResolvedRequest, &Tariff),
     repeat: &Repeat,
-) -> NewJob {
-    NewJob {
+) -> Result<NewJob, ApiError> {
+    Ok(NewJob {
         id: Uuid::now_v7(),
         account,
         api_key,
         body_sha256: repeat.body_sha256,
         repeat: repeat.key.clone().map(|key| (repeat.route, key)),
-        price: price::quote(&request, &app.tariff),
+        price: price(tariff, &request)?,
         request,
         stamp: Stamp { txn: Uuid::now_v7(), at: clock::now() },
         deadline: None,
         open_max: app.open_jobs_max,
         submitted: None,
         traceparent: trace::current(),
-    }
+    })
+}
+
+/// What a request costs by a tariff, in milli-credits.
+pub(crate) fn price(tariff: &Tariff, request: &ResolvedRequest) -> Result<i64, ApiError> {
+    tariff.price(request).map_err(|unpriced| ApiError::invalid("model", unpriced.to_string()))
 }
 
 /// Why no job was made.

@@ -36,6 +36,7 @@ mod reconcile;
 mod run;
 mod state;
 mod storage;
+mod tariffs;
 mod webhooks;
 
 pub use args::{Args, Chore, Cli, ClusterKind, LocalArgs};

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::args::{Args, ClusterKind};
 use crate::assets::UPLOADS_MAX;
 use crate::board::Board;
+use crate::clock;
 use crate::cluster::Cluster;
 use crate::cluster::kubernetes::{Kubernetes, KubernetesConfig};
 use crate::cluster::local::{Local, LocalConfig};
@@ -41,12 +42,11 @@ use crate::mail::lane::MailLane;
 use crate::metrics::Metrics;
 use crate::payments::Payments;
 use crate::payments::plans::PriceBook;
-use crate::price::Tariff;
 use crate::privacy::erase::Erasing;
 use crate::privacy::export::EXPORTS_MAX;
 use crate::rate::{Limiter, Rate};
 use crate::reconcile::{self, Bells, World};
-use crate::records::key;
+use crate::records::{key, tariff};
 use crate::services::Services;
 use crate::services::metrics::ServiceMetrics;
 use crate::services::shared::Shared;
@@ -118,6 +118,8 @@ async fn run_until(args: Args, stop: &CancellationToken) -> anyhow::Result<()> {
     let listening = keyring::listen(pool.clone(), world.keyring.clone(), world.shared.clone());
     tokio::spawn(stop.clone().run_until_cancelled_owned(listening));
     let mut lanes = start_lanes(&args, &world, mailer, address, stop)?;
+    let adopted = tariff::adopt(&pool, &world.price_book.jobs, clock::now()).await;
+    adopted.context("cannot write down what jobs cost")?;
     let app = open_app(&args, &world, requests.clone(), address, stop)?;
     serve_metrics(args.metrics_listen, &world, stop).await?;
     if let Some(file) = &args.port_file {
@@ -190,7 +192,8 @@ fn open_app(
             board: world.board.clone(),
             bells: world.bells.clone(),
             metrics: world.metrics.clone(),
-            tariff: Tariff::default(),
+            tariff: Arc::new(world.price_book.jobs.clone()),
+            tariff_name: world.price_book.jobs.name(),
             price_book: world.price_book.clone(),
             payments: world.payments.clone(),
             admin,

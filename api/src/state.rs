@@ -44,7 +44,9 @@ pub(crate) struct Inner {
     pub(crate) board: Board,
     pub(crate) bells: Bells,
     pub(crate) metrics: Metrics,
-    pub(crate) tariff: Tariff,
+    /// What jobs are priced by, and what quotes call it.
+    pub(crate) tariff: Arc<Tariff>,
+    pub(crate) tariff_name: String,
     /// What credits are sold for.
     pub(crate) price_book: PriceBook,
     /// None where nothing is sold.

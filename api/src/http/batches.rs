@@ -1,6 +1,7 @@
 //! `/api/v1/batches`: several jobs in one request, one price, one stream of events.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Path, State};
@@ -32,7 +33,7 @@ use crate::jobs;
 use crate::records::batch::{self, Batch};
 use crate::records::generation::{self, Generation};
 use crate::state::App;
-use crate::tenancy;
+use crate::{tariffs, tenancy};
 
 /// Under which name idempotency keys of this operation are kept.
 const ROUTE: &str = "POST /api/v1/batches";
@@ -60,6 +61,12 @@ pub(crate) struct BatchBody {
     #[schemars(with = "Option<WhenLate>")]
     #[serde(default)]
     when_late: Value,
+    /// The `tariff` of the quote they were offered by: they are charged as quoted, or refused (`price_changed`) where that was
+    /// replaced longer ago than 15 minutes.
+    #[schemars(with = "Option<String>")]
+    #[serde(default)]
+    #[expect(dead_code, reason = "it is taken out beforehand, and stands here for the OpenAPI document")]
+    tariff: Value,
 }
 
 /// A batch.
@@ -94,6 +101,8 @@ pub(crate) struct BatchQuote {
     available_millis: i64,
     /// Whether that is enough for all.
     affordable: bool,
+    /// By which prices. A batch that names them is charged as quoted here.
+    tariff: String,
 }
 
 /// Says what a batch would cost.
@@ -106,7 +115,8 @@ pub(crate) async fn quote(
     let price_millis = job_price_millis.iter().sum();
     let available_millis = account::credits(&app, caller.account).await?.available_millis;
     let affordable = available_millis >= price_millis;
-    Ok(axum::Json(BatchQuote { price_millis, job_price_millis, available_millis, affordable }))
+    let tariff = app.tariff_name.clone();
+    Ok(axum::Json(BatchQuote { price_millis, job_price_millis, available_millis, affordable, tariff }))
 }
 
 /// Makes all jobs, or none, and answers at once.
@@ -114,10 +124,21 @@ pub(crate) async fn create(
     State(app): State<App>,
     caller: Caller,
     headers: HeaderMap,
-    Json(body): Json,
+    Json(mut body): Json,
 ) -> Result<Response, ApiError> {
+    // By which prices it is asked for makes it no other request.
+    let tariff = tariffs::take(&mut body);
     let repeat = body::repeat(&headers, ROUTE, &body)?;
-    let order = BatchOrder { account: caller.account, api_key: caller.key_use(), requests: read_jobs(body)?, repeat };
+    let requests = read_jobs(body)?;
+    let tariff = match tariffs::named(&app, &tariff).await {
+        Ok(tariff) => tariff,
+        // What was made by these prices then was made.
+        Err(refused) => match batches::earlier(&app, caller.account, &repeat).await? {
+            Some(_) => Arc::clone(&app.tariff),
+            None => return Err(refused),
+        },
+    };
+    let order = BatchOrder { account: caller.account, api_key: caller.key_use(), requests, tariff, repeat };
     let (id, replayed) = batches::place(&app, &order).await?;
     let location = format!("/api/v1/batches/{id}");
     let view = axum::Json(view(&app, find(&app, &caller, id).await?).await?);
@@ -129,7 +150,7 @@ pub(crate) async fn create(
 }
 
 fn read_jobs(body: Value) -> Result<Vec<(GenerationRequest, Option<Deadline>)>, ApiError> {
-    let BatchBody { jobs, deadline_ms, when_late } = body::parse(body)?;
+    let BatchBody { jobs, deadline_ms, when_late, tariff: _ } = body::parse(body)?;
     let all = Sent { at: deadline_ms, late: when_late }.read(deadline::OURS, clock::now())?;
     if !(1..=JOBS_MAX).contains(&jobs.len()) {
         return Err(ApiError::invalid("jobs", format!("a batch has 1 to {JOBS_MAX} jobs; send more in several")));

@@ -1,5 +1,7 @@
 //! `POST /v1/images/generations`, as OpenAI's clients speak it: asks, waits, answers with the pictures.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -79,7 +81,8 @@ pub(super) async fn place(
     let mut request = read.request.clone();
     fill_model(app, &mut request)?;
     let deadline = read.deadline.clone().read(deadline::DIALECTS, clock::now())?;
-    let order = Order { account: caller.account, api_key: caller.key_use(), request, deadline, repeat };
+    let tariff = Arc::clone(&app.tariff);
+    let order = Order { account: caller.account, api_key: caller.key_use(), request, deadline, tariff, repeat };
     let placed = jobs::place(app, &order, jobs::draw_seed()).await;
     placed.map_err(|error| error.rename_param(openai::dialect_name))
 }

@@ -22,6 +22,7 @@ use crate::gallery::image;
 use crate::jobs::{self, Order, Placed, Repeat};
 use crate::records::generation::{self, Generation};
 use crate::state::App;
+use crate::tariffs;
 
 /// Under which name idempotency keys of this operation are kept.
 const ROUTE: &str = "POST /api/v1/jobs";
@@ -47,6 +48,10 @@ pub(crate) struct JobBody {
     /// meet the deadline, and costs nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     when_late: Option<WhenLate>,
+    /// The `tariff` of the quote it was offered by: it is charged as quoted, or refused (`price_changed`) where that was replaced
+    /// longer ago than 15 minutes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tariff: Option<String>,
 }
 
 /// Makes a job and answers at once.
@@ -54,11 +59,13 @@ pub(crate) async fn create(
     State(app): State<App>,
     caller: Caller,
     headers: HeaderMap,
-    Json(body): Json,
+    Json(mut body): Json,
 ) -> Result<Response, ApiError> {
+    // By which prices it is asked for makes it no other request.
+    let tariff = tariffs::take(&mut body);
     let repeat = body::repeat(&headers, ROUTE, &body)?;
     let keyed = repeat.key.is_some();
-    let placed = place(&app, &caller, repeat, body).await?;
+    let placed = place(&app, &caller, repeat, (body, tariff)).await?;
     let mut view = JobView::from(&placed.job);
     if placed.job.deadline.is_some() {
         let (job, estimate) = Box::pin(jobs::judged(&app, placed.job.id)).await?;
@@ -81,7 +88,12 @@ pub(crate) async fn create(
 }
 
 /// The job that was asked for, or the one an earlier request like this has made.
-async fn place(app: &App, caller: &Caller, repeat: Repeat, mut body: Value) -> Result<Placed, ApiError> {
+async fn place(
+    app: &App,
+    caller: &Caller,
+    repeat: Repeat,
+    (mut body, tariff): (Value, Value),
+) -> Result<Placed, ApiError> {
     let (account, api_key) = (caller.account, caller.key());
     // Whether a key was used is found out when the job is made; a look before that would cost every job.
     if repeat.key.is_none()
@@ -89,17 +101,20 @@ async fn place(app: &App, caller: &Caller, repeat: Repeat, mut body: Value) -> R
     {
         return Ok(placed);
     }
-    let (refused, repeat) =
-        match deadline::take(&mut body).and_then(|due| Ok((due, body::parse::<GenerationRequest>(body)?))) {
-            Ok((deadline, request)) => {
-                let order = Order { account, api_key: caller.key_use(), request, deadline, repeat };
-                match jobs::place(app, &order, jobs::draw_seed()).await {
-                    Ok(placed) => return Ok(placed),
-                    Err(refused) => (refused, order.repeat),
-                }
+    let read = async {
+        let deadline = deadline::take(&mut body)?;
+        Ok((deadline, body::parse::<GenerationRequest>(body)?, tariffs::named(app, &tariff).await?))
+    };
+    let (refused, repeat) = match read.await {
+        Ok((deadline, request, tariff)) => {
+            let order = Order { account, api_key: caller.key_use(), request, deadline, tariff, repeat };
+            match jobs::place(app, &order, jobs::draw_seed()).await {
+                Ok(placed) => return Ok(placed),
+                Err(refused) => (refused, order.repeat),
             }
-            Err(refused) => (refused, repeat),
-        };
+        }
+        Err(refused) => (refused, repeat),
+    };
     // What is refused now may have been made then: the model was there, or the picture it starts from.
     let earlier =
         if repeat.key.is_some() { Box::pin(jobs::earlier(app, account, api_key, &repeat)).await? } else { None };

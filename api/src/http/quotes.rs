@@ -12,7 +12,6 @@ use crate::clock;
 use crate::error::ApiError;
 use crate::jobs;
 use crate::outlook::{Seen, Spread};
-use crate::price;
 use crate::state::App;
 
 /// What stands for the prompt of one who has not written it yet: a price does not depend on it.
@@ -60,6 +59,8 @@ pub(crate) struct Quote {
     /// How long it would then take; absent while too little is known of this model.
     #[serde(skip_serializing_if = "Option::is_none")]
     takes: Option<SpreadView>,
+    /// By which prices. A job that names them is charged as quoted here.
+    tariff: String,
 }
 
 /// Says what a request would cost. The prompt may be missing: it costs nothing.
@@ -75,7 +76,7 @@ pub(crate) async fn create(
     }
     let request: GenerationRequest = body::parse(body)?;
     let resolved = jobs::judge(&app, &request, 0)?;
-    let price_millis = price::quote(&resolved, &app.tariff);
+    let price_millis = jobs::price(&app.tariff, &resolved)?;
     let available_millis = account::credits(&app, caller.account).await?.available_millis;
     let seen = Seen::read(&app.pool).await?;
     let (width, height) = resolved.final_size();
@@ -90,5 +91,6 @@ pub(crate) async fn create(
         starts_in: seen.starts_in(clock::now()).map(SpreadView::from),
         takes: seen.takes(&resolved.model, price_millis).map(SpreadView::from),
         model: resolved.model,
+        tariff: app.tariff_name.clone(),
     }))
 }

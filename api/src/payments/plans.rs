@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ledger::AMOUNT_MAX;
+use crate::price::Tariff;
 
 /// The book that ships.
 const SHIPPED: &str = include_str!("../../price-book.json");
@@ -31,6 +32,9 @@ pub struct PriceBook {
     pub packs: Vec<Pack>,
     /// Paid each month for credits each month.
     pub subscriptions: Vec<Subscription>,
+    /// What jobs cost.
+    #[serde(default)]
+    pub jobs: Tariff,
 }
 
 /// Credits that are bought once.
@@ -108,6 +112,7 @@ impl PriceBook {
         ensure!(distinct.len() == named.len(), "two subscriptions have one stripePrice: nobody could tell them apart");
         let too_long = book.subscriptions.iter().find(|plan| plan.rollover_months > ROLLOVER_MONTHS_MAX);
         ensure!(too_long.is_none(), "credits roll over for at most {ROLLOVER_MONTHS_MAX} months");
+        book.jobs.check().context("what jobs cost")?;
         Ok(book)
     }
 

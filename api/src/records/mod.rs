@@ -22,6 +22,7 @@ pub(crate) mod reconciled;
 pub(crate) mod refund;
 pub(crate) mod session;
 pub(crate) mod stripe_event;
+pub(crate) mod tariff;
 pub(crate) mod top_up;
 pub mod usage;
 pub mod wallet;

@@ -52,6 +52,7 @@ mod stripe;
 mod stripe_events;
 mod stripe_orders;
 mod support;
+mod tariffs;
 mod tenancy;
 mod vendors;
 mod wallet;

@@ -155,7 +155,7 @@ fn body(path: &str) -> &'static str {
 /// A tenant with one of everything.
 pub(crate) struct Tenant {
     browser: Browser,
-    key: String,
+    pub(crate) key: String,
     pub(crate) ids: BTreeMap<&'static str, String>,
 }
 

@@ -54,6 +54,8 @@ pub enum ErrorCode {
     AssetInUse,
     /// The payment provider refused; no money was moved.
     PaymentRefused,
+    /// The prices that were quoted have been replaced for too long; ask again.
+    PriceChanged,
     /// The attempt is not current any more.
     StaleAttempt,
     /// Too much waiting already; try later.
@@ -87,7 +89,8 @@ impl ErrorCode {
             | Self::StaleAttempt
             | Self::AssetInUse
             | Self::EmailTaken
-            | Self::PaymentRefused => 409,
+            | Self::PaymentRefused
+            | Self::PriceChanged => 409,
             Self::PayloadTooLarge => 413,
             Self::IdempotencyKeyReuse => 422,
             Self::QueueFull | Self::RateLimited => 429,

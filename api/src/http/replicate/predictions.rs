@@ -1,5 +1,6 @@
 //! Predictions: make one, wait for it, look at it, list, cancel.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
@@ -129,7 +130,8 @@ async fn place(
     let sent = Sent { input: Value::Object(sent), ignored: read.ignored, stream: draw_token() };
     let new = NewPrediction { generation: id, account: caller.account, sent, webhook, events };
     prediction::create(&app.pool, &new, clock::now()).await?;
-    let order = Order { account: caller.account, api_key: caller.key_use(), request, deadline, repeat };
+    let tariff = Arc::clone(&app.tariff);
+    let order = Order { account: caller.account, api_key: caller.key_use(), request, deadline, tariff, repeat };
     let placed = jobs::place_as(app, &order, jobs::draw_seed(), id).await.map(|placed| placed.job);
     match placed {
         Ok(job) if job.id == id => Ok(job),

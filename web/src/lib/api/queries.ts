@@ -103,8 +103,11 @@ export function useMakeJob() {
   return useMutation({
     mutationKey: [MAKE_JOB],
     // The key makes a repeat after a lost answer the same job.
-    mutationFn: ({ request, key }: { request: JobRequest; key: string }) =>
-      unwrap(api.POST("/api/v1/jobs", { body: request, headers: { "Idempotency-Key": key } })),
+    // With the tariff of the price that was shown it is charged as shown, whatever the price book says meanwhile.
+    mutationFn: ({ request, key, tariff }: { request: JobRequest; key: string; tariff?: string | undefined }) => {
+      const body = tariff === undefined ? request : { ...request, tariff };
+      return unwrap(api.POST("/api/v1/jobs", { body, headers: { "Idempotency-Key": key } }));
+    },
     retry: (count, failure) => count < 3 && failure instanceof ApiFailure && failure.status === 0,
     onSuccess: (job) => putJob(client, job),
   });

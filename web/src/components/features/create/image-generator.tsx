@@ -46,7 +46,7 @@ export function ImageGenerator({ me }: { me: Me | null | undefined }) {
     if (!request) return;
     remember(draft.prompt.trim());
     // One key a press: what is sent twice by the network is one job.
-    make.mutate({ request, key: randomId() });
+    make.mutate({ request, key: randomId(), tariff: quote.data?.tariff });
   };
   useWaiting(quote.isPlaceholderData ? undefined : quote.data, Boolean(request) && fits, submit);
   return (

@@ -119,7 +119,8 @@ function Editor({ picture }: { picture: Picture }) {
   const quote = useRestingQuote(quotedFor(subject, change));
   const submit = (event: SyntheticEvent) => {
     event.preventDefault();
-    if (!make.isPending && change.prompt.trim() !== "") make.mutate({ subject, painting, change });
+    if (!make.isPending && change.prompt.trim() !== "")
+      make.mutate({ subject, painting, change, tariff: quote.data?.tariff });
   };
   return (
     <div className="grid items-start gap-6 lg:grid-cols-[minmax(0,1fr)_22rem]">
@@ -248,9 +249,9 @@ function useRedraw(done: (job: string) => void) {
   const client = useQueryClient();
   const make = useMakeJob();
   return useMutation({
-    mutationFn: async (asked: { subject: Subject; painting: Painting; change: Change }) => {
+    mutationFn: async (asked: { subject: Subject; painting: Painting; change: Change; tariff: string | undefined }) => {
       const request = await requestFor(asked.subject, asked.painting, asked.change);
-      return make.mutateAsync({ request, key: randomId() });
+      return make.mutateAsync({ request, key: randomId(), tariff: asked.tariff });
     },
     onSuccess: ({ id }) => {
       done(id);
