@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use anyhow::ensure;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Number;
 use sha2::{Digest as _, Sha256};
 use tintype_types::ResolvedRequest;
 
@@ -50,28 +51,30 @@ pub struct Tariff {
 
 /// How many times as much as plain work something costs: from 0 to 1,000, in steps of a thousandth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "f64", into = "f64")]
+#[serde(try_from = "Number", into = "Number")]
 pub struct Factor(u32);
 
-impl TryFrom<f64> for Factor {
+impl TryFrom<Number> for Factor {
     type Error = String;
 
-    fn try_from(times: f64) -> Result<Self, String> {
-        let thousandths = times * f64::from(FACTOR_ONE);
-        let whole = thousandths.round();
-        let sound = (0.0..=f64::from(FACTOR_MAX)).contains(&whole) && (thousandths - whole).abs() < 1e-6;
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is whole and within bounds")]
-        if sound {
-            Ok(Self(whole as u32))
-        } else {
-            Err(format!("{times} is no factor: 0 to 1000 with at most three decimals"))
-        }
+    /// Read as it is written, for a price knows no rounding.
+    fn try_from(times: Number) -> Result<Self, String> {
+        let text = times.to_string();
+        let (whole, decimals) = text.split_once('.').unwrap_or((&text, ""));
+        let decimals = decimals.trim_end_matches('0');
+        let digits = whole.bytes().chain(decimals.bytes()).all(|byte| byte.is_ascii_digit());
+        let thousandths =
+            if digits && decimals.len() <= 3 { format!("{whole}{decimals:0<3}").parse().ok() } else { None };
+        let factor = thousandths.filter(|thousandths| *thousandths <= FACTOR_MAX).map(Self);
+        factor.ok_or_else(|| format!("{times} is no factor: 0 to 1000 with at most three decimals"))
     }
 }
 
-impl From<Factor> for f64 {
-    fn from(factor: Factor) -> Self {
-        Self::from(factor.0) / Self::from(FACTOR_ONE)
+impl From<Factor> for Number {
+    fn from(Factor(thousandths): Factor) -> Self {
+        let (whole, rest) = (thousandths / FACTOR_ONE, thousandths % FACTOR_ONE);
+        // A number of a point and three digits is one.
+        if rest == 0 { whole.into() } else { format!("{whole}.{rest:03}").parse().unwrap_or_else(|_| whole.into()) }
     }
 }
 
@@ -271,11 +274,15 @@ mod tests {
             let text = format!(r#"{{ "pixelEvaluationsPerCredit": 1, "imageFloorMillis": 1, {change} }}"#);
             serde_json::from_str::<Tariff>(&text).map_err(anyhow::Error::from).and_then(|tariff| tariff.check())
         };
-        assert!(read(r#""models": { "m": 1.125 }"#).is_ok());
+        for right in ["0", "0.001", "1.125", "2.50", "1000", "1000.000"] {
+            assert!(read(&format!(r#""models": {{ "m": {right} }}"#)).is_ok(), "{right}");
+        }
+        assert!(read(r#""models": { "m": 1e2 }"#).is_ok(), "a hundred");
         for wrong in [
             r#""models": { "m": -1 }"#,
             r#""models": { "m": 1.0001 }"#,
-            r#""models": { "m": 1001 }"#,
+            r#""models": { "m": 1000.001 }"#,
+            r#""models": { "m": 1e-7 }"#,
             r#""models": { "": 1 }"#,
             r#""floor": 1"#,
         ] {

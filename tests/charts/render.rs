@@ -186,6 +186,26 @@ fn fetched_models_are_kept_where_the_values_say() {
     assert_eq!(claim["metadata"]["annotations"]["helm.sh/resource-policy"], "keep");
 }
 
+/// The API reads the book it is given, as it would read a file of the same words, and starts anew with another.
+#[test]
+fn a_price_book_of_the_values_reaches_the_api_whole() {
+    let values = ["--values".to_owned(), chart().join("ci/demo-values.yaml").display().to_string()];
+    let with = |more: &[&str]| {
+        render(&[&values[..], &more.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>()].concat())
+    };
+    let rendered = with(&[]);
+    let map = one(&rendered, "ConfigMap", "-price-book");
+    let book = tintype_api::payments::plans::PriceBook::parse(text(&map, "/data/price-book.json")).unwrap();
+    assert_eq!((book.version, book.currency.as_str(), book.pack("credits-100").unwrap().price_minor), (2, "eur", 900));
+    assert!(book.jobs.models.contains_key("tintype/shapes"), "{book:?}");
+    let api =
+        |rendered: &str| one(rendered, "Deployment", "-api")["spec"]["template"]["metadata"]["annotations"].clone();
+    let changed = with(&["--set", "api.priceBook.version=3"]);
+    assert!(api(&rendered) != api(&changed) && api(&rendered)["tintype.dev/price-book"].is_string());
+    let shipped = with(&["--set", "api.priceBook=null"]);
+    assert!(!shipped.contains("price-book"), "the book that ships is in the program");
+}
+
 /// It finds the pods of each program that has numbers, by a port that they have.
 #[test]
 fn a_pod_monitor_finds_every_program() {

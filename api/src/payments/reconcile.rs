@@ -1,6 +1,7 @@
 //! Reading Stripe's books once a day: events that never came are fetched and applied, then its charges are compared with
-//! ours. What differs is a number that must be zero.
+//! ours, each way. What differs stays a number that must be zero until both say the same.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tintype_types::Timestamp;
@@ -21,6 +22,10 @@ const OVERLAP_S: i64 = 3_600;
 const SETTLED_S: i64 = 60;
 /// Pages read at a time: beyond it something is very wrong, and the next day goes on.
 const PAGES_MAX: usize = 1_000;
+/// How long a page on which something is paid for is good: what is paid by then was ordered at most so long before.
+const PAGE_GOOD_S: i64 = 24 * 3_600;
+/// Most of our own payments, and most differences, that are asked for one by one in a reading.
+const OURS_MAX: i64 = 1_000;
 /// Events applied at a time.
 const BATCH: i64 = 100;
 
@@ -65,7 +70,7 @@ pub(crate) async fn now(pool: &Db, payments: &Payments, desk: &Desk<'_>) -> Resu
             break;
         }
     }
-    let drift_minor = compare(pool, payments, since).await?;
+    let drift_minor = compare(pool, payments, since, at).await?;
     metrics.stripe.drift.set(drift_minor);
     if drift_minor != 0 {
         tracing::error!(drift_minor, "Stripe's charges and ours differ; the ledger of payments needs a look");
@@ -95,28 +100,65 @@ async fn fetch_missed(pool: &Db, payments: &Payments, since: i64, until: i64) ->
     Ok(missed)
 }
 
-async fn compare(pool: &Db, payments: &Payments, since: i64) -> Result<i64, NotRead> {
-    let (mut drift, mut after) = (0_i64, None::<String>);
+/// Compares both books as far back as a page to pay on is good, each with the other, and what differed before. What differs now is
+/// kept until it differs no more; its sum.
+async fn compare(pool: &Db, payments: &Payments, since: i64, at: Timestamp) -> Result<i64, NotRead> {
+    let since = since - PAGE_GOOD_S;
+    let (mut kept, mut after, mut whole) = (BTreeMap::new(), None::<String>, false);
     for _ in 0..PAGES_MAX {
         let (charges, more) = payments.stripe.charges(since, after.as_deref()).await?;
-        for charge in &charges {
-            drift = drift.saturating_add(differs(pool, charge).await?);
-        }
         after = charges.last().map(|charge| charge.id.clone());
-        if !more || after.is_none() {
+        add_up(&mut kept, charges);
+        whole = !more || after.is_none();
+        if whole {
             break;
         }
     }
-    Ok(drift)
+    let mut looked_at = BTreeSet::new();
+    for (intent, (customer, minor)) in &kept {
+        judge(pool, (customer, intent), *minor, at).await?;
+        looked_at.insert(intent.clone());
+    }
+    // What we were paid and Stripe does not list was paid by nobody. Of books that were not read to their end nothing is said.
+    let ours = if whole { reconciled::paid(pool, since, at, OURS_MAX).await? } else { Vec::new() };
+    let open = reconciled::differing(pool, OURS_MAX).await?;
+    for intent in ours.into_iter().chain(open).filter(|intent| !kept.contains_key(intent)) {
+        if looked_at.insert(intent.clone()) {
+            look_again(pool, payments, &intent, at).await?;
+        }
+    }
+    Ok(reconciled::difference(pool).await?)
 }
 
-/// By how much a charge differs from what we know of it. Charges of people we do not know are not ours.
-async fn differs(pool: &Db, charge: &ChargeSeen) -> Result<i64, NotRead> {
-    let ChargeSeen { id: _, customer, payment_intent, amount, amount_refunded, paid } = charge;
-    let (Some(customer), Some(intent), true) = (customer, payment_intent, paid) else { return Ok(0) };
-    let Some(known) = reconciled::known(pool, customer, intent).await? else { return Ok(0) };
-    let unheard = if known.paid { 0 } else { *amount };
-    Ok(unheard.saturating_add((amount_refunded - known.refunded).abs()))
+/// By intent: who paid, and what was charged and not given back.
+fn add_up(kept: &mut BTreeMap<String, (String, i64)>, charges: Vec<ChargeSeen>) {
+    for ChargeSeen { id: _, customer, payment_intent, amount, amount_refunded, paid } in charges {
+        let (Some(customer), Some(intent), true) = (customer, payment_intent, paid) else { continue };
+        let (_, minor) = kept.entry(intent).or_insert((customer, 0));
+        *minor = minor.saturating_add(amount.saturating_sub(amount_refunded));
+    }
+}
+
+/// Asks Stripe for the charges of one intent.
+async fn look_again(pool: &Db, payments: &Payments, intent: &str, at: Timestamp) -> Result<(), NotRead> {
+    let mut kept = BTreeMap::new();
+    add_up(&mut kept, payments.stripe.charges_of(intent).await?);
+    match kept.remove(intent) {
+        Some((customer, minor)) => judge(pool, (&customer, intent), minor, at).await,
+        None => {
+            Ok(reconciled::differ(pool, intent, (0, reconciled::ours(pool, intent).await?.unwrap_or(0)), at).await?)
+        }
+    }
+}
+
+/// Notes whether we say the same of an intent. Charges of people we do not know are not ours.
+async fn judge(pool: &Db, (customer, intent): (&str, &str), stripe: i64, at: Timestamp) -> Result<(), NotRead> {
+    if reconciled::is_ours(pool, customer).await? {
+        // A charge nobody told us the sum of is taken at Stripe's word.
+        let ours = reconciled::ours(pool, intent).await?.unwrap_or(stripe);
+        reconciled::differ(pool, intent, (stripe, ours), at).await?;
+    }
+    Ok(())
 }
 
 /// The last reading.

@@ -252,6 +252,16 @@ impl Stripe {
         Ok((list.data, list.has_more))
     }
 
+    /// The charges of one intent: the one that went through, and those before it that did not.
+    pub(crate) async fn charges_of(&self, intent: &str) -> Result<Vec<ChargeSeen>, StripeFault> {
+        let query = json!({ "payment_intent": intent, "limit": PAGE });
+        match self.get::<List<ChargeSeen>>("list charges", "/charges", &query).await {
+            Ok(list) => Ok(list.data),
+            Err(StripeFault::Refused { code, .. }) if code == "resource_missing" => Ok(Vec::new()),
+            Err(fault) => Err(fault),
+        }
+    }
+
     async fn post<T: miniserde::Deserialize>(
         &self,
         operation: &'static str,

@@ -151,7 +151,7 @@ pub const TABLES: [Table; 43] = [
 ];
 
 /// Tables that hold nothing of anybody's.
-pub const NOBODYS: [&str; 4] = ["promo_code", "stripe_reconciled", "tariff", "_sqlx_migrations"];
+pub const NOBODYS: [&str; 5] = ["promo_code", "stripe_difference", "stripe_reconciled", "tariff", "_sqlx_migrations"];
 
 /// Completes a statement about a table whose first parameters are an account and a person.
 pub(super) const SUBJECT: &str = "(select $1::uuid as account, $2::uuid as person) subject";

@@ -362,13 +362,57 @@ async fn events_that_never_came_are_found_in_stripes_books_and_drift_is_told() {
         sqlx::query_scalar::<_, i64>("select drift_minor from stripe_reconciled").fetch_one(&pool).await.unwrap()
     };
     assert_eq!(drift(shop.rig.pool.clone()).await, 0);
-    // Somebody changes our books: what Stripe says differs, and it shows.
-    sqlx::query("update charge set refunded_minor = 0; ").execute(&shop.rig.pool).await.unwrap();
-    sqlx::query("update payment set intent = null where offer = 'credits-50'").execute(&shop.rig.pool).await.unwrap();
-    until("the drift is seen", || async {
-        sqlx::query(due).execute(&shop.rig.pool).await.unwrap();
-        (drift(shop.rig.pool.clone()).await == 500).then_some(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn books_that_differ_are_told_of_until_they_say_the_same() {
+    let shop = Shop::open().await;
+    let user = shop.rig.user().await;
+    shop.buy(&user, "credits-50", 50_000).await;
+    shop.buy(&user, "credits-100", 100_000).await;
+    shop.audit().await;
+    let pool = &shop.rig.pool;
+    let change = async |sql: &'static str| {
+        sqlx::query(sql).execute(pool).await.unwrap();
+    };
+    // Reads the books once more, from so many seconds later on; by how much they differ.
+    let read = async |later: i64| {
+        sqlx::query("update stripe_reconciled set at_ms = 0, until_s = until_s + $1")
+            .bind(later)
+            .execute(pool)
+            .await
+            .unwrap();
+        until("the books were read", || async {
+            const READ: &str = "select drift_minor from stripe_reconciled where at_ms <> 0";
+            sqlx::query_scalar::<_, i64>(READ).fetch_optional(pool).await.unwrap()
+        })
+        .await
+    };
+    let days = |count: i64| count * 24 * 60 * 60;
+    until("the books were read", || async {
+        sqlx::query("select 1 from stripe_reconciled").fetch_optional(pool).await.unwrap()
     })
     .await;
+    assert_eq!(read(0).await, 0);
+    change("update payment set intent = null where offer = 'credits-50'").await;
+    assert_eq!(read(0).await, 500, "money came, and no payment of ours is paid by it");
     assert!((shop.rig.metric("tintype_api_stripe_drift_minor").await - 500.0).abs() < 0.5);
+    assert_eq!(read(days(9)).await, 500, "days later it is still so");
+    change("update payment set intent = (select intent from stripe_difference) where offer = 'credits-50'").await;
+    assert_eq!(read(days(9)).await, 0, "mended, it is seen to be, however long ago it was");
+    change("update charge set refunded_minor = 300 where amount_minor = 1000").await;
+    assert_eq!(read(0).await, 300, "we gave back what Stripe did not");
+    change("update charge set refunded_minor = 0").await;
+    change("update charge set amount_minor = 900 where amount_minor = 1000").await;
+    assert_eq!(read(0).await, 100, "another sum was charged");
+    change("update charge set amount_minor = 1000 where amount_minor = 900").await;
+    // Somebody wrote themselves a payment: Stripe knows nothing of it.
+    change(
+        "insert into payment (id, account, kind, offer, price_version, credits, amount_minor, currency, paid, intent, granted, created_ms)
+         select gen_random_uuid(), account, kind, offer, price_version, credits, amount_minor, currency, true, 'pi_forged', true, created_ms
+         from payment where offer = 'credits-50'",
+    )
+    .await;
+    change("insert into charge (intent, amount_minor) values ('pi_forged', 500)").await;
+    assert_eq!(read(0).await, 500, "what we were paid is nowhere at Stripe");
 }

@@ -14,8 +14,8 @@
 
 mod adapter;
 mod apart;
-
 mod dns;
 mod node;
+mod plugin;
 mod release;
 mod story;

@@ -30,6 +30,7 @@ fn a_release_from_nothing_to_gone() {
         cluster.make_namespace();
         print_figure("cluster-from-nothing", began.elapsed(), FIRST_JOB_GOAL);
         installed_in_one_command(&cluster);
+        crate::plugin::people_look_around(&cluster);
         tested(&cluster);
         upgraded_and_rolled_back(&cluster);
         a_drained_worker_hands_its_job_on(&cluster);
@@ -48,7 +49,7 @@ fn request(seed: u32) -> Value {
 }
 
 /// One that takes some seconds.
-fn long_request(seed: u32) -> Value {
+pub(crate) fn long_request(seed: u32) -> Value {
     let mut long = request(seed);
     long["steps"] = json!(150);
     long["images"] = json!(4);
@@ -91,10 +92,34 @@ fn tested(cluster: &Cluster) {
     assert_eq!(cluster.namespaced(&secret), made, "the Secret was made anew");
 }
 
+/// An upgrade that replaces every pod while jobs are drawn: they are handed on, are done, and are nobody's failure.
 fn upgraded_and_rolled_back(cluster: &Cluster) {
-    let upgrade = ["upgrade", "tintype", &chart("tintype"), "--reuse-values", "--set", "worker.replicas=2"];
+    // As many as keep the workers busy until the last of them is replaced.
+    let names: Vec<String> = (0..8).map(|n| format!("through-an-upgrade-{n}")).collect();
+    for (seed, name) in (30..).zip(&names) {
+        cluster.ask(name, &long_request(seed));
+    }
+    under_way(cluster, &names[0]);
+    let settings = "worker.replicas=2,worker.podAnnotations.round=second,operator.podAnnotations.round=second";
+    let upgrade = ["upgrade", "tintype", &chart("tintype"), "--reuse-values", "--set", settings];
     cluster.helm(&upgrade);
     cluster.rolled_out("statefulset/tintype-worker");
+    cluster.rolled_out("deployment/tintype-operator");
+    let mut handed_on = None;
+    for (seed, name) in (30..).zip(&names) {
+        let job = cluster.complete(name);
+        assert!(job["status"].get("failedAttempts").is_none(), "an upgrade is nobody's failure: {job}");
+        if job["status"]["attempt"].as_u64().unwrap() >= 2 {
+            handed_on = Some((seed, job));
+        }
+    }
+    let (seed, job) = handed_on.expect("a worker was replaced while it drew");
+    cluster.ask("undisturbed-by-an-upgrade", &long_request(seed));
+    let undisturbed = cluster.complete("undisturbed-by-an-upgrade");
+    assert!(
+        pixels(&cluster.picture(&undisturbed)) == pixels(&cluster.picture(&job)),
+        "the picture is another after an upgrade"
+    );
     cluster.ask("upgraded", &request(1));
     let (first, upgraded) = (cluster.job("first"), cluster.complete("upgraded"));
     assert!(
@@ -114,16 +139,13 @@ fn upgraded_and_rolled_back(cluster: &Cluster) {
 /// The node is drained of the worker that draws: it writes a checkpoint and gives its job back, and the other one, which was
 /// there before, draws the same picture.
 fn a_drained_worker_hands_its_job_on(cluster: &Cluster) {
-    let long = long_request(7);
+    // Long enough to be under way still when the drain has begun.
+    let mut long = long_request(7);
+    long["images"] = json!(10);
     cluster.ask("undisturbed", &long);
     let undisturbed = cluster.complete("undisturbed");
     cluster.ask("handed-on", &long);
-    let mut worker = String::new();
-    cluster.until("the job to be under way", || {
-        let job = cluster.job("handed-on");
-        job["status"]["assignment"]["worker"].as_str().unwrap_or_default().clone_into(&mut worker);
-        job["status"]["progress"]["step"].as_u64().is_some_and(|step| step > 0) && !worker.is_empty()
-    });
+    let worker = under_way(cluster, "handed-on");
     let this_one = format!("--pod-selector=statefulset.kubernetes.io/pod-name={worker}");
     cluster.kubectl(&["drain", NODE, &this_one, "--delete-emptydir-data", "--timeout=120s"]);
     let job = cluster.complete("handed-on");
@@ -137,6 +159,17 @@ fn a_drained_worker_hands_its_job_on(cluster: &Cluster) {
         pixels(&cluster.picture(&undisturbed)) == pixels(&cluster.picture(&job)),
         "the picture is another after its worker went"
     );
+}
+
+/// Waits until a job is drawn; by whom.
+fn under_way(cluster: &Cluster, name: &str) -> String {
+    let mut worker = String::new();
+    cluster.until("the job to be under way", || {
+        let job = cluster.job(name);
+        job["status"]["assignment"]["worker"].as_str().unwrap_or_default().clone_into(&mut worker);
+        job["status"]["progress"]["step"].as_u64().is_some_and(|step| step > 0) && !worker.is_empty()
+    });
+    worker
 }
 
 /// A pool of its own for a GPU the node advertises. The management library is on the volume with the models, where the
@@ -212,7 +245,7 @@ fn uninstalled(cluster: &Cluster) {
     cluster.until("the pods to go", || cluster.namespaced(&["get", "pods", "--output=name"]).trim().is_empty());
     assert!(!left.contains("deployment") && !left.contains("service/tintype"), "left behind: {left}");
     let jobs = cluster.namespaced(&["get", "generationjobs", "--output=name"]);
-    assert_eq!(jobs.lines().count(), 6, "an uninstall takes no job: {jobs}");
+    assert_eq!(jobs.lines().count(), 17, "an uninstall takes no job: {jobs}");
 }
 
 /// The kinds belong to the first release, and stay when it goes; the next one takes them over.
@@ -222,7 +255,7 @@ fn installed_again_under_another_name(cluster: &Cluster) {
     let job = cluster.complete("again");
     assert_eq!(job["status"]["assignment"]["worker"], "pictures-tintype-worker-0", "{job}");
     let jobs = cluster.namespaced(&["get", "generationjobs", "--output=name"]);
-    assert_eq!(jobs.lines().count(), 7, "{jobs}");
+    assert_eq!(jobs.lines().count(), 18, "{jobs}");
 }
 
 /// The pool keeps the workers from now on, as many as there is work for: none, two, none.

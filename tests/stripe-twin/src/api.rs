@@ -93,7 +93,9 @@ fn list(world: &World, path: &str, kind: &'static str, query: Option<&str>) -> V
     let query = form::parse(query.unwrap_or_default());
     let all = if kind == "event" { world.events.iter().rev().cloned().collect() } else { world.newest(kind) };
     let since = number(&query["created"]["gte"]);
-    let mut rows: Vec<Value> = all.into_iter().filter(|row| number(&row["created"]) >= since).collect();
+    let of = |row: &Value, field: &str| query[field].is_null() || row[field] == query[field];
+    let wanted = |row: &Value| number(&row["created"]) >= since && of(row, "payment_intent");
+    let mut rows: Vec<Value> = all.into_iter().filter(wanted).collect();
     if let Some(at) = rows.iter().position(|row| row["id"] == query["starting_after"]) {
         rows.drain(..=at);
     }
