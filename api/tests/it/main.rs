@@ -14,6 +14,7 @@ mod crash;
 mod creation;
 mod credits;
 mod deadlines;
+mod deaths;
 mod fences;
 mod front;
 mod gallery;

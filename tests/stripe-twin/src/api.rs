@@ -61,6 +61,7 @@ pub(crate) fn routes() -> Router<Twin> {
     for (path, kind) in [
         ("/v1/events", "event"),
         ("/v1/charges", "charge"),
+        ("/v1/customers", "customer"),
         ("/v1/balance_transactions", "balance_transaction"),
         ("/v1/invoices", "invoice"),
     ] {
@@ -129,17 +130,31 @@ async fn make(State(twin): State<Twin>, uri: Uri, headers: HeaderMap, body: Byte
         return respond(answer);
     }
     let path = uri.path();
+    let fault =
+        twin.world().faults.iter_mut().find(|fault| fault.times > 0 && path.starts_with(&fault.path)).map(|fault| {
+            fault.times -= 1;
+            (fault.when, fault.stall)
+        });
+    if fault == Some((When::Before, true)) {
+        return stall(&twin).await;
+    }
+    let answer = answer_to(&twin, path, &headers, &body, fault.map(|(when, _)| when));
+    if fault == Some((When::After, true)) { stall(&twin).await } else { answer }
+}
+
+/// No answer comes: whoever waits for one gives up, or is killed.
+async fn stall(twin: &Twin) -> Response {
+    twin.world().stalled += 1;
+    std::future::pending().await
+}
+
+fn answer_to(twin: &Twin, path: &str, headers: &HeaderMap, body: &Bytes, fault: Option<When>) -> Response {
     let mut world = twin.world();
-    let fault = world.faults.iter_mut().find(|fault| fault.times > 0 && path.starts_with(&fault.path));
-    let fault = fault.map(|fault| {
-        fault.times -= 1;
-        fault.when
-    });
     let broken = || respond((500, objects::error("api_error", "", "the test wants it so")));
     if fault == Some(When::Before) {
         return broken();
     }
-    let text = String::from_utf8_lossy(&body);
+    let text = String::from_utf8_lossy(body);
     world.note("POST", path, &text);
     let key = headers.get("idempotency-key").and_then(|value| value.to_str().ok()).map(str::to_owned);
     let request = format!("{path}\n{text}");
@@ -152,7 +167,7 @@ async fn make(State(twin): State<Twin>, uri: Uri, headers: HeaderMap, body: Byte
         response.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
         return if fault.is_some() { broken() } else { response };
     }
-    let (status, answer) = carry_out(&twin, &mut world, path, &form::parse(&text));
+    let (status, answer) = carry_out(twin, &mut world, path, &form::parse(&text));
     if let Some(key) = key {
         world.keys.insert(key, Used { request, status, answer: answer.clone() });
     }

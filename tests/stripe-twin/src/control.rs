@@ -3,7 +3,7 @@
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::routing::post;
+use axum::routing::{get, post};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -17,6 +17,7 @@ pub(crate) fn routes() -> Router<Twin> {
     Router::new()
         .route("/twin/webhook", post(webhook))
         .route("/twin/faults", post(faults))
+        .route("/twin/stalled", get(stalled))
         .route("/twin/renew", post(renew))
         .route("/twin/end", post(end))
         .route("/twin/dispute", post(dispute))
@@ -60,12 +61,20 @@ struct Breaking {
     path: String,
     when: When,
     times: u32,
+    /// Gets no answer at all, instead of one that says nothing.
+    #[serde(default)]
+    stall: bool,
 }
 
 async fn faults(State(twin): State<Twin>, axum::Json(set): Json<Breaking>) -> StatusCode {
-    let Breaking { path, when, times } = set;
-    twin.world().faults.push(Fault { path, when, times });
+    let Breaking { path, when, times, stall } = set;
+    twin.world().faults.push(Fault { path, when, times, stall });
     StatusCode::NO_CONTENT
+}
+
+/// How many calls got no answer at all so far.
+async fn stalled(State(twin): State<Twin>) -> axum::Json<Value> {
+    axum::Json(json!({ "calls": twin.world().stalled }))
 }
 
 #[derive(Deserialize)]

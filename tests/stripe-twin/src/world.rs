@@ -45,6 +45,8 @@ pub(crate) struct Fault {
     pub(crate) path: String,
     pub(crate) when: When,
     pub(crate) times: u32,
+    /// Whether no answer comes at all, so that whoever asks can be killed while waiting.
+    pub(crate) stall: bool,
 }
 
 /// What an idempotency key was used for.
@@ -64,6 +66,8 @@ pub(crate) struct World {
     pub(crate) events: Vec<Value>,
     pub(crate) keys: BTreeMap<String, Used>,
     pub(crate) faults: Vec<Fault>,
+    /// Calls that got no answer at all.
+    pub(crate) stalled: u64,
     pub(crate) hook: Option<Hook>,
     /// How often each event is sent.
     pub(crate) copies: u32,

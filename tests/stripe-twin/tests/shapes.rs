@@ -116,7 +116,7 @@ async fn every_field_is_one_of_stripes() {
     let (ours, theirs) =
         (post(&http, &url, "/v1/refunds", &refund).await, post(&http, &mock.url, "/v1/refunds", &refund).await);
     odd.extend(strange("/v1/refunds", &ours, &theirs));
-    for path in ["/v1/events", "/v1/charges", "/v1/balance_transactions", "/v1/invoices"] {
+    for path in ["/v1/events", "/v1/charges", "/v1/customers", "/v1/balance_transactions", "/v1/invoices"] {
         let (ours, theirs) = (get(&http, &url, path).await, get(&http, &mock.url, path).await);
         assert!(!ours["data"].as_array().unwrap().is_empty(), "{path}");
         odd.extend(strange(path, &ours, &theirs));

@@ -70,7 +70,7 @@ const CHECKS: [(&str, &str); 11] = [
 ];
 
 /// What breaks an invariant, the ledger's own among them.
-pub(super) async fn faults(pool: &PgPool) -> Vec<String> {
+pub(crate) async fn faults(pool: &PgPool) -> Vec<String> {
     let mut faults = ledger_faults(pool).await;
     for (name, sql) in CHECKS {
         let broken: Vec<String> = sqlx::query_scalar(sql).fetch_all(pool).await.unwrap();

@@ -5,7 +5,7 @@
 //!
 //! `CAMPAIGN_OPERATIONS` says how much (`make soak` says 100,000), `TINTYPE_TEST_SEED` repeats what chance decided.
 
-mod books;
+pub(crate) mod books;
 mod customer;
 mod progress;
 
@@ -145,12 +145,13 @@ async fn start_pg(config: &ManagedPgConfig) -> ManagedPg {
     .await
 }
 
-async fn spawn(folder: &Path, database_url: &str, port: u16, stripe: &str) -> (Child, String) {
+pub(crate) async fn spawn(folder: &Path, database_url: &str, port: u16, stripe: &str) -> (Child, String) {
     let stripe = [
         ("STRIPE_SECRET_KEY", "sk_test_key"),
         ("STRIPE_WEBHOOK_SECRET", "whsec_test"),
         ("TINTYPE_STRIPE_URL", stripe),
         ("TINTYPE_REQUESTS_PER_MINUTE", "60000000"),
+        ("TINTYPE_WEBHOOK_PRIVATE_TARGETS", "true"),
     ];
     spawn_with(folder, database_url, port, &stripe).await
 }
