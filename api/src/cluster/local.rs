@@ -1,7 +1,7 @@
 //! One machine: Postgres is the record, the dispatcher runs in this process, workers and pictures are served beside
 //! the API.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -11,7 +11,9 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use tintype_crds::WhenLate;
-use tintype_dispatch::{Dispatch, DispatchConfig, Record, WorkerSeen, WriteError, WriteFuture, Written};
+use tintype_dispatch::{
+    Dispatch, DispatchClosed, DispatchConfig, Record, WorkerSeen, WriteError, WriteFuture, Written,
+};
 use tintype_scheduler::{Decision, Explanation, JobSeen, ModelSeen, Observation, Overview, Place, Shape, WorldSeen};
 use tintype_store::Store;
 use tintype_types::{Attempt, JobEvent, JobId, JobState, ModelCard, ModelKind, PoolName, QueueKey, Timestamp};
@@ -204,36 +206,46 @@ impl Changed {
     }
 }
 
-/// Tells the scheduler of changed rows, as a watch would.
+/// Tells the scheduler of changed rows, as a watch would. Many at a time: told one by one it would fall behind the writes of a busy
+/// database, and what it has not heard of it writes again.
 async fn forward(changed: Arc<Changed>, pool: Db, dispatch: Dispatch) {
     /// Pause after the database failed.
     const PAUSE: Duration = Duration::from_millis(500);
+    /// Rows read at a time.
+    const AT_ONCE: usize = 500;
     loop {
         changed.bell.notified().await;
-        for id in changed.take() {
-            match generation::find(&pool, id).await {
-                Ok(Some(job)) => {
-                    if job.state.is_terminal() {
-                        // Those who watch hear how it ended before the scheduler forgets the job.
-                        dispatch.announce(job.event());
-                    }
-                    if dispatch.observe(Observation::Job(Box::new(job_seen(&job)))).await.is_err() {
-                        return;
-                    }
-                }
-                Ok(None) => {
-                    if dispatch.observe(Observation::JobGone(JobId(id.to_string()))).await.is_err() {
-                        return;
+        let taken: Vec<Uuid> = changed.take().into_iter().collect();
+        for ids in taken.chunks(AT_ONCE) {
+            match generation::find_all(&pool, ids).await {
+                Ok(jobs) => {
+                    let mut jobs: BTreeMap<Uuid, Generation> = jobs.into_iter().map(|job| (job.id, job)).collect();
+                    for id in ids {
+                        if tell(&dispatch, *id, jobs.remove(id)).await.is_err() {
+                            return;
+                        }
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(job.id = %id, %error, "cannot read a changed job; trying again");
+                    tracing::warn!(jobs = ids.len(), %error, "cannot read changed jobs; trying again");
                     tokio::time::sleep(PAUSE).await;
-                    changed.push(id);
+                    for id in ids {
+                        changed.push(*id);
+                    }
                 }
             }
         }
     }
+}
+
+/// Tells of one row, or that there is none.
+async fn tell(dispatch: &Dispatch, id: Uuid, job: Option<Generation>) -> Result<(), DispatchClosed> {
+    let Some(job) = job else { return dispatch.observe(Observation::JobGone(JobId(id.to_string()))).await };
+    if job.state.is_terminal() {
+        // Those who watch hear how it ended before the scheduler forgets the job.
+        dispatch.announce(job.event());
+    }
+    dispatch.observe(Observation::Job(Box::new(job_seen(&job)))).await
 }
 
 async fn scan(directories: Vec<PathBuf>) -> Models {

@@ -231,6 +231,12 @@ pub async fn find(pool: &Db, id: Uuid) -> sqlx::Result<Option<Generation>> {
     Ok(row.map(Row::into_generation))
 }
 
+/// Those of these jobs that are there, in any order.
+pub async fn find_all(pool: &Db, ids: &[Uuid]) -> sqlx::Result<Vec<Generation>> {
+    const SQL: &str = concat!("select ", columns!(), " from generation where id = any($1)");
+    Ok(many(sqlx::query_as(SQL).bind(ids).fetch_all(pool).await?))
+}
+
 /// The job, if it is this account's.
 pub async fn find_own(pool: &Db, account: Uuid, id: Uuid) -> sqlx::Result<Option<Generation>> {
     Ok(find(pool, id).await?.filter(|job| job.account == account))
