@@ -10,10 +10,11 @@ use uuid::Uuid;
 use super::auth::{Caller, SignedIn};
 use super::body;
 use super::view::{AccountView, Credits, Me, UserView};
+use crate::clock;
 use crate::error::ApiError;
 use crate::ledger::{Account as Book, sql as ledger};
 use crate::records::person::Person;
-use crate::records::{account, person};
+use crate::records::{account, digest, person};
 use crate::services::shared::Kind;
 use crate::state::App;
 
@@ -46,6 +47,8 @@ pub(super) async fn credits(app: &App, account: Uuid) -> Result<Credits, ApiErro
 pub(crate) struct Choices {
     /// Whether they want a letter when pictures are ready.
     notify_ready: Option<bool>,
+    /// Whether they want a letter each week about what they made and spent.
+    digest: Option<bool>,
 }
 
 /// Keeps what the person chose.
@@ -55,9 +58,12 @@ pub(crate) async fn choose(
     signed_in: SignedIn,
     body::Json(body): body::Json,
 ) -> Result<Json<Me>, ApiError> {
-    let Choices { notify_ready } = body::parse(body)?;
+    let Choices { notify_ready, digest: weekly } = body::parse(body)?;
     if let Some(wanted) = notify_ready {
         person::set_notify_ready(&app.pool, signed_in.person, wanted).await?;
+    }
+    if let Some(wanted) = weekly {
+        digest::set(&app.pool, signed_in.person, wanted, clock::now()).await?;
     }
     me(State(app), caller).await
 }

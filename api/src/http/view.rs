@@ -171,6 +171,8 @@ pub(crate) struct UserView {
     pub(crate) admin: bool,
     /// Whether they want a letter when pictures are ready.
     pub(crate) notify_ready: bool,
+    /// Whether they want a letter each week about what they made and spent.
+    pub(crate) digest: bool,
 }
 
 impl From<Person> for UserView {
@@ -182,6 +184,7 @@ impl From<Person> for UserView {
             has_password: person.password.is_some(),
             admin: person.admin,
             notify_ready: person.notify_ready,
+            digest: person.digest,
         }
     }
 }

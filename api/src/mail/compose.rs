@@ -4,6 +4,7 @@ use tintype_types::Timestamp;
 
 use crate::clock;
 use crate::identity::link::Purpose;
+use crate::records::digest::Figures;
 
 /// What to say to whom.
 #[derive(Debug, PartialEq, Eq)]
@@ -54,9 +55,21 @@ pub(super) fn images_ready(images: i64, site: &str) -> Words {
         _ => ("Your images are ready!", format!("{images} images you asked for are")),
     };
     let text = format!(
-        "{what} in your gallery:\n\n{site}/\n\nYou can turn these letters off in your settings.\n{SIGNATURE}\n"
+        "{what} in your gallery:\n\n{site}/\n\nYou can turn these letters off in your settings:\n\n{site}/account/\n{SIGNATURE}\n"
     );
     Words { subject: subject.to_owned(), text }
+}
+
+/// What was made and spent in a week.
+pub(super) fn digest(week: &Figures, site: &str) -> Words {
+    let Figures { images, spent, left } = week;
+    let made = if *images == 1 { "1 image".to_owned() } else { format!("{images} images") };
+    let (spent, left) = (decimal(*spent, 3), decimal(*left, 3));
+    let text = format!(
+        "In the last seven days you made {made} and spent {spent} credits; {left} are left.\n\nYour gallery:\n\n{site}/gallery/\n\n\
+         You can turn these letters off in your settings:\n\n{site}/account/\n{SIGNATURE}\n"
+    );
+    Words { subject: format!("Your week: {made}"), text }
 }
 
 /// So much was spent this month.
@@ -150,5 +163,8 @@ mod tests {
         assert_eq!((decimal(-5, 2), decimal(1_500, 3), decimal(7, 2)), ("-0.05".into(), "1.500".into(), "0.07".into()));
         assert_eq!(images_ready(1, "s").subject, "Your image is ready!");
         assert!(images_ready(3, "s").text.contains("3 images"));
+        let week = digest(&Figures { images: 1, spent: 1_500, left: 8_500 }, "s");
+        assert_eq!(week.subject, "Your week: 1 image");
+        assert!(week.text.contains("1 image and spent 1.500 credits; 8.500 are left"), "{}", week.text);
     }
 }

@@ -21,7 +21,7 @@ use crate::identity::token::Token;
 use crate::lanes::{Errand, Failed, Lane, Rules};
 use crate::payments::Payments;
 use crate::records::link::{self, NewLink};
-use crate::records::{account, notice, org, person};
+use crate::records::{account, digest, notice, org, person};
 
 /// Longest one try may take.
 const LEASE: Duration = Duration::from_mins(1);
@@ -93,6 +93,13 @@ impl MailLane {
                 let images = notice::images_since(&self.pool, *account, *since_ms).await?;
                 let to = self.owner(*account).await?.filter(|_| images > 0);
                 Ok(to.map(|to| (to, compose::images_ready(images, self.site.trim_end_matches('/')))))
+            }
+            Letter::Digest { account, since_ms } => {
+                let figures = digest::figures(&self.pool, *account, clock::from_ms(*since_ms)).await?;
+                // Of a week in which nothing came about there is nothing to tell.
+                let Some(figures) = figures.filter(|week| week.images > 0 || week.spent > 0) else { return Ok(None) };
+                let words = compose::digest(&figures, self.site.trim_end_matches('/'));
+                Ok(self.sure_owner(*account).await?.map(|to| (to, words)))
             }
             Letter::BudgetSpent { account, limit_millis } => {
                 let words = compose::budget_spent(*limit_millis, self.site.trim_end_matches('/'));

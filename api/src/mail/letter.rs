@@ -42,6 +42,13 @@ pub(crate) enum Letter {
         /// Since when, in milliseconds since 1970.
         since_ms: i64,
     },
+    /// What was made and spent in a week.
+    Digest {
+        /// Whose.
+        account: Uuid,
+        /// Since when, in milliseconds since 1970.
+        since_ms: i64,
+    },
     /// So much was spent this month.
     BudgetSpent {
         /// Whose.
@@ -97,6 +104,7 @@ impl Letter {
             Self::Reset { .. } => "reset",
             Self::Invitation { .. } => "invitation",
             Self::ImagesReady { .. } => "images_ready",
+            Self::Digest { .. } => "digest",
             Self::BudgetSpent { .. } => "budget_spent",
             Self::RunsLow { .. } => "runs_low",
             Self::Receipt { .. } => "receipt",
@@ -109,9 +117,10 @@ impl Letter {
             Self::SignIn { email } | Self::Reset { email } => address_key(email),
             Self::Verify { person } => person.to_string(),
             Self::Invitation { invitation } => invitation.to_string(),
-            Self::ImagesReady { account, .. } | Self::BudgetSpent { account, .. } | Self::RunsLow { account, .. } => {
-                account.to_string()
-            }
+            Self::ImagesReady { account, .. }
+            | Self::Digest { account, .. }
+            | Self::BudgetSpent { account, .. }
+            | Self::RunsLow { account, .. } => account.to_string(),
             Self::Receipt { reference, .. } => hex::encode(&Sha256::digest(reference.as_bytes())[..16]),
         };
         format!("{}:{whose}", self.kind())
@@ -125,6 +134,7 @@ impl Letter {
             | Self::Verify { .. }
             | Self::Reset { .. }
             | Self::Invitation { .. }
+            | Self::Digest { .. }
             | Self::BudgetSpent { .. }
             | Self::RunsLow { .. }
             | Self::Receipt { .. } => Duration::ZERO,

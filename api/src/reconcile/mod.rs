@@ -3,6 +3,7 @@
 
 mod alarms;
 mod assets;
+mod digests;
 mod expire;
 mod images;
 mod payments;
@@ -39,6 +40,8 @@ const EXPIRE_PERIOD: Duration = Duration::from_mins(1);
 const SWEEP_PERIOD: Duration = Duration::from_mins(1);
 /// How often deleted pictures are swept: their time comes by the clock, so nobody rings.
 const IMAGES_PERIOD: Duration = Duration::from_secs(15);
+/// How often it is looked whose week is over.
+const DIGESTS_PERIOD: Duration = Duration::from_secs(5);
 /// How often budgets are looked at without being rung.
 const ALARMS_PERIOD: Duration = Duration::from_secs(5);
 /// Rows taken up in one pass; more are left for the next, which follows at once.
@@ -104,6 +107,7 @@ enum Reconciler {
     Images,
     Payments,
     Alarms,
+    Digests,
     Prompts,
 }
 
@@ -122,7 +126,7 @@ pub(crate) fn start(world: &World, stop: &CancellationToken) -> JoinSet<()> {
 }
 
 impl Reconciler {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Submit,
         Self::Settle,
         Self::Expire,
@@ -130,6 +134,7 @@ impl Reconciler {
         Self::Images,
         Self::Payments,
         Self::Alarms,
+        Self::Digests,
         Self::Prompts,
     ];
 
@@ -142,6 +147,7 @@ impl Reconciler {
             Self::Images => "images",
             Self::Payments => "payments",
             Self::Alarms => "alarms",
+            Self::Digests => "digests",
             Self::Prompts => "prompts",
         }
     }
@@ -155,6 +161,7 @@ impl Reconciler {
             Self::Images => images::pass(world).await,
             Self::Payments => payments::pass(world).await,
             Self::Alarms => alarms::pass(world).await,
+            Self::Digests => digests::pass(world).await,
             Self::Prompts => prompts::pass(world).await,
         }
     }
@@ -170,6 +177,7 @@ impl Reconciler {
             Self::Prompts => (&world.bells.prompts, PERIOD),
             Self::Expire => return tokio::time::sleep(EXPIRE_PERIOD).await,
             Self::Images => return tokio::time::sleep(IMAGES_PERIOD).await,
+            Self::Digests => return tokio::time::sleep(DIGESTS_PERIOD).await,
         };
         // Rung or not, it is time.
         let _ = timeout(period, bell.notified()).await;

@@ -5,6 +5,7 @@ pub(crate) mod alarm;
 pub mod asset;
 pub(crate) mod audit;
 pub(crate) mod batch;
+pub(crate) mod digest;
 pub mod generation;
 pub(crate) mod history;
 pub mod idempotency;

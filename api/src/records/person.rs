@@ -26,11 +26,13 @@ pub(crate) struct Person {
     pub(crate) suspended_ms: Option<i64>,
     /// Whether they want a letter when pictures are ready.
     pub(crate) notify_ready: bool,
+    /// Whether they want a letter each week.
+    pub(crate) digest: bool,
 }
 
 macro_rules! columns {
     () => {
-        "id, account, email, email_verified_ms, password, admin, suspended_ms, notify_ready"
+        "id, account, email, email_verified_ms, password, admin, suspended_ms, notify_ready, digest"
     };
 }
 

@@ -8,12 +8,11 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use std::sync::{Arc, Mutex};
-use tintype_stripe_twin::{Options as TwinOptions, Twin, router};
 use tokio::net::TcpListener;
 use tokio::process::Child;
 
 use crate::campaign::{books, spawn};
-use crate::payments::SECRET;
+use crate::payments::{SECRET, stripe_twin};
 use crate::rig::{ADMIN_TOKEN, User, prepare, until};
 use crate::support::database;
 use crate::worker::client;
@@ -36,12 +35,7 @@ impl Town {
         let (pool, database_url) = database().await;
         let folder = tempfile::tempdir().unwrap();
         prepare(folder.path());
-        drop(client());
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let stripe = format!("http://{}", listener.local_addr().unwrap());
-        let options = TwinOptions { url: stripe.clone(), webhook_url: None, webhook_secret: SECRET.to_owned() };
-        let app = router(&Twin::new(options));
-        tokio::spawn(async move { axum::serve(listener, app).await });
+        let stripe = stripe_twin().await;
         let (api, url) = spawn(folder.path(), &database_url, 0, &stripe).await;
         let town = Self { folder, pool, database_url, api, url, stripe };
         town.twin("webhook", json!({ "url": format!("{}/hooks/stripe", town.url), "secret": SECRET })).await;

@@ -336,6 +336,48 @@ async fn who_wants_it_hears_once_that_pictures_are_ready() {
 }
 
 #[tokio::test]
+async fn who_wants_it_hears_each_week_what_they_made_and_spent() {
+    let post = Post::open().await;
+    let rig = post.rig(|_| {}).await;
+    let _worker = rig.serve("w");
+    assert_eq!(ask(&rig, ADA).await, StatusCode::ACCEPTED);
+    let (mut ada, _) = redeem(&rig, &token(&post.next(0).await, "sign_in")).await;
+    let chosen = ada.send(reqwest::Method::PATCH, "/api/v1/me", Some(json!({ "digest": true }))).await;
+    assert_eq!((&chosen.body["user"]["digest"], &chosen.body["user"]["notifyReady"]), (&json!(true), &json!(false)));
+    let due = async || -> i64 {
+        let now = crate::support::now().0;
+        let SinceMs(since) = sqlx::query_as("select digest_ms from person").fetch_one(&rig.pool).await.unwrap();
+        i64::try_from(now).unwrap() - since
+    };
+    assert!((0..60_000).contains(&due().await), "the first comes in a week");
+    let week_over = "update person set digest_ms = digest_ms - 7 * 86400000";
+    // A week in which nothing came about: nothing is told, and the next begins.
+    sqlx::query(week_over).execute(&rig.pool).await.unwrap();
+    until("the next week begins", || async { (due().await < 60_000).then_some(()) }).await;
+    let draw = json!({ "model": "tintype/shapes", "prompt": "a secret of a prompt", "n": 2 });
+    assert_eq!(ada.post("/v1/images/generations", draw).await.status, StatusCode::OK);
+    until("it is settled", || async {
+        let settled = "select count(*) from generation where settled_ms is not null";
+        (sqlx::query_scalar::<_, i64>(settled).fetch_one(&rig.pool).await.unwrap() == 1).then_some(())
+    })
+    .await;
+    sqlx::query(week_over).execute(&rig.pool).await.unwrap();
+    let mail = post.next(1).await;
+    assert_eq!((&mail["to"], &mail["subject"]), (&json!(ADA), &json!("Your week: 2 images")));
+    let text = mail["text"].as_str().unwrap();
+    assert!(text.contains("2 images and spent 0.032 credits; 9.968 are left") && !text.contains("secret"), "{text}");
+    assert!(due().await < 60_000, "one a week");
+    ada.send(reqwest::Method::PATCH, "/api/v1/me", Some(json!({ "digest": false }))).await;
+    sqlx::query(week_over).execute(&rig.pool).await.unwrap();
+    rig.pass("digests").await;
+    assert!(due().await > 60_000, "nobody looks at whoever wants none");
+}
+
+/// A moment of a row.
+#[derive(sqlx::FromRow)]
+struct SinceMs(i64);
+
+#[tokio::test]
 async fn without_a_sender_what_needs_mail_says_so() {
     let rig = Rig::start().await;
     let refused = Browser::new(&rig).post("/api/v1/auth/magic-links", json!({ "email": ADA })).await;

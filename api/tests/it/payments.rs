@@ -11,6 +11,17 @@ use crate::worker::client;
 
 pub(crate) const SECRET: &str = "whsec_test";
 
+/// Starts a stand-in for Stripe in this process; its address.
+pub(crate) async fn stripe_twin() -> String {
+    drop(client());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let twin = TwinOptions { url: url.clone(), webhook_url: None, webhook_secret: SECRET.to_owned() };
+    let app = router(&Twin::new(twin));
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    url
+}
+
 /// The API beside a stand-in for Stripe.
 pub(crate) struct Shop {
     pub(crate) rig: Rig,
@@ -23,12 +34,7 @@ impl Shop {
     }
 
     pub(crate) async fn with(options: Options) -> Self {
-        drop(client());
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let stripe = format!("http://{}", listener.local_addr().unwrap());
-        let twin = TwinOptions { url: stripe.clone(), webhook_url: None, webhook_secret: SECRET.to_owned() };
-        let app = router(&Twin::new(twin));
-        tokio::spawn(async move { axum::serve(listener, app).await });
+        let stripe = stripe_twin().await;
         let rig = Rig::with(Options { stripe: Some(stripe.clone()), ..options }).await;
         let shop = Self { rig, stripe };
         let hook = format!("{}/hooks/stripe", shop.rig.url);

@@ -157,6 +157,17 @@ impl Rig {
         assert_eq!(ledger_faults(&self.pool).await, Vec::<String>::new());
     }
 
+    /// Waits until a reconciler has looked once more, from now on.
+    pub(crate) async fn pass(&self, reconciler: &str) {
+        let passes = async || {
+            self.metric(&format!("tintype_api_reconcile_passes_total{{outcome=\"ok\",reconciler=\"{reconciler}\"}}"))
+                .await
+        };
+        // One may be under way.
+        let before = passes().await;
+        until(&format!("{reconciler} looks"), || async { (passes().await > before + 1.5).then_some(()) }).await;
+    }
+
     pub(crate) async fn metric(&self, line_start: &str) -> f64 {
         let text = client().get(format!("{}/metrics", self.url)).send().await.unwrap().text().await.unwrap();
         let line = text.lines().find(|line| line.starts_with(line_start));

@@ -108,7 +108,11 @@ impl Worker {
         let saved = match resume_url {
             None => None,
             Some(url) => match self.client.get(url, CHECKPOINT_BYTES_MAX).await {
-                Ok(saved) => Some(saved),
+                Ok(saved) => {
+                    let (job, bytes) = (&assignment.job, saved.len());
+                    tracing::info!(job.id = %job, bytes, "the job goes on from the checkpoint of an earlier attempt");
+                    Some(saved)
+                }
                 Err(error) => {
                     let job = &assignment.job;
                     tracing::warn!(job.id = %job, %error, "a checkpoint could not be fetched; the job starts anew");

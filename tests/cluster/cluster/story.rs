@@ -155,6 +155,12 @@ fn a_drained_worker_hands_its_job_on(cluster: &Cluster) {
     cluster.rolled_out("statefulset/tintype-worker");
     assert!(job["status"]["attempt"].as_u64().unwrap() >= 2, "{job}");
     assert!(job["status"].get("failedAttempts").is_none(), "a drain is nobody's failure: {job}");
+    // It was not drawn anew.
+    let (uid, next) =
+        (job["metadata"]["uid"].as_str().unwrap(), job["status"]["assignment"]["worker"].as_str().unwrap());
+    let log = cluster.namespaced(&["logs", next]);
+    let goes_on = |line: &str| line.contains("goes on from the checkpoint") && line.contains(uid);
+    assert!(log.lines().any(goes_on), "{next} began anew: {log}");
     assert!(
         pixels(&cluster.picture(&undisturbed)) == pixels(&cluster.picture(&job)),
         "the picture is another after its worker went"

@@ -18,13 +18,12 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Value, json};
 use tintype_pg::{ManagedPg, ManagedPgConfig, PgBinaries};
-use tintype_stripe_twin::{Options as TwinOptions, Twin, router};
-use tokio::net::TcpListener;
 use tokio::process::Child;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use crate::crash::spawn_with;
+use crate::payments::stripe_twin;
 use crate::rig::{ADMIN_TOKEN, WORKER_TOKEN, prepare, until};
 use crate::worker::{Worker, client};
 use customer::Customer;
@@ -87,12 +86,7 @@ impl Town {
         pg.create_database("campaign").unwrap();
         let database_url = pg.url("campaign");
         prepare(folder.path());
-        drop(client());
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let stripe = format!("http://{}", listener.local_addr().unwrap());
-        let options = TwinOptions { url: stripe.clone(), webhook_url: None, webhook_secret: "whsec_test".to_owned() };
-        let app = router(&Twin::new(options));
-        tokio::spawn(async move { axum::serve(listener, app).await });
+        let stripe = stripe_twin().await;
         let (api, url) = spawn(folder.path(), &database_url, 0, &stripe).await;
         let port = url.rsplit(':').next().unwrap().parse().unwrap();
         let hook = json!({ "url": format!("{url}/hooks/stripe"), "secret": "whsec_test", "copies": 2 });

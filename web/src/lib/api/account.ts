@@ -3,8 +3,9 @@ import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 
 import { useDraft } from "@/stores/draft";
 
-import { api, unwrap } from "./client";
-import type { Erasure } from "./schema.gen";
+import { api, type Me, unwrap } from "./client";
+import { keys } from "./queries";
+import type { Choices, Erasure } from "./schema.gen";
 
 export const useKeys = () =>
   useQuery({
@@ -50,6 +51,15 @@ export function useChangePassword() {
     mutationFn: (body: { currentPassword: string; newPassword: string }) =>
       unwrap(api.POST("/api/v1/auth/password", { body })),
     onSuccess: () => client.invalidateQueries({ queryKey: ["sessions"] }),
+  });
+}
+
+/** What one wants to be told of. */
+export function useChoose() {
+  const client = useQueryClient();
+  return useMutation({
+    mutationFn: (body: Choices) => unwrap(api.PATCH("/api/v1/me", { body })),
+    onSuccess: (me) => client.setQueryData<Me | null>(keys.me, me),
   });
 }
 

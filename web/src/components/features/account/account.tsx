@@ -8,6 +8,7 @@ import { type FormEvent, useState } from "react";
 
 import { SignedIn } from "@/components/features/signed-in";
 import { Leaving } from "@/components/features/account/leaving";
+import { Letters } from "@/components/features/account/letters";
 import { Sessions } from "@/components/features/account/sessions";
 import { Button } from "@/components/ui/button";
 import { Card } from "@/components/ui/card";
@@ -40,6 +41,7 @@ export function Account() {
           <div className="grid grid-cols-1 items-start gap-6 lg:grid-cols-2">
             <Here />
             {(!me || me.user?.hasPassword) && <Password />}
+            {me && <Letters me={me} />}
             <Sessions className="lg:col-span-2" />
             {me && <Leaving me={me} className="lg:col-span-2" />}
           </div>
