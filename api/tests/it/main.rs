@@ -24,6 +24,7 @@ mod keys;
 mod lanes;
 mod ledger_model;
 mod ledger_sql;
+mod letters;
 mod lifecycle;
 mod live;
 mod mail;

@@ -23,7 +23,7 @@ export function Letters({ me }: { me: Me }) {
     <Card title={t("account.letters")} words={t("account.letters.words")}>
       <div className="grid gap-4">
         {choose.error && <Notice title={choose.error.message} />}
-        {!user.emailVerified && <Notice title={t("account.letters.unsure")} />}
+        {!user.emailVerified && <p className="text-sm text-muted-foreground">{t("account.letters.unsure")}</p>}
         {LETTERS.map((letter) => (
           <label key={letter} className="flex items-center justify-between gap-4">
             <span className="grid gap-0.5">
