@@ -268,11 +268,25 @@ async fn running(up: &Up, id: &str) {
 }
 
 async fn finished(up: &Up, id: &str) -> Value {
+    let seen = LastSeen::default();
     until("the job to end", JOB_LIMIT, || async {
         let job = up.rest.job(id).await;
+        *seen.0.lock().unwrap() = job.clone();
         matches!(job["state"].as_str(), Some("Complete" | "Failed")).then_some(job)
     })
     .await
+}
+
+/// A job that was waited for: told where the wait ends in a panic.
+#[derive(Default)]
+struct LastSeen(std::sync::Mutex<Value>);
+
+impl Drop for LastSeen {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the job as it was seen last: {}", self.0.lock().unwrap());
+        }
+    }
 }
 
 /// Waits until nothing is held, then checks what is left.

@@ -155,7 +155,7 @@ fn body(path: &str) -> &'static str {
 /// A tenant with one of everything.
 pub(crate) struct Tenant {
     browser: Browser,
-    pub(crate) key: String,
+    key: String,
     pub(crate) ids: BTreeMap<&'static str, String>,
 }
 
@@ -207,6 +207,8 @@ impl Tenant {
             ("people", text(&me["user"]["id"])),
             ("accounts", text(&me["account"]["id"])),
         ]);
+        // What is under way changes by itself, and tests count.
+        by_key.settled().await;
         Self { browser, key: secret, ids }
     }
 
