@@ -114,18 +114,15 @@ async fn compare(pool: &Db, payments: &Payments, since: i64, at: Timestamp) -> R
             break;
         }
     }
-    let mut looked_at = BTreeSet::new();
     for (intent, (customer, minor)) in &kept {
         judge(pool, (customer, intent), *minor, at).await?;
-        looked_at.insert(intent.clone());
     }
     // What we were paid and Stripe does not list was paid by nobody. Of books that were not read to their end nothing is said.
     let ours = if whole { reconciled::paid(pool, since, at, OURS_MAX).await? } else { Vec::new() };
     let open = reconciled::differing(pool, OURS_MAX).await?;
-    for intent in ours.into_iter().chain(open).filter(|intent| !kept.contains_key(intent)) {
-        if looked_at.insert(intent.clone()) {
-            look_again(pool, payments, &intent, at).await?;
-        }
+    let rest: BTreeSet<String> = ours.into_iter().chain(open).filter(|intent| !kept.contains_key(intent)).collect();
+    for intent in &rest {
+        look_again(pool, payments, intent, at).await?;
     }
     Ok(reconciled::difference(pool).await?)
 }
@@ -153,12 +150,10 @@ async fn look_again(pool: &Db, payments: &Payments, intent: &str, at: Timestamp)
 
 /// Notes whether we say the same of an intent. Charges of people we do not know are not ours.
 async fn judge(pool: &Db, (customer, intent): (&str, &str), stripe: i64, at: Timestamp) -> Result<(), NotRead> {
-    if reconciled::is_ours(pool, customer).await? {
-        // A charge nobody told us the sum of is taken at Stripe's word.
-        let ours = reconciled::ours(pool, intent).await?.unwrap_or(stripe);
-        reconciled::differ(pool, intent, (stripe, ours), at).await?;
-    }
-    Ok(())
+    let known = reconciled::is_ours(pool, customer).await?;
+    // A charge nobody told us the sum of is taken at Stripe's word; so is one of somebody who was erased since it differed.
+    let ours = if known { reconciled::ours(pool, intent).await?.unwrap_or(stripe) } else { stripe };
+    Ok(reconciled::differ(pool, intent, (stripe, ours), at).await?)
 }
 
 /// The last reading.

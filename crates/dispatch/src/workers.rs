@@ -1,6 +1,7 @@
 //! Workers as they were last heard of, for people and reports. Nothing is decided by this.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -26,9 +27,10 @@ pub struct WorkerSeen {
     pub gpus: Vec<Gpu>,
     /// Models in memory at its last claim, most recently used first.
     pub resident_models: Vec<String>,
-    /// Models it said it can load, in memory or not; of one that takes any, none.
-    #[serde(default)]
-    pub loadable_models: Vec<String>,
+    /// Models it said it can load, in memory or not; of one that takes any, none. Workers of a pool have one list between them,
+    /// mostly, and readers elsewhere are not sent it.
+    #[serde(skip)]
+    pub loadable_models: Arc<[String]>,
     /// Jobs it could take at its last claim.
     pub free_slots: u32,
     /// Why it takes no work, if it said so.
@@ -41,6 +43,8 @@ pub struct WorkerSeen {
 #[derive(Debug, Default)]
 pub(crate) struct Workers {
     seen: BTreeMap<WorkerId, WorkerSeen>,
+    /// What a worker of each pool last said it can load.
+    loadable: BTreeMap<PoolName, Arc<[String]>>,
 }
 
 impl Workers {
@@ -57,12 +61,24 @@ impl Workers {
             pool: claim.pool.clone(),
             gpus: claim.gpus.clone(),
             resident_models: claim.resident_models.clone(),
-            loadable_models: claim.loadable_models.clone(),
+            loadable_models: self.loadable(claim),
             free_slots: claim.free_slots,
             unwell: claim.unwell.clone(),
             last_heard: now,
         };
         self.seen.insert(claim.worker.clone(), seen);
+    }
+
+    /// What it can load, shared with whoever of its pool said the same last, and with itself.
+    fn loadable(&mut self, claim: &Claim) -> Arc<[String]> {
+        let own = self.seen.get(&claim.worker).map(|seen| &seen.loadable_models);
+        let known = self.loadable.get(&claim.pool).into_iter().chain(own);
+        if let Some(same) = known.into_iter().find(|list| ***list == *claim.loadable_models) {
+            return Arc::clone(same);
+        }
+        let list: Arc<[String]> = claim.loadable_models.clone().into();
+        self.loadable.insert(claim.pool.clone(), Arc::clone(&list));
+        list
     }
 
     /// A renewal counts only where the claim is known: it does not say which pool the worker is in.
@@ -82,6 +98,7 @@ impl Workers {
 
     fn forget_silent(&mut self, now: Timestamp) {
         self.seen.retain(|_, seen| now.since(seen.last_heard) <= SILENCE_MAX);
+        self.loadable.retain(|pool, _| self.seen.values().any(|seen| seen.pool == *pool));
     }
 }
 
@@ -99,7 +116,7 @@ mod tests {
             gpus: Vec::new(),
             resident_models: vec!["m".to_owned()],
             residents: Vec::new(),
-            loadable_models: Vec::new(),
+            loadable_models: vec!["m".to_owned(), "n".to_owned()],
             free_slots: 1,
             wait_ms: 0,
             warm_up: None,
@@ -113,6 +130,12 @@ mod tests {
         workers.renewed(&Renew { boot_id: "other".into(), ..renew }, minute(6));
         let list = workers.list(minute(15));
         assert_eq!((list.len(), list[0].last_heard, list[0].gpus.len()), (1, minute(5), 1));
-        assert!(workers.list(minute(16)).is_empty());
+        workers.claimed(&Claim { worker: "w-2".into(), ..claim }, minute(15));
+        let list = workers.list(minute(15));
+        assert!(
+            *list[0].loadable_models == ["m", "n"] && Arc::ptr_eq(&list[0].loadable_models, &list[1].loadable_models)
+        );
+        assert_eq!(workers.list(minute(16)).len(), 1);
+        assert!(workers.list(minute(26)).is_empty() && workers.loadable.is_empty());
     }
 }

@@ -86,11 +86,12 @@ mod tests {
     }
 
     fn worker(pool: &str, models: &[&str], second: u64) -> WorkerSeen {
-        serde_json::from_value(json!({
+        let seen: WorkerSeen = serde_json::from_value(json!({
             "worker": format!("{pool}-{second}"), "bootId": "b", "pool": pool, "gpus": [], "residentModels": [],
-            "loadableModels": models, "freeSlots": 1, "lastHeard": second * 1_000,
+            "freeSlots": 1, "lastHeard": second * 1_000,
         }))
-        .unwrap()
+        .unwrap();
+        WorkerSeen { loadable_models: models.iter().map(|model| (*model).to_owned()).collect(), ..seen }
     }
 
     #[test]

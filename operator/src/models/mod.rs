@@ -123,7 +123,8 @@ impl Librarian {
             models.iter().filter_map(|model| Some((model.name_any(), model, model.spec.fetch.as_ref()?))).collect();
         self.looked
             .retain(|name, (looked, ..)| sourced.iter().any(|(there, _, fetch)| there == name && **fetch == *looked));
-        self.told.retain(|name, _| models.iter().any(|model| model.name_any() == *name));
+        let names: BTreeSet<String> = models.iter().map(ResourceExt::name_any).collect();
+        self.told.retain(|name, _| names.contains(name));
         self.look(&sourced).await;
         let mut said = Vec::new();
         let (mut cards, mut bytes) = (BTreeMap::new(), 0);
